@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Starting the programs that belong to msb, each with exactly the descriptors it is given. */
+#ifndef MSB_BASE_SPAWN_H
+#define MSB_BASE_SPAWN_H
+
+#include "base/err.h"
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/**
+ * msb_spawn() - Run a program in a session of its own
+ * @path:    absolute; @argv ends in NULL
+ * @fds:     become 3, 4, ... in the child, in order; every other descriptor but 0-2 is closed there
+ * @log_fd:  becomes 1 and 2 (-1: inherit); 0 is /dev/null
+ * @ret_pidfd: set on success, CLOEXEC, may be NULL
+ * Return: pid; -errno with @e. A program that cannot be executed is reported here, not by a silent
+ * child. Threads: any. The child is the caller's to reap; it outlives the caller.
+ */
+pid_t msb_spawn(const char *path, char *const argv[], const int *fds, size_t nfds, int log_fd,
+	int *ret_pidfd, struct msb_err *e);
+
+#endif

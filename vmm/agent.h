@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent channel. Client side of msb-agentd, which speaks to PID 1 in one guest for one sandbox,
+ *keeps its console and its log, and is the only process that parses what the guest says.
+ *
+ * msb-agentd is started with fd 3 = a listening SEQPACKET socket and fd 4 = the sandbox's own
+ *directory (for `log` and `console`, both rotated by size: FILE and FILE.1). It serves any number
+ *of connections at once; the first message of a connection says what it is:
+ *
+ *	attach fds: connected agent channel, connected console	-> ok at once
+ *	boot {hostname= user= workdir= clock_usec= env=K=V.. mount=TAG\tPATH\tOPTS..} -> ok when PID
+ *1 is ready to exec; error if it cannot mount, or ETIMEDOUT after timeout_ms= exec {arg=..
+ *env=K=V.. user= cwd= tty=0|1 rows= cols= stdin=0|1 log=0|1}: from then on the connection is the
+ *job: to agentd:   "in" payload; "eof"; "signal" {n=}; "resize" {rows= cols=} from agentd:
+ *"started" {job= pid=}; "out" / "err" payload; "exit" {code= | signal=}; "error" {code= msg=} Flow
+ *control is the socket's: a client that does not read stops that job's stream and no other. Closing
+ *the connection before "exit" sends the job's process group SIGHUP, then SIGKILL after 1 s.
+ *	shutdown {timeout_ms=} -> ok when PID 1 has stopped every process, synced and asked for
+ *power-off clock {clock_usec=}, drop_caches {}	      -> ok status -> ok {ready=0|1 jobs=
+ *agent_version=} watch: stays open; "event" {kind=ready|lost|oom|..., ...} as they happen; EOF when
+ *agentd ends
+ */
+#ifndef MSB_VMM_AGENT_H
+#define MSB_VMM_AGENT_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define AGENT_MAX_JOBS		1024	    /* at once, a sandbox */
+#define AGENT_MAX_CONSOLE_BYTES (1u << 20)  /* console, then console.1 */
+#define AGENT_MAX_LOG_BYTES	(16u << 20) /* log, then log.1 */
+#define AGENT_CHUNK_BYTES	32768	    /* most payload of one stream message */
+
+pid_t agent_spawn(const char *bin_dir, const char *sandbox, const char *control_path, int dir_fd,
+	int log_fd, int *ret_pidfd, struct msb_err *e);
+int agent_attach(const char *control_path, int agent_fd, int console_fd, struct msb_err *e);
+
+struct agent_boot {
+	const char *hostname, *user,
+		*workdir;	/* user: name, uid, or uid:gid; "" root. workdir "" is / */
+	const char *const *env; /* K=V, NULL at the end: defaults of every job */
+	size_t nmounts;
+	const struct agent_mount {
+		const char *tag, *path; /* path in the guest; "/" is the root, which comes first */
+		bool readonly;
+	} * mounts;
+	int timeout_ms;
+	int cancel_fd; /* readable: give up, -EINTR. -1: none */
+};
+int agent_boot(const char *control_path, const struct agent_boot *, struct msb_err *e);
+
+struct agent_exec {
+	const char *const *argv; /* NULL at the end */
+	const char *const *env;	 /* added to the sandbox's; may be NULL */
+	const char *user, *cwd;	 /* NULL: the sandbox's */
+	bool tty, want_stdin, log;
+	uint16_t rows, cols;
+};
+/* Starts a job: a connected socket that carries the job messages above, or -errno. -EBUSY not
+ * booted; -EAGAIN AGENT_MAX_JOBS reached. Whether the program exists is said by the job ("error" or
+ * exit 127). */
+int agent_exec(const char *control_path, const struct agent_exec *, struct msb_err *e);
+int agent_shutdown(const char *control_path, int timeout_ms, struct msb_err *e);
+int agent_watch(const char *control_path, struct msb_err *e); /* a connected socket */
+
+#endif

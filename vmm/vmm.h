@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Machine control. Client side of msb-vmm, the worker that holds libvirt (qemu:///embed) for one
+ * instance of msb.
+ *
+ * msb-vmm: fd 3 = SEQPACKET socket to msbd. It forks: the parent is a child subreaper that reaps
+ * QEMUs, the child holds libvirt. It exits when fd 3 closes; QEMUs go on, and the next msb-vmm
+ * finds them by the root. Requests carry seq=N and are answered out of order; events have verb
+ * "event". See vmm/worker.c.
+ */
+#ifndef MSB_VMM_VMM_H
+#define MSB_VMM_VMM_H
+
+#include "base/err.h"
+#include "base/paths.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define VMM_MAX_FS	     32
+#define VMM_MIN_MEMORY_BYTES (UINT64_C(64) << 20)
+#define VMM_MAX_CPUS	     64
+
+struct vmm_fs {
+	char tag[37]; /* virtiofs tag: 1-36 bytes */
+	char socket[108];
+};
+
+/* What a machine is made of. Paths absolute. */
+struct vmm_spec {
+	char id[33]; /* sandbox id: 32 hex digits; the libvirt name and UUID */
+	uint32_t cpus;
+	uint64_t memory_bytes;
+	char agent_socket[108],
+		console_socket[108]; /* QEMU listens there (chardev server, nowait) */
+	unsigned int nfs;
+	struct vmm_fs fs[VMM_MAX_FS];
+	char cmdline_extra[256]; /* after our own kernel arguments */
+};
+
+enum vmm_end {
+	VMM_END_SHUTDOWN,  /* the guest powered off */
+	VMM_END_RESET,	   /* the guest asked for a reset: a panic with panic=-1, or reboot */
+	VMM_END_PANIC,	   /* the pvpanic device said so */
+	VMM_END_DESTROYED, /* vmm_destroy() */
+	VMM_END_CRASHED,   /* QEMU died: killed, or aborted */
+};
+
+struct vmm;
+
+/* Called on the client's own thread when a machine has ended, once per start, also for ends seen at
+ * reconnect.
+ * @detail: a sentence for users, or "". */
+typedef void (*vmm_ended_fn)(void *arg, const char *id, enum vmm_end how, const char *detail);
+/* Called when the worker itself has died; it is started again by the next call. */
+typedef void (*vmm_lost_fn)(void *arg);
+
+int vmm_new(const struct msb_paths *paths, int log_fd, vmm_ended_fn, vmm_lost_fn, void *arg,
+	struct vmm **ret, struct msb_err *e);
+struct vmm *vmm_free(struct vmm *); /* machines go on */
+
+/* All block, from any thread, several at once. -ENOENT with a sentence where QEMU, the kernel or
+ * the initramfs is missing; -ENOMEM where the host lacks the memory. */
+int vmm_start_paused(struct vmm *, const struct vmm_spec *,
+	struct msb_err *e); /* its QEMU exists, sockets are connectable */
+int vmm_resume(struct vmm *, const char *id, struct msb_err *e);
+int vmm_suspend(struct vmm *, const char *id, struct msb_err *e);
+int vmm_destroy(struct vmm *, const char *id, struct msb_err *e); /* 0 where it is gone already */
+int vmm_pid(struct vmm *, const char *id, pid_t *ret, struct msb_err *e);
+/* Ids of the machines that exist now, 33 bytes each; *ret is the caller's to free. */
+int vmm_list(struct vmm *, char (**ret)[33], size_t *ret_n, struct msb_err *e);
+
+/* "kvm" or "tcg": the outcome of the probe, cached per boot in run/accel. $MSB_ACCEL=kvm|tcg
+ * overrides. */
+const char *vmm_accel(struct vmm *);
+
+#endif
