@@ -6,6 +6,9 @@
 # VARIANT=asan|tsan|clang builds the same tree beside the normal one, in build/VARIANT.
 
 MAKEFLAGS += --no-builtin-rules
+# One short line a step; V=1 shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -68,20 +71,22 @@ libs: $(ARCHIVES)
 
 $(B)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 define archive_rule
 $(B)/lib/$(subst /,-,$(1)).a: $(patsubst %.c,$(B)/obj/%.o,$(call lib_srcs,$(1)))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	$(AR) rcs $$@ $$^
+	$(Q)$(AR) rcs $$@ $$^
 endef
 $(foreach d,$(DIRS),$(if $(call lib_srcs,$(d)),$(eval $(call archive_rule,$(d)))))
 
 define prog_rule
 $(B)/bin/$(patsubst main_%.c,%,$(notdir $(1))): $(B)/obj/$(1:.c=.o) $(ARCHIVES)
 	@mkdir -p $$(@D)
-	$(CC) $(OPT) -o $$@ $$< $(LDFLAGS) -Wl,--start-group $(ARCHIVES) -Wl,--end-group $$(LIBS_$(patsubst main_%.c,%,$(notdir $(1))))
+	$$(call say,LD,$$@)
+	$(Q)$(CC) $(OPT) -o $$@ $$< $(LDFLAGS) -Wl,--start-group $(ARCHIVES) -Wl,--end-group $$(LIBS_$(patsubst main_%.c,%,$(notdir $(1))))
 endef
 $(foreach s,$(main_srcs),$(eval $(call prog_rule,$(s))))
 
@@ -89,7 +94,8 @@ $(foreach s,$(main_srcs),$(eval $(call prog_rule,$(s))))
 UNIT     := $(patsubst tests/unit/%.c,$(B)/test/%,$(wildcard tests/unit/test_*.c))
 $(B)/test/%: $(B)/obj/tests/unit/%.o $(ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(OPT) -o $@ $< $(LDFLAGS) -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS_test)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(OPT) -o $@ $< $(LDFLAGS) -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS_test)
 .PHONY: unit
 unit: $(UNIT)
 
@@ -97,7 +103,8 @@ unit: $(UNIT)
 FUZZ     := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(OPT) -fsanitize=fuzzer -o $@ $< $(LDFLAGS) -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS_test)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(OPT) -fsanitize=fuzzer -o $@ $< $(LDFLAGS) -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS_test)
 .PHONY: fuzz-targets
 fuzz-targets: $(FUZZ)
 

@@ -1,7 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-# Tests, lint and format. tests/run.sh counts and prints the closing line.
-.PHONY: format format-check
+# Tests, lint and format. tests/run.sh runs, counts and prints the closing line.
+
+C_FILES = $(shell git ls-files '*.c' '*.h')
+
+.PHONY: check check-asan check-tsan fuzz check-build lint format format-check
+check: ## every test: installs what it needs, ends with "N passed, N failed"
+	tools/deps.sh test
+	$(MAKE) check-build
+	tests/run.sh
+
+# A sub-make, because pkg-config answers only once deps.sh has installed what it asks for.
+check-build: all unit
+	$(MAKE) VARIANT=asan unit
+	$(MAKE) VARIANT=fuzz fuzz-targets
+
+check-asan: ## unit and protocol tests under AddressSanitizer and UBSan
+	$(MAKE) VARIANT=asan unit
+	tests/run.sh asan
+
+check-tsan: ## unit tests under ThreadSanitizer
+	$(MAKE) VARIANT=tsan unit
+	tests/run.sh tsan
+
+fuzz: ## every fuzz target for TIME seconds (60)
+	$(MAKE) VARIANT=fuzz fuzz-targets
+	FUZZ_SECONDS=$(or $(TIME),60) tests/run.sh fuzz
+
+lint: ## clang-tidy, cppcheck, shellcheck, layers, format, and a clang build
+	tools/deps.sh test lint
+	$(MAKE) VARIANT=clang all unit
+	tools/lint/lint.sh
+
 format: ## reformat every C file
-	clang-format -i $(shell git ls-files '*.c' '*.h')
+	clang-format -i $(C_FILES)
+
 format-check:
-	clang-format --dry-run -Werror $(shell git ls-files '*.c' '*.h')
+	clang-format --dry-run -Werror $(C_FILES)

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+// base: errors, files, spawning, paths, the jail, the log.
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/io.h"
+#include "base/jail.h"
+#include "base/log.h"
+#include "base/paths.h"
+#include "base/spawn.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <cmocka.h>
+
+static char dir[64];
+
+static int make_dir(void **state)
+{
+	strcpy(dir, "/tmp/msb-base-XXXXXX");
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static int drop_dir(void **state)
+{
+	return msb_rm_rf(AT_FDCWD, dir);
+}
+
+static void errors_wrap(void **state)
+{
+	struct msb_err e = {0};
+
+	assert_int_equal(msb_err_set(&e, EINVAL, "line %d is bad", 3), -EINVAL);
+	assert_int_equal(msb_err_wrap(&e, "reading %s", "x"), -EINVAL);
+	assert_string_equal(e.msg, "reading x: line 3 is bad");
+	assert_int_equal(msb_err_set(NULL, EPERM, "no one listens"), -EPERM);
+	e = (struct msb_err){0};
+	assert_int_equal(msb_err_wrap(&e, "x"), -EIO);
+	for (int i = 0; i < 400; i++)
+		msb_err_wrap(&e, "again");
+	assert_true(strlen(e.msg) < MSB_ERR_MAX);
+}
+
+static void atomic_files(void **state)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	char path[128];
+
+	(void)snprintf(path, sizeof(path), "%s/a/b/c", dir);
+	assert_int_equal(msb_mkdir_p(path, 0700), 0);
+	assert_int_equal(msb_mkdir_p(path, 0700), 0);
+	(void)snprintf(path, sizeof(path), "%s/a/f", dir);
+	assert_int_equal(msb_write_file_atomic(AT_FDCWD, path, "one", 3, 0600), 0);
+	assert_int_equal(msb_write_file_atomic(AT_FDCWD, path, "three", 5, 0600), 0);
+	assert_int_equal(msb_read_file(AT_FDCWD, path, 5, &s), 0);
+	assert_string_equal(s.buf, "three");
+	assert_int_equal(msb_read_file(AT_FDCWD, path, 4, &s), -EFBIG);
+	(void)snprintf(path, sizeof(path), "%s/a/f/g", dir);
+	assert_int_equal(msb_mkdir_p(path, 0700), -ENOTDIR);
+}
+
+/* What removes a sandbox's directory must not follow a link that a guest planted there. */
+static void rm_rf_stays_inside(void **state)
+{
+	char keep[128], gone[128], link[128];
+
+	(void)snprintf(keep, sizeof(keep), "%s/keep", dir);
+	(void)snprintf(gone, sizeof(gone), "%s/gone", dir);
+	(void)snprintf(link, sizeof(link), "%s/gone/up", dir);
+	assert_int_equal(msb_write_file_atomic(AT_FDCWD, keep, "k", 1, 0600), 0);
+	assert_int_equal(mkdir(gone, 0700), 0);
+	assert_int_equal(symlink("..", link), 0);
+	assert_int_equal(msb_rm_rf(AT_FDCWD, gone), 0);
+	assert_int_equal(access(gone, F_OK), -1);
+	assert_int_equal(access(keep, F_OK), 0);
+	assert_int_equal(msb_rm_rf(AT_FDCWD, gone), 0);
+}
+
+static void spawn_gives_only_these_fds(void **state)
+{
+	char *argv[] = {"sh", "-c",
+		"echo a >&3; for f in /proc/$$/fd/*; do echo ${f##*/}; done >&4; exit 7", NULL};
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	int leak = open("/dev/null", O_RDONLY),
+	    high = fcntl(leak, F_DUPFD, 77); /* not CLOEXEC, on purpose */
+	int a, b, pidfd = -1, status;
+	struct msb_err e = {0};
+	char out[128];
+	siginfo_t si;
+	pid_t pid;
+
+	(void)snprintf(out, sizeof(out), "%s/a1", dir);
+	a = open(out, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	(void)snprintf(out, sizeof(out), "%s/b1", dir);
+	b = open(out, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	pid = msb_spawn("/bin/sh", argv, (int[]){a, b}, 2, -1, &pidfd, &e);
+	assert_true(pid > 0);
+	assert_int_equal(waitid(P_PIDFD, (id_t)pidfd, &si, WEXITED | WNOWAIT), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(WEXITSTATUS(status), 7);
+	assert_int_equal(msb_read_file(AT_FDCWD, out, 100, &s), 0);
+	assert_non_null(strstr(s.buf, "3\n4\n"));
+	assert_null(strstr(s.buf, "77\n"));
+	close(a);
+	close(b);
+	close(pidfd);
+	close(high);
+	close(leak);
+	argv[0] = "/no/such/program";
+	assert_int_equal(msb_spawn("/no/such/program", argv, NULL, 0, -1, NULL, &e), -ENOENT);
+	assert_non_null(strstr(e.msg, "/no/such/program"));
+}
+
+static void paths(void **state)
+{
+	char deep[128] = "/tmp/";
+	struct msb_paths p;
+	struct msb_err e = {0};
+
+	setenv("MSB_MNT", "/tmp/m", 1);
+	setenv("MSB_STATE", "/tmp/s", 1);
+	unsetenv("MSB_SHARE");
+	assert_int_equal(msb_paths_init(&p, &e), 0);
+	assert_string_equal(p.mnt, "/tmp/m");
+	assert_string_equal(p.state, "/tmp/s");
+	assert_string_equal(p.run, "/tmp/s/run");
+	setenv("MSB_STATE", "relative", 1);
+	assert_int_equal(msb_paths_init(&p, &e), -EINVAL);
+	memset(deep + 5, 'd', 100);
+	setenv("MSB_STATE", deep, 1);
+	assert_int_equal(msb_paths_init(&p, &e), -ENAMETOOLONG);
+	assert_non_null(strstr(e.msg, "shorter MSB_STATE"));
+	unsetenv("MSB_MNT");
+	unsetenv("MSB_STATE");
+}
+
+/* Runs @fn jailed in a child; how it ended. */
+static int jailed(const struct msb_jail *j, int (*fn)(void))
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct msb_err e = {0};
+
+		_exit(msb_jail_enter(j, &e) < 0 ? 100 : fn());
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static int try_to_get_out(void)
+{
+	if (open("/etc/passwd", O_RDONLY) >= 0 || open("/proc/self/status", O_RDONLY) >= 0)
+		return 1;
+	if (mkdir("/x", 0700) == 0)
+		return 2;
+	return setuid(0) == 0 ? 3 : 0;
+}
+
+static int call_socket(void)
+{
+	return socket(AF_INET, SOCK_STREAM, 0) >= 0 ? 1 : 0;
+}
+
+static void jail_holds(void **state)
+{
+	static const char *const calls[] = {"exit_group", "write", NULL};
+	struct msb_jail roots = {
+		.flags = MSB_JAIL_NET | MSB_JAIL_ROOT | MSB_JAIL_IPC | MSB_JAIL_NOBODY};
+	struct msb_jail filter = {.syscalls = calls};
+	int s;
+
+	/* Namespaces need root, or user namespaces: where neither is to be had the jail still runs.
+	 */
+	s = jailed(&roots, try_to_get_out);
+	assert_true(WIFEXITED(s));
+	if (geteuid() == 0)
+		assert_int_equal(WEXITSTATUS(s), 0);
+	s = jailed(&filter, call_socket);
+	assert_true(WIFSIGNALED(s));
+	assert_int_equal(WTERMSIG(s), SIGSYS);
+}
+
+static void log_escapes(void **state)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	char path[128];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/log", dir);
+	fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	msb_log_init("t", "box", fd);
+	log_err("bad \"name\"\n\033[31m");
+	log_debug("not shown");
+	assert_int_equal(msb_read_file(AT_FDCWD, path, 4096, &s), 0);
+	assert_non_null(
+		strstr(s.buf, "\"sandbox\":\"box\",\"msg\":\"bad \\\"name\\\"\\n\\u001b[31m\"}\n"));
+	assert_null(strstr(s.buf, "not shown"));
+	msb_log_init("t", NULL, -1);
+	close(fd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(errors_wrap),
+		cmocka_unit_test(atomic_files),
+		cmocka_unit_test(rm_rf_stays_inside),
+		cmocka_unit_test(spawn_gives_only_these_fds),
+		cmocka_unit_test(paths),
+		cmocka_unit_test(jail_holds),
+		cmocka_unit_test(log_escapes),
+	};
+
+	return cmocka_run_group_tests_name("base", tests, make_dir, drop_dir);
+}

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+# Dependencies, the kernel, the demo, benches, installation.
+
+.PHONY: deps demo bench install
+deps: ## install the packages that building and running need; says what it adds to apt
+	tools/deps.sh
+
+demo: ## a sandbox from nothing, each file operation shown; KEEP=1 leaves it running
+	tools/deps.sh
+	$(MAKE) all kernel-debian
+	tools/demo $(if $(KEEP),--keep)
+
+bench: ## benches, JSON Lines on stdout
+	$(MAKE) all kernel-debian
+	@for b in tools/bench/*; do if [ -x $$b ]; then $$b || exit 1; fi; done
+
+install: all kernel-debian ## into $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/msb
+	install -m 0755 $(PROGS) $(DESTDIR)$(PREFIX)/bin/
+	install -m 0644 build/share/msb/* $(DESTDIR)$(PREFIX)/share/msb/
