@@ -65,6 +65,9 @@ for g in $groups; do
 done
 
 passed=0 failed=0 skipped=0
+for g in $groups; do
+	compgen -G "$out/$g-*.tap" >/dev/null || { echo "group '$g' has no tests: was it built?"; failed=1; }
+done
 for tap in "$out"/*.tap; do
 	name=$(basename "$tap" .tap)
 	rc=$(cat "$out/$name.rc" 2>/dev/null || echo 1)
