@@ -22,7 +22,7 @@ B        := build$(if $(VARIANT),/$(VARIANT))
 # What each folder may see; the linker order follows it, and tools/lint/layers.sh checks the includes.
 DIRS     := ctl vmm fs/backends fs/image fs base
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wundef -Wvla \
-            -Wimplicit-fallthrough -Wno-unused-parameter -Wno-format-truncation -Werror
+            -Wimplicit-fallthrough -Wno-unused-parameter -Wno-unknown-warning-option -Wno-format-truncation -Werror
 # unused parameters: a vtable's callbacks take what the table says, not what each needs.
 # format truncation: what it finds depends on -O and the sanitizers; a cut that matters is checked at run time.
 HARDEN   := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
