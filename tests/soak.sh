@@ -1,0 +1,91 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Creates SANDBOXES (50), keeps up to RUNNING (8) of them running, makes STARTS (100) starts in all, and counts
+# processes, descriptors, mounts, sockets and files before and after. Speaks TAP. Its own mount and state.
+# Before each count one sandbox is started and stopped, so that what is made once does not look like a leak.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+sandboxes=${SANDBOXES:-50} running=${RUNNING:-8} starts=${STARTS:-100}
+dir=$(mktemp -d /tmp/msbk.XXXXXX)
+export MSB_MNT=$dir/m MSB_STATE=$dir/s
+mkdir "$MSB_MNT"
+m=$MSB_MNT
+bad=0 n=0
+check() { # check TEXT CONDITION...
+	local text=$1
+	shift
+	n=$((n + 1))
+	if "$@"; then echo "ok $n - $text"; else echo "not ok $n - $text"; bad=1; fi
+}
+# shellcheck disable=SC2317 # the trap calls it
+finish() {
+	build/bin/msbd --stop --all >/dev/null 2>&1
+	rm -rf "$dir"
+}
+trap finish EXIT
+
+# Every process of this instance: msbd, what it started, and the machines.
+ours() { pgrep -f -- "$MSB_STATE|$MSB_MNT" | grep -vx $$; grep -lzs "^MSB_STATE=$MSB_STATE\$" /proc/[0-9]*/environ | cut -d/ -f3; }
+pids() { ours | sort -un | while read -r p; do
+	case $(cat /proc/"$p"/comm 2>/dev/null) in msb*|qemu*) echo "$p" ;; esac
+done; }
+count() { # processes, their descriptors, mounts, sockets, files
+	local p fds=0
+	for p in $(pids); do fds=$((fds + $(find /proc/"$p"/fd -mindepth 1 2>/dev/null | wc -l))); done
+	printf 'processes %s\nfds %s\nmounts %s\nsockets %s\nfiles %s\n' "$(pids | wc -l)" "$fds" \
+		"$(grep -c "$dir" /proc/self/mountinfo)" "$(grep -c "$dir" /proc/net/unix)" \
+		"$(find "$MSB_STATE" -xdev ! -name '*-wal' ! -name '*-shm' ! -name '*.log*' 2>/dev/null | wc -l)"
+}
+# shellcheck disable=SC2016 # the guest's shell expands it
+one() { # start, run something, stop
+	echo start >"$m/$1/ctl" && echo 'test "$(cat /proc/sys/kernel/hostname)"' >"$m/$1/exec" &&
+		echo "echo $1 > /tmp/mark" >"$m/$1/exec" && echo stop >"$m/$1/ctl" && [ "$(cat "$m/$1/state")" = stopped ]
+}
+
+[ -f build/images/busybox/index.json ] || tools/mkimage busybox build/images/busybox || exit 1
+build/bin/msbd || exit 1
+echo "import $PWD/build/images/busybox busybox" >"$m/images/ctl" || exit 1
+
+mkdir "$m/warm" && echo busybox >"$m/warm/image" && one warm
+check "a first sandbox starts, runs and stops" [ $? = 0 ]
+rmdir "$m/warm"
+sleep 1
+count >"$dir/before"
+
+ok=1
+for i in $(seq "$sandboxes"); do
+	mkdir "$m/s$i" && echo busybox >"$m/s$i/image" && echo 128M >"$m/s$i/memory_bytes" || ok=0
+done
+check "$sandboxes sandboxes are created" [ $ok = 1 ]
+
+echo 0 >"$dir/peak"
+worker() { # every RUNNING-th start, from the K-th on
+	local i s
+	for i in $(seq "$1" "$running" "$starts"); do
+		s=s$(((i - 1) % sandboxes + 1))
+		if one "$s"; then echo x >>"$dir/done"; else echo "start $i of $s: $(cat "$m/$s/error")" >&2; fi
+	done
+}
+: >"$dir/done"
+workers=()
+for k in $(seq "$running"); do worker "$k" & workers+=($!); done
+while kill -0 "${workers[@]}" 2>/dev/null || [ -n "$(jobs -rp)" ]; do
+	up=$(cat "$m"/s*/state 2>/dev/null | grep -c running)
+	[ "$up" -gt "$(cat "$dir/peak")" ] && echo "$up" >"$dir/peak"
+	sleep 0.5
+done
+wait "${workers[@]}"
+check "$starts starts, commands and stops succeed ($(wc -l <"$dir/done"))" [ "$(wc -l <"$dir/done")" = "$starts" ]
+echo "# most running at once: $(cat "$dir/peak")"
+
+for i in $(seq "$sandboxes"); do rmdir "$m/s$i" || bad=1; done
+sleep 2
+count >"$dir/after"
+paste "$dir/before" "$dir/after" | sed 's/^/# before, after: /'
+check "nothing leaks: processes, fds, mounts, sockets, files" cmp -s "$dir/before" "$dir/after"
+if ! cmp -s "$dir/before" "$dir/after"; then
+	for p in $(pids); do echo "# $p $(tr '\0' ' ' </proc/"$p"/cmdline | cut -c1-120)"; done
+fi
+echo "1..$n"
+exit $bad
