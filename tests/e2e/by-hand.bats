@@ -13,7 +13,7 @@ setup_file() {
 	skopeo --insecure-policy copy -q --dest-compress-format zstd "oci:$dir/images/oci" "oci:$dir/images/oci-zstd"
 	skopeo --insecure-policy copy -q --dest-compress-format zstd "oci:$dir/images/oci" "oci-archive:$dir/images/oci-zstd.tar"
 	skopeo --insecure-policy copy -q "oci:$dir/images/oci" "docker-archive:$dir/images/docker.tar:busybox:latest"
-	cp -r build/bin "$dir/bin"
+	cp -r build/bin tests/e2e/by-hand.sh "$dir/"
 	mkdir "$dir/share"
 	cp -rL build/share/msb "$dir/share/msb"
 	chmod -R a+rX "$dir"
@@ -25,7 +25,7 @@ teardown_file() {
 
 @test "by hand, as whoever runs this" {
 	mkdir "$dir/m"
-	MSB_MNT=$dir/m MSB_STATE=$dir/s run bash "$BATS_TEST_DIRNAME/by-hand.sh" "$dir/bin" "$dir/images"
+	MSB_MNT=$dir/m MSB_STATE=$dir/s run bash "$dir/by-hand.sh" "$dir/bin" "$dir/images"
 	echo "$output"
 	[ "$status" = 0 ]
 	[[ $output == *"by hand: ok" ]]
@@ -43,7 +43,7 @@ teardown_file() {
 	chmod 0666 "$dir/fuse"
 	run unshare -m bash -c "mount --bind $dir/fuse /dev/fuse && exec runuser -u $user -- \
 		env -i PATH=/usr/bin:/bin HOME=$dir/home XDG_RUNTIME_DIR=$dir/run \
-		bash $BATS_TEST_DIRNAME/by-hand.sh $dir/bin $dir/images"
+		bash $dir/by-hand.sh $dir/bin $dir/images"
 	echo "$output"
 	userdel "$user"
 	[ "$status" = 0 ]

@@ -3,6 +3,7 @@
 # The list a person would try by hand, step by step, against an instance of its own: by-hand.sh BIN IMAGES
 # BIN: the directory of msbd. IMAGES: made by tools/mkimage and skopeo (see by-hand.bats). Run by root and by an
 # ordinary user alike; MSB_MNT and MSB_STATE, or XDG_RUNTIME_DIR, say where. Ends with "by hand: ok".
+# shellcheck disable=SC2016 # the guest's shell expands what is quoted
 set -u
 bin=$1 images=$2
 m=${MSB_MNT:-$XDG_RUNTIME_DIR/msb}
@@ -55,7 +56,8 @@ for i in oci oci-zstd oci.tar oci-zstd.tar docker.tar; do
 	grep -q '"rootfs"' "$m/images/${i//./-}/config.json" || die "config.json of $i"
 	[ -f "$m/images/${i//./-}/rootfs/etc/passwd" ] || die "rootfs of $i"
 done
-[ "$(ls "$m/images" | grep -c -- '^oci\|^docker')" -ge 5 ] || die "ls images: $(ls "$m/images")"
+imported=("$m"/images/oci* "$m"/images/docker*)
+[ ${#imported[@]} = 5 ] || die "ls images: $(ls "$m/images")"
 refused "File exists" "oci" "$m/error" "echo 'import $images/oci oci' > $m/images/ctl"
 refused "No such file" "$work/none" "$m/error" "echo 'import $work/none none' > $m/images/ctl"
 
@@ -147,8 +149,7 @@ step "msbd may go: machines go on"
 "$bin/msbd" || die "msbd again"
 is running cat "$m/a/state"
 is whilestopped guest a 'cat /srv/s'
-pid=$(cat "$m/log" | grep -c .) # the log outlives msbd too
-[ "$pid" -gt 0 ] || die log
+[ "$(grep -c . "$m/log")" -gt 0 ] || die log
 
 step "kill, rmdir"
 echo kill >"$m/a/ctl" || die kill
