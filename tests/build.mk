@@ -3,14 +3,14 @@
 
 C_FILES = $(shell git ls-files '*.c' '*.h')
 
-.PHONY: check check-asan check-tsan fuzz check-build lint format format-check
+.PHONY: check check-asan check-tsan fuzz soak check-build lint format format-check
 check: ## every test: installs what it needs, ends with "N passed, N failed"
 	tools/deps.sh test
 	$(MAKE) check-build
 	tests/run.sh
 
 # A sub-make, because pkg-config answers only once deps.sh has installed what it asks for.
-check-build: all unit
+check-build: all kernel-debian unit
 	$(MAKE) VARIANT=asan unit
 	$(MAKE) VARIANT=fuzz fuzz-targets
 
@@ -25,6 +25,11 @@ check-tsan: ## unit tests under ThreadSanitizer
 fuzz: ## every fuzz target for TIME seconds (60)
 	$(MAKE) VARIANT=fuzz fuzz-targets
 	FUZZ_SECONDS=$(or $(TIME),60) tests/run.sh fuzz
+
+soak: ## 50 sandboxes, 8 at once, 100 starts: counts processes, fds, mounts, sockets, files
+	tools/deps.sh test
+	$(MAKE) all kernel-debian
+	tests/soak.sh
 
 lint: ## clang-tidy, cppcheck, shellcheck, layers, format, and a clang build
 	tools/deps.sh test lint
