@@ -18,3 +18,22 @@ install: all kernel-debian ## into $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/msb
 	install -m 0755 $(PROGS) $(DESTDIR)$(PREFIX)/bin/
 	install -m 0644 build/share/msb/* $(DESTDIR)$(PREFIX)/share/msb/
+
+# The machine's side: a kernel, and PID 1 with the modules that it loads.
+SHARE := build/share/msb
+
+.PHONY: kernel-debian
+kernel-debian: $(SHARE)/vmlinux $(SHARE)/vmlinuz $(SHARE)/initramfs ## Debian's cloud kernel, unpacked, and the initramfs
+
+build/kernel/debian/version: tools/kernel-debian
+	tools/kernel-debian build/kernel build/kernel/debian
+	@touch $@
+
+$(SHARE)/vmlinux $(SHARE)/vmlinuz: $(SHARE)/%: build/kernel/debian/version
+	@mkdir -p $(@D)
+	ln -f build/kernel/debian/$* $@
+	@touch $@
+
+$(SHARE)/initramfs: build/guest/init build/kernel/debian/version tools/initramfs
+	@mkdir -p $(@D)
+	tools/initramfs build/guest/init build/kernel/debian/modules $@

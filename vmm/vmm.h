@@ -20,6 +20,7 @@
 
 #define VMM_MAX_FS	     32
 #define VMM_MIN_MEMORY_BYTES (UINT64_C(64) << 20)
+#define VMM_MAX_MEMORY_BYTES (UINT64_C(1) << 40)
 #define VMM_MAX_CPUS	     64
 
 struct vmm_fs {
@@ -49,11 +50,13 @@ enum vmm_end {
 
 struct vmm;
 
-/* Called on the client's own thread when a machine has ended, once per start, also for ends seen at
- * reconnect.
+/* Called on the client's own thread when a machine has ended, once per start. A machine that ended
+ * while there was no worker is told of only by its absence from vmm_list(). Must not call vmm_
+ * functions: those fail with -EDEADLK there.
  * @detail: a sentence for users, or "". */
 typedef void (*vmm_ended_fn)(void *arg, const char *id, enum vmm_end how, const char *detail);
-/* Called when the worker itself has died; it is started again by the next call. */
+/* Called, on the same thread, when the worker itself has died; the next call starts it again. Then
+ * compare vmm_list() with what should run. */
 typedef void (*vmm_lost_fn)(void *arg);
 
 int vmm_new(const struct msb_paths *paths, int log_fd, vmm_ended_fn, vmm_lost_fn, void *arg,

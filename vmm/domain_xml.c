@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// The libvirt description of one machine.
+#include "vmm/domain_xml.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Slots of the PCI root bus. The file systems come last, eight to a slot. */
+enum { SLOT_SERIAL = 1, SLOT_RNG, SLOT_PANIC, SLOT_FS };
+_Static_assert(SLOT_FS + (VMM_MAX_FS + 7) / 8 < 0x1f, "slot 0x1f is the chipset's own");
+
+/*
+ * panic=-1	   a panic resets at once, and a reset ends the machine
+ * i8042.*	   (absent) the controller is off in the machine, so nothing probes it
+ * tsc=reliable	   skip 100 ms of calibrating against a timer that the host emulates too
+ * cryptomgr.*	   self-tests of the kernel's ciphers: Debian ran them
+ * lsm=		   no AppArmor, IMA, EVM: nobody loads a policy in the guest
+ */
+#define CMDLINE                                                                                    \
+	"console=ttyS0 quiet panic=-1 random.trust_cpu=on tsc=reliable cryptomgr.notests "         \
+	"lsm=capability,landlock,yama"
+/* TCG does not speculate: the guest has nothing to mitigate there, and each barrier costs. */
+#define CMDLINE_TCG " mitigations=off no5lvl"
+
+static void add_escaped(struct msb_str *s, const char *text)
+{
+	for (; *text; text++) {
+		switch (*text) {
+		case '&': msb_str_adds(s, "&amp;"); break;
+		case '<': msb_str_adds(s, "&lt;"); break;
+		case '>': msb_str_adds(s, "&gt;"); break;
+		case '"': msb_str_adds(s, "&quot;"); break;
+		case '\'': msb_str_adds(s, "&apos;"); break;
+		default: msb_str_add(s, text, 1);
+		}
+	}
+}
+
+/* <before>TEXT<after>, TEXT escaped. */
+static void add(struct msb_str *s, const char *before, const char *text, const char *after)
+{
+	msb_str_adds(s, before);
+	add_escaped(s, text);
+	msb_str_adds(s, after);
+}
+
+/* XML 1.0 has no control characters, escaped or not, and libvirt wants UTF-8. */
+static bool text_ok(const char *text, size_t size)
+{
+	size_t n = strnlen(text, size);
+
+	if (n == size || !msb_utf8_valid(text, n))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+			return false;
+	return true;
+}
+
+static int check_path(const char *path, size_t size, const char *what, struct msb_err *e)
+{
+	if (path[0] != '/' || !text_ok(path, size))
+		return msb_err_set(e, EINVAL,
+			"the %s socket must be an absolute path of printable UTF-8", what);
+	return 0;
+}
+
+int vmm_spec_check(const struct vmm_spec *spec, struct msb_err *e)
+{
+	int r;
+
+	if (strnlen(spec->id, sizeof(spec->id)) != 32 ||
+		strspn(spec->id, "0123456789abcdef") != 32 || strspn(spec->id, "0") == 32)
+		return msb_err_set(e, EINVAL, "a machine's id must be 32 hex digits");
+	if (spec->cpus < 1 || spec->cpus > VMM_MAX_CPUS)
+		return msb_err_set(e, ERANGE, "cpus must be between 1 and %d", VMM_MAX_CPUS);
+	if (spec->memory_bytes < VMM_MIN_MEMORY_BYTES || spec->memory_bytes > VMM_MAX_MEMORY_BYTES)
+		return msb_err_set(e, ERANGE, "memory_bytes must be between %llu and %llu",
+			(unsigned long long)VMM_MIN_MEMORY_BYTES,
+			(unsigned long long)VMM_MAX_MEMORY_BYTES);
+	if (spec->nfs > VMM_MAX_FS)
+		return msb_err_set(
+			e, ERANGE, "a machine has at most %d shared file systems", VMM_MAX_FS);
+	r = check_path(spec->agent_socket, sizeof(spec->agent_socket), "agent", e);
+	if (r == 0)
+		r = check_path(spec->console_socket, sizeof(spec->console_socket), "console", e);
+	for (unsigned int i = 0; r == 0 && i < spec->nfs; i++) {
+		const struct vmm_fs *fs = &spec->fs[i];
+
+		if (!fs->tag[0] || !text_ok(fs->tag, sizeof(fs->tag)))
+			return msb_err_set(e, EINVAL,
+				"a file system's tag must be 1 to 36 bytes of printable UTF-8");
+		for (unsigned int j = 0; j < i; j++)
+			if (!strcmp(fs->tag, spec->fs[j].tag))
+				return msb_err_set(
+					e, EINVAL, "two file systems have the tag %s", fs->tag);
+		r = check_path(fs->socket, sizeof(fs->socket), "file system", e);
+	}
+	if (r == 0 && !text_ok(spec->cmdline_extra, sizeof(spec->cmdline_extra)))
+		r = msb_err_set(e, EINVAL, "the kernel command line must be printable UTF-8");
+	return r;
+}
+
+static void add_address(struct msb_str *s, unsigned int slot, unsigned int function, bool multi)
+{
+	msb_str_addf(s, "<address type='pci' bus='0' slot='%u' function='%u'%s/>", slot, function,
+		multi && function == 0 ? " multifunction='on'" : "");
+}
+
+static void add_platform(struct msb_str *s, const struct vmm_spec *spec, const struct vmm_host *h)
+{
+	add(s, "<domain type='", h->kvm ? "kvm" : "qemu", "'>");
+	add(s, "<name>", spec->id, "</name>");
+	msb_str_addf(s, "<uuid>%.8s-%.4s-%.4s-%.4s-%s</uuid>", spec->id, spec->id + 8,
+		spec->id + 12, spec->id + 16, spec->id + 20);
+	msb_str_addf(s, "<memory unit='b'>%llu</memory>", (unsigned long long)spec->memory_bytes);
+	/* Shared, so that the file servers reach the guest's memory. */
+	msb_str_adds(
+		s, "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>");
+	msb_str_addf(s, "<vcpu>%u</vcpu>", spec->cpus);
+	msb_str_adds(s, "<os><type arch='x86_64' machine='q35'>hvm</type>");
+	if (h->loader)
+		add(s, "<loader readonly='yes' type='rom'>", h->loader, "</loader>");
+	add(s, "<kernel>", h->kernel, "</kernel>");
+	add(s, "<initrd>", h->initrd, "</initrd>");
+	msb_str_adds(s, "<cmdline>" CMDLINE);
+	if (!h->kvm)
+		msb_str_adds(s, CMDLINE_TCG);
+	add(s, spec->cmdline_extra[0] ? " " : "", spec->cmdline_extra, "</cmdline></os>");
+	msb_str_adds(s,
+		"<features><acpi/><vmport state='off'/><ps2 state='off'/><smm state='off'/></features>");
+	msb_str_adds(s, h->kvm ? "<cpu mode='host-passthrough' migratable='off'/>"
+			       : "<cpu mode='maximum'/>");
+	msb_str_adds(s, "<clock offset='utc'><timer name='hpet' present='no'/></clock>"
+			"<on_poweroff>destroy</on_poweroff><on_reboot>destroy</on_reboot>"
+			"<on_crash>destroy</on_crash>");
+	if (h->set_uid)
+		msb_str_addf(s,
+			"<seclabel type='static' model='dac' relabel='no'><label>+%u:+%u</label></seclabel>",
+			h->uid, h->gid);
+}
+
+static void add_devices(struct msb_str *s, const struct vmm_spec *spec, const struct vmm_host *h)
+{
+	add(s, "<devices><emulator>", h->qemu, "</emulator>");
+	msb_str_adds(s, "<controller type='usb' model='none'/>"
+			"<controller type='virtio-serial' index='0' ports='2' vectors='2' "
+			"model='virtio-non-transitional'>");
+	add_address(s, SLOT_SERIAL, 0, false);
+	add(s, "</controller><channel type='unix'><source mode='bind' path='", spec->agent_socket,
+		"'/><target type='virtio' name='" VMM_AGENT_CHANNEL "'/></channel>");
+	add(s, "<serial type='unix'><source mode='bind' path='", spec->console_socket,
+		"'/><target type='isa-serial' port='0'/></serial>");
+	for (unsigned int i = 0; i < spec->nfs; i++) {
+		msb_str_addf(s,
+			"<filesystem type='mount'><driver type='virtiofs' queue='%d'/><source socket='",
+			VMM_FS_QUEUE_SIZE);
+		add_escaped(s, spec->fs[i].socket);
+		add(s, "'/><target dir='", spec->fs[i].tag, "'/>");
+		add_address(s, SLOT_FS + i / 8, i % 8, spec->nfs > 1);
+		msb_str_adds(s, "</filesystem>");
+	}
+	msb_str_adds(s, "<rng model='virtio-non-transitional'>"
+			"<backend model='random'>/dev/urandom</backend>");
+	add_address(s, SLOT_RNG, 0, false);
+	msb_str_adds(s, "</rng><panic model='pvpanic'>");
+	add_address(s, SLOT_PANIC, 0, false);
+	/* Said, because libvirt adds them where nothing is said. */
+	msb_str_adds(s, "</panic><watchdog model='itco' action='none'/><memballoon model='none'/>"
+			"<audio id='1' type='none'/></devices></domain>\n");
+}
+
+int vmm_domain_xml(const struct vmm_spec *spec, const struct vmm_host *host, struct msb_str *out,
+	struct msb_err *e)
+{
+	int r = vmm_spec_check(spec, e);
+
+	if (r < 0)
+		return r;
+	add_platform(out, spec, host);
+	add_devices(out, spec, host);
+	return out->oom ? msb_err_set(e, ENOMEM, "out of memory") : 0;
+}

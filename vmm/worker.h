@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of msb-vmm: requests come in by worker.c, machines are libvirt's by worker_machine.c.
+ */
+#ifndef MSB_VMM_WORKER_H
+#define MSB_VMM_WORKER_H
+
+#include "base/err.h"
+#include "vmm/vmm.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define WORKER_THREADS	    16 /* requests carried out at once */
+#define WORKER_MAX_STARTS   12 /* of them starts: the rest is for stopping what runs */
+#define WORKER_MAX_QUEUED   256
+#define WORKER_MAX_MACHINES 1024
+/* What a machine costs the host beside its memory: QEMU, page tables, file server, agent. */
+#define WORKER_MARGIN_BYTES (UINT64_C(128) << 20)
+
+/**
+ * worker_run() - Serve requests until @sock ends; does not return
+ * @run, @share: directories of the instance
+ */
+_Noreturn void worker_run(int sock, const char *run, const char *share);
+
+/* Called on libvirt's event thread, once for each end of a machine. */
+typedef void (*machines_ended_fn)(void *arg, const char *id, enum vmm_end how, const char *detail);
+
+struct machines;
+
+/**
+ * machines_open() - Open libvirt under @run/libvirt (or at $MSB_LIBVIRT_URI)
+ * Writes its configuration, waits up to 10 s for an earlier worker to let go of the directory, and
+ * warms the capability cache in the background. Machines started earlier are known again.
+ * @accel: "kvm" or "tcg"
+ * Return: 0 and @ret, which lives as long as the process; -errno with @e.
+ */
+int machines_open(const char *run, const char *share, const char *accel, machines_ended_fn fn,
+	void *arg, struct machines **ret, struct msb_err *e);
+
+/* As the functions of vmm.h. Threads: any, several at once. */
+int machines_start(struct machines *m, const struct vmm_spec *spec, struct msb_err *e);
+int machines_resume(struct machines *m, const char *id, struct msb_err *e);
+int machines_suspend(struct machines *m, const char *id, struct msb_err *e);
+int machines_destroy(struct machines *m, const char *id, struct msb_err *e);
+int machines_pid(struct machines *m, const char *id, pid_t *ret, struct msb_err *e);
+/* Writes at most WORKER_MAX_MACHINES ids. Return: how many; -errno with @e. */
+int machines_list(struct machines *m, char (*ids)[33], struct msb_err *e);
+
+/* ---- worker_host.c: what a start needs from the host */
+
+/**
+ * host_memory_check() - Does the host have @memory_bytes and the margin to spare?
+ * @meminfo: text of /proc/meminfo
+ * Return: 0; -ENOMEM with both numbers in @e. An unreadable @meminfo passes.
+ */
+int host_memory_check(const char *meminfo, uint64_t memory_bytes, struct msb_err *e);
+
+/* Paths of a machine's parts, checked to exist at the time of the start. */
+struct host_parts {
+	char qemu[MSB_PATH_MAX], kernel[MSB_PATH_MAX], initrd[MSB_PATH_MAX];
+	const char *loader; /* NULL: QEMU's own firmware */
+};
+
+/**
+ * host_parts_find() - QEMU from $MSB_QEMU, the kernel from $MSB_KERNEL (debian, mini or a path)
+ * Return: 0; -ENOENT with a sentence that says what to install.
+ */
+int host_parts_find(const char *share, struct host_parts *ret, struct msb_err *e);
+
+/**
+ * host_pid_of() - The QEMU whose pid is in @pidfile and that runs machine @id
+ * Return: its pid; -ESRCH where there is none; -errno.
+ */
+pid_t host_pid_of(const char *pidfile, const char *id);
+
+#endif

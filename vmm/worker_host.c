@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a start needs from the host: memory, programs, files; and which process a machine is.
+#include "vmm/worker.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/str.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+#define QEMU   "/usr/bin/qemu-system-x86_64"
+#define LOADER "/usr/share/qemu/qboot.rom"
+
+int host_memory_check(const char *meminfo, uint64_t memory_bytes, struct msb_err *e)
+{
+	static const char key[] = "MemAvailable:";
+	const char *p = strstr(meminfo, key);
+	uint64_t have;
+
+	if (!p)
+		return 0;
+	have = strtoull(p + sizeof(key) - 1, NULL, 10) * 1024; /* the kernel's own digits */
+	if (memory_bytes + WORKER_MARGIN_BYTES <= have)
+		return 0;
+	return msb_err_set(e, ENOMEM,
+		"not enough memory: the sandbox asks for %llu MiB and msb for %llu MiB beside it, the host has %llu MiB available; lower memory_bytes or stop another sandbox",
+		(unsigned long long)(memory_bytes >> 20),
+		(unsigned long long)(WORKER_MARGIN_BYTES >> 20), (unsigned long long)(have >> 20));
+}
+
+static int need(const char *path, int mode, const char *what, const char *how, struct msb_err *e)
+{
+	if (access(path, mode) == 0)
+		return 0;
+	if (errno != ENOENT && errno != ENOTDIR)
+		return msb_err_set(e, errno, "%s %s: %m", what, path);
+	return msb_err_set(e, ENOENT, "%s %s is missing; %s", what, path, how);
+}
+
+int host_parts_find(const char *share, struct host_parts *ret, struct msb_err *e)
+{
+	const char *qemu = getenv("MSB_QEMU"), *kernel = getenv("MSB_KERNEL"), *file = "vmlinux";
+	bool pvh = access(LOADER, R_OK) == 0, own = false;
+	int n, r;
+
+	if (!kernel || !*kernel || !strcmp(kernel, "debian"))
+		file = pvh ? "vmlinux" : "vmlinuz";
+	else if (!strcmp(kernel, "mini"))
+		file = "vmlinux-mini";
+	else
+		own = true;
+	/* A kernel of the user's own may not know PVH; QEMU's default firmware boots either. */
+	ret->loader = pvh && !own ? LOADER : NULL;
+	n = snprintf(ret->qemu, sizeof(ret->qemu), "%s", qemu && *qemu ? qemu : QEMU);
+	if (n < (int)sizeof(ret->qemu))
+		n = own ? snprintf(ret->kernel, sizeof(ret->kernel), "%s", kernel)
+			: snprintf(ret->kernel, sizeof(ret->kernel), "%s/%s", share, file);
+	if (n < (int)sizeof(ret->kernel))
+		n = snprintf(ret->initrd, sizeof(ret->initrd), "%s/initramfs", share);
+	if (n >= (int)sizeof(ret->initrd))
+		return msb_err_set(
+			e, ENAMETOOLONG, "the path of QEMU or of the kernel is too long");
+	if (own && kernel[0] != '/')
+		return msb_err_set(e, EINVAL,
+			"MSB_KERNEL is %s, neither debian nor mini nor an absolute path", kernel);
+	r = need(ret->qemu, X_OK, "QEMU", "install it with make deps", e);
+	if (r == 0)
+		r = need(ret->kernel, R_OK, "the kernel",
+			kernel && !strcmp(kernel, "mini") ? "build it with make kernel"
+							  : "make it with make kernel-debian",
+			e);
+	if (r == 0)
+		r = need(ret->initrd, R_OK, "the initramfs", "make it with make kernel-debian", e);
+	return r;
+}
+
+pid_t host_pid_of(const char *pidfile, const char *id)
+{
+	_cleanup_str_ struct msb_str text = MSB_STR_INIT, cmdline = MSB_STR_INIT;
+	char path[64], want[64];
+	uint64_t pid;
+	int r = msb_read_file(AT_FDCWD, pidfile, 64, &text);
+
+	if (r < 0)
+		return r == -ENOENT ? -ESRCH : r;
+	while (text.len && text.buf[text.len - 1] == '\n')
+		text.buf[--text.len] = '\0';
+	if (!text.buf || msb_parse_u64(text.buf, 1, INT32_MAX, &pid) < 0)
+		return -ESRCH;
+	/* The pid may be somebody else's by now: the name that libvirt gave to QEMU must be there.
+	 */
+	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+	if (msb_read_file(AT_FDCWD, path, 1 << 20, &cmdline) < 0 || !cmdline.len)
+		return -ESRCH;
+	(void)snprintf(want, sizeof(want), "guest=%s", id);
+	return memmem(cmdline.buf, cmdline.len, want, strlen(want)) ? (pid_t)pid : -ESRCH;
+}
