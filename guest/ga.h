@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The guest agent: one epoll loop that speaks guest/wire.h on a descriptor and runs jobs.
+ *
+ * Theory of operation. The loop never blocks: what may block (mounts, the root's files, sync) is
+ * done by children, which report through a pipe. All descriptors are edge-triggered; an edge only
+ * marks a stream as readable. Output is drawn, not pushed: ga_pump() goes round the jobs that have
+ * something to say and lets each fill a bounded share of the send buffer, as far as its credit
+ * goes. So one job can neither delay the others nor make memory grow.
+ *
+ * PID 1 (init.c) runs this loop with the operations of a real guest; the tests run it as an
+ * ordinary process.
+ */
+#ifndef MSB_GUEST_GA_H
+#define MSB_GUEST_GA_H
+
+#include "guest/request.h"
+#include "guest/wire.h"
+
+#include <sys/types.h>
+
+#define GA_ANNOUNCE_FIRST_MS 500  /* how long a guest waits for a SYNC before it announces itself */
+#define GA_ANNOUNCE_MS	     2000 /* and again */
+#define GA_SETTLE_MS	     5000 /* most that sync and unmount may take at shutdown */
+#define GA_KILL_WAIT_MS	     2000 /* most that killed processes may take to end at shutdown */
+#define GA_MAX_TASKS	     64	  /* helper children at once */
+
+/* What differs between PID 1 and a test. */
+struct ga_ops {
+	int (*mount_root)(const struct ga_boot *b, struct msb_err *e); /* in a child */
+	int (*enter_root)(const struct ga_boot *b, struct msb_err *e); /* in the agent, after it */
+	int (*cgroups)(void);	  /* directory for the jobs' cgroups, or -errno */
+	void (*kill_all)(int sig); /* every process of the guest but this one */
+	void (*settle)(void);	  /* in a child: sync, unmount */
+	void (*power_off)(void);
+	int (*drop_caches)(struct msb_err *e); /* in a child */
+	int (*set_clock)(uint64_t usec);
+};
+
+/* Runs until power_off() returns. Return: -errno where it could not even start. */
+int ga_run(int port_fd, const struct ga_ops *ops, struct msb_err *e);
+
+/* ---- between the files of the agent */
+struct ga;
+struct ga_watch {
+	void (*fn)(struct ga *g, struct ga_watch *w, uint32_t events);
+	int fd;	   /* -1: none */
+	void *of;  /* what it belongs to */
+};
+
+struct ga_stream {
+	struct ga_watch w;
+	enum wire_type type;
+	bool ready;	     /* may be readable */
+	uint32_t credit;     /* what the host still takes */
+	uint32_t drain_left; /* once the job has ended: what is still fetched */
+};
+
+struct ga_job {
+	struct ga_job *next; /* of the list it is on: leaving, trash */
+	uint32_t id;
+	uint64_t serial; /* names its cgroup */
+	pid_t pid;	 /* leads the process group and the session; 0 once reaped */
+	bool tty, started, said_started, exited, hung_up;
+	bool detached; /* of a session that has ended: never says anything again */
+	int status;    /* of waitpid() */
+	uint64_t pending_signals; /* that came before the program was started */
+	uint64_t kill_at;	  /* monotonic ms; 0: not */
+	struct msb_err failed;	  /* why the program could not be started; code 0: it was */
+
+	struct ga_watch exec_status; /* pipe on which the child says why it could not exec */
+	struct ga_stream out[2];
+	struct ga_watch in;
+	uint8_t *in_buf; /* WIRE_IN_WINDOW bytes once something had to wait */
+	size_t in_off, in_len;
+	uint32_t in_owed; /* credit to hand back */
+	bool in_eof;
+
+	bool queued, gone;
+	struct ga_job *queue_next;
+};
+
+struct ga_reply {
+	struct ga_reply *next;
+	enum wire_type type;
+	uint32_t id, len;
+	uint8_t data[];
+};
+
+enum ga_task_kind { GA_TASK_BOOT, GA_TASK_DROP_CACHES, GA_TASK_SETTLE };
+
+struct ga_task {
+	struct ga_task *next;
+	struct ga_watch w;
+	enum ga_task_kind kind;
+	uint32_t id, session;
+};
+
+enum ga_ending { GA_UP, GA_TERM, GA_KILL, GA_SETTLE };
+
+struct ga {
+	const struct ga_ops *ops;
+	int ep;
+	struct ga_watch port, signals;
+	bool port_in, port_out; /* not yet seen to be empty, full */
+	uint32_t session;	/* counts; jobs of another one are leaving */
+	uint64_t announce_at;	/* 0: has a session */
+
+	struct ga_job *jobs[WIRE_MAX_JOBS]; /* by id modulo */
+	unsigned int njobs;
+	struct ga_job *leaving, *trash;
+	uint64_t next_kill;		   /* monotonic ms: no job is to be killed before */
+	struct ga_job *queue, *queue_last; /* jobs with something to say */
+	struct ga_reply *replies, **replies_end;
+	struct ga_task *tasks, *tasks_trash;
+	unsigned int ntasks;
+
+	struct ga_boot boot;
+	bool booted, booting;
+	int cgroups;
+	uint64_t next_serial;
+	uint64_t *lingering; /* cgroups of ended jobs that still hold processes */
+	size_t nlingering;
+
+	enum ga_ending ending;
+	uint32_t ending_id, ending_session;
+	uint64_t ending_at; /* when the next phase begins at the latest */
+	bool off;
+
+	struct wire_rx rx;
+	struct wire_tx tx;
+};
+
+/* ga_loop.c */
+int ga_watch_add(struct ga *g, struct ga_watch *w, int fd, uint32_t events);
+void ga_watch_close(struct ga_watch *w);
+void ga_queue_job(struct ga *g, struct ga_job *j);
+void ga_reply(struct ga *g, enum wire_type type, uint32_t id, const void *p, size_t n);
+void ga_reply_err(struct ga *g, uint32_t id, const struct msb_err *e);
+
+/* ga_job.c */
+void ga_job_exec(struct ga *g, uint32_t id, const uint8_t *p, size_t n);
+int ga_job_frame(struct ga *g, const struct wire_frame *f); /* -EBADMSG: a violation */
+bool ga_job_pump(struct ga *g, struct ga_job *j);	    /* false: no room left to send */
+void ga_job_reaped(struct ga *g, pid_t pid, int status);
+void ga_jobs_detach(struct ga *g); /* the session has ended */
+void ga_jobs_signal(struct ga *g, int sig);
+uint64_t ga_jobs_tick(struct ga *g, uint64_t now); /* next deadline, UINT64_MAX: none */
+void ga_jobs_collect(struct ga *g);		   /* frees what this round of events is done with */
+
+/* ga_spawn.c */
+struct ga_stdio {
+	int in, out, err; /* the child's ends; of a terminal: in is its master, out and err -1 */
+};
+/* Forks. The child reports on @status_fd (struct msb_err) where it cannot run the program. */
+pid_t ga_spawn(const struct ga_exec *x, const struct ga_boot *defaults, const struct ga_stdio *io,
+	int status_fd, int cgroup_fd);
+
+/* ga_cgroup.c: all are no-ops without cgroups */
+int ga_cgroup_make(struct ga *g, uint64_t serial); /* descriptor of its cgroup.procs, or -1 */
+bool ga_cgroup_kill(struct ga *g, uint64_t serial);
+bool ga_cgroup_oom(struct ga *g, uint64_t serial); /* did it lose a process to that? */
+void ga_cgroup_remove(struct ga *g, uint64_t serial);
+void ga_cgroup_sweep(struct ga *g); /* tries again what could not be removed */
+
+/* ga_task.c */
+int ga_task_start(struct ga *g, enum ga_task_kind kind, uint32_t id);
+void ga_end(struct ga *g, uint32_t id, uint32_t timeout_ms);
+uint64_t ga_end_tick(struct ga *g, uint64_t now);
+
+#endif

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+// Mounting a sandbox's root, entering it, and leaving it for good.
+#include "guest/init_root.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+
+#define MAX_UNMOUNTS 256 /* mount points that are taken down one by one at the end */
+
+#define TMPFS_MAGIC_ 0x01021994
+#define RAMFS_MAGIC_ 0x858458f6
+
+int ga_mount_kernel_fs(const char *type, const char *path, unsigned long flags, const char *data,
+	struct msb_err *e)
+{
+	int r = msb_mkdir_p(path, 0755);
+
+	/* A read-only root may lack the directory; mount(2) tells then. */
+	if (r < 0 && r != -EROFS)
+		return msb_err_set(e, -r, "cannot make %s: %s", path, strerror(-r));
+	if (mount(type, path, type, flags, data) < 0 && errno != EBUSY)
+		return msb_err_set(e, errno, "cannot mount %s on %s: %m", type, path);
+	return 0;
+}
+
+static int mount_entry(const struct ga_mount *m, const char *target, struct msb_err *e)
+{
+	int r = msb_mkdir_p(target, 0755);
+
+	if (r < 0 && r != -EROFS)
+		return msb_err_set(
+			e, -r, "mount %s: cannot make the directory: %s", m->path, strerror(-r));
+	if (mount(m->source, target, m->type, m->flags, NULL) < 0)
+		return msb_err_set(e, errno, "mount %s: %s '%s': %s", m->path, m->type, m->source,
+			errno == ENODEV && !access("/proc/filesystems", F_OK)
+				? "the kernel lacks this file system, or there is no such device"
+				: strerror(errno));
+	return 0;
+}
+
+static int kernel_mounts(bool readonly, struct msb_err *e)
+{
+	const unsigned long safe = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+	int r = ga_mount_kernel_fs("proc", "/proc", safe, NULL, e);
+
+	if (r == 0)
+		r = ga_mount_kernel_fs("sysfs", "/sys", safe, NULL, e);
+	if (r == 0)
+		r = ga_mount_kernel_fs("devtmpfs", "/dev", MS_NOSUID, NULL, e);
+	if (r == 0)
+		r = ga_mount_kernel_fs("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC,
+			"gid=5,mode=620,ptmxmode=666", e);
+	if (r == 0)
+		r = ga_mount_kernel_fs("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777", e);
+	if (r == 0)
+		r = ga_mount_kernel_fs("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755", e);
+	/* Programs cannot do without a writable /tmp; where the root gives one, its files stay. */
+	if (r == 0 && readonly)
+		r = ga_mount_kernel_fs("tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777", e);
+	if (r == 0 && mount("cgroup2", "/sys/fs/cgroup", "cgroup2", safe, NULL) < 0)
+		(void)0; /* a kernel without them: jobs are killed by process group then */
+	return r;
+}
+
+static void links(void)
+{
+	static const char *const l[][2] = {{"/proc/self/fd", "/dev/fd"},
+		{"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"},
+		{"/proc/self/fd/2", "/dev/stderr"}};
+
+	for (size_t i = 0; i < ARRAY_LEN(l); i++)
+		(void)!symlink(l[i][0], l[i][1]); /* there already, or not missed */
+	(void)mkdir("/run/lock", 01777);
+	(void)chmod("/run/lock", 01777);
+}
+
+/* Only where the image has no such file: what a user wrote is theirs. */
+static void put_absent(const char *path, const char *text)
+{
+	_cleanup_close_ int fd =
+		open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+
+	if (fd >= 0)
+		(void)msb_write_full(fd, text, strlen(text)); /* a full disk shows elsewhere */
+}
+
+static void names(const struct ga_boot *b)
+{
+	char text[GA_MAX_HOSTNAME * 2 + 128];
+
+	if (!b->hostname[0])
+		return;
+	(void)snprintf(text, sizeof(text), "%s\n", b->hostname);
+	put_absent("/etc/hostname", text);
+	(void)snprintf(text, sizeof(text),
+		"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t%s\n",
+		b->hostname);
+	put_absent("/etc/hosts", text);
+}
+
+static void loopback_up(void)
+{
+	_cleanup_close_ int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq ifr = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+
+	if (s >= 0)
+		(void)ioctl(s, SIOCSIFFLAGS, &ifr); /* a kernel without a network */
+}
+
+/* A child of PID 1: the mounts are everybody's, its root directory is its own. So symbolic links
+ * in the sandbox's root, followed while mount points are made, end within it. */
+static int mount_root(const struct ga_boot *b, struct msb_err *e)
+{
+	bool readonly = b->mounts[0].flags & MS_RDONLY;
+	int r;
+
+	/* What an attempt that failed has left. */
+	while (umount2(GA_NEWROOT, MNT_DETACH) == 0)
+		;
+	if (b->hostname[0] && sethostname(b->hostname, strlen(b->hostname)) < 0)
+		return msb_err_set(e, errno, "cannot set the hostname to %s: %m", b->hostname);
+	loopback_up();
+	r = mount_entry(&b->mounts[0], GA_NEWROOT, e);
+	if (r < 0)
+		return r;
+	if (chroot(GA_NEWROOT) < 0 || chdir("/") < 0)
+		return msb_err_set(e, errno, "cannot enter the sandbox's root: %m");
+	r = kernel_mounts(readonly, e);
+	for (size_t i = 1; r == 0 && i < b->nmounts; i++)
+		r = mount_entry(&b->mounts[i], b->mounts[i].path, e);
+	if (r < 0)
+		return r;
+	links();
+	names(b);
+	(void)msb_mkdir_p(b->workdir, 0755); /* a job that cannot enter it says so */
+	return 0;
+}
+
+/* Frees the memory that the initramfs holds. Stays on its file system. */
+static void empty_dir(int dir, dev_t dev)
+{
+	_cleanup_closedir_ DIR *d = fdopendir(dir);
+	struct dirent *de;
+
+	if (!d) {
+		close(dir);
+		return;
+	}
+	while ((de = readdir(d))) {
+		struct stat st;
+
+		if (!strcmp(de->d_name, ".") || !strcmp(de->d_name, "..") ||
+			fstatat(dirfd(d), de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+			st.st_dev != dev)
+			continue;
+		if (S_ISDIR(st.st_mode)) {
+			int sub = openat(dirfd(d), de->d_name,
+				O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+			if (sub >= 0)
+				empty_dir(sub, dev);
+		}
+		/* What cannot be removed costs memory and no more. */
+		(void)unlinkat(dirfd(d), de->d_name, S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0);
+	}
+}
+
+static void free_initramfs(void)
+{
+	static const char *const mounted[] = {"/dev", "/proc", "/sys"};
+	struct statfs fs;
+	struct stat st;
+	int fd;
+
+	for (size_t i = 0; i < ARRAY_LEN(mounted); i++)
+		(void)umount2(mounted[i], MNT_DETACH); /* the new root has its own */
+	fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* Never delete in anything but a root that lives in memory. */
+	if (fd < 0 || fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0 ||
+		((unsigned long)fs.f_type != TMPFS_MAGIC_ &&
+			(unsigned long)fs.f_type != RAMFS_MAGIC_)) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	empty_dir(fd, st.st_dev);
+}
+
+static int enter_root(const struct ga_boot *b, struct msb_err *e)
+{
+	(void)b;
+	if (chdir(GA_NEWROOT) < 0)
+		return msb_err_set(e, errno, "cannot enter the sandbox's root: %m");
+	free_initramfs();
+	if (mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
+		return msb_err_set(e, errno, "cannot switch to the sandbox's root: %m");
+	return 0;
+}
+
+static void enable_controllers(const char *path)
+{
+	static const char *const all[] = {"+memory", "+pids", "+cpu", "+io"};
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	for (size_t i = 0; fd >= 0 && i < ARRAY_LEN(all); i++)
+		(void)!write(fd, all[i], strlen(all[i])); /* one by one: the kernel may lack some */
+}
+
+static int cgroups(void)
+{
+	int fd;
+
+	enable_controllers("/sys/fs/cgroup/cgroup.subtree_control");
+	if (mkdir("/sys/fs/cgroup/msb", 0755) < 0 && errno != EEXIST)
+		return -errno;
+	enable_controllers("/sys/fs/cgroup/msb/cgroup.subtree_control");
+	fd = open("/sys/fs/cgroup/msb", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static void kill_all(int sig)
+{
+	if (getpid() == 1) /* anybody else would mean the whole machine */
+		(void)kill(-1, sig);
+}
+
+/* Takes the mount points out of mountinfo(5), newest last; undoes its \040 escapes. */
+static size_t mount_points(char *text, char *points[], size_t max)
+{
+	size_t n = 0;
+
+	for (char *line = text, *next; line && *line && n < max; line = next) {
+		char *p = line, *w;
+
+		next = strchr(line, '\n');
+		if (next)
+			*next++ = '\0';
+		for (int i = 0; p && i < 4; i++) {
+			p = strchr(p, ' ');
+			p += p != NULL;
+		}
+		if (!p)
+			continue;
+		points[n++] = w = p;
+		for (; *p && *p != ' '; p++)
+			if (*p == '\\' && p[1] && p[2] && p[3]) {
+				*w++ = (char)((p[1] - '0') << 6 | (p[2] - '0') << 3 | (p[3] - '0'));
+				p += 3;
+			} else {
+				*w++ = *p;
+			}
+		*w = '\0';
+	}
+	return n;
+}
+
+static void settle(void)
+{
+	_cleanup_str_ struct msb_str text = MSB_STR_INIT;
+	char *points[MAX_UNMOUNTS];
+	size_t n;
+
+	sync();
+	if (msb_read_file(AT_FDCWD, "/proc/self/mountinfo", 1u << 20, &text) < 0 || !text.buf)
+		return;
+	for (n = mount_points(text.buf, points, MAX_UNMOUNTS); n > 0; n--)
+		if (strcmp(points[n - 1], "/") != 0 && strcmp(points[n - 1], "/proc") != 0)
+			(void)umount2(points[n - 1], 0); /* what is busy was synced */
+	/* A root on a disk is left clean. */
+	(void)mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL);
+	sync();
+}
+
+static void power_off(void)
+{
+	if (getpid() != 1)
+		return;
+	(void)reboot(RB_POWER_OFF);
+	for (;;) /* a machine that cannot power off: its host ends it */
+		pause();
+}
+
+static int drop_caches(struct msb_err *e)
+{
+	_cleanup_close_ int fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, "3", 1) != 1)
+		return msb_err_set(e, errno, "cannot drop the guest's caches: %m");
+	return 0;
+}
+
+static int set_clock(uint64_t usec)
+{
+	struct timespec t = {(time_t)(usec / 1000000), (long)(usec % 1000000) * 1000};
+
+	return clock_settime(CLOCK_REALTIME, &t) < 0 ? -errno : 0;
+}
+
+const struct ga_ops ga_init_ops = {
+	.mount_root = mount_root,
+	.enter_root = enter_root,
+	.cgroups = cgroups,
+	.kill_all = kill_all,
+	.settle = settle,
+	.power_off = power_off,
+	.drop_caches = drop_caches,
+	.set_clock = set_clock,
+};

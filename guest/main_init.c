@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// PID 1 of a guest: kernel file systems, modules, the agent's port, then the agent.
+#include "guest/init_root.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#define PORT_NAME	    "msb.agent"
+#define MODULES_LIST	    "/modules.list"
+#define MODULES_MAX	    65536 /* bytes of that list */
+#define COMPRESSED_FILE	    4	  /* of finit_module(2) */
+#define PORT_WAIT_FIRST_MS  1
+#define PORT_WAIT_LONGEST_MS 100
+#define AGENT_NOFILE	    16384
+
+static void say(const char *what, const char *why)
+{
+	dprintf(2, "msb init: %s: %s\n", what, why);
+}
+
+static void load_module(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	const char *dot = strrchr(path, '.');
+	int flags = dot && strcmp(dot, ".ko") != 0 ? COMPRESSED_FILE : 0;
+
+	if (fd < 0 || (syscall(SYS_finit_module, fd, "", flags) < 0 && errno != EEXIST))
+		say(path, strerror(errno));
+}
+
+/* One path a line, in the order in which they depend on each other. */
+static void load_modules(void)
+{
+	_cleanup_str_ struct msb_str list = MSB_STR_INIT;
+
+	if (msb_read_file(AT_FDCWD, MODULES_LIST, MODULES_MAX, &list) < 0 || !list.buf)
+		return;
+	for (char *p = list.buf; *p;) {
+		size_t n = strcspn(p, "\n");
+		bool last = p[n] == '\0';
+
+		p[n] = '\0';
+		if (n)
+			load_module(p);
+		p += n + !last;
+	}
+}
+
+/* Return: the port's descriptor, or -1 where it is not there (yet). */
+static int find_port(void)
+{
+	_cleanup_closedir_ DIR *d = opendir("/sys/class/virtio-ports");
+	struct dirent *de;
+
+	while (d && (de = readdir(d))) {
+		char path[300], name[64] = "";
+		int fd;
+
+		if (de->d_name[0] == '.')
+			continue;
+		(void)snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name", de->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		(void)!read(fd, name, sizeof(name) - 1); /* stays empty */
+		close(fd);
+		name[strcspn(name, "\n")] = '\0';
+		if (strcmp(name, PORT_NAME) != 0)
+			continue;
+		(void)snprintf(path, sizeof(path), "/dev/%s", de->d_name);
+		return open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	}
+	return -1;
+}
+
+/* Ports are told by the device after its driver is there, and nothing in sysfs can be waited on. */
+static int wait_port(void)
+{
+	long ms = PORT_WAIT_FIRST_MS;
+	bool told = false;
+
+	for (;;) {
+		struct timespec t = {0, ms * 1000000};
+		int fd = find_port();
+
+		if (fd >= 0)
+			return fd;
+		if (ms < PORT_WAIT_LONGEST_MS) {
+			ms *= 2;
+		} else if (!told) {
+			say("waiting for the port", PORT_NAME);
+			told = true;
+		}
+		nanosleep(&t, NULL);
+	}
+}
+
+int main(void)
+{
+	const struct rlimit nofile = {AGENT_NOFILE, AGENT_NOFILE};
+	struct msb_err e = {0};
+
+	if (getpid() != 1) {
+		say("this is PID 1 of a guest", "not to be run by hand");
+		return 1;
+	}
+	umask(022);
+	if (ga_mount_kernel_fs("devtmpfs", "/dev", MS_NOSUID, NULL, &e) < 0 ||
+		ga_mount_kernel_fs("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, &e) <
+			0 ||
+		ga_mount_kernel_fs("sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, &e) < 0)
+		say("going on without", e.msg);
+	for (int i = 0; i < 3; i++) /* an initramfs without /dev/console leaves them closed */
+		if (fcntl(i, F_GETFD) < 0)
+			(void)!open("/dev/console", O_RDWR);
+	(void)setrlimit(RLIMIT_NOFILE, &nofile); /* fewer jobs at once then */
+	/* Ctrl-Alt-Del of the machine is not to reboot it. */
+	(void)signal(SIGINT, SIG_IGN);
+	load_modules();
+	for (;;) {
+		e.code = 0;
+		(void)ga_run(wait_port(), &ga_init_ops, &e); /* returns only where it cannot begin */
+		say("agent", e.msg);
+		sleep(1);
+	}
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What BOOT and EXEC ask for, out of their kv payloads. */
+#ifndef MSB_GUEST_REQUEST_H
+#define MSB_GUEST_REQUEST_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define GA_MAX_MOUNTS	33 /* the root and 32 shares */
+#define GA_MAX_HOSTNAME 64 /* bytes, what Linux takes */
+
+/* Strings point into @raw, which the request owns. */
+struct ga_exec {
+	uint8_t *raw;
+	const char **argv, **env; /* NULL at the end */
+	size_t nenv;
+	const char *user, *cwd; /* NULL: the sandbox's */
+	bool tty, want_stdin;
+	uint16_t rows, cols;
+	uint32_t window; /* credit of OUT and of ERR to begin with */
+};
+
+struct ga_mount {
+	const char *source, *path, *type;
+	unsigned long flags; /* of mount(2) */
+};
+
+struct ga_boot {
+	uint8_t *raw;
+	const char *hostname, *user, *workdir; /* "" where not said; workdir "/" */
+	const char **env;
+	size_t nenv;
+	uint64_t clock_usec; /* 0: leave it */
+	struct ga_mount mounts[GA_MAX_MOUNTS];
+	size_t nmounts;
+};
+
+/**
+ * ga_exec_parse() - Check and take apart the payload of EXEC
+ * Return: 0; -EINVAL with a sentence (no argument, a bad number, an unknown key, an entry of the
+ * environment without a name); -ENOMEM. @ret is to be given to ga_exec_done() in any case.
+ */
+int ga_exec_parse(const uint8_t *p, size_t n, struct ga_exec *ret, struct msb_err *e);
+void ga_exec_done(struct ga_exec *x);
+
+/**
+ * ga_boot_parse() - The same for BOOT
+ * mount=SOURCE\tPATH\tOPTIONS: the first is for "/", and only that one. PATH is absolute, without
+ * empty, "." and ".." components. OPTIONS: ro rw nosuid nodev noexec noatime type=FSTYPE, with
+ * commas; the type is virtiofs by default.
+ */
+int ga_boot_parse(const uint8_t *p, size_t n, struct ga_boot *ret, struct msb_err *e);
+void ga_boot_done(struct ga_boot *b);
+
+/* The variable NAME=VALUE of a NULL-terminated environment, or NULL. */
+const char *ga_env_get(const char *const *env, const char *name);
+
+#endif
