@@ -20,7 +20,8 @@ VARIANT  ?=
 B        := build$(if $(VARIANT),/$(VARIANT))
 
 # What each folder may see; the linker order follows it, and tools/lint/layers.sh checks the includes.
-DIRS     := ctl vmm fs/backends fs/image fs base
+DIRS     := ctl vmm guest fs/backends fs/image fs base
+# guest/ is here for what both ends of the agent's channel share, and for its tests; guest/build.mk makes PID 1.
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wundef -Wvla \
             -Wimplicit-fallthrough -Wno-unused-parameter -Wno-unknown-warning-option -Wno-format-truncation -Werror
 # unused parameters: a vtable's callbacks take what the table says, not what each needs.
@@ -62,7 +63,7 @@ LIBS_test      := $(shell pkg-config --libs $(PKGS) cmocka 2>/dev/null)
 srcs      = $(sort $(shell find $(1) -maxdepth $(2) -name '*.c' 2>/dev/null))
 depth     = $(if $(filter fs,$(1)),1,$(if $(filter fs/backends,$(1)),2,$(if $(filter vmm,$(1)),2,1)))
 lib_srcs  = $(foreach s,$(call srcs,$(1),$(call depth,$(1))),$(if $(filter main_%,$(notdir $(s))),,$(s)))
-main_srcs := $(foreach d,$(DIRS),$(foreach s,$(call srcs,$(d),$(call depth,$(d))),$(if $(filter main_%,$(notdir $(s))),$(s))))
+main_srcs := $(foreach d,$(filter-out guest,$(DIRS)),$(foreach s,$(call srcs,$(d),$(call depth,$(d))),$(if $(filter main_%,$(notdir $(s))),$(s))))
 ARCHIVES  := $(foreach d,$(DIRS),$(if $(call lib_srcs,$(d)),$(B)/lib/$(subst /,-,$(d)).a))
 PROGS     := $(foreach s,$(main_srcs),$(B)/bin/$(patsubst main_%.c,%,$(notdir $(s))))
 

@@ -224,13 +224,21 @@ int msb_msg_recv(int sock, struct msb_msg *m)
 
 int msb_msg_call(int sock, struct msb_msg *m, int timeout_ms, struct msb_err *e)
 {
-	uint64_t code = 0;
 	int r = msb_msg_send(sock, m);
 
 	if (r == 0)
 		r = msb_wait_fd(sock, POLLIN, timeout_ms);
-	if (r == 0)
-		r = msb_msg_recv(sock, m);
+	if (r < 0)
+		return msb_err_set(
+			e, -r, "%s", r == -EPIPE ? "the helper process ended" : strerror(-r));
+	return msb_msg_answer(sock, m, e);
+}
+
+int msb_msg_answer(int sock, struct msb_msg *m, struct msb_err *e)
+{
+	uint64_t code = 0;
+	int r = msb_msg_recv(sock, m);
+
 	if (r < 0)
 		return msb_err_set(
 			e, -r, "%s", r == -EPIPE ? "the helper process ended" : strerror(-r));

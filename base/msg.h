@@ -68,6 +68,9 @@ int msb_msg_recv(int sock,
  */
 int msb_msg_call(int sock, struct msb_msg *m, int timeout_ms, struct msb_err *e);
 
+/* The second half of msb_msg_call(), for who has waited by itself: receives the answer. */
+int msb_msg_answer(int sock, struct msb_msg *m, struct msb_err *e);
+
 /* Answers a request. @e->code 0 means -EIO. */
 int msb_msg_reply_ok(int sock);
 int msb_msg_reply_err(int sock, const struct msb_err *e);

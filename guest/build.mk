@@ -8,10 +8,12 @@ GUEST_CFLAGS := -std=gnu17 $(WARN) -Os -g -fstack-protector-strong -fno-asynchro
 
 guest: build/guest/init
 build/guest/init: $(GUEST_OBJS)
-	$(GUEST_CC) -static -s -o $@ $^ -Wl,-z,now,-z,relro,--gc-sections,-z,noexecstack
+	$(call say,LD,$@)
+	$(Q)$(GUEST_CC) -static -s -o $@ $^ -Wl,-z,now,-z,relro,--gc-sections,-z,noexecstack
 
 build/guest/obj/%.o: %.c Makefile guest/build.mk
 	@mkdir -p $(@D)
-	$(GUEST_CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$@)
+	$(Q)$(GUEST_CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(shell find build/guest/obj -name '*.d' 2>/dev/null)

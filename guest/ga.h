@@ -19,19 +19,21 @@
 
 #include <sys/types.h>
 
-#define GA_ANNOUNCE_FIRST_MS 500  /* how long a guest waits for a SYNC before it announces itself */
-#define GA_ANNOUNCE_MS	     2000 /* and again */
-#define GA_SETTLE_MS	     5000 /* most that sync and unmount may take at shutdown */
-#define GA_KILL_WAIT_MS	     2000 /* most that killed processes may take to end at shutdown */
-#define GA_MAX_TASKS	     64	  /* helper children at once */
+#define GA_ANNOUNCE_FIRST_MS                                                                       \
+	500		     /* how long a guest waits for a SYNC before it announces itself       \
+			      */
+#define GA_ANNOUNCE_MS	2000 /* and again */
+#define GA_SETTLE_MS	5000 /* most that sync and unmount may take at shutdown */
+#define GA_KILL_WAIT_MS 2000 /* most that killed processes may take to end at shutdown */
+#define GA_MAX_TASKS	64   /* helper children at once */
 
 /* What differs between PID 1 and a test. */
 struct ga_ops {
 	int (*mount_root)(const struct ga_boot *b, struct msb_err *e); /* in a child */
 	int (*enter_root)(const struct ga_boot *b, struct msb_err *e); /* in the agent, after it */
-	int (*cgroups)(void);	  /* directory for the jobs' cgroups, or -errno */
+	int (*cgroups)(void);	   /* directory for the jobs' cgroups, or -errno */
 	void (*kill_all)(int sig); /* every process of the guest but this one */
-	void (*settle)(void);	  /* in a child: sync, unmount */
+	void (*settle)(void);	   /* in a child: sync, unmount */
 	void (*power_off)(void);
 	int (*drop_caches)(struct msb_err *e); /* in a child */
 	int (*set_clock)(uint64_t usec);
@@ -44,8 +46,8 @@ int ga_run(int port_fd, const struct ga_ops *ops, struct msb_err *e);
 struct ga;
 struct ga_watch {
 	void (*fn)(struct ga *g, struct ga_watch *w, uint32_t events);
-	int fd;	   /* -1: none */
-	void *of;  /* what it belongs to */
+	int fd;	  /* -1: none */
+	void *of; /* what it belongs to */
 };
 
 struct ga_stream {
@@ -61,9 +63,10 @@ struct ga_job {
 	uint32_t id;
 	uint64_t serial; /* names its cgroup */
 	pid_t pid;	 /* leads the process group and the session; 0 once reaped */
+	pid_t first_pid; /* the same, kept for people */
 	bool tty, started, said_started, exited, hung_up;
-	bool detached; /* of a session that has ended: never says anything again */
-	int status;    /* of waitpid() */
+	bool detached;		  /* of a session that has ended: never says anything again */
+	int status;		  /* of waitpid() */
 	uint64_t pending_signals; /* that came before the program was started */
 	uint64_t kill_at;	  /* monotonic ms; 0: not */
 	struct msb_err failed;	  /* why the program could not be started; code 0: it was */
@@ -146,7 +149,7 @@ void ga_job_reaped(struct ga *g, pid_t pid, int status);
 void ga_jobs_detach(struct ga *g); /* the session has ended */
 void ga_jobs_signal(struct ga *g, int sig);
 uint64_t ga_jobs_tick(struct ga *g, uint64_t now); /* next deadline, UINT64_MAX: none */
-void ga_jobs_collect(struct ga *g);		   /* frees what this round of events is done with */
+void ga_jobs_collect(struct ga *g); /* frees what this round of events is done with */
 
 /* ga_spawn.c */
 struct ga_stdio {

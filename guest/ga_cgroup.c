@@ -76,7 +76,8 @@ void ga_cgroup_remove(struct ga *g, uint64_t serial)
 		return;
 	more = realloc(g->lingering, (g->nlingering + 1) * sizeof(*more));
 	if (!more)
-		return; /* an empty directory in a guest without memory: the least of its troubles */
+		return; /* an empty directory in a guest without memory: the least of its troubles
+			 */
 	g->lingering = more;
 	g->lingering[g->nlingering++] = serial;
 }

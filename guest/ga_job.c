@@ -386,6 +386,7 @@ static int start(struct ga *g, struct ga_job *j, const struct ga_exec *x)
 		return r;
 	cgroup = ga_cgroup_make(g, j->serial);
 	j->pid = ga_spawn(x, &g->boot, &io, status, cgroup);
+	j->first_pid = j->pid;
 	return j->pid < 0 ? j->pid : 0;
 }
 
@@ -469,10 +470,8 @@ int ga_job_frame(struct ga *g, const struct wire_frame *f)
 	if (!j || j->id != f->id) /* it ended while the frame was on its way */
 		return f->type >= WIRE_OK && f->type != WIRE_CREDIT ? -EBADMSG : 0;
 	switch (f->type) {
-	case WIRE_IN:
-		return stdin_data(g, j, f->payload, f->len);
-	case WIRE_IN_EOF:
-		return stdin_eof(g, j);
+	case WIRE_IN: return stdin_data(g, j, f->payload, f->len);
+	case WIRE_IN_EOF: return stdin_eof(g, j);
 	case WIRE_SIGNAL:
 		sig = f->len == 4 ? (int)wire_get32(f->payload) : 0;
 		if (sig < 1 || sig > 64)
@@ -488,14 +487,9 @@ int ga_job_frame(struct ga *g, const struct wire_frame *f)
 		if (j->tty && j->in.fd >= 0)
 			(void)ioctl(j->in.fd, TIOCSWINSZ, &ws); /* it may be ending */
 		return 0;
-	case WIRE_HANGUP:
-		hang_up(g, j);
-		return 0;
-	case WIRE_CREDIT:
-		ga_queue_job(g, j);
-		return credit(j, f);
-	default:
-		return -EBADMSG;
+	case WIRE_HANGUP: hang_up(g, j); return 0;
+	case WIRE_CREDIT: ga_queue_job(g, j); return credit(j, f);
+	default: return -EBADMSG;
 	}
 }
 
@@ -575,7 +569,7 @@ bool ga_job_pump(struct ga *g, struct ga_job *j)
 	if (wire_tx_space(&g->tx) < WIRE_MAX_PAYLOAD)
 		return false;
 	if (j->started && !j->said_started) {
-		wire_put32(pid, (uint32_t)j->pid);
+		wire_put32(pid, (uint32_t)j->first_pid);
 		if (wire_tx_frame(&g->tx, WIRE_STARTED, j->id, pid, sizeof(pid)) < 0)
 			return false;
 		j->said_started = true;

@@ -12,9 +12,9 @@
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 
-#define EVENTS	     64
-#define FRAMES	     32		  /* handled before other descriptors get their turn */
-#define BACKLOG	     (64u << 10)  /* unsent bytes past which jobs wait */
+#define EVENTS	64
+#define FRAMES	32	    /* handled before other descriptors get their turn */
+#define BACKLOG (64u << 10) /* unsent bytes past which jobs wait */
 
 int ga_watch_add(struct ga *g, struct ga_watch *w, int fd, uint32_t events)
 {
@@ -169,12 +169,8 @@ static int frame(struct ga *g, const struct wire_frame *f)
 	int r;
 
 	switch (f->type) {
-	case WIRE_BOOT:
-		boot(g, f);
-		return 0;
-	case WIRE_EXEC:
-		ga_job_exec(g, f->id, f->payload, f->len);
-		return 0;
+	case WIRE_BOOT: boot(g, f); return 0;
+	case WIRE_EXEC: ga_job_exec(g, f->id, f->payload, f->len); return 0;
 	case WIRE_SHUTDOWN:
 		if (f->len != 4)
 			return -EBADMSG;
@@ -197,11 +193,8 @@ static int frame(struct ga *g, const struct wire_frame *f)
 			ga_reply_err(g, f->id, &e);
 		}
 		return 0;
-	case WIRE_STATUS:
-		status(g, f->id);
-		return 0;
-	default:
-		return ga_job_frame(g, f);
+	case WIRE_STATUS: status(g, f->id); return 0;
+	default: return ga_job_frame(g, f);
 	}
 }
 
@@ -221,8 +214,7 @@ static void parse(struct ga *g)
 
 	for (;;) {
 		switch (wire_rx_next(&g->rx, &p, &f)) {
-		case WIRE_MORE:
-			return;
+		case WIRE_MORE: return;
 		case WIRE_GOT_PREAMBLE:
 			if (p.kind == WIRE_SYNC)
 				session_start(g, &p);
@@ -231,8 +223,7 @@ static void parse(struct ga *g)
 			if (frame(g, &f) < 0)
 				session_end(g);
 			break;
-		default:
-			session_end(g);
+		default: session_end(g);
 		}
 	}
 }
@@ -248,7 +239,8 @@ static void port_read(struct ga *g)
 			wire_rx_filled(&g->rx, (size_t)n);
 			parse(g);
 		} else if (n == 0) {
-			g->port_in = false; /* the host has disconnected; an edge says when it is back */
+			g->port_in =
+				false; /* the host has disconnected; an edge says when it is back */
 			wire_rx_init(&g->rx);
 			wire_tx_init(&g->tx);
 			session_end(g);
@@ -361,11 +353,11 @@ static void turn(struct ga *g)
 	if (end < next)
 		next = end;
 	pump(g);
-	wait = g->port_in || g->off	    ? 0
-	       : next == UINT64_MAX	    ? -1
-	       : next <= now		    ? 0
+	wait = g->port_in || g->off	? 0
+	       : next == UINT64_MAX	? -1
+	       : next <= now		? 0
 	       : next - now > 60 * 1000 ? 60 * 1000
-					    : (int)(next - now);
+					: (int)(next - now);
 	n = epoll_wait(g->ep, ev, EVENTS, wait);
 	for (int i = 0; i < n; i++) {
 		struct ga_watch *w = ev[i].data.ptr;

@@ -17,8 +17,8 @@
 #define TIOCGPTPEER 0x5441 /* opens the other end without a path: Linux 4.13 */
 #endif
 
-#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#define JOB_NOFILE   1024   /* soft; select(2) still counts */
+#define DEFAULT_PATH   "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define JOB_NOFILE     1024 /* soft; select(2) still counts */
 #define JOB_NOFILE_MAX 524288
 
 static int stdio(const struct ga_stdio *io, bool tty, const struct ga_user *u, struct msb_err *e)
@@ -39,7 +39,7 @@ static int stdio(const struct ga_stdio *io, bool tty, const struct ga_user *u, s
 
 		/* The user must be able to open /dev/stdout, which is the pipe's own inode. */
 		if (u->uid && fstat(fd[i], &st) == 0 && (tty || S_ISFIFO(st.st_mode)))
-			(void)fchown(fd[i], u->uid, (gid_t)-1); /* then it just cannot reopen it */
+			(void)!fchown(fd[i], u->uid, (gid_t)-1); /* else it cannot */
 		if (dup2(fd[i], i) < 0)
 			return msb_err_set(e, errno, "cannot hand over descriptor %d: %m", i);
 	}
@@ -100,16 +100,14 @@ static int cannot(const char *path, int code, struct msb_err *e)
 	case ENOENT:
 	case ENOTDIR:
 		if (access(path, F_OK) == 0)
-			return msb_err_set(e, ENOEXEC,
-				"%.200s: its interpreter is not in the sandbox", path);
+			return msb_err_set(
+				e, ENOEXEC, "%.200s: its interpreter is not in the sandbox", path);
 		return msb_err_set(e, ENOENT, "%.200s: not found", path);
-	case EACCES:
-		return msb_err_set(e, EACCES, "%.200s: not executable", path);
+	case EACCES: return msb_err_set(e, EACCES, "%.200s: not executable", path);
 	case ENOEXEC:
 		return msb_err_set(e, ENOEXEC,
 			"%.200s: no program of this machine, nor a script with #!", path);
-	default:
-		return msb_err_set(e, code, "%.200s: %s", path, strerror(code));
+	default: return msb_err_set(e, code, "%.200s: %s", path, strerror(code));
 	}
 }
 

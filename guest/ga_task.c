@@ -26,9 +26,7 @@ static _Noreturn void child(struct ga *g, enum ga_task_kind kind, int fd)
 		if (g->ops->drop_caches(&e) < 0 && !e.code)
 			e.code = EIO;
 		break;
-	case GA_TASK_SETTLE:
-		g->ops->settle();
-		break;
+	case GA_TASK_SETTLE: g->ops->settle(); break;
 	}
 	(void)!write(fd, &e, sizeof(e)); /* without an answer the agent reports a death */
 	_exit(0);
@@ -146,8 +144,7 @@ static bool quiet(const struct ga *g)
 uint64_t ga_end_tick(struct ga *g, uint64_t now)
 {
 	switch (g->ending) {
-	case GA_UP:
-		return UINT64_MAX;
+	case GA_UP: return UINT64_MAX;
 	case GA_TERM:
 		if (!quiet(g) && now < g->ending_at)
 			break;

@@ -14,13 +14,13 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#define PORT_NAME	    "msb.agent"
-#define MODULES_LIST	    "/modules.list"
-#define MODULES_MAX	    65536 /* bytes of that list */
-#define COMPRESSED_FILE	    4	  /* of finit_module(2) */
-#define PORT_WAIT_FIRST_MS  1
+#define PORT_NAME	     "msb.agent"
+#define MODULES_LIST	     "/modules.list"
+#define MODULES_MAX	     65536 /* bytes of that list */
+#define COMPRESSED_FILE	     4	   /* of finit_module(2) */
+#define PORT_WAIT_FIRST_MS   1
 #define PORT_WAIT_LONGEST_MS 100
-#define AGENT_NOFILE	    16384
+#define AGENT_NOFILE	     16384
 
 static void say(const char *what, const char *why)
 {
@@ -128,7 +128,8 @@ int main(void)
 	load_modules();
 	for (;;) {
 		e.code = 0;
-		(void)ga_run(wait_port(), &ga_init_ops, &e); /* returns only where it cannot begin */
+		(void)ga_run(
+			wait_port(), &ga_init_ops, &e); /* returns only where it cannot begin */
 		say("agent", e.msg);
 		sleep(1);
 	}

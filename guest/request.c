@@ -20,8 +20,7 @@ static bool is(const struct entry *n, const char *name)
 
 static int bad(const struct entry *n, struct msb_err *e)
 {
-	return msb_err_set(
-		e, EINVAL, "%.*s=%.100s: not valid", (int)n->key_len, n->key, n->value);
+	return msb_err_set(e, EINVAL, "%.*s=%.100s: not valid", (int)n->key_len, n->key, n->value);
 }
 
 static int number(const struct entry *n, uint64_t max, uint64_t *ret, struct msb_err *e)
@@ -180,18 +179,18 @@ static int mount_entry(struct ga_boot *b, char *value, struct msb_err *e)
 	*opts++ = '\0';
 	*m = (struct ga_mount){.source = value, .path = path, .type = "virtiofs"};
 	if (!*value || !path_ok(path))
-		return msb_err_set(e, EINVAL, "mount %.100s: '%.100s' is no absolute path", value,
-			path);
+		return msb_err_set(
+			e, EINVAL, "mount %.100s: '%.100s' is no absolute path", value, path);
 	if (!strcmp(path, "/") != (b->nmounts == 0))
-		return msb_err_set(e, EINVAL, "mount %.100s: the root comes first, and once",
-			value);
+		return msb_err_set(
+			e, EINVAL, "mount %.100s: the root comes first, and once", value);
 	for (; opts; opts = next) {
 		next = strchr(opts, ',');
 		if (next)
 			*next++ = '\0';
 		if (mount_option(m, opts) < 0)
-			return msb_err_set(e, EINVAL, "mount %.100s: unknown option '%.100s'", path,
-				opts);
+			return msb_err_set(
+				e, EINVAL, "mount %.100s: unknown option '%.100s'", path, opts);
 	}
 	b->nmounts++;
 	return 0;

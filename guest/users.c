@@ -78,8 +78,8 @@ static void copy(char *out, size_t cap, struct field f)
 	out[n] = '\0';
 }
 
-static bool find_user(const char *text, size_t bytes, struct field name, const uint32_t *uid,
-	struct ga_user *u)
+static bool find_user(
+	const char *text, size_t bytes, struct field name, const uint32_t *uid, struct ga_user *u)
 {
 	struct field line, f[7];
 	uint32_t id, gid;
@@ -156,8 +156,8 @@ int ga_user_resolve(const char *spec, const char *passwd, size_t passwd_bytes, c
 
 	*ret = (struct ga_user){.home = "/"};
 	if (colon && (who.n == 0 || grp.n == 0))
-		return msb_err_set(e, EINVAL, "user '%s' is not USER, UID, USER:GROUP or UID:GID",
-			spec);
+		return msb_err_set(
+			e, EINVAL, "user '%s' is not USER, UID, USER:GROUP or UID:GID", spec);
 	if (who.n == 0 || number(who, &id)) {
 		if (!find_user(passwd, passwd_bytes, who, &id, ret))
 			ret->uid = id;

@@ -27,8 +27,8 @@
  *
  * Credits. Each stream (IN, OUT, ERR) of each job may have a limited amount in flight, WIRE_COST()
  * of each of its frames. IN starts with WIRE_IN_WINDOW; OUT and ERR with what EXEC says (window=).
- * The receiver hands back, by CREDIT, what it has passed on. Sending past the credit is a violation.
- * So a job whose reader stops is stopped, alone, and memory is bounded at both ends.
+ * The receiver hands back, by CREDIT, what it has passed on. Sending past the credit is a
+ * violation. So a job whose reader stops is stopped, alone, and memory is bounded at both ends.
  */
 #ifndef MSB_GUEST_WIRE_H
 #define MSB_GUEST_WIRE_H
@@ -72,8 +72,8 @@ enum wire_type {
 	WIRE_STARTED, /* u32 pid */
 	WIRE_OUT,     /* bytes */
 	WIRE_ERR,     /* bytes */
-	WIRE_EXIT,    /* u8 1: a signal ended it; u8 1: out of memory; u8 exit code or signal number */
-	WIRE_EVENT,   /* kv kind=.. */
+	WIRE_EXIT, /* u8 1: a signal ended it; u8 1: out of memory; u8 exit code or signal number */
+	WIRE_EVENT, /* kv kind=.. */
 	/* Both ways */
 	WIRE_CREDIT = 64, /* u8 type of the stream (IN, OUT or ERR), u32 bytes */
 };

@@ -1,24 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The agent channel. Client side of msb-agentd, which speaks to PID 1 in one guest for one sandbox,
- *keeps its console and its log, and is the only process that parses what the guest says.
+ * keeps its console and its log, and is the only process that parses what the guest says.
  *
  * msb-agentd is started with fd 3 = a listening SEQPACKET socket and fd 4 = the sandbox's own
- *directory (for `log` and `console`, both rotated by size: FILE and FILE.1). It serves any number
- *of connections at once; the first message of a connection says what it is:
+ * directory (for `log` and `console`, both rotated by size: FILE and FILE.1). It serves any number
+ * of connections at once; the first message of a connection says what it is:
  *
- *	attach fds: connected agent channel, connected console	-> ok at once
- *	boot {hostname= user= workdir= clock_usec= env=K=V.. mount=TAG\tPATH\tOPTS..} -> ok when PID
- *1 is ready to exec; error if it cannot mount, or ETIMEDOUT after timeout_ms= exec {arg=..
- *env=K=V.. user= cwd= tty=0|1 rows= cols= stdin=0|1 log=0|1}: from then on the connection is the
- *job: to agentd:   "in" payload; "eof"; "signal" {n=}; "resize" {rows= cols=} from agentd:
- *"started" {job= pid=}; "out" / "err" payload; "exit" {code= | signal=}; "error" {code= msg=} Flow
- *control is the socket's: a client that does not read stops that job's stream and no other. Closing
- *the connection before "exit" sends the job's process group SIGHUP, then SIGKILL after 1 s.
+ *	attach	fds: connected agent channel, connected console -> ok at once
+ *	boot	{hostname= user= workdir= clock_usec= env=K=V.. mount=TAG\tPATH\tOPTS.. timeout_ms=}
+ *		-> ok when PID 1 is ready to exec; error if it cannot mount, or ETIMEDOUT. A guest
+ *		that is booted already says ok.
+ *	exec	{arg=.. env=K=V.. user= cwd= tty=0|1 rows= cols= stdin=0|1 log=0|1 job=}
+ *		-> ok once taken, or error (EBUSY EAGAIN E2BIG EPROTO). From then on the connection
+ *		is the job. job= is its number in the log; without it msb-agentd counts.
+ *		to agentd:   "in" payload; "eof"; "signal" {n=}; "resize" {rows= cols=}
+ *		from agentd: "started" {job= pid=}; "out" / "err" payload; at last either
+ *		"exit" {code= | signal= [oom=1]} or "error" {code= msg=}: the program could not be
+ *		started (ENOENT: not found; EACCES, ENOEXEC: not executable), or the guest was lost
+ *		(EIO). Then EOF. What a job has written when it ends is delivered first.
+ *		Flow control is the socket's: a client that does not read stops that job's stream
+ *		and no other. Closing the connection before the end sends the job's process group
+ *		SIGHUP, then SIGKILL to all its processes after 1 s.
  *	shutdown {timeout_ms=} -> ok when PID 1 has stopped every process, synced and asked for
- *power-off clock {clock_usec=}, drop_caches {}	      -> ok status -> ok {ready=0|1 jobs=
- *agent_version=} watch: stays open; "event" {kind=ready|lost|oom|..., ...} as they happen; EOF when
- *agentd ends
+ *		power-off (or the machine has ended)
+ *	clock {clock_usec=}, drop_caches -> ok
+ *	status	-> ok {ready=0|1 attached=0|1 jobs= agent_version=}
+ *	watch	-> ok, then "event" {kind= reason=} as they happen: ready (also at once, if so),
+ *lost, oom, dropped {n=}. EOF when agentd ends.
  */
 #ifndef MSB_VMM_AGENT_H
 #define MSB_VMM_AGENT_H
@@ -65,6 +74,8 @@ struct agent_exec {
  * exit 127). */
 int agent_exec(const char *control_path, const struct agent_exec *, struct msb_err *e);
 int agent_shutdown(const char *control_path, int timeout_ms, struct msb_err *e);
-int agent_watch(const char *control_path, struct msb_err *e); /* a connected socket */
+int agent_watch(const char *control_path, struct msb_err *e);	  /* a connected socket */
+int agent_set_clock(const char *control_path, struct msb_err *e); /* to the host's */
+int agent_drop_caches(const char *control_path, struct msb_err *e);
 
 #endif

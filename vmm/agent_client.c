@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// The client side of msb-agentd.
+#include "vmm/agent.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/msg.h"
+#include "base/spawn.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#define CALL_MS	      5000  /* for what the daemon answers by itself */
+#define GUEST_CALL_MS 15000 /* for what it asks the guest: longer than its own limit */
+
+pid_t agent_spawn(const char *bin_dir, const char *sandbox, const char *control_path, int dir_fd,
+	int log_fd, int *ret_pidfd, struct msb_err *e)
+{
+	_cleanup_close_ int listen_fd = msb_unix_listen(control_path, SOCK_SEQPACKET, 0600, e);
+	char path[4096];
+	char *argv[] = {path, (char *)(uintptr_t)sandbox, NULL};
+	int fds[2] = {listen_fd, dir_fd};
+
+	if (listen_fd < 0)
+		return listen_fd;
+	if (snprintf(path, sizeof(path), "%s/msb-agentd", bin_dir) >= (int)sizeof(path))
+		return msb_err_set(e, ENAMETOOLONG, "%s is too long a path", bin_dir);
+	return msb_spawn(path, argv, fds, 2, log_fd, ret_pidfd, e);
+}
+
+static int connect_to(const char *control_path, struct msb_err *e)
+{
+	int fd = msb_unix_connect(control_path, SOCK_SEQPACKET);
+
+	return fd < 0 ? msb_err_set(e, -fd, "the sandbox's agent is not running: %s", strerror(-fd))
+		      : fd;
+}
+
+static int call_once(const char *control_path, struct msb_msg *m, int timeout_ms, struct msb_err *e)
+{
+	_cleanup_close_ int fd = connect_to(control_path, e);
+
+	return fd < 0 ? fd : msb_msg_call(fd, m, timeout_ms, e);
+}
+
+int agent_attach(const char *control_path, int agent_fd, int console_fd, struct msb_err *e)
+{
+	struct msb_msg m;
+
+	msb_msg_init(&m, "attach");
+	msb_msg_add_fd(&m, agent_fd);
+	msb_msg_add_fd(&m, console_fd);
+	return call_once(control_path, &m, CALL_MS, e);
+}
+
+static uint64_t clock_usec(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static void add_all(struct msb_msg *m, const char *key, const char *const *v)
+{
+	for (; v && *v; v++)
+		msb_msg_set(m, key, "%s", *v);
+}
+
+/* An answer to what was sent on @fd, or -EINTR once @cancel_fd is readable. */
+static int wait_or_cancel(int fd, int cancel_fd, int timeout_ms, struct msb_err *e)
+{
+	uint64_t end = msb_now_ms() + (uint64_t)timeout_ms;
+
+	for (;;) {
+		struct pollfd pf[2] = {
+			{.fd = fd, .events = POLLIN}, {.fd = cancel_fd, .events = POLLIN}};
+		uint64_t now = msb_now_ms();
+		int r = poll(pf, 2, now >= end ? 0 : (int)(end - now));
+
+		if (r < 0 && errno != EINTR)
+			return msb_err_set(e, errno, "poll: %m");
+		if (r > 0 && pf[0].revents)
+			return 0;
+		if (r > 0)
+			return msb_err_set(e, EINTR, "interrupted");
+		if (r == 0 && now >= end)
+			return msb_err_set(e, ETIMEDOUT, "the guest did not become ready in %d ms",
+				timeout_ms);
+	}
+}
+
+int agent_boot(const char *control_path, const struct agent_boot *b, struct msb_err *e)
+{
+	_cleanup_close_ int fd = connect_to(control_path, e);
+	struct msb_msg m;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	msb_msg_init(&m, "boot");
+	msb_msg_set(&m, "timeout_ms", "%d", b->timeout_ms);
+	msb_msg_set(&m, "hostname", "%s", b->hostname ?: "");
+	msb_msg_set(&m, "user", "%s", b->user ?: "");
+	msb_msg_set(&m, "workdir", "%s", b->workdir ?: "");
+	msb_msg_set(&m, "clock_usec", "%llu", (unsigned long long)clock_usec());
+	for (size_t i = 0; i < b->nmounts; i++)
+		msb_msg_set(&m, "mount", "%s\t%s\t%s", b->mounts[i].tag, b->mounts[i].path,
+			b->mounts[i].readonly ? "ro" : "rw");
+	add_all(&m, "env", b->env);
+	r = msb_msg_send(fd, &m);
+	if (r < 0)
+		return msb_err_set(e, -r, "%s",
+			r == -E2BIG ? "the sandbox's environment is too long" : strerror(-r));
+	/* The daemon's own limit, which says more, comes first. */
+	r = wait_or_cancel(fd, b->cancel_fd, b->timeout_ms + 1000, e);
+	return r < 0 ? r : msb_msg_answer(fd, &m, e);
+}
+
+int agent_exec(const char *control_path, const struct agent_exec *x, struct msb_err *e)
+{
+	_cleanup_close_ int fd = connect_to(control_path, e);
+	struct msb_msg m;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	msb_msg_init(&m, "exec");
+	if (x->user)
+		msb_msg_set(&m, "user", "%s", x->user);
+	if (x->cwd)
+		msb_msg_set(&m, "cwd", "%s", x->cwd);
+	msb_msg_set(&m, "tty", "%d", x->tty);
+	msb_msg_set(&m, "stdin", "%d", x->want_stdin);
+	msb_msg_set(&m, "log", "%d", x->log);
+	msb_msg_set(&m, "rows", "%u", x->rows);
+	msb_msg_set(&m, "cols", "%u", x->cols);
+	add_all(&m, "arg", x->argv);
+	add_all(&m, "env", x->env);
+	if (m.oversize)
+		return msb_err_set(e, E2BIG, "the command and its environment are too long");
+	r = msb_msg_call(fd, &m, CALL_MS, e);
+	return r < 0 ? r : steal_fd(&fd);
+}
+
+int agent_shutdown(const char *control_path, int timeout_ms, struct msb_err *e)
+{
+	struct msb_msg m;
+
+	msb_msg_init(&m, "shutdown");
+	msb_msg_set(&m, "timeout_ms", "%d", timeout_ms);
+	return call_once(control_path, &m, timeout_ms + GUEST_CALL_MS, e);
+}
+
+int agent_watch(const char *control_path, struct msb_err *e)
+{
+	_cleanup_close_ int fd = connect_to(control_path, e);
+	struct msb_msg m;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	msb_msg_init(&m, "watch");
+	r = msb_msg_call(fd, &m, CALL_MS, e);
+	return r < 0 ? r : steal_fd(&fd);
+}
+
+int agent_set_clock(const char *control_path, struct msb_err *e)
+{
+	struct msb_msg m;
+
+	msb_msg_init(&m, "clock");
+	msb_msg_set(&m, "clock_usec", "%llu", (unsigned long long)clock_usec());
+	return call_once(control_path, &m, GUEST_CALL_MS, e);
+}
+
+int agent_drop_caches(const char *control_path, struct msb_err *e)
+{
+	struct msb_msg m;
+
+	msb_msg_init(&m, "drop_caches");
+	return call_once(control_path, &m, GUEST_CALL_MS, e);
+}

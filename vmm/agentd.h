@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside msb-agentd: the host end of the agent channel of one sandbox.
+ *
+ * Theory of operation. One epoll loop joins three kinds of peers: the guest (guest/wire.h over the
+ * agent socket), the console socket, and the clients of vmm/agent.h. The guest is hostile. What it
+ * sends is checked by wire_rx_next() and then against the state of the job it names; anything that
+ * does not fit ends the session, every job with it, and is told to the watchers as "lost". Memory
+ * is bounded by the credits that are granted to it, and by the limits below.
+ *
+ * Towards the guest nothing is queued beyond one send buffer: clients' messages are read only while
+ * it has room, and what the daemon itself owes (credits, hang-ups) is kept as numbers in the job
+ * and sent when there is room.
+ */
+#ifndef MSB_VMM_AGENTD_H
+#define MSB_VMM_AGENTD_H
+
+#include "base/msg.h"
+#include "guest/wire.h"
+#include "vmm/agent.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define AGENTD_MAX_CONNS      (AGENT_MAX_JOBS + 128)
+#define AGENTD_MAX_REQUESTS   64  /* unanswered by the guest, at once */
+#define AGENTD_WIDE_JOBS      128 /* that many get WIRE_OUT_WINDOW, the others WIRE_MIN_WINDOW */
+#define AGENTD_RESYNC_MAX     10  /* sessions started in AGENTD_RESYNC_SPAN_MS before giving up */
+#define AGENTD_RESYNC_SPAN_MS 10000
+#define AGENTD_RESYNC_GAP_MS  200   /* least time between two of them */
+#define AGENTD_REQUEST_MS     10000 /* most that the guest may take to answer, but boot, shutdown */
+#define AGENTD_SENTENCE_MAX   256   /* bytes of a sentence of the guest that are passed on */
+#define AGENTD_FIRST_REQUEST  0x80000000u /* ids below are jobs */
+
+struct agentd;
+
+/* A file that is appended to and renamed to FILE.1 at a size. */
+struct ad_file {
+	int dir_fd, fd;
+	const char *name;
+	uint64_t size, max;
+};
+void ad_file_init(struct ad_file *f, int dir_fd, const char *name, uint64_t max);
+void ad_file_add(struct ad_file *f, const void *p, size_t n);
+void ad_file_done(struct ad_file *f);
+
+/* The log of the jobs' output, byte-exact: a record is text where its bytes are UTF-8, else base64.
+ * A character that is cut by the end of a chunk is kept back for the next record of that stream. */
+struct ad_tail {
+	unsigned char bytes[3];
+	unsigned char n;
+};
+void ad_log_add(struct ad_file *f, uint32_t job, const char *stream, struct ad_tail *t,
+	const void *p, size_t n);
+void ad_log_flush(struct ad_file *f, uint32_t job, const char *stream, struct ad_tail *t);
+
+enum ad_kind { AD_NEW, AD_REQUEST, AD_JOB, AD_WATCH };
+
+struct ad_job;
+struct ad_conn {
+	struct ad_conn *next;
+	int fd; /* -1: closed, to be freed at the end of the round */
+	enum ad_kind kind;
+	struct ad_job *job;
+	uint32_t events;  /* of epoll */
+	uint32_t dropped; /* events that a watcher had no room for */
+};
+
+struct ad_job {
+	uint32_t id;	      /* on the wire */
+	uint32_t number;      /* for people: in "started" and in the log */
+	struct ad_conn *conn; /* NULL: the client has gone */
+	bool started, log, hangup_due;
+	enum { AD_RUNS, AD_EXITED, AD_FAILED } ended; /* the client is told once it has read all */
+	bool by_signal, oom;
+	uint8_t code;	     /* exit code or signal */
+	struct msb_err *why; /* AD_FAILED */
+	struct ad_tail tail[2];
+	uint32_t window, credit[2],
+		owed[2]; /* of out and err: what the guest may send; to give back */
+	uint32_t in_credit;
+	uint8_t *in; /* what a client sent past the credit: at most one message */
+	size_t in_off, in_len;
+	bool in_eof;
+	uint8_t *out; /* records that wait for the client: u8 stream, u32 bytes, bytes */
+	size_t out_off, out_len, out_cap;
+};
+
+struct ad_request {
+	uint32_t id; /* 0: free */
+	struct ad_conn *conn;
+	enum wire_type type;
+	bool sent;
+	uint64_t deadline;
+	uint8_t *payload; /* until it is sent */
+	size_t len;
+};
+
+struct agentd {
+	int ep, listen_fd, dir_fd, link_fd, console_fd;
+	struct ad_file console, log;
+	struct ad_conn *conns;
+	unsigned int nconns;
+
+	bool synced, booted, refused; /* refused: the guest's agent is of another version */
+	bool link_blocked, resync_due, had_room;
+	uint8_t nonce[WIRE_NONCE_BYTES];
+	uint64_t sync_at[AGENTD_RESYNC_MAX]; /* when the last sessions were started */
+	unsigned int syncs;
+	struct wire_rx rx;
+	struct wire_tx tx;
+
+	struct ad_job *jobs[WIRE_MAX_JOBS]; /* by id modulo */
+	unsigned int njobs, next_slot;
+	uint32_t generation, next_number, next_request;
+	struct ad_request requests[AGENTD_MAX_REQUESTS];
+};
+
+/**
+ * agentd_run() - Serve until the listening socket fails
+ * @listen_fd: SEQPACKET, @dir_fd: the sandbox's directory; both become the daemon's
+ * @ready: called once everything is open, before the first client; a jail goes here. May be NULL.
+ */
+int agentd_run(int listen_fd, int dir_fd, int (*ready)(struct msb_err *e), struct msb_err *e);
+
+/* agentd.c */
+void ad_watch_fd(struct agentd *a, int fd, uint32_t events, void *of);
+void ad_conn_close(struct agentd *a, struct ad_conn *c);
+void ad_conn_update(struct agentd *a, struct ad_conn *c);
+void ad_conn_ok(struct agentd *a, struct ad_conn *c);
+void ad_conn_err(struct agentd *a, struct ad_conn *c, const struct msb_err *e);
+void ad_event(struct agentd *a, const char *kind, const char *reason);
+
+/* agentd_link.c */
+void ad_link_attach(struct agentd *a, int link_fd, int console_fd);
+void ad_link_event(struct agentd *a, uint32_t events);
+void ad_console_event(struct agentd *a);
+void ad_link_pump(struct agentd *a);
+bool ad_link_room(struct agentd *a); /* for a frame of any size */
+uint64_t ad_link_tick(struct agentd *a, uint64_t now);
+int ad_request(struct agentd *a, struct ad_conn *c, enum wire_type type, const void *p, size_t n,
+	uint64_t timeout_ms, struct msb_err *e);
+void ad_request_forget(struct agentd *a, const struct ad_conn *c);
+
+/* agentd_job.c */
+int ad_job_new(struct agentd *a, struct ad_conn *c, const struct msb_msg *m, struct msb_err *e);
+void ad_job_message(struct agentd *a, struct ad_conn *c, const struct msb_msg *m);
+int ad_job_frame(struct agentd *a, const struct wire_frame *f, const char **ret_why);
+void ad_job_finish(struct agentd *a, struct ad_job *j); /* tells the client and forgets the job */
+void ad_guest_error(const struct wire_frame *f, struct msb_err *e);
+bool ad_job_wants_input(const struct ad_job *j);
+bool ad_job_has_output(const struct ad_job *j);
+void ad_job_drain(struct agentd *a, struct ad_job *j);	 /* to the client, as far as it takes it */
+bool ad_job_send(struct agentd *a, struct ad_job *j);	 /* what it owes; false: no room */
+void ad_job_abandon(struct agentd *a, struct ad_job *j); /* its client has gone */
+void ad_jobs_fail(struct agentd *a, const struct msb_err *e); /* the session has ended */
+
+#endif
