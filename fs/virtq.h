@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest memory and split virtqueues, seen from the device. Knows nothing of any device.
+ *
+ * Everything in guest memory changes under our hands: each ring word and descriptor is read once,
+ * into private memory, and checked there. What does not check out makes the queue broken: from then
+ * on vq_pop() returns -EPROTO, and the device lives on.
+ * Source: virtio 1.2, sections 2.6 (memory), 2.7 (split virtqueues).
+ */
+#ifndef MSB_FS_VIRTQ_H
+#define MSB_FS_VIRTQ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define GMEM_MAX_REGIONS 64   /* memory slots of one machine */
+#define VQ_MAX_SIZE	 1024 /* ring entries */
+#define VQ_MAX_SEGS	 1024 /* pieces of host memory one chain may span; IOV_MAX too */
+
+/* One mapped piece of guest memory. Regions do not overlap, in either address space. */
+struct gmem_region {
+	uint64_t gpa;	/* guest-physical address of its first byte */
+	uint64_t uaddr; /* the same byte's address in the front end (QEMU) */
+	uint64_t bytes;
+	uint8_t *host; /* the same byte here */
+};
+
+struct gmem {
+	unsigned int n;
+	struct gmem_region r[GMEM_MAX_REGIONS];
+};
+
+/**
+ * gmem_add() - Enter a region
+ * Return: 0; -ENOSPC at GMEM_MAX_REGIONS; -EINVAL where it is empty, wraps or overlaps another.
+ */
+int gmem_add(struct gmem *m, const struct gmem_region *r);
+
+/* Removes the region with exactly these addresses. -ENOENT. @ret: what it was. */
+int gmem_del(struct gmem *m, uint64_t gpa, uint64_t uaddr, uint64_t bytes, struct gmem_region *ret);
+
+/* Host address of @gpa and how many bytes follow it there, in @ret_bytes; NULL outside memory. */
+void *gmem_at(const struct gmem *m, uint64_t gpa, uint64_t *ret_bytes);
+
+/* Host address of front-end address @uaddr where @bytes lie in one region behind it; else NULL. */
+void *gmem_at_uaddr(const struct gmem *m, uint64_t uaddr, uint64_t bytes);
+
+/* One chain of buffers: @n_out pieces to read, then @n_in to write. */
+struct vq_elem {
+	uint16_t head;
+	unsigned int n_out, n_in;
+	size_t out_bytes, in_bytes;
+	struct iovec iov[VQ_MAX_SEGS];
+};
+
+/* Where a ring lies, as the front end told it. */
+struct vq_layout {
+	uint16_t num; /* power of two, at most VQ_MAX_SIZE */
+	uint64_t desc_uaddr, avail_uaddr, used_uaddr;
+	bool event_idx;
+};
+
+struct vring_desc;
+struct vring_avail;
+struct vring_used;
+
+/* A ring in use. One thread at a time. */
+struct vq {
+	const struct gmem *mem; /* must not change while the ring is in use */
+	const struct vring_desc *desc;
+	struct vring_avail *avail;
+	struct vring_used *used;
+	uint16_t *avail_event; /* behind the used ring */
+	uint16_t num, next_avail, next_used, signalled;
+	bool event_idx, broken;
+};
+
+/**
+ * vq_start() - Take up a ring
+ * @base: index of the first available entry to take
+ * Return: 0; -EINVAL for a bad size or alignment; -EFAULT where a part lies outside of memory.
+ */
+int vq_start(struct vq *q, const struct gmem *mem, const struct vq_layout *l, uint16_t base);
+
+/**
+ * vq_pop() - Take the next chain
+ * Return: 1 and @e filled; 0 where none waits; -EPROTO: the queue is broken and stays so.
+ */
+int vq_pop(struct vq *q, struct vq_elem *e);
+
+/* Gives a chain back with @written bytes in its n_in pieces; the guest sees it at once. */
+void vq_push(struct vq *q, uint16_t head, uint32_t written);
+
+/* Whether the guest wants to be called for what was pushed since the last time this said so. */
+bool vq_need_call(struct vq *q);
+
+/* Whether a chain waits. A few nanoseconds: for polling. */
+bool vq_pending(const struct vq *q);
+
+/* Asks the guest for kicks; false where a chain slipped in: pop again before sleeping. */
+bool vq_want_kicks(struct vq *q);
+
+/* Tells the guest that kicks are not needed (best effort). */
+void vq_no_kicks(struct vq *q);
+
+#endif
