@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The FUSE server: one request in, one reply out, whoever carries them.
+ *
+ * A session is one kernel that has the file system mounted. It knows every node and handle that was
+ * handed to that kernel, so a request can name no other, cannot forget what it does not hold, and
+ * all of it is given back when the session ends. While a request runs, its nodes and handles are
+ * pinned: a backend never sees forget or release of something in use by the same session.
+ *
+ * Requests are hostile. Header, arguments and names are copied once to private memory and checked
+ * there; only file data stays where it is and moves by iovec between host file and requester.
+ * Source: linux/fuse.h (protocol 7.38), Documentation/filesystems/fuse.rst.
+ */
+#ifndef MSB_FS_FUSE_CORE_H
+#define MSB_FS_FUSE_CORE_H
+
+#include "fs/fsb.h"
+#include "fs/fsd.h"
+#include "fs/virtq.h"
+
+#include <pthread.h>
+
+#define FUSE_MAX_IO	 (1u << 20)  /* bytes of one READ or WRITE */
+#define FUSE_MAX_ARGS	 (80u << 10) /* bytes of all arguments but a WRITE's data */
+#define FUSE_MAX_XATTR	 (64u << 10) /* bytes of one attribute value, of one list */
+#define FUSE_MAX_DIR	 (64u << 10) /* bytes of one READDIR reply */
+#define FUSE_MAX_NAME	 255
+#define FUSE_MAX_TARGET	 4095  /* bytes of a symlink target */
+#define FUSE_MAX_HANDLES 65536 /* open files and directories of one session */
+
+/* How a kind of mount is served. */
+struct fuse_profile {
+	uint32_t entry_ms, attr_ms, negative_ms; /* how long the kernel may believe a reply */
+	uint64_t init_flags; /* FUSE_* init flags wanted; what the kernel offers of them is taken */
+	uint32_t open_flags; /* FOPEN_* of every OPEN reply */
+	bool skip_open;	     /* answer ENOSYS to OPEN and OPENDIR where the backend has NO_OPEN */
+};
+
+extern const struct fuse_profile fuse_profile_guest; /* host edits are seen within 1 s */
+extern const struct fuse_profile fuse_profile_view;  /* nothing is cached past a call */
+
+/* A backend and the lock that serialises it where it asks for that. Shared by its sessions. */
+struct fuse_fs {
+	struct fsb *b;
+	pthread_mutex_t serial;
+};
+void fuse_fs_init(struct fuse_fs *fs, struct fsb *b);
+void fuse_fs_done(struct fuse_fs *fs); /* stops the backend */
+
+/* Private memory for one request at a time: one for each thread that calls fuse_handle(). */
+struct fuse_worker {
+	struct fuse_in_header h;
+	_Alignas(8) uint8_t args[FUSE_MAX_ARGS + 1]; /* room for a NUL */
+	_Alignas(8) uint8_t reply[FUSE_MAX_DIR];
+	struct iovec iov[VQ_MAX_SEGS];
+};
+
+struct fuse_session;
+
+/**
+ * fuse_session_new() - A kernel is about to mount
+ * @fs, @profile: outlive the session
+ * @readonly: every writing request is EROFS, whatever the backend can do
+ * Return: NULL without memory.
+ */
+struct fuse_session *fuse_session_new(
+	struct fuse_fs *fs, const struct fuse_profile *profile, bool readonly);
+
+/* Gives back every node and handle and frees. No request may be running. Accepts NULL. */
+struct fuse_session *fuse_session_free(struct fuse_session *s);
+
+/* Gives back every node and handle; those in use follow when their requests end. */
+void fuse_session_reset(struct fuse_session *s);
+
+struct fuse_counts {
+	uint64_t nodes, handles, requests;
+};
+void fuse_session_counts(struct fuse_session *s, struct fuse_counts *add_to);
+
+/**
+ * fuse_handle() - Serve one request
+ * @in:	 the request, in @n_in pieces; shared memory that may change meanwhile
+ * @out: room for the reply, in @n_out pieces, at most VQ_MAX_SEGS
+ * Threads: any number at once on one session, each with its own @w.
+ * Return: bytes of the reply, header included; 0: this request has none; -EPROTO: too short to be
+ * a request, or no room for a reply header.
+ */
+int64_t fuse_handle(struct fuse_session *s, struct fuse_worker *w, const struct iovec *in,
+	unsigned int n_in, const struct iovec *out, unsigned int n_out);
+
+#endif

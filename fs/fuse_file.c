@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+// The FUSE server: open files and their data.
+#include "fs/fuse_priv.h"
+#include "fs/fuse_iov.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/param.h>
+#include <sys/stat.h>
+
+static bool writes(uint32_t flags)
+{
+	return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
+}
+
+/* Truncation by O_TRUNC takes set-id bits like a write does; backends' open() need not know. */
+static int kill_suidgid(struct fuse_call *c)
+{
+	struct fsb_setattr set = {.valid = FATTR_MODE};
+	struct fuse_attr a;
+	int r = CALL(c, getattr, c->h.nodeid, 0, &a);
+
+	if (r < 0 || !c->ops->setattr)
+		return r;
+	set.mode = a.mode & 07777 & ~(uint32_t)S_ISUID;
+	if (a.mode & S_IXGRP)
+		set.mode &= ~(uint32_t)S_ISGID;
+	return set.mode == (a.mode & 07777) ? 0
+					    : CALL(c, setattr, &c->req, c->h.nodeid, 0, &set, &a);
+}
+
+int64_t fuse_do_open(struct fuse_call *c)
+{
+	const struct fuse_open_in *in = ARGS(c, struct fuse_open_in);
+	struct fuse_open_out o = {.open_flags = c->s->profile->open_flags};
+	bool stateless = c->ops->caps & FSB_CAP_NO_OPEN;
+	int64_t n;
+	int r = 0;
+
+	if (c->s->readonly && writes(in->flags))
+		return -EROFS;
+	if (stateless && c->s->profile->skip_open)
+		return -ENOSYS; /* once: the kernel remembers */
+	if (!stateless) {
+		if (!c->ops->open)
+			return -ENOSYS;
+		r = CALL(c, open, &c->req, c->h.nodeid, in->flags, &o.fh);
+		if (r == 0)
+			r = fuse_own_handle(c->s, false, c->h.nodeid, o.fh);
+		if (r == 0 && (in->flags & O_TRUNC) && (in->open_flags & FUSE_OPEN_KILL_SUIDGID)) {
+			r = kill_suidgid(c);
+			if (r < 0)
+				fuse_release(c->s, false, o.fh);
+		}
+	}
+	if (r < 0)
+		return r;
+	n = fuse_reply(c, &o, sizeof(o));
+	if (n < 0)
+		fuse_release(c->s, false, o.fh);
+	return n;
+}
+
+/* Replies to CREATE and TMPFILE; owns the entry's reference and the handle. */
+static int64_t reply_created(struct fuse_call *c, const struct fsb_entry *e, uint64_t fh)
+{
+	struct {
+		struct fuse_entry_out entry;
+		struct fuse_open_out open;
+	} o = {.open.open_flags = c->s->profile->open_flags};
+	int64_t n = fuse_own_node(c->s, e->node);
+
+	/* Where OPEN carries no state the kernel does not send RELEASE either. */
+	if (n < 0 || (c->ops->caps & FSB_CAP_NO_OPEN)) {
+		if (fh && c->ops->release) {
+			fuse_lock_backend(c);
+			c->ops->release(c->b, e->node, fh);
+			fuse_unlock_backend(c);
+		}
+		fh = 0;
+	}
+	if (n < 0)
+		return n;
+	if (fh)
+		n = fuse_own_handle(c->s, false, e->node, fh);
+	if (n == 0) {
+		fuse_entry_out(c->s, e, &o.entry);
+		o.open.fh = fh;
+		n = fuse_reply(c, &o, sizeof(o));
+		if (n < 0 && fh)
+			fuse_release(c->s, false, fh);
+	}
+	if (n < 0)
+		fuse_forget(c->s, e->node, 1);
+	return n;
+}
+
+int64_t fuse_do_create(struct fuse_call *c)
+{
+	const struct fuse_create_in *in = ARGS(c, struct fuse_create_in);
+	const char *name = fuse_arg_string(c, sizeof(*in), 0);
+	struct fsb_entry e;
+	uint64_t fh = 0;
+	int r = fuse_check_name(name);
+
+	if (!c->ops->create)
+		return -ENOSYS; /* the kernel falls back to MKNOD and OPEN */
+	c->req.umask = in->umask;
+	if (r == 0)
+		r = CALL(c, create, &c->req, c->h.nodeid, name, in->mode, in->flags, &e, &fh);
+	return r < 0 ? r : reply_created(c, &e, fh);
+}
+
+int64_t fuse_do_tmpfile(struct fuse_call *c)
+{
+	const struct fuse_create_in *in = ARGS(c, struct fuse_create_in);
+	struct fsb_entry e;
+	uint64_t fh = 0;
+	int r;
+
+	if (!c->ops->tmpfile)
+		return -ENOSYS;
+	c->req.umask = in->umask;
+	r = CALL(c, tmpfile, &c->req, c->h.nodeid, in->mode, in->flags, &e, &fh);
+	return r < 0 ? r : reply_created(c, &e, fh);
+}
+
+int64_t fuse_do_release(struct fuse_call *c)
+{
+	const struct fuse_release_in *in = ARGS(c, struct fuse_release_in);
+
+	fuse_release(c->s, false, in->fh);
+	return 0;
+}
+
+int64_t fuse_do_read(struct fuse_call *c)
+{
+	const struct fuse_read_in *in = ARGS(c, struct fuse_read_in);
+	size_t size = MIN(MIN(in->size, FUSE_MAX_IO), c->out_bytes);
+	unsigned int n =
+		iov_slice(c->w->iov, c->out, c->n_out, sizeof(struct fuse_out_header), size);
+	int64_t r;
+
+	if (!c->ops->readv)
+		return -ENOSYS;
+	if (in->offset > INT64_MAX)
+		return -EINVAL;
+	r = fuse_pin_handle(c->s, false, c->h.nodeid, in->fh);
+	if (r < 0)
+		return r;
+	r = CALL(c, readv, c->h.nodeid, in->fh, c->w->iov, (int)n, in->offset);
+	fuse_unpin_handle(c->s, false, in->fh);
+	return r;
+}
+
+int64_t fuse_do_write(struct fuse_call *c)
+{
+	const struct fuse_write_in *in = ARGS(c, struct fuse_write_in);
+	const size_t head = sizeof(struct fuse_in_header) + sizeof(*in);
+	struct fuse_write_out o = {0};
+	unsigned int n;
+	int64_t r;
+
+	if (!c->ops->writev)
+		return -EROFS;
+	/* The header's length is the message's, so the data must be all of the rest. */
+	if (in->size > FUSE_MAX_IO || c->h.len != head + in->size || in->offset > INT64_MAX)
+		return -EINVAL;
+	n = iov_slice(c->w->iov, c->in, c->n_in, head, in->size);
+	r = fuse_pin_handle(c->s, false, c->h.nodeid, in->fh);
+	if (r < 0)
+		return r;
+	r = CALL(c, writev, &c->req, c->h.nodeid, in->fh, c->w->iov, (int)n, in->offset,
+		in->write_flags);
+	fuse_unpin_handle(c->s, false, in->fh);
+	if (r < 0)
+		return r;
+	o.size = (uint32_t)r;
+	return fuse_reply(c, &o, sizeof(o));
+}
+
+int64_t fuse_do_fsync(struct fuse_call *c)
+{
+	const struct fuse_fsync_in *in = ARGS(c, struct fuse_fsync_in);
+	int64_t r;
+
+	if (!c->ops->fsync)
+		return -ENOSYS;
+	r = fuse_pin_handle(c->s, false, c->h.nodeid, in->fh);
+	if (r < 0)
+		return r;
+	r = CALL(c, fsync, c->h.nodeid, in->fh, in->fsync_flags & FUSE_FSYNC_FDATASYNC);
+	fuse_unpin_handle(c->s, false, in->fh);
+	return r;
+}
+
+int64_t fuse_do_fallocate(struct fuse_call *c)
+{
+	const struct fuse_fallocate_in *in = ARGS(c, struct fuse_fallocate_in);
+	int64_t r;
+
+	if (!c->ops->fallocate)
+		return -ENOSYS;
+	if (in->offset > INT64_MAX || in->length == 0 || in->length > INT64_MAX - in->offset)
+		return -EINVAL;
+	r = fuse_pin_handle(c->s, false, c->h.nodeid, in->fh);
+	if (r < 0)
+		return r;
+	r = CALL(c, fallocate, &c->req, c->h.nodeid, in->fh, in->mode, in->offset, in->length);
+	fuse_unpin_handle(c->s, false, in->fh);
+	return r;
+}
+
+int64_t fuse_do_lseek(struct fuse_call *c)
+{
+	const struct fuse_lseek_in *in = ARGS(c, struct fuse_lseek_in);
+	struct fuse_lseek_out o;
+	int64_t r;
+
+	if (!c->ops->lseek)
+		return -ENOSYS;
+	if ((in->whence != SEEK_DATA && in->whence != SEEK_HOLE) || in->offset > INT64_MAX)
+		return -EINVAL;
+	r = fuse_pin_handle(c->s, false, c->h.nodeid, in->fh);
+	if (r < 0)
+		return r;
+	r = CALL(c, lseek, c->h.nodeid, in->fh, in->offset, in->whence);
+	fuse_unpin_handle(c->s, false, in->fh);
+	if (r < 0)
+		return r;
+	o.offset = (uint64_t)r;
+	return fuse_reply(c, &o, sizeof(o));
+}
+
+int64_t fuse_do_copy_file_range(struct fuse_call *c)
+{
+	const struct fuse_copy_file_range_in *in = ARGS(c, struct fuse_copy_file_range_in);
+	struct fuse_write_out o = {0};
+	int64_t r;
+
+	if (!c->ops->copy_file_range)
+		return -ENOSYS;
+	/* The reply's size has 32 bits. */
+	const uint64_t len = MIN(in->len, 1ULL << 30);
+
+	if (in->flags || in->off_in > INT64_MAX - len || in->off_out > INT64_MAX - len)
+		return -EINVAL;
+	r = fuse_pin_node(c->s, in->nodeid_out);
+	if (r < 0)
+		return r;
+	r = fuse_pin_handle(c->s, false, c->h.nodeid, in->fh_in);
+	if (r == 0) {
+		r = fuse_pin_handle(c->s, false, in->nodeid_out, in->fh_out);
+		if (r == 0) {
+			r = CALL(c, copy_file_range, &c->req, c->h.nodeid, in->fh_in, in->off_in,
+				in->nodeid_out, in->fh_out, in->off_out, len);
+			fuse_unpin_handle(c->s, false, in->fh_out);
+		}
+		fuse_unpin_handle(c->s, false, in->fh_in);
+	}
+	fuse_unpin_node(c->s, in->nodeid_out);
+	if (r < 0)
+		return r;
+	o.size = (uint32_t)r;
+	return fuse_reply(c, &o, sizeof(o));
+}

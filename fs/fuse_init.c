@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// The FUSE server: INIT, and what each kind of mount is promised.
+#include "fs/fuse_priv.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/param.h>
+
+#define PAGE	       4096u
+#define MIN_MINOR      31 /* Linux 5.4: the first with virtiofs; every structure has its full size */
+#define MAX_BACKGROUND 64
+
+/* What both kinds take. DONT_MASK: the backend applies the umask. */
+#define COMMON_FLAGS                                                                               \
+	(FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_DONT_MASK |                \
+		FUSE_AUTO_INVAL_DATA | FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO |               \
+		FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2 | FUSE_MAX_PAGES | \
+		FUSE_INIT_EXT)
+
+/* Directories are edited from the host while the guest uses them, and virtiofs has no way to tell
+ * the guest. One second is what a host edit may take to show; changes of the file's time or size
+ * throw away what was cached of it, so an open need not. */
+const struct fuse_profile fuse_profile_guest = {
+	.entry_ms = 1000,
+	.attr_ms = 1000,
+	.negative_ms = 1000,
+	.init_flags = COMMON_FLAGS | FUSE_CACHE_SYMLINKS,
+	.open_flags = FOPEN_KEEP_CACHE,
+	.skip_open = true,
+};
+
+/* The host looks into a tree that a guest is changing: nothing may be older than the call. OPEN is
+ * answered even where it means nothing to the backend, since it drops cached data. */
+const struct fuse_profile fuse_profile_view = {
+	.init_flags = COMMON_FLAGS,
+};
+
+int64_t fuse_do_init(struct fuse_call *c)
+{
+	struct fuse_init_in in = {0};
+	struct fuse_init_out out = {
+		.major = FUSE_KERNEL_VERSION, .minor = FUSE_KERNEL_MINOR_VERSION};
+	uint64_t offered, taken = c->s->profile->init_flags;
+
+	memcpy(&in, c->args, MIN(c->args_bytes, sizeof(in)));
+	if (in.major > FUSE_KERNEL_VERSION) /* it will come again with our major */
+		return fuse_reply(c, &out, sizeof(out));
+	if (in.major < FUSE_KERNEL_VERSION || in.minor < MIN_MINOR)
+		return -EPROTO;
+	offered = in.flags;
+	if (in.flags & FUSE_INIT_EXT)
+		offered |= (uint64_t)in.flags2 << 32;
+	/* Where OPEN is not sent, it cannot truncate. */
+	if (c->ops->caps & FSB_CAP_NO_OPEN)
+		taken &= ~(uint64_t)FUSE_ATOMIC_O_TRUNC;
+	taken &= offered;
+
+	fuse_session_reset(c->s); /* a rebooted guest mounts again on the same rings */
+	out.minor = MIN(in.minor, (uint32_t)FUSE_KERNEL_MINOR_VERSION);
+	out.max_readahead = MIN(in.max_readahead, FUSE_MAX_IO);
+	out.flags = (uint32_t)taken;
+	out.flags2 = (uint32_t)(taken >> 32);
+	out.max_background = MAX_BACKGROUND;
+	out.congestion_threshold = MAX_BACKGROUND * 3 / 4;
+	out.max_write = FUSE_MAX_IO;
+	out.max_pages = FUSE_MAX_IO / PAGE;
+	out.time_gran = 1;
+	atomic_store(&c->s->ready, true);
+	return fuse_reply(c, &out, sizeof(out));
+}
+
+int64_t fuse_do_destroy(struct fuse_call *c)
+{
+	fuse_session_reset(c->s);
+	return 0;
+}

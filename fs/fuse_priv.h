@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of the FUSE core; nobody else includes it. */
+#ifndef MSB_FS_FUSE_PRIV_H
+#define MSB_FS_FUSE_PRIV_H
+
+#include "fs/fuse_core.h"
+#include "fs/fuse_refs.h"
+
+struct fuse_session {
+	struct fuse_fs *fs;
+	const struct fuse_profile *profile;
+	bool readonly;
+	_Atomic uint64_t requests;
+	_Atomic bool ready; /* INIT has been answered */
+
+	pthread_mutex_t lock; /* guards what follows; never held across a backend's op */
+	struct fuse_refs nodes, files, dirs;
+};
+
+/* One request being served. */
+struct fuse_call {
+	struct fuse_session *s;
+	struct fuse_worker *w;
+	struct fsb *b;
+	const struct fsb_ops *ops;
+	struct fuse_in_header h;
+	struct fsb_req req;
+	const uint8_t *args; /* private copy of what follows the header; of WRITE its head only */
+	size_t args_bytes;
+	const struct iovec *in; /* the whole request, for WRITE's data */
+	unsigned int n_in;
+	const struct iovec *out; /* room for the whole reply */
+	unsigned int n_out;
+	size_t out_bytes; /* room behind the reply's header */
+};
+
+/* Serves a request. Bytes of the reply behind its header, or -errno. */
+typedef int64_t (*fuse_op_fn)(struct fuse_call *);
+
+enum fuse_op_flags {
+	OP_WRITES = 1,	 /* EROFS on a read-only session */
+	OP_NO_REPLY = 2, /* and no node */
+	OP_NO_NODE = 4,	 /* the header's node means nothing */
+	OP_EARLY = 8,	 /* allowed before INIT */
+};
+
+struct fuse_op {
+	fuse_op_fn run;
+	uint16_t arg_bytes; /* fixed arguments */
+	uint8_t names;	    /* strings behind them */
+	uint8_t flags;
+};
+
+extern const struct fuse_op fuse_ops_table[FUSE_TMPFILE + 1];
+
+/* ---- fuse_core.c */
+int64_t fuse_reply(struct fuse_call *c, const void *p, size_t n);
+void fuse_lock_backend(struct fuse_call *c);
+void fuse_unlock_backend(struct fuse_call *c);
+
+/* The fixed arguments. The table has checked that they are there; the copy is 8-aligned. */
+#define ARGS(c, type) ((const type *)(const void *)(c)->args)
+
+/* The @index-th string behind @fixed bytes of arguments; the table has checked that it is there. */
+const char *fuse_arg_string(const struct fuse_call *c, size_t fixed, unsigned int index);
+
+/* A directory entry's name: 0, -EINVAL, -ENAMETOOLONG. */
+int fuse_check_name(const char *name);
+
+/* Runs one backend op under the backend's lock. */
+#define CALL(c, op, ...)                                                                           \
+	({                                                                                         \
+		__typeof__((c)->ops->op((c)->b, __VA_ARGS__)) r_;                                  \
+		fuse_lock_backend(c);                                                              \
+		r_ = (c)->ops->op((c)->b, __VA_ARGS__);                                            \
+		fuse_unlock_backend(c);                                                            \
+		r_;                                                                                \
+	})
+
+/* ---- fuse_session.c */
+int fuse_pin_node(struct fuse_session *s, uint64_t node); /* 0, -ESTALE; FUSE_ROOT_ID always 0 */
+void fuse_unpin_node(struct fuse_session *s, uint64_t node);
+int fuse_pin_handle(struct fuse_session *s, bool dir, uint64_t node, uint64_t fh); /* -EBADF */
+void fuse_unpin_handle(struct fuse_session *s, bool dir, uint64_t fh);
+/* Takes over one reference of a reply; on failure it is given back to the backend. */
+int fuse_own_node(struct fuse_session *s, uint64_t node);
+int fuse_own_handle(struct fuse_session *s, bool dir, uint64_t node, uint64_t fh);
+void fuse_forget(struct fuse_session *s, uint64_t node, uint64_t count);
+void fuse_release(struct fuse_session *s, bool dir, uint64_t fh);
+
+/* ---- the operations, by file */
+int64_t fuse_do_init(struct fuse_call *c); /* fuse_init.c */
+int64_t fuse_do_destroy(struct fuse_call *c);
+int64_t fuse_do_lookup(struct fuse_call *c); /* fuse_meta.c */
+int64_t fuse_do_forget(struct fuse_call *c);
+int64_t fuse_do_batch_forget(struct fuse_call *c);
+int64_t fuse_do_getattr(struct fuse_call *c);
+int64_t fuse_do_setattr(struct fuse_call *c);
+int64_t fuse_do_readlink(struct fuse_call *c);
+int64_t fuse_do_symlink(struct fuse_call *c);
+int64_t fuse_do_mknod(struct fuse_call *c);
+int64_t fuse_do_mkdir(struct fuse_call *c);
+int64_t fuse_do_unlink(struct fuse_call *c);
+int64_t fuse_do_rmdir(struct fuse_call *c);
+int64_t fuse_do_rename(struct fuse_call *c);
+int64_t fuse_do_rename2(struct fuse_call *c);
+int64_t fuse_do_link(struct fuse_call *c);
+int64_t fuse_do_statfs(struct fuse_call *c);
+int64_t fuse_do_syncfs(struct fuse_call *c);
+int64_t fuse_reply_entry(struct fuse_call *c, const struct fsb_entry *e);
+void fuse_entry_out(struct fuse_session *s, const struct fsb_entry *e, struct fuse_entry_out *o);
+int64_t fuse_do_open(struct fuse_call *c); /* fuse_file.c */
+int64_t fuse_do_create(struct fuse_call *c);
+int64_t fuse_do_tmpfile(struct fuse_call *c);
+int64_t fuse_do_release(struct fuse_call *c);
+int64_t fuse_do_read(struct fuse_call *c);
+int64_t fuse_do_write(struct fuse_call *c);
+int64_t fuse_do_fsync(struct fuse_call *c);
+int64_t fuse_do_fallocate(struct fuse_call *c);
+int64_t fuse_do_lseek(struct fuse_call *c);
+int64_t fuse_do_copy_file_range(struct fuse_call *c);
+int64_t fuse_do_opendir(struct fuse_call *c); /* fuse_dir.c */
+int64_t fuse_do_readdir(struct fuse_call *c);
+int64_t fuse_do_releasedir(struct fuse_call *c);
+int64_t fuse_do_fsyncdir(struct fuse_call *c);
+int64_t fuse_do_setxattr(struct fuse_call *c); /* fuse_xattr.c */
+int64_t fuse_do_getxattr(struct fuse_call *c);
+int64_t fuse_do_listxattr(struct fuse_call *c);
+int64_t fuse_do_removexattr(struct fuse_call *c);
+
+#endif

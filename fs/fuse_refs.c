@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// Counted references of a session, by key.
+#include "fs/fuse_refs.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define FIRST_SLOTS 64
+
+void fuse_refs_init(struct fuse_refs *r, size_t max)
+{
+	*r = (struct fuse_refs){.max = max};
+}
+
+void fuse_refs_done(struct fuse_refs *r)
+{
+	free(r->slot);
+	r->slot = NULL;
+	r->slots = r->used = 0;
+}
+
+static size_t home(const struct fuse_refs *r, uint64_t key)
+{
+	/* Fibonacci hashing: backends hand out keys that differ in their low bits. */
+	return (size_t)((key * 0x9e3779b97f4a7c15ULL) >> 32) & (r->slots - 1);
+}
+
+/* The slot of @key, or the empty one where it would go. */
+static size_t probe(const struct fuse_refs *r, uint64_t key)
+{
+	size_t i = home(r, key);
+
+	while (r->slot[i].key && r->slot[i].key != key)
+		i = (i + 1) & (r->slots - 1);
+	return i;
+}
+
+static int grow(struct fuse_refs *r)
+{
+	struct fuse_refs n = {.slots = r->slots ? r->slots * 2 : FIRST_SLOTS};
+
+	n.slot = calloc(n.slots, sizeof(*n.slot));
+	if (!n.slot)
+		return -ENOMEM;
+	for (size_t i = 0; i < r->slots; i++)
+		if (r->slot[i].key)
+			n.slot[probe(&n, r->slot[i].key)] = r->slot[i];
+	free(r->slot);
+	r->slot = n.slot;
+	r->slots = n.slots;
+	return 0;
+}
+
+static struct fuse_ref *any(struct fuse_refs *r, uint64_t key)
+{
+	struct fuse_ref *s = r->slots && key ? &r->slot[probe(r, key)] : NULL;
+
+	return s && s->key ? s : NULL;
+}
+
+struct fuse_ref *fuse_refs_find(struct fuse_refs *r, uint64_t key)
+{
+	struct fuse_ref *s = any(r, key);
+
+	return s && s->count ? s : NULL;
+}
+
+int fuse_refs_add(struct fuse_refs *r, uint64_t key, uint64_t count, uint64_t node)
+{
+	struct fuse_ref *s = any(r, key);
+
+	if (s) {
+		s->count += count;
+		return 0;
+	}
+	if (r->used >= r->max)
+		return -ENFILE;
+	if (r->used + 1 > r->slots / 4 * 3) {
+		int e = grow(r);
+
+		if (e < 0)
+			return e;
+	}
+	r->slot[probe(r, key)] = (struct fuse_ref){.key = key, .count = count, .node = node};
+	r->used++;
+	return 0;
+}
+
+/* Empties a slot and moves back what probed past it, so that no search stops early. */
+static void vacate(struct fuse_refs *r, size_t hole)
+{
+	size_t mask = r->slots - 1;
+
+	for (size_t i = (hole + 1) & mask; r->slot[i].key; i = (i + 1) & mask) {
+		size_t h = home(r, r->slot[i].key);
+
+		if (((i - h) & mask) >= ((i - hole) & mask)) {
+			r->slot[hole] = r->slot[i];
+			hole = i;
+		}
+	}
+	r->slot[hole].key = 0;
+	r->used--;
+}
+
+uint64_t fuse_refs_drop(struct fuse_refs *r, uint64_t key, uint64_t count, uint64_t *ret_node)
+{
+	struct fuse_ref *s = fuse_refs_find(r, key);
+
+	if (!s)
+		return 0;
+	if (count > s->count)
+		count = s->count;
+	s->count -= count;
+	if (s->count)
+		return count;
+	if (s->pins) {
+		s->dropped += count;
+		return 0;
+	}
+	if (ret_node)
+		*ret_node = s->node;
+	vacate(r, (size_t)(s - r->slot));
+	return count;
+}
+
+bool fuse_refs_pin(struct fuse_refs *r, uint64_t key)
+{
+	struct fuse_ref *s = fuse_refs_find(r, key);
+
+	if (s)
+		s->pins++;
+	return s;
+}
+
+uint64_t fuse_refs_unpin(struct fuse_refs *r, uint64_t key, uint64_t *ret_node)
+{
+	struct fuse_ref *s = any(r, key);
+	uint64_t owed;
+
+	if (!s || --s->pins)
+		return 0;
+	if (ret_node)
+		*ret_node = s->node;
+	owed = s->dropped;
+	s->dropped = 0;
+	if (!s->count)
+		vacate(r, (size_t)(s - r->slot));
+	return owed;
+}

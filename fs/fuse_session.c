@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one kernel holds of the file system, and giving it back.
+#include "fs/fuse_priv.h"
+#include "base/cleanup.h"
+
+#include <stdatomic.h>
+
+void fuse_fs_init(struct fuse_fs *fs, struct fsb *b)
+{
+	fs->b = b;
+	pthread_mutex_init(&fs->serial, NULL);
+}
+
+void fuse_fs_done(struct fuse_fs *fs)
+{
+	fs->b->ops->stop(fs->b);
+	fs->b = NULL;
+	pthread_mutex_destroy(&fs->serial);
+}
+
+/* Backends that ask for it see one op at a time, whichever session it is from. */
+static void enter(struct fuse_fs *fs)
+{
+	if (fs->b->ops->threads == FSB_SERIAL_ALL)
+		pthread_mutex_lock(&fs->serial);
+}
+
+static void leave(struct fuse_fs *fs)
+{
+	if (fs->b->ops->threads == FSB_SERIAL_ALL)
+		pthread_mutex_unlock(&fs->serial);
+}
+
+void fuse_lock_backend(struct fuse_call *c)
+{
+	enter(c->s->fs);
+}
+
+void fuse_unlock_backend(struct fuse_call *c)
+{
+	leave(c->s->fs);
+}
+
+static void backend_forget(struct fuse_session *s, uint64_t node, uint64_t count)
+{
+	enter(s->fs);
+	s->fs->b->ops->forget(s->fs->b, node, count);
+	leave(s->fs);
+}
+
+static void backend_release(struct fuse_session *s, bool dir, uint64_t node, uint64_t fh)
+{
+	const struct fsb_ops *o = s->fs->b->ops;
+
+	enter(s->fs);
+	if (dir && o->releasedir)
+		o->releasedir(s->fs->b, node, fh);
+	else if (!dir && o->release)
+		o->release(s->fs->b, node, fh);
+	leave(s->fs);
+}
+
+int fuse_pin_node(struct fuse_session *s, uint64_t node)
+{
+	if (node == FUSE_ROOT_ID)
+		return 0;
+	LOCK_SCOPE(&s->lock);
+	return fuse_refs_pin(&s->nodes, node) ? 0 : -ESTALE;
+}
+
+void fuse_unpin_node(struct fuse_session *s, uint64_t node)
+{
+	uint64_t owed;
+
+	if (node == FUSE_ROOT_ID)
+		return;
+	{
+		LOCK_SCOPE(&s->lock);
+		owed = fuse_refs_unpin(&s->nodes, node, NULL);
+	}
+	if (owed)
+		backend_forget(s, node, owed);
+}
+
+int fuse_own_node(struct fuse_session *s, uint64_t node)
+{
+	int r;
+
+	if (node == FUSE_ROOT_ID)
+		return 0;
+	{
+		LOCK_SCOPE(&s->lock);
+		r = fuse_refs_add(&s->nodes, node, 1, 0);
+	}
+	if (r < 0)
+		backend_forget(s, node, 1);
+	return r;
+}
+
+void fuse_forget(struct fuse_session *s, uint64_t node, uint64_t count)
+{
+	uint64_t now;
+
+	{
+		LOCK_SCOPE(&s->lock);
+		now = fuse_refs_drop(&s->nodes, node, count, NULL);
+	}
+	if (now)
+		backend_forget(s, node, now);
+}
+
+int fuse_pin_handle(struct fuse_session *s, bool dir, uint64_t node, uint64_t fh)
+{
+	struct fuse_refs *t = dir ? &s->dirs : &s->files;
+	struct fuse_ref *h;
+
+	if (fh == 0)
+		return s->fs->b->ops->caps & FSB_CAP_NO_OPEN ? 0 : -EBADF;
+	LOCK_SCOPE(&s->lock);
+	h = fuse_refs_find(t, fh);
+	if (!h || h->node != node)
+		return -EBADF;
+	h->pins++;
+	return 0;
+}
+
+/* The last use of a handle that the kernel has let go. Its node was pinned when it was opened. */
+static void handle_gone(struct fuse_session *s, bool dir, uint64_t node, uint64_t fh)
+{
+	backend_release(s, dir, node, fh);
+	fuse_unpin_node(s, node);
+}
+
+void fuse_unpin_handle(struct fuse_session *s, bool dir, uint64_t fh)
+{
+	uint64_t owed, node;
+
+	if (fh == 0)
+		return;
+	{
+		LOCK_SCOPE(&s->lock);
+		owed = fuse_refs_unpin(dir ? &s->dirs : &s->files, fh, &node);
+	}
+	if (owed)
+		handle_gone(s, dir, node, fh);
+}
+
+int fuse_own_handle(struct fuse_session *s, bool dir, uint64_t node, uint64_t fh)
+{
+	int r = fuse_pin_node(s, node);
+
+	if (r == 0) {
+		{
+			LOCK_SCOPE(&s->lock);
+			r = fuse_refs_add(dir ? &s->dirs : &s->files, fh, 1, node);
+		}
+		if (r == 0)
+			return 0;
+		fuse_unpin_node(s, node);
+	}
+	backend_release(s, dir, node, fh);
+	return r;
+}
+
+void fuse_release(struct fuse_session *s, bool dir, uint64_t fh)
+{
+	uint64_t now, node;
+
+	{
+		LOCK_SCOPE(&s->lock);
+		now = fuse_refs_drop(dir ? &s->dirs : &s->files, fh, 1, &node);
+	}
+	if (now)
+		handle_gone(s, dir, node, fh);
+}
+
+/* The first key from slot *@at on that the kernel still holds, or 0. */
+static uint64_t next_held(struct fuse_session *s, const struct fuse_refs *t, size_t *at)
+{
+	LOCK_SCOPE(&s->lock);
+	for (; *at < t->slots; ++*at)
+		if (t->slot[*at].key && t->slot[*at].count)
+			return t->slot[*at].key;
+	return 0;
+}
+
+void fuse_session_reset(struct fuse_session *s)
+{
+	uint64_t key;
+
+	/* A dropped entry's slot is filled from behind it, so the position stays. */
+	for (size_t i = 0; (key = next_held(s, &s->files, &i));)
+		fuse_release(s, false, key);
+	for (size_t i = 0; (key = next_held(s, &s->dirs, &i));)
+		fuse_release(s, true, key);
+	for (size_t i = 0; (key = next_held(s, &s->nodes, &i));)
+		fuse_forget(s, key, UINT64_MAX);
+	atomic_store(&s->ready, false);
+}
+
+struct fuse_session *fuse_session_new(
+	struct fuse_fs *fs, const struct fuse_profile *profile, bool readonly)
+{
+	struct fuse_session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->fs = fs;
+	s->profile = profile;
+	s->readonly = readonly || !(fs->b->ops->caps & FSB_CAP_WRITE);
+	pthread_mutex_init(&s->lock, NULL);
+	fuse_refs_init(&s->nodes, FSD_MAX_NODES);
+	fuse_refs_init(&s->files, FUSE_MAX_HANDLES);
+	fuse_refs_init(&s->dirs, FUSE_MAX_HANDLES);
+	return s;
+}
+
+struct fuse_session *fuse_session_free(struct fuse_session *s)
+{
+	if (!s)
+		return NULL;
+	fuse_session_reset(s);
+	fuse_refs_done(&s->nodes);
+	fuse_refs_done(&s->files);
+	fuse_refs_done(&s->dirs);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+	return NULL;
+}
+
+void fuse_session_counts(struct fuse_session *s, struct fuse_counts *add_to)
+{
+	LOCK_SCOPE(&s->lock);
+	add_to->nodes += s->nodes.used;
+	add_to->handles += s->files.used + s->dirs.used;
+	add_to->requests += atomic_load(&s->requests);
+}
