@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The virtio-fs device.
+ *
+ * Theory of operation. One thread accepts front ends and speaks vhost-user with one at a time. It
+ * starts a thread a queue, which serves requests inline: pools only add wake-ups, and those are
+ * what a request costs. After work a queue's thread polls the ring for a while that it adapts:
+ * doubled when a request came in that time, halved when not, down to none, so an idle guest costs
+ * nothing.
+ */
+#include "fs/virtiofs.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+
+#include <poll.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#define CALL_BATCH    16	   /* completions that may wait for one interrupt */
+#define CALL_BYTES    (128u << 10) /* and their data */
+#define MIN_POLL_US   2
+#define FIRST_POLL_US 10
+
+struct queue {
+	struct virtiofs *v;
+	struct vu_queue *q;
+	pthread_t thread;
+	int stop_fd;
+	_Atomic bool stop;
+	struct fuse_worker *w;
+	struct vq_elem e;
+};
+
+struct virtiofs {
+	struct vu_dev dev; /* first */
+	struct fuse_fs *fs;
+	char tag[36 + 1];
+	int listen_fd, stop_fd;
+	pthread_t thread;
+	struct fuse_session *session; /* one front end's after another */
+	struct queue *queue[VIRTIOFS_QUEUES];
+};
+
+static uint64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* Serves what waits. 0, or -EPROTO: the queue is broken. */
+static int serve_waiting(struct queue *k)
+{
+	unsigned int batch = 0;
+	size_t bytes = 0;
+	int r;
+
+	while (!atomic_load_explicit(&k->stop, memory_order_relaxed) &&
+		(r = vq_pop(&k->q->vq, &k->e)) != 0) {
+		int64_t n;
+
+		if (r < 0)
+			return r;
+		n = fuse_handle(k->v->session, k->w, k->e.iov, k->e.n_out, k->e.iov + k->e.n_out,
+			k->e.n_in);
+		if (n < 0) {
+			k->q->vq.broken = true;
+			return -EPROTO;
+		}
+		vq_push(&k->q->vq, k->e.head, (uint32_t)n);
+		bytes += k->e.out_bytes + (size_t)n;
+		if (++batch < CALL_BATCH && bytes < CALL_BYTES)
+			continue;
+		vu_call(k->q);
+		batch = 0;
+		bytes = 0;
+	}
+	vu_call(k->q);
+	return 0;
+}
+
+/* Whether a request came within @us. */
+static bool poll_ring(const struct queue *k, unsigned int us)
+{
+	uint64_t end = us ? now_us() + us : 0;
+
+	while (us && now_us() < end) {
+		for (int i = 0; i < 64; i++) {
+			if (vq_pending(&k->q->vq) || atomic_load(&k->stop))
+				return true;
+			__builtin_ia32_pause();
+		}
+	}
+	return false;
+}
+
+/* Sleeps until the guest kicks or the queue is to stop. */
+static void sleep_for_kick(struct queue *k)
+{
+	struct pollfd p[2] = {{k->q->kick_fd, POLLIN, 0}, {k->stop_fd, POLLIN, 0}};
+	eventfd_t n;
+
+	if (poll(p, 2, -1) > 0 && p[0].revents)
+		(void)!read(k->q->kick_fd, &n, sizeof(n)); /* what it counts does not matter */
+}
+
+static void *queue_main(void *arg)
+{
+	struct queue *k = arg;
+	unsigned int us = FIRST_POLL_US;
+
+	while (!atomic_load(&k->stop)) {
+		vq_no_kicks(&k->q->vq);
+		if (serve_waiting(k) < 0) {
+			log_warn("export %s: the guest broke a queue; it is not served any more",
+				k->v->tag);
+			break;
+		}
+		if (poll_ring(k, us)) {
+			us = us * 2 < VIRTIOFS_MAX_POLL_US ? us * 2 : VIRTIOFS_MAX_POLL_US;
+			continue;
+		}
+		us = us / 2 < MIN_POLL_US ? 0 : us / 2;
+		if (vq_want_kicks(&k->q->vq)) {
+			uint64_t before = now_us();
+
+			sleep_for_kick(k);
+			/* Polling would have caught this one: worth trying again. */
+			if (us == 0 && now_us() - before < VIRTIOFS_MAX_POLL_US)
+				us = FIRST_POLL_US;
+		}
+	}
+	return NULL;
+}
+
+static struct queue *queue_free(struct queue *k)
+{
+	if (k) {
+		cleanup_close_(&k->stop_fd);
+		free(k->w);
+		free(k);
+	}
+	return NULL;
+}
+
+static int queue_start(struct vu_dev *d, unsigned int i)
+{
+	struct virtiofs *v = (struct virtiofs *)(void *)d;
+	struct queue *k = calloc(1, sizeof(*k));
+	int r;
+
+	if (!k)
+		return -ENOMEM;
+	k->v = v;
+	k->q = &d->q[i];
+	k->w = malloc(sizeof(*k->w));
+	k->stop_fd = eventfd(0, EFD_CLOEXEC);
+	r = !k->w	     ? -ENOMEM
+	    : k->stop_fd < 0 ? -errno
+			     : -pthread_create(&k->thread, NULL, queue_main, k);
+	if (r < 0) {
+		(void)queue_free(k);
+		return r;
+	}
+	v->queue[i] = k;
+	return 0;
+}
+
+static void queue_stop(struct vu_dev *d, unsigned int i)
+{
+	struct virtiofs *v = (struct virtiofs *)(void *)d;
+	struct queue *k = v->queue[i];
+
+	atomic_store(&k->stop, true);
+	(void)eventfd_write(k->stop_fd, 1);
+	pthread_join(k->thread, NULL);
+	v->queue[i] = queue_free(k);
+}
+
+static void reset(struct vu_dev *d)
+{
+	fuse_session_reset(((struct virtiofs *)(void *)d)->session);
+}
+
+static const struct vu_ops ops = {
+	.queues = VIRTIOFS_QUEUES,
+	.queue_start = queue_start,
+	.queue_stop = queue_stop,
+	.reset = reset,
+};
+
+static void *accept_main(void *arg)
+{
+	struct virtiofs *v = arg;
+	struct pollfd p[2] = {{v->listen_fd, POLLIN, 0}, {v->stop_fd, POLLIN, 0}};
+
+	for (;;) {
+		_cleanup_close_ int sock = -1;
+		struct msb_err e = {0};
+
+		if (poll(p, 2, -1) < 0 && errno != EINTR)
+			break;
+		if (p[1].revents)
+			break;
+		sock = accept4(v->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+		if (sock < 0)
+			continue;
+		log_debug("export %s: a machine connected", v->tag);
+		if (vu_serve(&v->dev, sock, v->stop_fd, &e) < 0)
+			log_warn("export %s: %s", v->tag, e.msg);
+		log_debug("export %s: the machine is gone", v->tag);
+	}
+	return NULL;
+}
+
+int virtiofs_new(struct fuse_fs *fs, const char *tag, int listen_fd, bool readonly,
+	struct virtiofs **ret, struct msb_err *e)
+{
+	struct virtiofs *v = calloc(1, sizeof(*v));
+	int r = -ENOMEM;
+
+	if (!v) {
+		close(listen_fd);
+		return msb_err_set(e, ENOMEM, "export %s: no memory", tag);
+	}
+	vu_init(&v->dev, &ops);
+	v->fs = fs;
+	v->listen_fd = listen_fd;
+	(void)snprintf(v->tag, sizeof(v->tag), "%s", tag);
+	v->stop_fd = eventfd(0, EFD_CLOEXEC);
+	v->session = fuse_session_new(fs, &fuse_profile_guest, readonly);
+	if (v->session)
+		r = v->stop_fd < 0 ? -errno : -pthread_create(&v->thread, NULL, accept_main, v);
+	if (r < 0) {
+		cleanup_close_(&v->stop_fd);
+		close(listen_fd);
+		(void)fuse_session_free(v->session);
+		free(v);
+		return msb_err_set(e, -r, "export %s: %s", tag, strerror(-r));
+	}
+	*ret = v;
+	return 0;
+}
+
+struct virtiofs *virtiofs_free(struct virtiofs *v)
+{
+	if (!v)
+		return NULL;
+	(void)eventfd_write(v->stop_fd, 1);
+	pthread_join(v->thread, NULL);
+	close(v->stop_fd);
+	close(v->listen_fd);
+	(void)fuse_session_free(v->session);
+	free(v);
+	return NULL;
+}
+
+const char *virtiofs_tag(const struct virtiofs *v)
+{
+	return v->tag;
+}
+
+void virtiofs_counts(struct virtiofs *v, struct fuse_counts *add_to)
+{
+	fuse_session_counts(v->session, add_to);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The virtio-fs device: FUSE requests out of virtqueues. Queue 0 is for urgent requests (FORGET),
+ * the others are alike; each has a thread while the front end runs it.
+ * Source: virtio 1.2, section 5.11.
+ */
+#ifndef MSB_FS_VIRTIOFS_H
+#define MSB_FS_VIRTIOFS_H
+
+#include "fs/fuse_core.h"
+#include "fs/vhost_user.h"
+
+#define VIRTIOFS_QUEUES	     (1 + 8) /* urgent, and as many as guests here have CPUs */
+#define VIRTIOFS_MAX_POLL_US 50	     /* busy polling after work, at most */
+
+struct virtiofs;
+
+/**
+ * virtiofs_new() - Serve a file system on a vhost-user socket, one front end after another
+ * @listen_fd: listening stream socket; taken over in any case
+ * @fs: outlives the device
+ * Starts a thread that runs until virtiofs_free().
+ */
+int virtiofs_new(struct fuse_fs *fs, const char *tag, int listen_fd, bool readonly,
+	struct virtiofs **ret, struct msb_err *e);
+
+/* Ends the connection if there is one; returns when nothing runs any more. Accepts NULL. */
+struct virtiofs *virtiofs_free(struct virtiofs *v);
+
+const char *virtiofs_tag(const struct virtiofs *v);
+void virtiofs_counts(struct virtiofs *v, struct fuse_counts *add_to);
+
+#endif
