@@ -87,7 +87,7 @@ int dev_fuse_new(
 	}
 	d->fd = fuse_fd;
 	d->stop_fd = eventfd(0, EFD_CLOEXEC);
-	d->session = fuse_session_new(fs, &fuse_profile_view, readonly);
+	d->session = fsd_session_new(fs, &fuse_profile_view, readonly);
 	if (flags < 0 || d->stop_fd < 0 || fcntl(fuse_fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		r = -errno;
 	else if (!d->session)

@@ -42,7 +42,7 @@ static int do_tree(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 	r = fsb_overlay_start(&o, &b, e);
 	if (r < 0)
 		return r;
-	fuse_fs_init(&d->tree, b);
+	fsd_fs_init(&d->tree, b);
 	d->have_tree = true;
 	return 0;
 }
@@ -117,7 +117,7 @@ static int do_export(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 		r = fsb_passthrough_start(&o, &b, e);
 		if (r < 0)
 			return r;
-		fuse_fs_init(&x->own, b);
+		fsd_fs_init(&x->own, b);
 	}
 	r = virtiofs_new(
 		tree ? &d->tree : &x->own, tag, msb_msg_take_fd(m, 0), readonly, &x->dev, e);

@@ -44,7 +44,7 @@ struct fuse_fs {
 	struct fsb *b;
 	pthread_mutex_t serial;
 };
-void fuse_fs_init(struct fuse_fs *fs, struct fsb *b);
+void fsd_fs_init(struct fuse_fs *fs, struct fsb *b);
 void fuse_fs_done(struct fuse_fs *fs); /* stops the backend */
 
 /* Private memory for one request at a time: one for each thread that calls fuse_handle(). */
@@ -58,19 +58,19 @@ struct fuse_worker {
 struct fuse_session;
 
 /**
- * fuse_session_new() - A kernel is about to mount
+ * fsd_session_new() - A kernel is about to mount
  * @fs, @profile: outlive the session
  * @readonly: every writing request is EROFS, whatever the backend can do
  * Return: NULL without memory.
  */
-struct fuse_session *fuse_session_new(
+struct fuse_session *fsd_session_new(
 	struct fuse_fs *fs, const struct fuse_profile *profile, bool readonly);
 
 /* Gives back every node and handle and frees. No request may be running. Accepts NULL. */
 struct fuse_session *fuse_session_free(struct fuse_session *s);
 
 /* Gives back every node and handle; those in use follow when their requests end. */
-void fuse_session_reset(struct fuse_session *s);
+void fsd_session_reset(struct fuse_session *s);
 
 struct fuse_counts {
 	uint64_t nodes, handles, requests;

@@ -56,7 +56,7 @@ int64_t fuse_do_init(struct fuse_call *c)
 		taken &= ~(uint64_t)FUSE_ATOMIC_O_TRUNC;
 	taken &= offered;
 
-	fuse_session_reset(c->s); /* a rebooted guest mounts again on the same rings */
+	fsd_session_reset(c->s); /* a rebooted guest mounts again on the same rings */
 	out.minor = MIN(in.minor, (uint32_t)FUSE_KERNEL_MINOR_VERSION);
 	out.max_readahead = MIN(in.max_readahead, FUSE_MAX_IO);
 	out.flags = (uint32_t)taken;
@@ -72,6 +72,6 @@ int64_t fuse_do_init(struct fuse_call *c)
 
 int64_t fuse_do_destroy(struct fuse_call *c)
 {
-	fuse_session_reset(c->s);
+	fsd_session_reset(c->s);
 	return 0;
 }

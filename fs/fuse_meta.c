@@ -25,7 +25,7 @@ void fuse_entry_out(struct fuse_session *s, const struct fsb_entry *e, struct fu
 }
 
 /* Owns the entry's reference from here on, whatever happens. */
-int64_t fuse_reply_entry(struct fuse_call *c, const struct fsb_entry *e)
+int64_t fsd_reply_entry(struct fuse_call *c, const struct fsb_entry *e)
 {
 	struct fuse_entry_out o;
 	int r = fuse_own_node(c->s, e->node);
@@ -61,7 +61,7 @@ int64_t fuse_do_lookup(struct fuse_call *c)
 	else if (r < 0)
 		return r;
 	if (e.node)
-		return fuse_reply_entry(c, &e);
+		return fsd_reply_entry(c, &e);
 	if (!c->s->profile->negative_ms)
 		return -ENOENT;
 	{
@@ -164,7 +164,7 @@ int64_t fuse_do_symlink(struct fuse_call *c)
 		r = -ENAMETOOLONG;
 	if (r == 0)
 		r = CALL(c, symlink, &c->req, c->h.nodeid, name, target, &e);
-	return r < 0 ? r : fuse_reply_entry(c, &e);
+	return r < 0 ? r : fsd_reply_entry(c, &e);
 }
 
 int64_t fuse_do_mknod(struct fuse_call *c)
@@ -179,7 +179,7 @@ int64_t fuse_do_mknod(struct fuse_call *c)
 	c->req.umask = in->umask;
 	if (r == 0)
 		r = CALL(c, mknod, &c->req, c->h.nodeid, name, in->mode, in->rdev, &e);
-	return r < 0 ? r : fuse_reply_entry(c, &e);
+	return r < 0 ? r : fsd_reply_entry(c, &e);
 }
 
 int64_t fuse_do_mkdir(struct fuse_call *c)
@@ -194,7 +194,7 @@ int64_t fuse_do_mkdir(struct fuse_call *c)
 	c->req.umask = in->umask;
 	if (r == 0)
 		r = CALL(c, mkdir, &c->req, c->h.nodeid, name, in->mode, &e);
-	return r < 0 ? r : fuse_reply_entry(c, &e);
+	return r < 0 ? r : fsd_reply_entry(c, &e);
 }
 
 int64_t fuse_do_unlink(struct fuse_call *c)
@@ -267,7 +267,7 @@ int64_t fuse_do_link(struct fuse_call *c)
 		return r;
 	r = CALL(c, link, &c->req, in->oldnodeid, c->h.nodeid, name, &e);
 	fuse_unpin_node(c->s, in->oldnodeid);
-	return r < 0 ? r : fuse_reply_entry(c, &e);
+	return r < 0 ? r : fsd_reply_entry(c, &e);
 }
 
 int64_t fuse_do_statfs(struct fuse_call *c)

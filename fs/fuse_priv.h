@@ -107,7 +107,7 @@ int64_t fuse_do_rename2(struct fuse_call *c);
 int64_t fuse_do_link(struct fuse_call *c);
 int64_t fuse_do_statfs(struct fuse_call *c);
 int64_t fuse_do_syncfs(struct fuse_call *c);
-int64_t fuse_reply_entry(struct fuse_call *c, const struct fsb_entry *e);
+int64_t fsd_reply_entry(struct fuse_call *c, const struct fsb_entry *e);
 void fuse_entry_out(struct fuse_session *s, const struct fsb_entry *e, struct fuse_entry_out *o);
 int64_t fuse_do_open(struct fuse_call *c); /* fuse_file.c */
 int64_t fuse_do_create(struct fuse_call *c);

@@ -5,7 +5,7 @@
 
 #include <stdatomic.h>
 
-void fuse_fs_init(struct fuse_fs *fs, struct fsb *b)
+void fsd_fs_init(struct fuse_fs *fs, struct fsb *b)
 {
 	fs->b = b;
 	pthread_mutex_init(&fs->serial, NULL);
@@ -184,7 +184,7 @@ static uint64_t next_held(struct fuse_session *s, const struct fuse_refs *t, siz
 	return 0;
 }
 
-void fuse_session_reset(struct fuse_session *s)
+void fsd_session_reset(struct fuse_session *s)
 {
 	uint64_t key;
 
@@ -198,7 +198,7 @@ void fuse_session_reset(struct fuse_session *s)
 	atomic_store(&s->ready, false);
 }
 
-struct fuse_session *fuse_session_new(
+struct fuse_session *fsd_session_new(
 	struct fuse_fs *fs, const struct fuse_profile *profile, bool readonly)
 {
 	struct fuse_session *s = calloc(1, sizeof(*s));
@@ -219,7 +219,7 @@ struct fuse_session *fuse_session_free(struct fuse_session *s)
 {
 	if (!s)
 		return NULL;
-	fuse_session_reset(s);
+	fsd_session_reset(s);
 	fuse_refs_done(&s->nodes);
 	fuse_refs_done(&s->files);
 	fuse_refs_done(&s->dirs);

@@ -183,7 +183,7 @@ static void queue_stop(struct vu_dev *d, unsigned int i)
 
 static void reset(struct vu_dev *d)
 {
-	fuse_session_reset(((struct virtiofs *)(void *)d)->session);
+	fsd_session_reset(((struct virtiofs *)(void *)d)->session);
 }
 
 static const struct vu_ops ops = {
@@ -232,7 +232,7 @@ int virtiofs_new(struct fuse_fs *fs, const char *tag, int listen_fd, bool readon
 	v->listen_fd = listen_fd;
 	(void)snprintf(v->tag, sizeof(v->tag), "%s", tag);
 	v->stop_fd = eventfd(0, EFD_CLOEXEC);
-	v->session = fuse_session_new(fs, &fuse_profile_guest, readonly);
+	v->session = fsd_session_new(fs, &fuse_profile_guest, readonly);
 	if (v->session)
 		r = v->stop_fd < 0 ? -errno : -pthread_create(&v->thread, NULL, accept_main, v);
 	if (r < 0) {
