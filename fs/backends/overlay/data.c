@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+// The overlay's data files data/XX/INO (both hex, XX the low byte), and the cache of descriptors.
+#include "fs/backends/overlay/ovl.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+struct data_name {
+	char path[32];
+};
+
+static struct data_name name_of(uint64_t ino)
+{
+	struct data_name d;
+
+	snprintf(d.path, sizeof(d.path), "%02x/%llx", (unsigned int)(ino & 255),
+		(unsigned long long)ino);
+	return d;
+}
+
+int ovl_fds_init(struct ovl *o)
+{
+	struct rlimit l;
+
+	o->lru.prev = o->lru.next = &o->lru;
+	o->max_fds = FSD_MAX_BACKEND_FDS;
+	/* Half of what the process may have: the rest is for sockets, packs, and ops at work. */
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur / 2 < o->max_fds)
+		o->max_fds = l.rlim_cur < 16 ? 8 : (unsigned int)(l.rlim_cur / 2);
+	return 0;
+}
+
+static void unlist(struct ovl_fd *f)
+{
+	f->prev->next = f->next;
+	f->next->prev = f->prev;
+}
+
+static void list_last(struct ovl *o, struct ovl_fd *f)
+{
+	f->prev = o->lru.prev;
+	f->next = &o->lru;
+	f->prev->next = f;
+	o->lru.prev = f;
+}
+
+/* Takes @f out of the cache; its last user closes it. fd_lock held. True: the caller does. */
+static bool retire(struct ovl *o, struct ovl_fd *f)
+{
+	*f->owner = NULL;
+	f->owner = NULL;
+	unlist(f);
+	o->fds--;
+	return f->refs == 0;
+}
+
+static void close_fd(struct ovl_fd *f)
+{
+	close(f->fd);
+	free(f);
+}
+
+void ovl_fds_done(struct ovl *o)
+{
+	while (o->lru.next && o->lru.next != &o->lru) {
+		struct ovl_fd *f = o->lru.next;
+
+		retire(o, f);
+		close_fd(f);
+	}
+}
+
+static struct ovl_fd *cached(struct ovl *o, struct ovl_fd *const *owner)
+{
+	LOCK_SCOPE(&o->fd_lock);
+	struct ovl_fd *f = *owner;
+
+	if (f) {
+		f->refs++;
+		unlist(f);
+		list_last(o, f);
+	}
+	return f;
+}
+
+/* Puts @fd into the cache, unless another thread was first: then its descriptor serves both. */
+static int remember(struct ovl *o, struct ovl_fd **owner, int fd, struct ovl_fd **ret)
+{
+	struct ovl_fd *f = calloc(1, sizeof(*f)), *old = NULL, *lost = NULL;
+
+	if (!f) {
+		close(fd);
+		return -ENOMEM;
+	}
+	pthread_mutex_lock(&o->fd_lock);
+	if (*owner) {
+		lost = f;
+		f->fd = fd;
+		f = *owner;
+	} else {
+		*f = (struct ovl_fd){.fd = fd, .owner = owner};
+		*owner = f;
+		list_last(o, f);
+		o->fds++;
+		for (old = o->lru.next; o->fds > o->max_fds && old != &o->lru; old = old->next) {
+			if (old->refs == 0 && old != f)
+				break;
+		}
+		if (o->fds > o->max_fds && old != &o->lru)
+			retire(o, old);
+		else
+			old = NULL;
+	}
+	f->refs++;
+	pthread_mutex_unlock(&o->fd_lock);
+	if (lost)
+		close_fd(lost);
+	if (old)
+		close_fd(old);
+	*ret = f;
+	return 0;
+}
+
+void ovl_fd_put(struct ovl *o, struct ovl_fd *f)
+{
+	bool last;
+
+	pthread_mutex_lock(&o->fd_lock);
+	last = --f->refs == 0 && !f->owner;
+	pthread_mutex_unlock(&o->fd_lock);
+	if (last)
+		close_fd(f);
+}
+
+void ovl_fd_drop(struct ovl *o, struct ovl_fd **owner)
+{
+	struct ovl_fd *f;
+	bool last;
+
+	pthread_mutex_lock(&o->fd_lock);
+	f = *owner;
+	last = f && retire(o, f);
+	pthread_mutex_unlock(&o->fd_lock);
+	if (last)
+		close_fd(f);
+}
+
+int ovl_fd_get(struct ovl *o, struct ovl_inode *i, bool create, struct ovl_fd **ret)
+{
+	struct data_name d = name_of(i->ino);
+	int fd;
+
+	*ret = cached(o, &i->fd);
+	if (*ret)
+		return 0;
+	fd = openat(o->data_fd, d.path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT && create) {
+		fd = openat(o->data_fd, d.path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+		if (fd < 0 && errno == ENOENT) {
+			char dir[3] = {d.path[0], d.path[1], '\0'};
+
+			if (mkdirat(o->data_fd, dir, 0700) < 0 && errno != EEXIST)
+				return -errno;
+			fd = openat(o->data_fd, d.path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
+				0600);
+		}
+		if (fd >= 0) {
+			OVL_READ(o);
+			OVL_ATTR(o, i);
+			i->flags |= OVL_NEW_DATA;
+		}
+	}
+	if (fd < 0)
+		return -errno;
+	return remember(o, &i->fd, fd, ret);
+}
+
+int ovl_pack_get(struct ovl *o, uint32_t pack, struct ovl_fd **ret)
+{
+	struct ovl_fd **slot = &o->pack[pack % OVL_PACK_SLOTS];
+	char name[9];
+	int fd, r;
+
+	pthread_mutex_lock(&o->pack_lock);
+	if (o->pack_id[pack % OVL_PACK_SLOTS] != pack)
+		ovl_fd_drop(o, slot);
+	o->pack_id[pack % OVL_PACK_SLOTS] = pack;
+	*ret = cached(o, slot);
+	if (*ret) {
+		pthread_mutex_unlock(&o->pack_lock);
+		return 0;
+	}
+	snprintf(name, sizeof(name), "%08x", pack);
+	fd = openat(o->packs_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	r = fd < 0 ? -errno : remember(o, slot, fd, ret);
+	pthread_mutex_unlock(&o->pack_lock);
+	return r;
+}
+
+int ovl_data_unlink(struct ovl *o, uint64_t ino)
+{
+	return unlinkat(o->data_fd, name_of(ino).path, 0) < 0 ? -errno : 0;
+}
+
+int ovl_data_sync_dir(struct ovl *o, uint64_t ino)
+{
+	char dir[3];
+	_cleanup_close_ int fd = -1;
+
+	snprintf(dir, sizeof(dir), "%02x", (unsigned int)(ino & 255));
+	fd = openat(o->data_fd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 || fsync(fd) < 0 || fsync(o->data_fd) < 0 ? -errno : 0;
+}
+
+static bool later(struct timespec a, struct ovl_time b)
+{
+	return a.tv_sec > b.sec || (a.tv_sec == b.sec && a.tv_nsec > b.nsec);
+}
+
+void ovl_data_refresh(struct ovl *o, struct ovl_inode *i)
+{
+	struct stat st;
+
+	if (fstatat(o->data_fd, name_of(i->ino).path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		st = (struct stat){0};
+	i->blocks = (uint64_t)st.st_blocks;
+	/* A write that the log has not seen: it left its mark on the file alone. */
+	if (i->flags & OVL_STALE_SIZE) {
+		i->a.size = (uint64_t)st.st_size;
+		if (later(st.st_mtim, i->a.ctime))
+			i->a.mtime = i->a.ctime =
+				(struct ovl_time){st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec};
+	}
+	i->flags &= ~(uint32_t)(OVL_STALE_SIZE | OVL_STALE_BLOCKS);
+}
+
+/* ---- what a crash left behind */
+
+static bool owned(const struct ovl *o, const char *name)
+{
+	char *end;
+	uint64_t ino = strtoull(name, &end, 16);
+	const struct ovl_inode *i = *end ? NULL : ovl_find(o, ino);
+
+	return i && i->flags & OVL_OWN_DATA && strcmp(name_of(ino).path + 3, name) == 0;
+}
+
+static int scan_dir(struct ovl *o, const char *dir)
+{
+	int fd = openat(o->data_fd, dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	if (!d) {
+		int err = errno;
+
+		if (fd >= 0)
+			close(fd);
+		return err == ENOENT ? 0 : -err;
+	}
+	while ((e = readdir(d))) {
+		if (e->d_name[0] != '.' && !owned(o, e->d_name) &&
+			unlinkat(dirfd(d), e->d_name, 0) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+int ovl_data_scan(struct ovl *o)
+{
+	int r = 0;
+
+	for (unsigned int b = 0; b < 256 && r == 0; b++) {
+		char dir[3];
+
+		snprintf(dir, sizeof(dir), "%02x", b);
+		r = scan_dir(o, dir);
+	}
+	return r;
+}
