@@ -137,6 +137,8 @@ int img_tree_add(struct img_tree *t, struct img_inode *dir, const char *name, si
 	struct img_dent *d;
 	size_t s;
 
+	if (t->nents >= t->max_inodes)
+		return -E2BIG;
 	if (S_ISDIR(inode->mode) && dir->depth + 1 > IMG_MAX_DEPTH)
 		return -ELOOP;
 	d = calloc(1, sizeof(*d) + n + 1);

@@ -12,10 +12,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IMG_INLINE_MAX	    1024  /* bytes of a file that live in the index, not in a pack */
-#define IMG_MAX_XATTR_BYTES 65535 /* names and values of one inode; the format's limit is 262 KB   \
-				   */
-#define IMG_MAX_SYMLINK 4095	  /* bytes of a target */
+#define IMG_INLINE_MAX 1024 /* bytes of a file that live in the index, not in a pack */
+#define IMG_MAX_XATTR_BYTES                                                                        \
+	65535		     /* names and values of one inode; the format's limit is 262 KB        \
+			      */
+#define IMG_MAX_SYMLINK 4095 /* bytes of a target */
 #define IMG_MAX_NAME	255
 
 struct img_dent;
@@ -64,7 +65,8 @@ struct img_dent {
 
 struct img_tree;
 
-/* @max_inodes: past it img_tree_new_inode() fails with -E2BIG. */
+/* @max_inodes: of inodes, and of names; past it img_tree_new_inode() and img_tree_add() fail with
+ * -E2BIG. */
 int img_tree_new(uint64_t max_inodes, struct img_tree **ret);
 struct img_tree *img_tree_free(struct img_tree *);
 struct img_inode *img_tree_root(const struct img_tree *);
@@ -81,7 +83,7 @@ struct img_dent *img_tree_find(
 /**
  * img_tree_add() - Enter @inode as @name, which must be absent, in @dir
  * @n: 1..IMG_MAX_NAME; never "." or ".."
- * Return: 0; -ENOMEM; -ELOOP where a directory would be deeper than IMG_MAX_DEPTH.
+ * Return: 0; -ENOMEM; -E2BIG; -ELOOP where a directory would be deeper than IMG_MAX_DEPTH.
  */
 int img_tree_add(struct img_tree *, struct img_inode *dir, const char *name, size_t n,
 	struct img_inode *inode, uint32_t layer, struct img_dent **ret);

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// msb-image: the short-lived, jailed process that fills and cleans the image store.
+#include "fs/image/import.h"
+#include "base/cleanup.h"
+#include "base/jail.h"
+#include "base/log.h"
+#include "base/msg.h"
+
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+enum { STORE_FD = 3, SOURCE_FD = 4, SOCK_FD = 5 };
+
+static struct msb_msg msg;
+
+static void progress(void *arg, const char *stage, uint64_t done, uint64_t total)
+{
+	msb_msg_init(&msg, "progress");
+	msb_msg_set(&msg, "stage", "%s", stage);
+	msb_msg_set(&msg, "done_bytes", "%llu", (unsigned long long)done);
+	msb_msg_set(&msg, "total_bytes", "%llu", (unsigned long long)total);
+	(void)msb_msg_send(SOCK_FD, &msg); /* nobody listens: the answer will fail, not this */
+}
+
+static int import(const struct msb_msg *m, struct msb_err *e)
+{
+	struct img_import_opts opts = {
+		.max_bytes = IMG_MAX_BYTES, .max_inodes = IMG_MAX_INODES, .progress = progress};
+	struct img_source *src = NULL;
+	struct img_store *st = NULL;
+	struct img_imported got;
+	uint64_t v;
+	int r;
+
+	if (msb_msg_get_u64(m, "max_bytes", &v) == 0 && v < opts.max_bytes)
+		opts.max_bytes = v;
+	if (msb_msg_get_u64(m, "max_inodes", &v) == 0 && v < opts.max_inodes)
+		opts.max_inodes = v;
+	r = img_source_open(SOURCE_FD, &src, e);
+	if (r == 0)
+		r = img_store_open(STORE_FD, &st, e);
+	if (r == 0)
+		r = img_import_run(src, st, &opts, &got, e);
+	img_store_close(st);
+	img_source_close(src);
+	if (r < 0)
+		return r;
+	msb_msg_init(&msg, "ok");
+	msb_msg_set(&msg, "digest", "%s", got.digest);
+	msb_msg_set(&msg, "size_bytes", "%llu", (unsigned long long)got.size_bytes);
+	return msb_msg_send(SOCK_FD, &msg);
+}
+
+static int gc(const struct msb_msg *m, struct msb_err *e)
+{
+	_cleanup_free_ const char **keep = calloc(IMG_MAX_KEEP, sizeof(*keep));
+	struct img_store *st;
+	size_t n = 0;
+	int r;
+
+	if (!keep)
+		return msb_err_set(e, ENOMEM, "out of memory");
+	for (const char *d = NULL; (d = msb_msg_next(m, "keep", d)); keep[n++] = d)
+		if (n == IMG_MAX_KEEP)
+			return msb_err_set(e, E2BIG, "more than %d images to keep", IMG_MAX_KEEP);
+	r = img_store_open(STORE_FD, &st, e);
+	if (r < 0)
+		return r;
+	r = img_store_gc(st, keep, n, e);
+	img_store_close(st);
+	if (r == 0)
+		r = msb_msg_reply_ok(SOCK_FD);
+	return r;
+}
+
+/* Reading sources that the caller may read is all that root keeps: it can be nobody's file. */
+static int narrow(struct msb_err *e)
+{
+	static const char *const syscalls[] = {"brk", "clock_gettime", "close", "exit_group",
+		"faccessat", "faccessat2", "fallocate", "fcntl", "fdatasync", "flock", "fstat",
+		"fsync", "ftruncate", "futex", "getdents64", "getpid", "getrandom", "gettid",
+		"ioctl", "lseek", "madvise", "mkdirat", "mmap", "mprotect", "mremap", "munmap",
+		"newfstatat", "openat", "openat2", "pread64", "prlimit64", "pwrite64", "read",
+		"recvmsg", "renameat", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sendmsg",
+		"sync_file_range", "sysinfo", "unlinkat", "write", "writev", NULL};
+	const struct rlimit memory = {IMG_MAX_MEMORY, IMG_MAX_MEMORY};
+	const struct msb_jail jail = {
+		.flags = MSB_JAIL_NET | MSB_JAIL_ROOT | MSB_JAIL_IPC,
+		.keep_caps = UINT64_C(1) << CAP_DAC_READ_SEARCH,
+		.syscalls = syscalls,
+	};
+
+	if (setrlimit(RLIMIT_AS, &memory) < 0)
+		return msb_err_set(e, errno, "cannot limit memory: %m");
+	return msb_jail_enter(&jail, e);
+}
+
+int main(int argc, char **argv)
+{
+	static struct msb_msg request;
+	struct msb_err e = {0};
+	const char *verb;
+	int r;
+
+	if (argc != 2 || (strcmp(argv[1], "import") != 0 && strcmp(argv[1], "gc") != 0)) {
+		fprintf(stderr, "msb-image is started by msbd: import | gc\n");
+		return 2;
+	}
+	msb_log_init("msb-image", NULL, -1);
+	signal(SIGPIPE, SIG_IGN);
+	r = narrow(&e);
+	if (r == 0)
+		r = msb_msg_recv(SOCK_FD, &request);
+	verb = r == 0 ? msb_msg_verb(&request) : "";
+	if (r == 0 && strcmp(verb, argv[1]) != 0)
+		r = msb_err_set(&e, EINVAL, "started for %s, asked for %s", argv[1], verb);
+	if (r == 0)
+		r = *verb == 'i' ? import(&request, &e) : gc(&request, &e);
+	if (r < 0) {
+		if (!e.code)
+			msb_err_set(&e, -r, "msb-image: %s", strerror(-r));
+		(void)msb_msg_reply_err(SOCK_FD, &e); /* or nobody is there to hear it */
+	}
+	return r < 0 ? 1 : 0;
+}

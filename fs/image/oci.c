@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: Apache-2.0
+// The JSON of images, read from bytes.
+#include "fs/image/oci.h"
+#include "base/cleanup.h"
+
+#include <jansson.h>
+#include <string.h>
+
+static void cleanup_json(json_t **j)
+{
+	json_decref(*j);
+}
+#define _cleanup_json_ _cleanup_(cleanup_json)
+
+static int oom(struct msb_err *e)
+{
+	return msb_err_set(e, ENOMEM, "out of memory");
+}
+
+/* jansson recurses: the depth is known before it starts. */
+static bool too_deep(const char *p, size_t n)
+{
+	unsigned int depth = 0;
+	bool in_string = false;
+
+	for (size_t k = 0; k < n; k++) {
+		if (in_string) {
+			if (p[k] == '\\')
+				k++;
+			else if (p[k] == '"')
+				in_string = false;
+		} else if (p[k] == '"') {
+			in_string = true;
+		} else if (p[k] == '[' || p[k] == '{') {
+			if (++depth > IMG_MAX_JSON_DEPTH)
+				return true;
+		} else if ((p[k] == ']' || p[k] == '}') && depth) {
+			depth--;
+		}
+	}
+	return false;
+}
+
+static int load(const char *p, size_t n, const char *what, json_t **ret, struct msb_err *e)
+{
+	json_error_t err;
+
+	if (n > IMG_MAX_JSON_BYTES)
+		return msb_err_set(
+			e, EFBIG, "%s is larger than %u bytes", what, IMG_MAX_JSON_BYTES);
+	if (too_deep(p, n))
+		return msb_err_set(e, E2BIG, "%s is nested too deeply", what);
+	*ret = json_loadb(p, n, JSON_REJECT_DUPLICATES, &err);
+	if (!*ret)
+		return msb_err_set(e, EBADMSG, "%s is not valid JSON (line %d)", what, err.line);
+	return 0;
+}
+
+static const char *text(const json_t *obj, const char *key)
+{
+	return json_string_value(json_object_get(obj, key));
+}
+
+static int take_digest(const char *s, char out[65], struct msb_err *e)
+{
+	uint8_t raw[32];
+
+	if (!s)
+		return msb_err_set(e, EBADMSG, "a digest is missing");
+	if (strncmp(s, "sha512:", 7) == 0)
+		return msb_err_set(e, EOPNOTSUPP, "digests other than sha256 are not supported");
+	if (strncmp(s, "sha256:", 7) != 0 || strlen(s + 7) != 64 || msb_unhex(s + 7, raw, 32) < 0)
+		return msb_err_set(e, EBADMSG, "not a sha256 digest");
+	memcpy(out, s + 7, 65);
+	return 0;
+}
+
+static enum img_desc_kind kind_of(const char *media_type)
+{
+	static const struct {
+		const char *type;
+		enum img_desc_kind kind;
+	} rows[] = {
+		{"application/vnd.oci.image.manifest.v1+json", IMG_DESC_MANIFEST},
+		{"application/vnd.docker.distribution.manifest.v2+json", IMG_DESC_MANIFEST},
+		{"application/vnd.oci.image.index.v1+json", IMG_DESC_INDEX},
+		{"application/vnd.docker.distribution.manifest.list.v2+json", IMG_DESC_INDEX},
+	};
+
+	for (size_t k = 0; media_type && k < ARRAY_LEN(rows); k++)
+		if (strcmp(media_type, rows[k].type) == 0)
+			return rows[k].kind;
+	return IMG_DESC_OTHER;
+}
+
+/* For sentences: untrusted text, made printable and cut. */
+static void show(char *out, size_t cap, const char *s)
+{
+	struct msb_str t = {.buf = out, .cap = cap, .fixed = true};
+
+	out[0] = 0;
+	if (s)
+		msb_str_add_printable(&t, s, strlen(s));
+}
+
+static void platform_of(const json_t *obj, char out[64])
+{
+	char os[24], arch[32];
+
+	show(os, sizeof(os), text(obj, "os"));
+	show(arch, sizeof(arch), text(obj, "architecture"));
+	(void)snprintf(out, 64, "%s/%s", os, arch);
+}
+
+static int take_desc(const json_t *j, struct img_desc *d, struct msb_err *e)
+{
+	const json_t *size = json_object_get(j, "size"), *platform = json_object_get(j, "platform");
+	const json_t *notes = json_object_get(j, "annotations");
+	const char *name = text(notes, "io.containerd.image.name");
+
+	if (!json_is_integer(size) || json_integer_value(size) < 0)
+		return msb_err_set(e, EBADMSG, "a descriptor has no size");
+	d->size = (uint64_t)json_integer_value(size);
+	d->kind = kind_of(text(j, "mediaType"));
+	d->has_platform = json_is_object(platform);
+	if (d->has_platform)
+		platform_of(platform, d->platform);
+	show(d->name, sizeof(d->name),
+		name ? name : text(notes, "org.opencontainers.image.ref.name"));
+	return take_digest(text(j, "digest"), d->digest, e);
+}
+
+int img_parse_index(const char *p, size_t n, struct img_index_doc *ret, struct msb_err *e)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	const json_t *list;
+	int r = load(p, n, "the index", &doc, e);
+
+	*ret = (struct img_index_doc){0};
+	if (r < 0)
+		return r;
+	list = json_object_get(doc, "manifests");
+	if (!json_is_array(list))
+		return msb_err_set(e, EBADMSG, "the index lists no manifests");
+	if (json_array_size(list) > IMG_MAX_MANIFESTS)
+		return msb_err_set(
+			e, E2BIG, "the index lists more than %d manifests", IMG_MAX_MANIFESTS);
+	ret->v = calloc(json_array_size(list) + 1, sizeof(*ret->v));
+	if (!ret->v)
+		return oom(e);
+	for (size_t k = 0; r == 0 && k < json_array_size(list); k++, ret->n++)
+		r = take_desc(json_array_get(list, k), &ret->v[k], e);
+	if (r < 0)
+		img_index_doc_done(ret);
+	return r < 0 ? msb_err_wrap(e, "the index") : 0;
+}
+
+void img_index_doc_done(struct img_index_doc *d)
+{
+	free(d->v);
+	*d = (struct img_index_doc){0};
+}
+
+int img_parse_manifest(const char *p, size_t n, struct img_manifest *ret, struct msb_err *e)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	const json_t *config, *layers, *version;
+	const char *type;
+	int r = load(p, n, "the manifest", &doc, e);
+
+	*ret = (struct img_manifest){0};
+	if (r < 0)
+		return r;
+	version = json_object_get(doc, "schemaVersion");
+	config = json_object_get(doc, "config");
+	layers = json_object_get(doc, "layers");
+	if (json_integer_value(version) != 2 || !json_is_object(config) || !json_is_array(layers))
+		return msb_err_set(e, EBADMSG, "not an image manifest of schema 2");
+	type = text(config, "mediaType");
+	if (type && strcmp(type, "application/vnd.oci.image.config.v1+json") != 0 &&
+		strcmp(type, "application/vnd.docker.container.image.v1+json") != 0)
+		return msb_err_set(e, EBADMSG, "the manifest is of something else than an image");
+	if (json_array_size(layers) > IMG_MAX_LAYERS)
+		return msb_err_set(e, E2BIG, "the image has more than %d layers", IMG_MAX_LAYERS);
+	ret->layers = calloc(json_array_size(layers) + 1, sizeof(*ret->layers));
+	if (!ret->layers)
+		return oom(e);
+	r = take_desc(config, &ret->config, e);
+	for (size_t k = 0; r == 0 && k < json_array_size(layers); k++, ret->nlayers++)
+		r = take_desc(json_array_get(layers, k), &ret->layers[k], e);
+	if (r < 0)
+		img_manifest_done(ret);
+	return r < 0 ? msb_err_wrap(e, "the manifest") : 0;
+}
+
+void img_manifest_done(struct img_manifest *m)
+{
+	free(m->layers);
+	*m = (struct img_manifest){0};
+}
+
+/* ---- config */
+
+static int meta_line(struct msb_str *meta, const char *key, const json_t *value, struct msb_err *e)
+{
+	if (!json_is_string(value) ||
+		memchr(json_string_value(value), 0, json_string_length(value)))
+		return msb_err_set(e, EBADMSG, "the config's %s is not text", key);
+	msb_str_adds(meta, key);
+	msb_str_adds(meta, " ");
+	msb_str_add_json(meta, json_string_value(value), json_string_length(value));
+	msb_str_adds(meta, "\n");
+	return 0;
+}
+
+static int meta_list(struct msb_str *meta, const char *key, const json_t *list, struct msb_err *e)
+{
+	char name[32];
+	int r = 0;
+
+	if (!list || json_is_null(list))
+		return 0;
+	if (!json_is_array(list))
+		return msb_err_set(e, EBADMSG, "the config's %s is not a list", key);
+	if (json_array_size(list) > IMG_MAX_META_ELEMENTS)
+		return msb_err_set(e, E2BIG, "the config's %s is too long", key);
+	for (size_t k = 0; r == 0 && k < json_array_size(list); k++) {
+		(void)snprintf(name, sizeof(name), "%s.%zu", key, k);
+		r = meta_line(meta, name, json_array_get(list, k), e);
+	}
+	return r;
+}
+
+static int meta_text(struct msb_str *meta, const char *key, const json_t *value, struct msb_err *e)
+{
+	if (!value || json_is_null(value) || json_string_length(value) == 0)
+		return json_is_string(value) || !value || json_is_null(value)
+			       ? 0
+			       : msb_err_set(e, EBADMSG, "the config's %s is not text", key);
+	return meta_line(meta, key, value, e);
+}
+
+int img_parse_config(
+	const char *p, size_t n, struct img_config *ret, struct msb_str *meta, struct msb_err *e)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	const json_t *rootfs, *ids, *run;
+	int r = load(p, n, "the config", &doc, e);
+
+	*ret = (struct img_config){0};
+	if (r < 0)
+		return r;
+	rootfs = json_object_get(doc, "rootfs");
+	ids = json_object_get(rootfs, "diff_ids");
+	if (!json_is_array(ids))
+		return msb_err_set(e, EBADMSG, "the config lists no layers");
+	if (json_array_size(ids) > IMG_MAX_LAYERS)
+		return msb_err_set(e, E2BIG, "the image has more than %d layers", IMG_MAX_LAYERS);
+	platform_of(doc, ret->platform);
+	ret->diff_ids = calloc(json_array_size(ids) + 1, sizeof(*ret->diff_ids));
+	if (!ret->diff_ids)
+		return oom(e);
+	for (size_t k = 0; r == 0 && k < json_array_size(ids); k++, ret->n++)
+		r = take_digest(json_string_value(json_array_get(ids, k)), ret->diff_ids[k], e);
+	run = json_object_get(doc, "config");
+	if (r == 0)
+		r = meta_list(meta, "entrypoint", json_object_get(run, "Entrypoint"), e);
+	if (r == 0)
+		r = meta_list(meta, "cmd", json_object_get(run, "Cmd"), e);
+	if (r == 0)
+		r = meta_list(meta, "env", json_object_get(run, "Env"), e);
+	if (r == 0)
+		r = meta_text(meta, "user", json_object_get(run, "User"), e);
+	if (r == 0)
+		r = meta_text(meta, "workdir", json_object_get(run, "WorkingDir"), e);
+	if (r == 0 && meta->oom)
+		r = oom(e);
+	if (r < 0)
+		img_config_done(ret);
+	return r;
+}
+
+void img_config_done(struct img_config *c)
+{
+	free(c->diff_ids);
+	*c = (struct img_config){0};
+}
+
+/* ---- docker save */
+
+static int list_choices(const json_t *doc, struct img_docker *ret, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+
+	for (size_t k = 0; k < json_array_size(doc) && s.len < 256; k++) {
+		const json_t *tags = json_object_get(json_array_get(doc, k), "RepoTags");
+		char shown[128];
+
+		show(shown, sizeof(shown), json_string_value(json_array_get(tags, 0)));
+		msb_str_addf(&s, "%s%s", k ? ", " : "", *shown ? shown : "(untagged)");
+	}
+	msb_str_add(&s, "", 0);
+	ret->choices = steal_ptr(s.buf);
+	return ret->choices ? 0 : oom(e);
+}
+
+int img_parse_docker(const char *p, size_t n, struct img_docker *ret, struct msb_err *e)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	const json_t *image, *layers;
+	int r = load(p, n, "manifest.json", &doc, e);
+
+	*ret = (struct img_docker){0};
+	if (r < 0)
+		return r;
+	if (!json_is_array(doc))
+		return msb_err_set(e, EBADMSG, "manifest.json is not a list of images");
+	if (json_array_size(doc) != 1)
+		return list_choices(doc, ret, e);
+	image = json_array_get(doc, 0);
+	layers = json_object_get(image, "Layers");
+	if (!text(image, "Config") || (!json_is_array(layers) && layers && !json_is_null(layers)))
+		return msb_err_set(e, EBADMSG, "manifest.json names no config or no layers");
+	if (json_array_size(layers) > IMG_MAX_LAYERS)
+		return msb_err_set(e, E2BIG, "the image has more than %d layers", IMG_MAX_LAYERS);
+	ret->config = strdup(text(image, "Config"));
+	ret->layers = calloc(json_array_size(layers) + 1, sizeof(*ret->layers));
+	r = ret->config && ret->layers ? 0 : oom(e);
+	for (size_t k = 0; r == 0 && k < json_array_size(layers); k++) {
+		const char *name = json_string_value(json_array_get(layers, k));
+
+		if (!name)
+			r = msb_err_set(e, EBADMSG, "manifest.json names a layer that is not text");
+		else if (!(ret->layers[ret->n++] = strdup(name)))
+			r = oom(e);
+	}
+	if (r < 0)
+		img_docker_done(ret);
+	return r;
+}
+
+void img_docker_done(struct img_docker *d)
+{
+	for (size_t k = 0; k < d->n; k++)
+		free(d->layers[k]);
+	free(d->layers);
+	free(d->config);
+	free(d->choices);
+	*d = (struct img_docker){0};
+}

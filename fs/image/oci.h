@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The JSON of images, read from bytes: indexes, manifests, configs, docker-save's manifest.json.
+ * Source: OCI image-spec 1.1 (image-index.md, manifest.md, config.md); Docker image spec v1.2,
+ * schema 2.
+ */
+#ifndef MSB_FS_IMAGE_OCI_H
+#define MSB_FS_IMAGE_OCI_H
+
+#include "fs/image/image.h"
+#include "base/err.h"
+#include "base/str.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define IMG_MAX_JSON_DEPTH    32
+#define IMG_MAX_MANIFESTS     256 /* of one index */
+#define IMG_MAX_NESTED_INDEX  4
+#define IMG_MAX_META_ELEMENTS 4096 /* of env, cmd, entrypoint */
+
+enum img_desc_kind { IMG_DESC_OTHER, IMG_DESC_MANIFEST, IMG_DESC_INDEX };
+
+struct img_desc {
+	char digest[65]; /* sha256, hex */
+	uint64_t size;
+	enum img_desc_kind kind;
+	bool has_platform;
+	char platform[64]; /* os/architecture */
+	char name[128];	   /* what its annotations call it, or "" */
+};
+
+struct img_index_doc {
+	struct img_desc *v;
+	size_t n;
+};
+
+struct img_manifest {
+	struct img_desc config, *layers;
+	size_t nlayers;
+};
+
+struct img_config {
+	char platform[64];
+	char (*diff_ids)[65];
+	size_t n;
+};
+
+struct img_docker {
+	char *config;  /* member of the archive */
+	char **layers; /* likewise, lowest first */
+	size_t n;
+	char *choices; /* NULL, or what the archive holds where it is not exactly one image */
+};
+
+/* Each reads a whole document: 0; -EBADMSG not such a document; -EFBIG, -E2BIG a limit; -ENOMEM;
+ * with @e. Done functions take what failed or was never filled. Digests other than sha256 are
+ * -EOPNOTSUPP. */
+int img_parse_index(const char *p, size_t n, struct img_index_doc *ret, struct msb_err *e);
+int img_parse_manifest(const char *p, size_t n, struct img_manifest *ret, struct msb_err *e);
+int img_parse_docker(const char *p, size_t n, struct img_docker *ret, struct msb_err *e);
+/* @meta: entrypoint, cmd, env, user and workdir lines are appended (fs/image/image.h). */
+int img_parse_config(
+	const char *p, size_t n, struct img_config *ret, struct msb_str *meta, struct msb_err *e);
+
+void img_index_doc_done(struct img_index_doc *);
+void img_manifest_done(struct img_manifest *);
+void img_config_done(struct img_config *);
+void img_docker_done(struct img_docker *);
+
+#endif
