@@ -6,9 +6,6 @@
 
 #include <string.h>
 
-/* Until the overlay backend is linked in. */
-#pragma weak fsb_overlay_start
-
 /* A descriptor named by its index in key @key; -1 where the key is absent. */
 static int take_fd(struct msb_msg *m, const char *key)
 {
@@ -34,8 +31,6 @@ static int do_tree(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 
 	if (d->have_tree)
 		return msb_err_set(e, EEXIST, "the tree is there already");
-	if (!fsb_overlay_start)
-		return msb_err_set(e, ENOSYS, "this build serves directories only");
 	o.index_fd = take_fd(m, "index");
 	o.packs_fd = take_fd(m, "packs");
 	o.upper_fd = take_fd(m, "upper");
