@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every bound of the control daemon: what a user can grow, and how long it waits for what. */
+#ifndef MSB_CTL_LIMITS_H
+#define MSB_CTL_LIMITS_H
+
+#include "fs/fsd.h"
+#include "vmm/vmm.h"
+
+#define CTL_MAX_SANDBOXES    1024
+#define CTL_MAX_IMAGES	     1024
+#define CTL_MAX_LINE	     4096  /* bytes of a line, newline not counted */
+#define CTL_MAX_WORDS	     8	   /* words of a command line */
+#define CTL_MAX_ENV	     256   /* variables of a sandbox */
+#define CTL_MAX_ENV_NAME     128   /* bytes */
+#define CTL_MAX_ENV_BYTES    32768 /* names and values of a sandbox: one message to the agent */
+#define CTL_MAX_MOUNTS	     15	   /* lines of `mounts`; the root takes one export more */
+#define CTL_MAX_MEMORY_BYTES (UINT64_C(1) << 40)
+#define CTL_MAX_META_BYTES   (1u << 20)
+#define CTL_MAX_CONFIG_BYTES (4u << 20) /* an image's config.json */
+
+/* Requests that may wait have a thread each; past these EAGAIN. Kept apart so that neither readers
+ * nor commands in the guest can keep a `kill` from getting through. */
+#define CTL_MAX_READERS	 512 /* blocked reads */
+#define CTL_MAX_EXECS	 512 /* blocked writes of exec */
+#define CTL_MAX_COMMANDS 256 /* every other request that may wait */
+#define CTL_MAX_KILLS	 64  /* writes to a ctl that begin with kill */
+#define CTL_THREAD_STACK (1u << 20)
+
+#define CTL_MAX_HANDLES	  16384 /* open files; ENFILE past it */
+#define CTL_MAX_EVENTS	  256	/* kept for a sandbox; a reader that falls behind sees dropped */
+#define CTL_MAX_GEVENTS	  2048	/* kept for all */
+#define CTL_MAX_ERRORS	  256
+#define CTL_MAX_ANSWER	  65536	     /* unread answers of a read-write fd on a ctl */
+#define CTL_MAX_LOG_BYTES (8u << 20) /* msb.log, then msb.log.1 */
+
+#define CTL_BOOT_TIMEOUT_MS  120000 /* PID 1 must be ready; TCG on a loaded machine is slow */
+#define CTL_STOP_TIMEOUT_MS  10000  /* graceful stop, then kill */
+#define CTL_END_TIMEOUT_MS   500    /* a helper that was asked to end, then SIGKILL */
+#define CTL_CHECKPOINT_MS    30000  /* the write-ahead log is folded in by a thread of its own */
+#define CTL_DRAIN_TIMEOUT_MS 5000   /* --stop waits for verbs under way */
+
+#define CTL_DEFAULT_CPUS	 "1"
+#define CTL_DEFAULT_MEMORY_BYTES "268435456"
+
+_Static_assert(CTL_MAX_MOUNTS + 1 <= FSD_MAX_EXPORTS && CTL_MAX_MOUNTS + 1 <= VMM_MAX_FS,
+	"a machine holds the root and every mount");
+
+#endif

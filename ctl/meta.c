@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+// An image's `meta` file.
+#include "ctl/meta.h"
+#include "base/cleanup.h"
+#include "base/str.h"
+
+#include <string.h>
+
+struct in {
+	const char *p, *end;
+};
+
+static void space(struct in *in)
+{
+	while (in->p < in->end && (*in->p == ' ' || *in->p == '\t' || *in->p == '\r'))
+		in->p++;
+}
+
+static int hex4(struct in *in, uint32_t *ret)
+{
+	uint32_t v = 0;
+
+	if (in->end - in->p < 4)
+		return -EBADMSG;
+	for (int i = 0; i < 4; i++) {
+		char c = *in->p++;
+
+		if (c >= '0' && c <= '9')
+			v = v << 4 | (uint32_t)(c - '0');
+		else if ((c | 32) >= 'a' && (c | 32) <= 'f')
+			v = v << 4 | (uint32_t)((c | 32) - 'a' + 10);
+		else
+			return -EBADMSG;
+	}
+	*ret = v;
+	return 0;
+}
+
+/* \uXXXX, with its low surrogate where it is a high one. */
+static int unicode(struct in *in, struct msb_str *s)
+{
+	uint32_t c, lo;
+	char b[4];
+	size_t n = 0;
+
+	if (hex4(in, &c) < 0)
+		return -EBADMSG;
+	if (c >= 0xd800 && c <= 0xdbff) {
+		if (in->end - in->p < 6 || in->p[0] != '\\' || in->p[1] != 'u')
+			return -EBADMSG;
+		in->p += 2;
+		if (hex4(in, &lo) < 0 || lo < 0xdc00 || lo > 0xdfff)
+			return -EBADMSG;
+		c = 0x10000 + ((c - 0xd800) << 10) + (lo - 0xdc00);
+	} else if (c >= 0xdc00 && c <= 0xdfff) {
+		return -EBADMSG;
+	}
+	if (c < 0x80) {
+		b[n++] = (char)c;
+	} else if (c < 0x800) {
+		b[n++] = (char)(0xc0 | c >> 6);
+	} else if (c < 0x10000) {
+		b[n++] = (char)(0xe0 | c >> 12);
+		b[n++] = (char)(0x80 | (c >> 6 & 0x3f));
+	} else {
+		b[n++] = (char)(0xf0 | c >> 18);
+		b[n++] = (char)(0x80 | (c >> 12 & 0x3f));
+		b[n++] = (char)(0x80 | (c >> 6 & 0x3f));
+	}
+	if (c >= 0x80)
+		b[n++] = (char)(0x80 | (c & 0x3f));
+	msb_str_add(s, b, n);
+	return 0;
+}
+
+/* A JSON string; *ret is the caller's. */
+static int string(struct in *in, char **ret)
+{
+	static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+
+	space(in);
+	if (in->p == in->end || *in->p++ != '"')
+		return -EBADMSG;
+	while (in->p < in->end && *in->p != '"') {
+		const char *hit;
+
+		if (*in->p != '\\') {
+			msb_str_add(&s, in->p++, 1);
+			continue;
+		}
+		if (++in->p == in->end)
+			return -EBADMSG;
+		if (*in->p == 'u') {
+			in->p++;
+			if (unicode(in, &s) < 0)
+				return -EBADMSG;
+			continue;
+		}
+		hit = *in->p ? strchr(from, *in->p) : NULL;
+		if (!hit)
+			return -EBADMSG;
+		msb_str_add(&s, &to[hit - from], 1);
+		in->p++;
+	}
+	if (in->p == in->end)
+		return -EBADMSG;
+	in->p++;
+	msb_str_add(&s, "", 0);
+	if (s.oom)
+		return -ENOMEM;
+	/* It goes into messages and files where a NUL or a newline would end it early. */
+	if (memchr(s.buf, '\0', s.len) || memchr(s.buf, '\n', s.len))
+		return -EBADMSG;
+	*ret = steal_ptr(s.buf);
+	s = (struct msb_str)MSB_STR_INIT;
+	return 0;
+}
+
+static int add_env(struct ctl_meta *m, char *text)
+{
+	_cleanup_free_ char *owned = text;
+	char **p;
+
+	if (text[0] == '=' || !strchr(text, '='))
+		return -EBADMSG;
+	if (m->nenv == CTL_META_MAX_ENV)
+		return -E2BIG;
+	p = realloc(m->env, (m->nenv + 2) * sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	m->env = p;
+	m->env[m->nenv++] = steal_ptr(owned);
+	m->env[m->nenv] = NULL;
+	return 0;
+}
+
+static int env_list(struct in *in, struct ctl_meta *m)
+{
+	int r;
+
+	space(in);
+	if (in->end - in->p >= 4 && !memcmp(in->p, "null", 4)) {
+		in->p += 4;
+		return 0;
+	}
+	if (in->p == in->end || *in->p++ != '[')
+		return -EBADMSG;
+	space(in);
+	if (in->p < in->end && *in->p == ']') {
+		in->p++;
+		return 0;
+	}
+	for (;;) {
+		char *text = NULL;
+
+		r = string(in, &text);
+		if (r == 0)
+			r = add_env(m, text);
+		if (r < 0)
+			return r;
+		space(in);
+		if (in->p == in->end)
+			return -EBADMSG;
+		if (*in->p == ']') {
+			in->p++;
+			return 0;
+		}
+		if (*in->p++ != ',')
+			return -EBADMSG;
+	}
+}
+
+static int number(struct in *in, uint64_t *ret)
+{
+	char digits[24];
+	size_t n = (size_t)(in->end - in->p);
+
+	if (n >= sizeof(digits))
+		return -EBADMSG;
+	memcpy(digits, in->p, n);
+	digits[n] = '\0';
+	in->p = in->end;
+	return msb_parse_u64(digits, 0, UINT64_MAX, ret) < 0 ? -EBADMSG : 0;
+}
+
+static int replace(struct in *in, char **field)
+{
+	char *text = NULL;
+	int r = string(in, &text);
+
+	if (r == 0) {
+		free(*field);
+		*field = text;
+	}
+	return r;
+}
+
+static int one_line(const char *p, size_t n, struct ctl_meta *m)
+{
+	const char *sp = memchr(p, ' ', n);
+	struct in in = {sp ? sp + 1 : p + n, p + n};
+	size_t k = sp ? (size_t)(sp - p) : n;
+	int r;
+
+	if (k == 10 && !memcmp(p, "size_bytes", k))
+		r = number(&in, &m->size_bytes);
+	else if (k == 6 && !memcmp(p, "inodes", k))
+		r = number(&in, &m->inodes);
+	else if (k == 4 && !memcmp(p, "user", k))
+		r = replace(&in, &m->user);
+	else if (k == 7 && !memcmp(p, "workdir", k))
+		r = replace(&in, &m->workdir);
+	else if (k == 3 && !memcmp(p, "env", k))
+		r = env_list(&in, m);
+	else
+		return 0;
+	if (r < 0)
+		return r;
+	space(&in);
+	return in.p == in.end ? 0 : -EBADMSG;
+}
+
+int ctl_meta_parse(const char *p, size_t n, struct ctl_meta *ret, struct msb_err *e)
+{
+	struct ctl_meta m = {
+		.user = strdup(""), .workdir = strdup(""), .env = calloc(1, sizeof(char *))};
+	int r = m.user && m.workdir && m.env ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < n;) {
+		const char *nl = memchr(p + i, '\n', n - i);
+		size_t k = nl ? (size_t)(nl - (p + i)) : n - i;
+
+		r = one_line(p + i, k, &m);
+		i += k + 1;
+	}
+	if (r < 0) {
+		ctl_meta_done(&m);
+		return msb_err_set(e, -r, "the image's meta file: %s",
+			r == -EBADMSG ? "damaged" : strerror(-r));
+	}
+	*ret = m;
+	return 0;
+}
+
+void ctl_meta_done(struct ctl_meta *m)
+{
+	for (size_t i = 0; m->env && i < m->nenv; i++)
+		free(m->env[i]);
+	free(m->env);
+	free(m->user);
+	free(m->workdir);
+	*m = (struct ctl_meta){0};
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An image's `meta` file: what the import took from its config. Pure functions over bytes. */
+#ifndef MSB_CTL_META_H
+#define MSB_CTL_META_H
+
+#include "base/err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define CTL_META_MAX_ENV 1024
+
+struct ctl_meta {
+	uint64_t size_bytes, inodes;
+	char *user, *workdir; /* "" where the image says nothing */
+	char **env;	      /* NAME=VALUE, NULL at the end; never NULL */
+	size_t nenv;
+};
+
+/**
+ * ctl_meta_parse() - Read `key value` lines; user, workdir and env are JSON strings and arrays
+ * Unknown keys are passed over: later importers write more. Strings with a NUL or a newline, and
+ * variables without a name, are -EBADMSG: the image's author chose them.
+ * Return: 0, free with ctl_meta_done(); -EBADMSG; -E2BIG; -ENOMEM. @ret is set on success only.
+ */
+int ctl_meta_parse(const char *p, size_t n, struct ctl_meta *ret, struct msb_err *e);
+void ctl_meta_done(struct ctl_meta *m);
+
+#endif
