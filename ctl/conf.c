@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+// The values of a sandbox.
+#include "ctl/conf.h"
+#include "base/cleanup.h"
+#include "base/str.h"
+#include "ctl/fstab.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* Turns what was written into what is kept. */
+typedef int (*check_fn)(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e);
+
+static int check_image(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	if (!msb_name_valid(text))
+		return msb_err_set(
+			e, EINVAL, "`%s` is not the name of an image; see `ls images`", text);
+	if (!ctl_image_find(sb->c, text))
+		return msb_err_set(e, ENOENT,
+			"there is no image `%s`; see `ls images`, or `import PATH %s` in images/ctl",
+			text, text);
+	if (sb->used && strcmp(text, sb->conf[CONF_IMAGE]) != 0)
+		return msb_err_set(e, EBUSY,
+			"the root was made from image `%s` and may hold changes; make another sandbox",
+			sb->conf[CONF_IMAGE]);
+	msb_str_adds(ret, text);
+	return 0;
+}
+
+static int check_cpus(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	uint64_t v;
+	int r = msb_parse_u64(text, 1, VMM_MAX_CPUS, &v);
+
+	if (r < 0)
+		return msb_err_set(
+			e, -r, "cpus is a number from 1 to %d, not `%s`", VMM_MAX_CPUS, text);
+	msb_str_addf(ret, "%" PRIu64, v);
+	return 0;
+}
+
+static int check_memory(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	uint64_t v;
+	int r = msb_parse_bytes(text, VMM_MIN_MEMORY_BYTES, CTL_MAX_MEMORY_BYTES, &v);
+
+	if (r == 0 && v % (1u << 20))
+		r = -EINVAL;
+	if (r < 0)
+		return msb_err_set(e, -r,
+			"memory_bytes is a whole number of MiB from 64M to 1T (bytes, or with K, M, G, T), "
+			"not `%s`",
+			text);
+	msb_str_addf(ret, "%" PRIu64, v);
+	return 0;
+}
+
+static int check_hostname(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	size_t n = strlen(text);
+
+	if (n > 63 || text[0] == '-' || text[0] == '.' ||
+		strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.") !=
+			n)
+		return msb_err_set(e, EINVAL,
+			"`%s` is not a host name: up to 63 letters, digits, - and .", text);
+	msb_str_adds(ret, text);
+	return 0;
+}
+
+static int check_user(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	size_t n = strlen(text);
+
+	if (n > 128 || strcspn(text, " \t/") != n)
+		return msb_err_set(e, EINVAL, "`%s` is not a user: a name, UID, or UID:GID", text);
+	msb_str_adds(ret, text);
+	return 0;
+}
+
+static int check_workdir(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	if (*text && *text != '/')
+		return msb_err_set(e, EINVAL, "workdir `%s` is not an absolute path", text);
+	msb_str_adds(ret, text);
+	return 0;
+}
+
+static const struct conf {
+	const char *key, *def;
+	bool live; /* may be set while a machine runs: the next command sees it */
+	check_fn check;
+} confs[CONF_COUNT] = {
+	[CONF_IMAGE] = {"image", "", false, check_image},
+	[CONF_CPUS] = {"cpus", CTL_DEFAULT_CPUS, false, check_cpus},
+	[CONF_MEMORY] = {"memory_bytes", CTL_DEFAULT_MEMORY_BYTES, false, check_memory},
+	[CONF_HOSTNAME] = {"hostname", "", false, check_hostname},
+	[CONF_USER] = {"user", "", true, check_user},
+	[CONF_WORKDIR] = {"workdir", "", true, check_workdir},
+	[CONF_MOUNTS] = {"mounts", "", false, NULL}, /* ctl_mounts_set() */
+};
+
+const char *ctl_conf_key(enum ctl_conf_id id)
+{
+	return confs[id].key;
+}
+
+int ctl_conf_find(const char *key)
+{
+	for (int i = 0; i < CONF_COUNT; i++)
+		if (!strcmp(confs[i].key, key))
+			return i;
+	return -ENOENT;
+}
+
+static const char *value(const struct ctl_sandbox *sb, enum ctl_conf_id id)
+{
+	return sb->conf[id] ?: confs[id].def;
+}
+
+void ctl_conf_get(const struct ctl_sandbox *sb, enum ctl_conf_id id, struct msb_str *s)
+{
+	const char *v = value(sb, id);
+
+	if (id == CONF_HOSTNAME && !*v)
+		v = sb->name;
+	msb_str_adds(s, v);
+	if (id != CONF_MOUNTS)
+		msb_str_adds(s, "\n");
+}
+
+/* Lock held. Neither memory nor the state file changes where the other cannot. */
+static int store(struct ctl_sandbox *sb, enum ctl_conf_id id, struct msb_str *s, struct msb_err *e)
+{
+	char *copy;
+	int r;
+
+	copy = s->oom ? NULL : strdup(s->buf ?: "");
+	if (!copy)
+		return msb_err_set(e, ENOMEM, "no memory");
+	r = ctl_db_value_set(sb->c->db, sb->id, confs[id].key, copy, e);
+	if (r < 0) {
+		free(copy);
+		return r;
+	}
+	free(sb->conf[id]);
+	sb->conf[id] = copy;
+	return 0;
+}
+
+static int may_set(const struct ctl_sandbox *sb, enum ctl_conf_id id, struct msb_err *e)
+{
+	if (sb->gone)
+		return msb_err_set(e, ENODEV, "the sandbox was removed");
+	if (!confs[id].live && (sb->op || !ctl_state_ended(sb->state)))
+		return msb_err_set(e, EBUSY, "%s can only be set while no machine runs; it is %s",
+			confs[id].key, ctl_state_name(sb->state));
+	return 0;
+}
+
+int ctl_conf_set(
+	struct ctl_sandbox *sb, enum ctl_conf_id id, const char *line, size_t n, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	char text[CTL_MAX_LINE + 1];
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
+			return msb_err_set(e, EINVAL, "%s: a control byte (0x%02x)", confs[id].key,
+				(unsigned char)line[i]);
+	memcpy(text, line, n);
+	text[n] = '\0';
+	{
+		LOCK_SCOPE(&sb->c->lock);
+		r = may_set(sb, id, e);
+		if (r == 0)
+			r = confs[id].check(sb, text, &s, e);
+		return r < 0 ? r : store(sb, id, &s, e);
+	}
+}
+
+/* How many mounts a table has, and whether one of them is at @path. */
+static size_t count_mounts(const char *table, const char *path, bool *taken)
+{
+	struct ctl_mount m;
+	size_t n = strlen(table), pos = 0, len, count = 0;
+	const char *line;
+
+	while (ctl_line_next(table, n, &pos, &line, &len) == 1)
+		if (ctl_mount_parse(line, len, &m, NULL) == 1) {
+			count++;
+			*taken |= !strcmp(m.path, path);
+		}
+	return count;
+}
+
+int ctl_mounts_set(
+	struct ctl_sandbox *sb, const char *line, size_t n, bool replace, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	struct ctl_mount m;
+	bool taken = false;
+	int r = ctl_mount_parse(line, n, &m, e), may;
+
+	if (r < 0)
+		return r;
+	LOCK_SCOPE(&sb->c->lock);
+	may = may_set(sb, CONF_MOUNTS, e);
+	if (may < 0)
+		return may;
+	if (!replace)
+		msb_str_adds(&s, value(sb, CONF_MOUNTS));
+	if (r == 1) {
+		if (s.buf && count_mounts(s.buf, m.path, &taken) >= CTL_MAX_MOUNTS)
+			return msb_err_set(
+				e, EDQUOT, "a sandbox has at most %d mounts", CTL_MAX_MOUNTS);
+		if (taken)
+			return msb_err_set(e, EEXIST, "there is a mount at %s already", m.path);
+		ctl_mount_print(&s, &m);
+	}
+	return store(sb, CONF_MOUNTS, &s, e);
+}
+
+bool ctl_env_name_valid(const char *name)
+{
+	static const char ok[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
+
+	return *name && (*name < '0' || *name > '9') && strspn(name, ok) == strlen(name);
+}
+
+struct ctl_env *ctl_env_find(const struct ctl_sandbox *sb, const char *name)
+{
+	for (size_t i = 0; i < sb->nenv; i++)
+		if (!strcmp(sb->env[i].name, name))
+			return &sb->env[i];
+	return NULL;
+}
+
+struct ctl_env *ctl_env_by_serial(const struct ctl_sandbox *sb, uint32_t serial)
+{
+	for (size_t i = 0; i < sb->nenv; i++)
+		if (sb->env[i].serial == serial)
+			return &sb->env[i];
+	return NULL;
+}
+
+static int env_unset(struct ctl_sandbox *sb, struct ctl_env *v, const char *key, struct msb_err *e)
+{
+	int r = ctl_db_value_set(sb->c->db, sb->id, key, NULL, e);
+
+	if (r < 0)
+		return r;
+	sb->env_bytes -= strlen(v->name) + strlen(v->value) + 2;
+	free(v->name);
+	free(v->value);
+	*v = sb->env[--sb->nenv];
+	return 0;
+}
+
+/* A slot for @name, not counted yet. */
+static struct ctl_env *env_slot(struct ctl_sandbox *sb, const char *name)
+{
+	struct ctl_env *p = realloc(sb->env, (sb->nenv + 1) * sizeof(*p));
+
+	if (!p)
+		return NULL;
+	sb->env = p;
+	p[sb->nenv] = (struct ctl_env){.serial = ++sb->next_env, .name = strdup(name)};
+	return p[sb->nenv].name ? &p[sb->nenv] : NULL;
+}
+
+int ctl_env_set(
+	struct ctl_sandbox *sb, const char *name, const char *val, size_t n, struct msb_err *e)
+{
+	char key[CTL_MAX_ENV_NAME + 5];
+	_cleanup_free_ char *copy = NULL;
+	struct ctl_env *v, *fresh;
+	size_t old;
+	int r;
+
+	if (strlen(name) > CTL_MAX_ENV_NAME)
+		return msb_err_set(
+			e, E2BIG, "the name of a variable has at most %d bytes", CTL_MAX_ENV_NAME);
+	if (!ctl_env_name_valid(name))
+		return msb_err_set(e, EINVAL,
+			"`%s` is not a variable's name: letters, digits and _, no digit first",
+			name);
+	(void)snprintf(key, sizeof(key), "env/%s", name);
+	LOCK_SCOPE(&sb->c->lock);
+	if (sb->gone)
+		return msb_err_set(e, ENODEV, "the sandbox was removed");
+	v = ctl_env_find(sb, name);
+	if (!val)
+		return v ? env_unset(sb, v, key, e)
+			 : msb_err_set(e, ENOENT, "variable %s is not set", name);
+	old = v ? strlen(v->name) + strlen(v->value) + 2 : 0;
+	if (!v && sb->nenv == CTL_MAX_ENV)
+		return msb_err_set(e, EDQUOT, "a sandbox has at most %d variables", CTL_MAX_ENV);
+	if (sb->env_bytes - old + strlen(name) + n + 2 > CTL_MAX_ENV_BYTES)
+		return msb_err_set(e, E2BIG, "the variables of a sandbox have at most %d bytes",
+			CTL_MAX_ENV_BYTES);
+	copy = strndup(val, n);
+	if (!copy)
+		return msb_err_set(e, ENOMEM, "no memory");
+	fresh = v ? NULL : env_slot(sb, name);
+	if (!v && !fresh)
+		return msb_err_set(e, ENOMEM, "no memory");
+	r = ctl_db_value_set(sb->c->db, sb->id, key, copy, e);
+	if (r < 0) {
+		if (fresh)
+			free(fresh->name);
+		return r;
+	}
+	if (fresh) {
+		v = fresh;
+		sb->nenv++;
+	}
+	sb->env_bytes += strlen(name) + n + 2 - old;
+	free(v->value);
+	v->value = steal_ptr(copy);
+	return 0;
+}

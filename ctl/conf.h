@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The values of a sandbox: one table of what can be set, its bounds, and when. */
+#ifndef MSB_CTL_CONF_H
+#define MSB_CTL_CONF_H
+
+#include "ctl/model.h"
+
+/**
+ * ctl_conf_set() - Set a value from one line
+ * Errors: -EINVAL syntax; -ERANGE; -E2BIG; -ENOENT an image that is not there; -EBUSY not while a
+ * machine runs, or the image of a sandbox that was used. Takes ctl.lock.
+ */
+int ctl_conf_set(
+	struct ctl_sandbox *sb, enum ctl_conf_id id, const char *line, size_t n, struct msb_err *e);
+/* What a reader sees, newline included; ctl.lock held. */
+void ctl_conf_get(const struct ctl_sandbox *sb, enum ctl_conf_id id, struct msb_str *s);
+const char *ctl_conf_key(enum ctl_conf_id id);
+int ctl_conf_find(const char *key); /* id, or -ENOENT */
+
+/* `mounts`: the first line of a write replaces the table, later ones add to it. Takes ctl.lock. */
+int ctl_mounts_set(
+	struct ctl_sandbox *sb, const char *line, size_t n, bool replace, struct msb_err *e);
+
+/**
+ * ctl_env_set() - Set a variable; NULL unsets it
+ * Names are [A-Za-z_][A-Za-z0-9_]*. Takes ctl.lock.
+ * Errors: -EINVAL; -E2BIG the name, or CTL_MAX_ENV_BYTES; -EDQUOT CTL_MAX_ENV; -ENOENT unset of
+ * none.
+ */
+int ctl_env_set(
+	struct ctl_sandbox *sb, const char *name, const char *value, size_t n, struct msb_err *e);
+bool ctl_env_name_valid(const char *name);
+struct ctl_env *ctl_env_find(const struct ctl_sandbox *sb, const char *name); /* lock held */
+struct ctl_env *ctl_env_by_serial(const struct ctl_sandbox *sb, uint32_t serial);
+
+#endif

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// msbd's life as a process.
+#include "ctl/daemon.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "ctl/model.h"
+#include "ctl/recover.h"
+#include "ctl/serve.h"
+#include "ctl/supervise.h"
+#include "ctl/thread.h"
+
+#include <fcntl.h>
+#include <fuse_lowlevel.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+static int open_lock(const struct msb_paths *p, int flags)
+{
+	char path[MSB_PATH_MAX + 8];
+
+	(void)snprintf(path, sizeof(path), "%s/lock", p->run);
+	return open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+}
+
+pid_t ctl_daemon_holder(const struct msb_paths *p)
+{
+	_cleanup_close_ int fd = open_lock(p, O_RDWR);
+	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+	return fd >= 0 && fcntl(fd, F_GETLK, &fl) == 0 && fl.l_type != F_UNLCK ? fl.l_pid : 0;
+}
+
+int ctl_daemon_lock(const struct msb_paths *p, struct msb_err *e)
+{
+	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int fd, r = msb_mkdir_p(p->run, 0711);
+
+	if (r < 0)
+		return msb_err_set(e, -r, "cannot make %s: %s", p->run, strerror(-r));
+	fd = open_lock(p, O_RDWR | O_CREAT);
+	if (fd < 0)
+		return msb_err_set(e, errno, "cannot open %s/lock: %m", p->run);
+	if (fcntl(fd, F_SETLK, &fl) == 0)
+		return 0; /* fd stays open: the lock is the process's */
+	close(fd);
+	return msb_err_set(e, EBUSY,
+		"another msbd serves %s (pid %d); `msbd --stop` ends it, MSB_MNT and MSB_STATE make a "
+		"second instance",
+		p->mnt, (int)ctl_daemon_holder(p));
+}
+
+int ctl_daemon_stop(const struct msb_paths *p, bool all, struct msb_err *e)
+{
+	_cleanup_close_ int fd = open_lock(p, O_RDWR);
+	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	pid_t pid = ctl_daemon_holder(p);
+
+	if (fd < 0 || !pid)
+		return 0;
+	if (kill(pid, all ? SIGUSR1 : SIGTERM) < 0 && errno != ESRCH)
+		return msb_err_set(e, errno, "cannot end msbd (pid %d): %m", (int)pid);
+	while (fcntl(fd, F_SETLKW, &fl) < 0)
+		if (errno != EINTR)
+			return msb_err_set(e, errno, "cannot wait for msbd (pid %d): %m", (int)pid);
+	return 0;
+}
+
+/* ---- the log on stderr too */
+
+struct mirror {
+	int fd, inotify_fd;
+};
+
+/* The `<N>` of sd-daemon(3) for a line of ours. */
+static const char *priority(const char *line)
+{
+	if (!getenv("JOURNAL_STREAM"))
+		return "";
+	return strstr(line, "\"level\":\"err\"")    ? "<3>"
+	       : strstr(line, "\"level\":\"warn\"") ? "<4>"
+						    : "<6>";
+}
+
+static void *mirror(void *arg)
+{
+	struct mirror *m = arg;
+	FILE *f = fdopen(m->fd, "r");
+	char events[4096];
+	char *line = NULL;
+	size_t cap = 0;
+	struct stat st;
+
+	while (f) {
+		while (getline(&line, &cap, f) > 0)
+			(void)!fprintf(stderr, "%s%s", priority(line), line);
+		clearerr(f);
+		if (read(m->inotify_fd, events, sizeof(events)) < 0 && errno != EINTR)
+			break;
+		if (fstat(fileno(f), &st) == 0 && st.st_size < ftello(f))
+			rewind(f); /* it was rotated */
+	}
+	return NULL;
+}
+
+/* What every process of ours logs goes to the file; where somebody watches stderr, that follows it.
+ */
+static void mirror_start(const char *path)
+{
+	struct mirror *m = malloc(sizeof(*m)); /* lives as long as msbd */
+
+	if (!m)
+		return;
+	m->fd = open(path, O_RDONLY | O_CLOEXEC);
+	m->inotify_fd = inotify_init1(IN_CLOEXEC);
+	if (m->fd < 0 || m->inotify_fd < 0 || lseek(m->fd, 0, SEEK_END) < 0 ||
+		inotify_add_watch(m->inotify_fd, path, IN_MODIFY) < 0 || ctl_thread(mirror, m) < 0)
+		log_warn("the log does not go to stderr: %m, ignoring");
+}
+
+static int open_log(const struct msb_paths *p, bool foreground, int *ret_fd, struct msb_err *e)
+{
+	char path[MSB_PATH_MAX + 16];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/msb.log", p->run);
+	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return msb_err_set(e, errno, "cannot open %s: %m", path);
+	msb_log_init("msbd", NULL, fd);
+	if (foreground)
+		mirror_start(path);
+	*ret_fd = fd;
+	return 0;
+}
+
+/* sd_notify(3): READY=1, where a service manager asks for it. */
+static void notify_ready(void)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	_cleanup_close_ int fd = -1;
+	size_t n = path ? strlen(path) : 0;
+
+	if (n == 0 || n >= sizeof(sa.sun_path))
+		return;
+	memcpy(sa.sun_path, path, n);
+	if (*path == '@')
+		sa.sun_path[0] = '\0';
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || sendto(fd, "READY=1", 7, MSG_NOSIGNAL, (struct sockaddr *)&sa,
+			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
+		log_warn("cannot tell the service manager: %m, ignoring");
+}
+
+static void block_signals(void)
+{
+	struct rlimit nofile;
+	sigset_t set;
+
+	/* The supervisor reads them from a descriptor; every thread inherits the mask. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGHUP, SIG_IGN);
+	/* A waiting request, a helper, an open log: a descriptor each. */
+	if (getrlimit(RLIMIT_NOFILE, &nofile) == 0) {
+		nofile.rlim_cur = nofile.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &nofile); /* the old one does for small loads */
+	}
+	umask(022);
+}
+
+static int make_mountpoint(struct ctl *c, struct msb_err *e)
+{
+	int r;
+
+	ctl_recover_mount(c);
+	r = msb_mkdir_p(c->paths.mnt, 0755);
+	return r < 0 ? msb_err_set(e, -r, "cannot make %s: %s", c->paths.mnt, strerror(-r)) : 0;
+}
+
+int ctl_daemon_run(const struct msb_paths *p, bool foreground, int ready_fd, struct msb_err *e)
+{
+	struct fuse_session *se = NULL;
+	struct ctl *c = NULL;
+	int r, log_fd = -1, exit_fd;
+
+	block_signals();
+	r = ctl_daemon_lock(p, e);
+	if (r == 0)
+		r = open_log(p, foreground, &log_fd, e);
+	if (r == 0)
+		r = ctl_open(p, log_fd, &c, e);
+	if (r < 0)
+		return r;
+	exit_fd = eventfd(0, EFD_CLOEXEC);
+	if (exit_fd < 0)
+		return msb_err_set(e, errno, "eventfd: %m");
+	r = ctl_supervise_start(c, exit_fd, e);
+	if (r < 0)
+		return r;
+	ctl_recover(c);
+	r = make_mountpoint(c, e);
+	if (r == 0)
+		r = ctl_serve_mount(c, &se, e);
+	if (r < 0)
+		return r;
+	log_info("msb " MSB_VERSION " serves %s; state in %s", p->mnt, p->state);
+	if (ready_fd >= 0) {
+		(void)!write(ready_fd, "ok", 2); /* whoever waited may be gone */
+		close(ready_fd);
+	}
+	notify_ready();
+	r = ctl_serve_loop(se, exit_fd);
+	fuse_session_unmount(se);
+	if (c->vmm)
+		c->vmm = vmm_free(c->vmm);
+	pthread_mutex_lock(&c->lock);
+	c->db = ctl_db_close(c->db);
+	log_info("msbd ends");
+	/* Threads of requests that nobody waits for any more stand at the lock, or wait: they end
+	 * with the process, and nothing of theirs is freed under them. */
+	_exit(r < 0 ? 1 : 0);
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+// What outlives msbd, in SQLite.
+#include "ctl/db.h"
+#include "base/cleanup.h"
+
+#include <sqlite3.h>
+#include <string.h>
+
+struct ctl_db {
+	sqlite3 *sq;
+};
+
+static const char schema[] =
+	"CREATE TABLE sandboxes (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, uid INTEGER NOT NULL,"
+	" gid INTEGER NOT NULL, mode INTEGER NOT NULL, created_usec INTEGER NOT NULL) STRICT;"
+	"CREATE TABLE vals (id TEXT NOT NULL REFERENCES sandboxes(id) ON DELETE CASCADE,"
+	" key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (id, key)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE images (name TEXT PRIMARY KEY, id TEXT NOT NULL, digest TEXT NOT NULL, size_bytes INTEGER NOT NULL,"
+	" created_usec INTEGER NOT NULL) STRICT;";
+
+static int fail(sqlite3 *sq, const char *what, struct msb_err *e)
+{
+	int code;
+
+	switch (sqlite3_errcode(sq) & 0xff) {
+	case SQLITE_FULL: code = ENOSPC; break;
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB: code = EBADMSG; break;
+	case SQLITE_CANTOPEN:
+	case SQLITE_PERM:
+	case SQLITE_READONLY: code = EACCES; break;
+	case SQLITE_NOMEM: code = ENOMEM; break;
+	case SQLITE_CONSTRAINT: code = EEXIST; break;
+	default: code = EIO; break;
+	}
+	return msb_err_set(e, code, "the state file: %s: %s", what, sqlite3_errmsg(sq));
+}
+
+static void finalize(sqlite3_stmt **st)
+{
+	(void)sqlite3_finalize(*st); /* repeats the error of the step */
+}
+#define _cleanup_stmt_ _cleanup_(finalize)
+
+static int prepare(struct ctl_db *db, const char *sql, sqlite3_stmt **st, struct msb_err *e)
+{
+	if (sqlite3_prepare_v2(db->sq, sql, -1, st, NULL) != SQLITE_OK)
+		return fail(db->sq, "prepare", e);
+	return 0;
+}
+
+static int run(struct ctl_db *db, sqlite3_stmt *st, struct msb_err *e)
+{
+	return sqlite3_step(st) == SQLITE_DONE ? 0 : fail(db->sq, "write", e);
+}
+
+static int migrate(struct ctl_db *db, const char *path, struct msb_err *e)
+{
+	sqlite3_stmt *st = NULL;
+	char sql[1536];
+	int have;
+
+	if (prepare(db, "PRAGMA user_version", &st, e) < 0)
+		return -e->code;
+	have = sqlite3_step(st) == SQLITE_ROW ? sqlite3_column_int(st, 0) : -1;
+	finalize(&st);
+	if (have < 0)
+		return fail(db->sq, "read", e);
+	if (have > CTL_DB_VERSION)
+		return msb_err_set(e, EPROTO,
+			"%s was written by a newer msb (schema %d, this one knows %d); use that one",
+			path, have, CTL_DB_VERSION);
+	if (have == CTL_DB_VERSION)
+		return 0;
+	(void)snprintf(sql, sizeof(sql), "BEGIN; %s PRAGMA user_version=%d; COMMIT", schema,
+		CTL_DB_VERSION);
+	return sqlite3_exec(db->sq, sql, NULL, NULL, NULL) == SQLITE_OK
+		       ? 0
+		       : fail(db->sq, "make the tables", e);
+}
+
+int ctl_db_open(const char *path, struct ctl_db **ret, struct msb_err *e)
+{
+	struct ctl_db *db = calloc(1, sizeof(*db));
+	struct msb_err mine = {0};
+	int r = 0;
+
+	if (!db)
+		return msb_err_set(e, ENOMEM, "no memory");
+	if (sqlite3_open_v2(path, &db->sq,
+		    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+		    NULL) != SQLITE_OK)
+		r = fail(db->sq, "open", &mine);
+	/* A checkpoint calls fsync: ctl_db_checkpoint() does it apart from everybody's lock. */
+	if (r == 0 && sqlite3_exec(db->sq,
+			      "PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL;"
+			      "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0;"
+			      "PRAGMA foreign_keys=ON",
+			      NULL, NULL, NULL) != SQLITE_OK)
+		r = fail(db->sq, "open", &mine);
+	if (r == 0)
+		r = migrate(db, path, &mine);
+	if (r < 0) {
+		ctl_db_close(db);
+		if (e)
+			*e = mine;
+		return r;
+	}
+	*ret = db;
+	return 0;
+}
+
+struct ctl_db *ctl_db_close(struct ctl_db *db)
+{
+	if (db)
+		(void)sqlite3_close(db->sq); /* every statement is finalized: it cannot be busy */
+	free(db);
+	return NULL;
+}
+
+void ctl_db_checkpoint(const char *path)
+{
+	sqlite3 *sq = NULL;
+
+	if (sqlite3_open_v2(path, &sq, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) ==
+		SQLITE_OK)
+		(void)sqlite3_wal_checkpoint_v2(sq, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	(void)sqlite3_close(sq); /* best effort: the log stays, and is folded in next time */
+}
+
+int ctl_db_sandbox_add(struct ctl_db *db, const char *id, const char *name, uid_t uid, gid_t gid,
+	mode_t mode, uint64_t created_usec, struct msb_err *e)
+{
+	_cleanup_stmt_ sqlite3_stmt *st = NULL;
+
+	if (prepare(db, "INSERT INTO sandboxes VALUES (?,?,?,?,?,?)", &st, e) < 0)
+		return -EIO;
+	sqlite3_bind_text(st, 1, id, -1, SQLITE_STATIC);
+	sqlite3_bind_text(st, 2, name, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(st, 3, uid);
+	sqlite3_bind_int64(st, 4, gid);
+	sqlite3_bind_int64(st, 5, mode);
+	sqlite3_bind_int64(st, 6, (sqlite3_int64)created_usec);
+	return run(db, st, e);
+}
+
+static int delete_row(struct ctl_db *db, const char *sql, const char *key, struct msb_err *e)
+{
+	_cleanup_stmt_ sqlite3_stmt *st = NULL;
+
+	if (prepare(db, sql, &st, e) < 0)
+		return -EIO;
+	sqlite3_bind_text(st, 1, key, -1, SQLITE_STATIC);
+	return run(db, st, e);
+}
+
+int ctl_db_sandbox_del(struct ctl_db *db, const char *id, struct msb_err *e)
+{
+	return delete_row(db, "DELETE FROM sandboxes WHERE id=?", id, e);
+}
+
+int ctl_db_sandbox_owner(
+	struct ctl_db *db, const char *id, uid_t uid, gid_t gid, mode_t mode, struct msb_err *e)
+{
+	_cleanup_stmt_ sqlite3_stmt *st = NULL;
+
+	if (prepare(db, "UPDATE sandboxes SET uid=?, gid=?, mode=? WHERE id=?", &st, e) < 0)
+		return -EIO;
+	sqlite3_bind_int64(st, 1, uid);
+	sqlite3_bind_int64(st, 2, gid);
+	sqlite3_bind_int64(st, 3, mode);
+	sqlite3_bind_text(st, 4, id, -1, SQLITE_STATIC);
+	return run(db, st, e);
+}
+
+int ctl_db_value_set(
+	struct ctl_db *db, const char *id, const char *key, const char *value, struct msb_err *e)
+{
+	_cleanup_stmt_ sqlite3_stmt *st = NULL;
+	const char *sql =
+		value ? "INSERT INTO vals VALUES (?,?,?) ON CONFLICT (id, key) DO UPDATE SET "
+			"value=excluded.value"
+		      : "DELETE FROM vals WHERE id=? AND key=?";
+
+	if (prepare(db, sql, &st, e) < 0)
+		return -EIO;
+	sqlite3_bind_text(st, 1, id, -1, SQLITE_STATIC);
+	sqlite3_bind_text(st, 2, key, -1, SQLITE_STATIC);
+	if (value)
+		sqlite3_bind_text(st, 3, value, -1, SQLITE_STATIC);
+	return run(db, st, e);
+}
+
+int ctl_db_image_add(struct ctl_db *db, const char *id, const char *name, const char *digest,
+	uint64_t size_bytes, uint64_t created_usec, struct msb_err *e)
+{
+	_cleanup_stmt_ sqlite3_stmt *st = NULL;
+
+	if (prepare(db, "INSERT INTO images VALUES (?,?,?,?,?)", &st, e) < 0)
+		return -EIO;
+	sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC);
+	sqlite3_bind_text(st, 2, id, -1, SQLITE_STATIC);
+	sqlite3_bind_text(st, 3, digest, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(st, 4, (sqlite3_int64)size_bytes);
+	sqlite3_bind_int64(st, 5, (sqlite3_int64)created_usec);
+	return run(db, st, e);
+}
+
+int ctl_db_image_del(struct ctl_db *db, const char *name, struct msb_err *e)
+{
+	return delete_row(db, "DELETE FROM images WHERE name=?", name, e);
+}
+
+static const char *text(sqlite3_stmt *st, int col)
+{
+	return (const char *)sqlite3_column_text(st, col) ?: "";
+}
+
+static int row_image(const struct ctl_db_load *l, sqlite3_stmt *st)
+{
+	return l->image(l->arg, text(st, 0), text(st, 1), text(st, 2),
+		(uint64_t)sqlite3_column_int64(st, 3), (uint64_t)sqlite3_column_int64(st, 4));
+}
+
+static int row_sandbox(const struct ctl_db_load *l, sqlite3_stmt *st)
+{
+	return l->sandbox(l->arg, text(st, 0), text(st, 1), (uid_t)sqlite3_column_int64(st, 2),
+		(gid_t)sqlite3_column_int64(st, 3), (mode_t)sqlite3_column_int64(st, 4),
+		(uint64_t)sqlite3_column_int64(st, 5));
+}
+
+static int row_value(const struct ctl_db_load *l, sqlite3_stmt *st)
+{
+	return l->value(l->arg, text(st, 0), text(st, 1), text(st, 2));
+}
+
+int ctl_db_load(struct ctl_db *db, const struct ctl_db_load *load, struct msb_err *e)
+{
+	static const struct {
+		const char *sql;
+		int (*row)(const struct ctl_db_load *, sqlite3_stmt *);
+	} tables[] = {
+		{"SELECT id, name, digest, size_bytes, created_usec FROM images ORDER BY name",
+			row_image},
+		{"SELECT id, name, uid, gid, mode, created_usec FROM sandboxes ORDER BY name",
+			row_sandbox},
+		{"SELECT id, key, value FROM vals ORDER BY id, key", row_value},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
+		_cleanup_stmt_ sqlite3_stmt *st = NULL;
+		int r = prepare(db, tables[i].sql, &st, e);
+
+		if (r < 0)
+			return r;
+		while ((r = sqlite3_step(st)) == SQLITE_ROW) {
+			int k = tables[i].row(load, st);
+
+			if (k < 0)
+				return msb_err_set(e, -k, "the state file: %s", strerror(-k));
+		}
+		if (r != SQLITE_DONE)
+			return fail(db->sq, "read", e);
+	}
+	return 0;
+}

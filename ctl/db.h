@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What outlives msbd: sandboxes, their values, images. SQLite in WAL mode with synchronous=NORMAL:
+ * a commit is a write into the page cache, so nothing is lost when msbd is killed; a power cut may
+ * take the last commits, never the consistency of the file, and it has ended every machine anyway.
+ * Without fsync in a commit the calls below are short enough to be made under the daemon's lock,
+ * which is what guards a struct db.
+ */
+#ifndef MSB_CTL_DB_H
+#define MSB_CTL_DB_H
+
+#include "base/err.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#define CTL_DB_VERSION 1 /* of the schema, in user_version; a newer file is refused */
+
+struct ctl_db;
+
+/**
+ * ctl_db_open() - Open or make the state file
+ * Errors: -EPROTO made by a newer msb; -EBADMSG damaged; -ENOSPC; -EACCES. @e names the file.
+ */
+int ctl_db_open(const char *path, struct ctl_db **ret, struct msb_err *e);
+struct ctl_db *ctl_db_close(struct ctl_db *db);
+
+/* Folds the write-ahead log in; may fsync. Opens its own connection: no lock needed. */
+void ctl_db_checkpoint(const char *path);
+
+int ctl_db_sandbox_add(struct ctl_db *db, const char *id, const char *name, uid_t uid, gid_t gid,
+	mode_t mode, uint64_t created_usec, struct msb_err *e);
+int ctl_db_sandbox_del(struct ctl_db *db, const char *id, struct msb_err *e);
+int ctl_db_sandbox_owner(
+	struct ctl_db *db, const char *id, uid_t uid, gid_t gid, mode_t mode, struct msb_err *e);
+
+/* A value of a sandbox; NULL removes it. Keys that begin with a dot are msbd's own facts. */
+int ctl_db_value_set(
+	struct ctl_db *db, const char *id, const char *key, const char *value, struct msb_err *e);
+
+int ctl_db_image_add(struct ctl_db *db, const char *id, const char *name, const char *digest,
+	uint64_t size_bytes, uint64_t created_usec, struct msb_err *e);
+int ctl_db_image_del(struct ctl_db *db, const char *name, struct msb_err *e);
+
+/* Called for every row, sandboxes before their values; nonzero ends the load with it. */
+struct ctl_db_load {
+	int (*image)(void *arg, const char *id, const char *name, const char *digest,
+		uint64_t size_bytes, uint64_t created_usec);
+	int (*sandbox)(void *arg, const char *id, const char *name, uid_t uid, gid_t gid,
+		mode_t mode, uint64_t created_usec);
+	int (*value)(void *arg, const char *id, const char *key, const char *value);
+	void *arg;
+};
+int ctl_db_load(struct ctl_db *db, const struct ctl_db_load *load, struct msb_err *e);
+
+#endif

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+// exec: command lines in the guest.
+#include "ctl/exec.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/str.h"
+#include "ctl/op.h"
+#include "vmm/agent.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+
+static void env_free(char ***env)
+{
+	for (char **p = *env; p && *p; p++)
+		free(*p);
+	free(*env);
+}
+
+/* The sandbox's values as they are now: what a command sees need not wait for a restart. */
+static int values(
+	struct ctl_sandbox *sb, char **user, char **workdir, char ***env, struct msb_err *e)
+{
+	LOCK_SCOPE(&sb->c->lock);
+	if (sb->gone)
+		return msb_err_set(e, ENODEV, "the sandbox was removed");
+	if (sb->state != ST_RUNNING)
+		return msb_err_set(e, EBUSY, "%s is %s; %s", sb->name, ctl_state_name(sb->state),
+			sb->state == ST_PAUSED	   ? "resume it first"
+			: sb->state == ST_STARTING ? "wait for its start"
+						   : "start it first");
+	*env = calloc(sb->nenv + 1, sizeof(char *));
+	if (!*env)
+		return msb_err_set(e, ENOMEM, "no memory");
+	for (size_t i = 0; i < sb->nenv; i++)
+		if (asprintf(&(*env)[i], "%s=%s", sb->env[i].name, sb->env[i].value) < 0) {
+			(*env)[i] = NULL;
+			return msb_err_set(e, ENOMEM, "no memory");
+		}
+	/* NULL is the default that the machine was started with: the image's, where we have none.
+	 */
+	if (sb->conf[CONF_USER] && *sb->conf[CONF_USER])
+		*user = strdup(sb->conf[CONF_USER]);
+	if (sb->conf[CONF_WORKDIR] && *sb->conf[CONF_WORKDIR])
+		*workdir = strdup(sb->conf[CONF_WORKDIR]);
+	return 0;
+}
+
+/* Waits for a message of the job. -EINTR the caller is gone; -EAGAIN none, where @nonblock. */
+static int next(const struct ctl_req *q, struct ctl_job *j, bool nonblock)
+{
+	struct pollfd pf[2] = {{.fd = j->sock, .events = POLLIN},
+		{.fd = q->cancel ? q->cancel->fd : -1, .events = POLLIN}};
+
+	while (poll(pf, 2, nonblock ? 0 : -1) < 0 && errno == EINTR)
+		;
+	if (pf[0].revents)
+		return msb_msg_recv(j->sock, &j->m);
+	return pf[1].revents ? -EINTR : -EAGAIN;
+}
+
+static void end(struct ctl_job *j, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+static void end(struct ctl_job *j, int code, const char *fmt, ...)
+{
+	char msg[MSB_ERR_MAX];
+	va_list ap;
+
+	j->ended = true;
+	if (!code)
+		return;
+	va_start(ap, fmt);
+	(void)vsnprintf(msg, sizeof(msg), fmt, ap); /* cut on purpose */
+	va_end(ap);
+	j->result = msb_err_set(&j->err, code, "%s", msg);
+}
+
+/* What the message in j->m means. The peer parses a guest's bytes: anything may stand in it. */
+static void take(struct ctl_job *j)
+{
+	const char *verb = msb_msg_verb(&j->m);
+	uint64_t n = 0;
+
+	msb_msg_close_fds(&j->m);
+	if (!strcmp(verb, "out") || !strcmp(verb, "err")) {
+		j->off = 0;
+		j->bytes = j->m.payload_bytes;
+	} else if (!strcmp(verb, "exit")) {
+		if (msb_msg_get_u64(&j->m, "signal", &n) == 0 && n > 0 && n < 128)
+			end(j, EREMOTEIO, "killed by signal %d (%s)", (int)n,
+				sigdescr_np((int)n) ?: "unknown");
+		else if (msb_msg_get_u64(&j->m, "code", &n) == 0 && n == 0)
+			end(j, 0, "%s", "");
+		else
+			end(j, EREMOTEIO, "exit status %d", (int)(n & 0xff));
+	} else if (!strcmp(verb, "error")) {
+		if (msb_msg_get_u64(&j->m, "code", &n) < 0 || n == 0 || n > 4095)
+			n = EIO;
+		end(j, (int)n, "%s", msb_msg_get(&j->m, "msg") ?: "no reason given");
+	}
+}
+
+static int step(const struct ctl_req *q, struct ctl_job *j, bool nonblock)
+{
+	int r = next(q, j, nonblock);
+
+	if (r == -EINTR || r == -EAGAIN)
+		return r;
+	if (r < 0)
+		end(j, ENODEV, "the machine, or its agent, ended before the command did");
+	else
+		take(j);
+	return 0;
+}
+
+int ctl_job_start(const struct ctl_req *q, struct ctl_sandbox *sb, const char *line, size_t n,
+	struct ctl_job **ret, struct msb_err *e)
+{
+	_cleanup_free_ char *user = NULL, *workdir = NULL, *cmd = strndup(line, n);
+	_cleanup_(env_free) char **env = NULL;
+	const char *const argv[] = {"/bin/sh", "-c", cmd, NULL};
+	struct agent_exec x = {.argv = argv, .log = true};
+	struct ctl_job *j;
+	char sock[108];
+	int r, fd;
+
+	if (!cmd)
+		return msb_err_set(e, ENOMEM, "no memory");
+	r = values(sb, &user, &workdir, &env, e);
+	if (r < 0)
+		return r;
+	x.env = (const char *const *)env;
+	x.user = user;
+	x.cwd = workdir;
+	ctl_sock_path(sb->c, sb->id, "agent", sock);
+	fd = agent_exec(sock, &x, e);
+	if (fd < 0)
+		return fd;
+	j = calloc(1, sizeof(*j));
+	if (!j) {
+		close(fd);
+		return msb_err_set(e, ENOMEM, "no memory");
+	}
+	j->sock = fd;
+	/* The first message says whether it runs; what else may come first is output. */
+	r = step(q, j, false);
+	if (r == 0 && j->ended && j->result < 0 && j->err.code != EREMOTEIO)
+		r = msb_err_set(e, j->err.code, "%s", j->err.msg);
+	else if (r < 0)
+		msb_err_set(e, EINTR, "interrupted");
+	if (r < 0) {
+		ctl_job_free(j);
+		return r;
+	}
+	*ret = j;
+	return 0;
+}
+
+struct ctl_job *ctl_job_free(struct ctl_job *j)
+{
+	if (j)
+		close(j->sock);
+	free(j);
+	return NULL;
+}
+
+int ctl_job_read(
+	const struct ctl_req *q, struct ctl_job *j, size_t max, bool nonblock, struct msb_str *s)
+{
+	while (!j->bytes && !j->ended) {
+		int r = step(q, j, nonblock);
+
+		if (r < 0)
+			return r;
+	}
+	if (j->bytes) {
+		size_t n = j->bytes < max ? j->bytes : max;
+
+		msb_str_add(s, (const char *)msb_msg_payload_ptr(&j->m) + j->off, n);
+		j->off += n;
+		j->bytes -= n;
+	}
+	return s->oom ? -ENOMEM : 0;
+}
+
+int ctl_job_wait(const struct ctl_req *q, struct ctl_job *j, struct msb_err *e)
+{
+	while (!j->ended) {
+		int r = step(q, j, false);
+
+		j->bytes = 0;
+		if (r < 0)
+			return msb_err_set(e, EINTR, "interrupted; the command is hung up");
+	}
+	return j->result < 0 ? msb_err_set(e, j->err.code, "%s", j->err.msg) : 0;
+}

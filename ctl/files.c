@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// File servers: starting, viewing, finding again, ending.
+#include "ctl/files.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "ctl/supervise.h"
+#include "fs/fsd.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+int ctl_files_of_sandbox(struct ctl_sandbox *sb, struct ctl_files_of *ret, struct msb_err *e)
+{
+	struct ctl_image *img;
+
+	*ret = (struct ctl_files_of){
+		.c = sb->c, .f = &sb->files, .id = sb->id, .name = sb->name, .sb = sb};
+	LOCK_SCOPE(&sb->c->lock);
+	if (!sb->conf[CONF_IMAGE])
+		return msb_err_set(e, ENOENT,
+			"%s has no image yet: `echo IMAGE > image`, and see `ls images`", sb->name);
+	img = ctl_image_find(sb->c, sb->conf[CONF_IMAGE]);
+	if (!img)
+		return msb_err_set(e, ENOENT, "image `%s` is gone", sb->conf[CONF_IMAGE]);
+	memcpy(ret->digest, img->digest, sizeof(ret->digest));
+	return 0;
+}
+
+void ctl_files_of_image(struct ctl_image *img, struct ctl_files_of *ret)
+{
+	*ret = (struct ctl_files_of){
+		.c = img->c, .f = &img->files, .id = img->id, .name = img->name};
+	memcpy(ret->digest, img->digest, sizeof(ret->digest));
+}
+
+static void view_path(const struct ctl_files_of *of, char ret[MSB_PATH_MAX])
+{
+	if (snprintf(ret, MSB_PATH_MAX, "%s/views/%s", of->c->paths.run, of->id) >= MSB_PATH_MAX)
+		ret[0] = '\0'; /* cannot be: paths.h bounds run */
+}
+
+static int open_below(int dirfd, const char *path, int flags, struct msb_err *e)
+{
+	int fd = openat(dirfd, path, flags | O_CLOEXEC);
+
+	return fd < 0 ? msb_err_set(e, errno, "cannot open %s of the store: %m", path) : fd;
+}
+
+/* Gives a fresh server its tree. */
+static int give_tree(struct ctl_files_of *of, struct msb_err *e)
+{
+	_cleanup_close_ int index = -1, packs = -1, upper = -1;
+	char path[128];
+
+	(void)snprintf(path, sizeof(path), "images/%s/index", of->digest);
+	index = open_below(of->c->store_fd, path, O_RDONLY, e);
+	if (index < 0)
+		return index;
+	packs = open_below(of->c->store_fd, "packs", O_RDONLY | O_DIRECTORY, e);
+	if (packs < 0)
+		return packs;
+	if (of->sb) {
+		(void)snprintf(path, sizeof(path), "%s/upper", of->id);
+		if (mkdirat(of->c->sandboxes_fd, path, 0700) < 0 && errno != EEXIST)
+			return msb_err_set(e, errno, "cannot make the directory for changes: %m");
+		upper = open_below(of->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY, e);
+		if (upper < 0)
+			return upper;
+	}
+	return fsd_tree(of->f->sock, index, packs, upper, e);
+}
+
+/* Ends the process and forgets it; files.lock held. */
+static struct ctl_exit drop(struct ctl_files_of *of, int grace_ms)
+{
+	struct ctl_helper h;
+	struct ctl_exit x;
+	char path[MSB_PATH_MAX];
+
+	pthread_mutex_lock(&of->c->lock);
+	h = of->f->fsd;
+	of->f->fsd = (struct ctl_helper){.pidfd = -1};
+	ctl_supervise_drop(of->c, h.pidfd);
+	pthread_mutex_unlock(&of->c->lock);
+	x = ctl_helper_end(&h, grace_ms);
+	if (of->f->sock >= 0)
+		close(of->f->sock);
+	of->f->sock = -1;
+	view_path(of, path);
+	if (of->f->viewed)
+		(void)fsd_fuse_unmount(path); /* lazy: it cannot fail for being in use */
+	of->f->viewed = false;
+	(void)rmdir(path); /* absent where there never was a view */
+	return x;
+}
+
+int ctl_files_start(struct ctl_files_of *of, struct msb_err *e)
+{
+	struct ctl *c = of->c;
+	char sock[108], dir[80];
+	struct ctl_helper h;
+	int r, pidfd = -1;
+	pid_t pid;
+
+	if (of->f->closed)
+		return msb_err_set(e, ENODEV, "%s was removed", of->name);
+	if (of->f->sock >= 0)
+		return 0;
+	(void)snprintf(dir, sizeof(dir), "sb/%s", of->id);
+	if (mkdirat(c->run_fd, dir, 0700) < 0 && errno != EEXIST)
+		return msb_err_set(e, errno, "cannot make %s/%s: %m", c->paths.run, dir);
+	ctl_sock_path(c, of->id, "fsd", sock);
+	pid = fsd_spawn(c->paths.bin, of->name, sock, c->log_fd, &pidfd, e);
+	if (pid < 0)
+		return pid;
+	h = ctl_helper_new(pid, pidfd);
+	pthread_mutex_lock(&c->lock);
+	of->f->fsd = h;
+	pthread_mutex_unlock(&c->lock);
+	r = ctl_helper_save(c, of->id, "fsd", &h);
+	if (r < 0)
+		msb_err_set(e, -r, "cannot write to %s: %s", c->paths.run, strerror(-r));
+	if (r == 0) {
+		of->f->sock = msb_unix_connect(sock, SOCK_SEQPACKET);
+		r = of->f->sock < 0 ? msb_err_set(e, -of->f->sock, "the file server: %s",
+					      strerror(-of->f->sock))
+				    : give_tree(of, e);
+	}
+	if (r < 0) {
+		drop(of, 0);
+		return r;
+	}
+	pthread_mutex_lock(&c->lock);
+	ctl_supervise_fsd(of);
+	if (of->sb && !of->sb->used) {
+		of->sb->used = true;
+		ctl_sandbox_fact(of->sb, ".used", "1");
+	}
+	pthread_mutex_unlock(&c->lock);
+	return 0;
+}
+
+int ctl_files_view(struct ctl_files_of *of, char ret_path[MSB_PATH_MAX], struct msb_err *e)
+{
+	_cleanup_close_ int fuse = -1;
+	int r;
+
+	LOCK_SCOPE(&of->f->lock);
+	view_path(of, ret_path);
+	r = ctl_files_start(of, e);
+	if (r < 0 || of->f->viewed)
+		return r;
+	if (mkdir(ret_path, 0700) < 0 && errno != EEXIST)
+		return msb_err_set(e, errno, "cannot make %s: %m", ret_path);
+	fuse = fsd_fuse_mount(ret_path, of->sb == NULL, e);
+	if (fuse < 0)
+		return fuse;
+	of->f->viewed = true;
+	r = fsd_view(of->f->sock, fuse, e);
+	if (r < 0) {
+		(void)fsd_fuse_unmount(ret_path); /* lazy */
+		of->f->viewed = false;
+	}
+	return r;
+}
+
+struct ctl_exit ctl_files_lost(struct ctl_files_of *of)
+{
+	LOCK_SCOPE(&of->f->lock);
+	return drop(of, 0);
+}
+
+void ctl_files_end(struct ctl_files_of *of)
+{
+	struct msb_err e = {0};
+
+	LOCK_SCOPE(&of->f->lock);
+	of->f->closed = true;
+	if (of->f->sock >= 0 && fsd_quit(of->f->sock, &e) < 0)
+		log_warn("%s: the file server did not end well: %s", of->name ?: of->id, e.msg);
+	drop(of, CTL_END_TIMEOUT_MS);
+}
+
+int ctl_files_recover(struct ctl_files_of *of)
+{
+	char sock[108], path[MSB_PATH_MAX];
+	struct ctl_helper h;
+
+	LOCK_SCOPE(&of->f->lock);
+	view_path(of, path);
+	if (ctl_helper_load(of->c, of->id, "fsd", &h) == 0) {
+		pthread_mutex_lock(&of->c->lock);
+		of->f->fsd = h;
+		pthread_mutex_unlock(&of->c->lock);
+		ctl_sock_path(of->c, of->id, "fsd", sock);
+		of->f->sock = msb_unix_connect(sock, SOCK_SEQPACKET);
+		of->f->viewed = access(path, F_OK) == 0;
+		if (of->f->sock >= 0) {
+			pthread_mutex_lock(&of->c->lock);
+			ctl_supervise_fsd(of);
+			pthread_mutex_unlock(&of->c->lock);
+			return 0;
+		}
+		log_warn("%s: the file server lives but does not answer; ending it", of->name);
+		drop(of, 0);
+		return -ESRCH;
+	}
+	/* A dead server's view answers nothing but ENOTCONN. */
+	(void)fsd_fuse_unmount(path);
+	(void)rmdir(path);
+	return -ESRCH;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * File servers. A sandbox's lives from the first need (a start, or the first look at `root`) until
+ * rmdir; an image's from the first look at `rootfs`. One server gives a guest its exports and the
+ * host its view, which is a FUSE mount of its own at run/views/ID: `root` is a symlink to it, so
+ * nothing that walks the control tree descends into a guest's files.
+ */
+#ifndef MSB_CTL_FILES_H
+#define MSB_CTL_FILES_H
+
+#include "ctl/helper.h"
+#include "ctl/model.h"
+
+struct ctl_files_of {
+	struct ctl *c;
+	struct ctl_files *f;
+	const char *id, *name;
+	char digest[65];
+	struct ctl_sandbox *sb; /* NULL: an image, read-only */
+};
+
+/* Fills @ret for a sandbox; -ENOENT it has no image. Takes ctl.lock. */
+int ctl_files_of_sandbox(struct ctl_sandbox *sb, struct ctl_files_of *ret, struct msb_err *e);
+void ctl_files_of_image(struct ctl_image *img, struct ctl_files_of *ret);
+
+/**
+ * ctl_files_start() - Have a file server with its tree; files.lock held by the caller
+ * Errors: -ENOENT the image's files are gone; -ENODEV its owner was removed.
+ */
+int ctl_files_start(struct ctl_files_of *of, struct msb_err *e);
+/* Have the view mounted, and its path. Takes files.lock. */
+int ctl_files_view(struct ctl_files_of *of, char ret_path[MSB_PATH_MAX], struct msb_err *e);
+/* The server has ended or is to end at once: reaps it and unmounts the view. Takes files.lock. */
+struct ctl_exit ctl_files_lost(struct ctl_files_of *of);
+/* Flushes and ends the server for good, unmounts the view. Takes files.lock. */
+void ctl_files_end(struct ctl_files_of *of);
+/* After a restart of msbd: takes a living server up again, or clears away what a dead one left.
+ * 0 living; -ESRCH. */
+int ctl_files_recover(struct ctl_files_of *of);
+
+#endif

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: Apache-2.0
+// Open files: reading and writing.
+#include "ctl/handle.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "ctl/line.h"
+#include "ctl/report.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+int ctl_handle_new(const struct ctl_at *at, int flags, struct ctl_handle **ret, struct msb_err *e)
+{
+	struct ctl_handle *h;
+
+	if (at->c->nhandles == CTL_MAX_HANDLES)
+		return msb_err_set(
+			e, ENFILE, "%d files are open, the most there can be", CTL_MAX_HANDLES);
+	h = calloc(1, sizeof(*h));
+	if (!h)
+		return msb_err_set(e, ENOMEM, "no memory");
+	h->at = *at;
+	if (at->sb)
+		ctl_sandbox_ref(at->sb);
+	if (at->img)
+		ctl_image_ref(at->img);
+	h->refs = 1;
+	h->nonblock = (flags & O_NONBLOCK) != 0;
+	h->append = (flags & O_APPEND) != 0;
+	h->rdwr = (flags & O_ACCMODE) == O_RDWR;
+	h->rdonly = (flags & O_ACCMODE) == O_RDONLY;
+	h->ring.seq = 1;
+	h->log.fd = h->log.old_fd = -1;
+	h->seen = at->sb ? at->sb->changes : 0;
+	pthread_mutex_init(&h->lock, NULL);
+	at->c->nhandles++;
+	*ret = h;
+	return 0;
+}
+
+struct ctl_handle *ctl_handle_ref(struct ctl_handle *h)
+{
+	LOCK_SCOPE(&h->at.c->lock);
+	h->refs++;
+	return h;
+}
+
+void ctl_handle_unref(struct ctl_handle *h)
+{
+	bool last;
+
+	if (!h)
+		return;
+	pthread_mutex_lock(&h->at.c->lock);
+	last = --h->refs == 0;
+	if (last)
+		h->at.c->nhandles--;
+	pthread_mutex_unlock(&h->at.c->lock);
+	if (!last)
+		return;
+	ctl_job_free(h->job);
+	if (h->log_open)
+		ctl_logfile_close(&h->log);
+	msb_str_done(&h->snap);
+	msb_str_done(&h->answer);
+	pthread_mutex_destroy(&h->lock);
+	ctl_sandbox_unref(h->at.sb);
+	ctl_image_unref(h->at.img);
+	free(h);
+}
+
+static bool gone(const struct ctl_at *at)
+{
+	return (at->sb && at->sb->gone) || (at->img && at->img->gone);
+}
+
+/* The text of a file as it is now; h->lock held. */
+static int snapshot(struct ctl_handle *h, struct msb_err *e)
+{
+	struct ctl *c = h->at.c;
+	bool slow = h->at.node->flags & NF_SLOW;
+	int r;
+
+	msb_str_done(&h->snap);
+	h->snapped = false;
+	pthread_mutex_lock(&c->lock);
+	if (gone(&h->at)) {
+		pthread_mutex_unlock(&c->lock);
+		return msb_err_set(e, ENODEV, "it was removed");
+	}
+	h->seen = h->at.sb ? h->at.sb->changes : 0;
+	if (slow)
+		pthread_mutex_unlock(&c->lock);
+	r = h->at.node->read(&h->at, &h->snap, e);
+	if (!slow)
+		pthread_mutex_unlock(&c->lock);
+	if (r == 0 && h->snap.oom)
+		r = msb_err_set(e, ENOMEM, "no memory");
+	h->snapped = r == 0;
+	return r;
+}
+
+static void give(const struct msb_str *from, uint64_t off, size_t max, struct msb_str *s)
+{
+	if (off < from->len)
+		msb_str_add(
+			s, from->buf + off, from->len - off < max ? from->len - (size_t)off : max);
+}
+
+/* Blocks until the machine has ended. */
+static int wait_end(const struct ctl_req *q, struct ctl_handle *h, struct msb_err *e)
+{
+	struct ctl_sandbox *sb = h->at.sb;
+	struct ctl *c = sb->c;
+	uint64_t ends;
+
+	LOCK_SCOPE(&c->lock);
+	ends = sb->ends;
+	while (!sb->gone && sb->ends == ends && (sb->op || !ctl_state_ended(sb->state))) {
+		if (h->nonblock)
+			return msb_err_set(e, EAGAIN, "the machine has not ended");
+		if (q->cancel && q->cancel->set)
+			return msb_err_set(e, EINTR, "interrupted");
+		pthread_cond_wait(&c->changed, &c->lock);
+	}
+	return 0;
+}
+
+static int read_text(const struct ctl_req *q, struct ctl_handle *h, uint64_t off, size_t max,
+	struct msb_str *s, struct msb_err *e)
+{
+	int r = 0;
+
+	if (off == 0 && h->at.node->kind == K_WAIT) {
+		r = wait_end(q, h, e);
+		if (r < 0)
+			return r;
+	}
+	LOCK_SCOPE(&h->lock);
+	if (off == 0 || !h->snapped)
+		r = snapshot(h, e);
+	if (r == 0)
+		give(&h->snap, off, max, s);
+	return r;
+}
+
+static int read_ring(struct ctl_handle *h, uint64_t off, size_t max, struct msb_str *s)
+{
+	struct ctl *c = h->at.c;
+	const struct ctl_ring *ring = h->at.sb		? &h->at.sb->events
+				      : h->at.node->arg ? &c->events
+							: &c->errors;
+
+	LOCK_SCOPE(&h->lock);
+	{
+		LOCK_SCOPE(&c->lock);
+		ctl_ring_read(ring, &h->ring, off, max, s);
+	}
+	h->pos = off + s->len;
+	return 0;
+}
+
+static int read_log(
+	struct ctl_handle *h, uint64_t off, size_t max, struct msb_str *s, struct msb_err *e)
+{
+	struct ctl *c = h->at.c;
+	char path[80];
+	int r;
+
+	LOCK_SCOPE(&h->lock);
+	if (off == 0 || !h->log_open) {
+		if (h->log_open)
+			ctl_logfile_close(&h->log);
+		if (h->at.sb)
+			(void)snprintf(path, sizeof(path), "%s/%s", h->at.sb->id, h->at.node->name);
+		else
+			(void)snprintf(path, sizeof(path), "msb.log");
+		ctl_logfile_open(&h->log, h->at.sb ? c->sandboxes_fd : c->run_fd, path);
+		h->log_open = true;
+	}
+	r = ctl_logfile_read(&h->log, off, max, s);
+	if (r == 0 && s->len == 0 && h->log.fd < 0) {
+		/* The first line may come after the open: look again next time. */
+		ctl_logfile_close(&h->log);
+		h->log_open = false;
+	}
+	h->pos = off + s->len;
+	return r < 0 ? msb_err_set(e, -r, "cannot read the log: %s", strerror(-r)) : 0;
+}
+
+/* A read-write descriptor gives what became of its verbs, once; a read-only one the list of them.
+ */
+static int read_ctl(
+	struct ctl_handle *h, uint64_t off, size_t max, struct msb_str *s, struct msb_err *e)
+{
+	size_t n;
+
+	if (h->rdonly)
+		return read_text(NULL, h, off, max, s, e);
+	LOCK_SCOPE(&h->lock);
+	n = h->answer.len < max ? h->answer.len : max;
+	give(&h->answer, 0, n, s);
+	if (n)
+		memmove(h->answer.buf, h->answer.buf + n, h->answer.len - n);
+	h->answer.len -= n;
+	return 0;
+}
+
+/* Takes the job for a while; who else comes is refused. */
+static int job_take(struct ctl_handle *h, struct ctl_job **ret, struct msb_err *e)
+{
+	LOCK_SCOPE(&h->lock);
+	if (h->busy)
+		return msb_err_set(e, EBUSY, "another thread uses this descriptor");
+	h->busy = true;
+	*ret = h->job;
+	return 0;
+}
+
+static void job_give(struct ctl_handle *h, struct ctl_job *j)
+{
+	LOCK_SCOPE(&h->lock);
+	h->busy = false;
+	h->job = j;
+}
+
+void ctl_handle_report(const struct ctl_req *q, struct ctl_handle *h, const struct msb_err *err)
+{
+	_cleanup_str_ struct msb_str path = MSB_STR_INIT;
+
+	pthread_mutex_lock(&h->at.c->lock);
+	ctl_at_path(&h->at, NULL, &path);
+	pthread_mutex_unlock(&h->at.c->lock);
+	ctl_error(q, h->at.sb, path.buf ?: "?", err);
+}
+
+static int read_exec(const struct ctl_req *q, struct ctl_handle *h, size_t max, struct msb_str *s,
+	struct msb_err *e)
+{
+	struct ctl_job *j = NULL;
+	int r = job_take(h, &j, e);
+
+	if (r < 0)
+		return r;
+	if (j) {
+		r = ctl_job_read(q, j, max, h->nonblock, s);
+		if (r < 0)
+			msb_err_set(e, -r, "%s", strerror(-r));
+	}
+	/* Its end is told once, as `error`; the reader has its end of file. */
+	if (j && r == 0 && s->len == 0 && j->result < 0) {
+		ctl_handle_report(q, h, &j->err);
+		j->result = 0;
+	}
+	job_give(h, j);
+	return r;
+}
+
+bool ctl_handle_waits(struct ctl_handle *h, uint64_t off)
+{
+	switch (h->at.node->kind) {
+	case K_WAIT: return off == 0;
+	case K_EXEC: return h->rdwr;
+	case K_LOG: return true;
+	default: return (h->at.node->flags & NF_SLOW) && off == 0;
+	}
+}
+
+int ctl_handle_read(const struct ctl_req *q, struct ctl_handle *h, uint64_t off, size_t max,
+	struct msb_str *s, struct msb_err *e)
+{
+	switch (h->at.node->kind) {
+	case K_RING: return read_ring(h, off, max, s);
+	case K_LOG: return read_log(h, off, max, s, e);
+	case K_CTL: return read_ctl(h, off, max, s, e);
+	case K_EXEC: return h->rdwr ? read_exec(q, h, max, s, e) : 0;
+	default: return read_text(q, h, off, max, s, e);
+	}
+}
+
+static int write_exec(
+	const struct ctl_req *q, struct ctl_handle *h, const struct ctl_line *l, struct msb_err *e)
+{
+	struct ctl_job *j = NULL, *fresh = NULL;
+	int r;
+
+	if (l->n == 0)
+		return 0;
+	if (!h->rdwr) {
+		r = ctl_job_start(q, h->at.sb, l->p, l->n, &j, e);
+		if (r == 0)
+			r = ctl_job_wait(q, j, e);
+		ctl_job_free(j);
+		return r;
+	}
+	r = job_take(h, &j, e);
+	if (r < 0)
+		return r;
+	if (j && (!j->ended || j->bytes))
+		r = msb_err_set(e, EBUSY,
+			"the last command of this descriptor has not been read to its end");
+	else
+		r = ctl_job_start(q, h->at.sb, l->p, l->n, &fresh, e);
+	if (r == 0)
+		j = (ctl_job_free(j), fresh);
+	job_give(h, j);
+	return r;
+}
+
+static void answer(struct ctl_handle *h, int r, const struct msb_err *e)
+{
+	LOCK_SCOPE(&h->lock);
+	if (h->answer.len > CTL_MAX_ANSWER)
+		return; /* nobody reads them */
+	if (r < 0)
+		msb_str_addf(&h->answer, "error %s %s\n", strerrorname_np(-r) ?: "EIO", e->msg);
+	else
+		msb_str_adds(&h->answer, "ok\n");
+}
+
+static int one_line(
+	const struct ctl_req *q, struct ctl_handle *h, const struct ctl_line *l, struct msb_err *e)
+{
+	const struct ctl_node *n = h->at.node;
+	int r;
+
+	if (n->kind == K_EXEC)
+		return write_exec(q, h, l, e);
+	if (!n->write)
+		return msb_err_set(e, EPERM, "%s cannot be written", n->name);
+	r = n->write(&h->at, l, e);
+	if (n->kind == K_CTL && h->rdwr && l->n)
+		answer(h, r, e);
+	return r;
+}
+
+/* The error of a line that an earlier write came to but could not report: it had consumed others.
+ */
+static int owed(struct ctl_handle *h, uint64_t off, struct msb_err *e)
+{
+	int r = 0;
+
+	LOCK_SCOPE(&h->lock);
+	if (h->owed.code && (h->append || off == h->owed_off)) {
+		r = -h->owed.code;
+		*e = h->owed;
+	}
+	h->owed.code = 0;
+	return r;
+}
+
+int64_t ctl_handle_write(const struct ctl_req *q, struct ctl_handle *h, uint64_t off, const char *p,
+	size_t n, struct msb_err *e)
+{
+	size_t pos = 0;
+	int r = owed(h, off, e);
+
+	while (r == 0 && pos < n) {
+		struct ctl_line l = {.q = q,
+			.replace = pos == 0 && off == 0 && !h->append,
+			.more = pos > 0 || off > 0};
+		size_t at = pos;
+
+		r = ctl_line_next(p, n, &at, &l.p, &l.n);
+		if (r == -E2BIG)
+			msb_err_set(e, E2BIG, "a line is longer than %d bytes", CTL_MAX_LINE);
+		else if (r < 0)
+			msb_err_set(e, EINVAL, "a line holds a NUL byte");
+		else
+			r = one_line(q, h, &l, e);
+		if (r == 0)
+			pos = at;
+		/* One command of a read-write descriptor at a time: the rest is the next write's.
+		 */
+		if (r == 0 && h->at.node->kind == K_EXEC && h->rdwr)
+			break;
+	}
+	if (r == 0 || pos == 0)
+		return r < 0 ? r : (int64_t)pos;
+	/* The lines before it took effect; the writer comes again with this one, which must not be
+	 * done twice. An interrupted one was not done. */
+	LOCK_SCOPE(&h->lock);
+	if (r != -EINTR) {
+		h->owed = *e;
+		h->owed_off = off + pos;
+	}
+	return (int64_t)pos;
+}

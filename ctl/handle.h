@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An open file of the control tree: its snapshot, its place in a stream, its private transaction.
+ */
+#ifndef MSB_CTL_HANDLE_H
+#define MSB_CTL_HANDLE_H
+
+#include "ctl/exec.h"
+#include "ctl/logfile.h"
+#include "ctl/tree.h"
+
+struct fuse_pollhandle;
+
+struct ctl_handle {
+	struct ctl_at at;		     /* its sb and img are references */
+	unsigned int refs;		     /* ctl.lock */
+	bool nonblock, append, rdwr, rdonly; /* as it was opened */
+
+	pthread_mutex_t lock; /* guards what follows; never held across waits */
+	struct msb_str snap;  /* what reads give */
+	bool snapped;
+	struct ctl_ring_reader ring;
+	struct ctl_logfile log; /* open where log_open */
+	bool log_open;
+	struct msb_str answer; /* of verbs, not read yet */
+	struct ctl_job *job;
+	bool busy; /* somebody reads or starts the job, without the lock */
+	struct msb_err
+		owed; /* error of a line whose predecessors were consumed in the same write */
+	uint64_t owed_off;
+	uint64_t pos; /* end of the last read: what poll goes by */
+
+	/* ctl.lock */
+	uint64_t seen; /* the state's changes that were read */
+	struct fuse_pollhandle *ph;
+	struct ctl_handle *poll_next, **poll_prev; /* in ctl.pollers while ph is set */
+};
+
+/* ctl.lock held; -ENFILE CTL_MAX_HANDLES. @flags: of open(2). */
+int ctl_handle_new(const struct ctl_at *at, int flags, struct ctl_handle **ret, struct msb_err *e);
+void ctl_handle_unref(struct ctl_handle *h);		 /* takes ctl.lock itself; NULL is fine */
+struct ctl_handle *ctl_handle_ref(struct ctl_handle *h); /* takes ctl.lock itself */
+
+/* Whether reading at @off needs a thread of its own. */
+bool ctl_handle_waits(struct ctl_handle *h, uint64_t off);
+/**
+ * ctl_handle_read() - Append what a read gives to @s
+ * Return: 0, and nothing appended at the end; -EAGAIN nothing yet, and O_NONBLOCK; -EINTR; others
+ * with a sentence in @e.
+ */
+int ctl_handle_read(const struct ctl_req *q, struct ctl_handle *h, uint64_t off, size_t max,
+	struct msb_str *s, struct msb_err *e);
+/* Does the lines of a write. Return: bytes consumed, or -errno with its sentence in @e. */
+int64_t ctl_handle_write(const struct ctl_req *q, struct ctl_handle *h, uint64_t off, const char *p,
+	size_t n, struct msb_err *e);
+
+/* Keeps an error for `error` and `errors`. */
+void ctl_handle_report(const struct ctl_req *q, struct ctl_handle *h, const struct msb_err *err);
+
+/* Ends polling: before the file is released. Takes ctl.lock. */
+void ctl_handle_unpoll(struct ctl_handle *h);
+/* poll(2): what is ready now; @ph (may be NULL) is notified once, when that may have changed. */
+unsigned int ctl_handle_poll(struct ctl_handle *h, struct fuse_pollhandle *ph);
+/* Notifies those who poll a file of @sb, or of the instance (NULL: everybody); ctl.lock held. */
+void ctl_poll_wake(struct ctl *c, const struct ctl_sandbox *sb);
+
+#endif

@@ -1,0 +1,561 @@
+// SPDX-License-Identifier: Apache-2.0
+// What msbd knows.
+#include "ctl/model.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "ctl/conf.h"
+#include "ctl/files.h"
+#include "ctl/report.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+
+static const char *const state_names[] = {
+	[ST_CREATED] = "created",
+	[ST_STARTING] = "starting",
+	[ST_RUNNING] = "running",
+	[ST_PAUSED] = "paused",
+	[ST_STOPPING] = "stopping",
+	[ST_STOPPED] = "stopped",
+	[ST_FAILED] = "failed",
+};
+
+const char *ctl_state_name(enum ctl_state s)
+{
+	return state_names[s];
+}
+
+bool ctl_state_ended(enum ctl_state s)
+{
+	return s == ST_CREATED || s == ST_STOPPED || s == ST_FAILED;
+}
+
+uint64_t ctl_now_usec(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+bool ctl_name_reserved(const char *name)
+{
+	/* What stands, or will stand, beside the sandboxes. */
+	static const char *const names[] = {"version", "features", "ctl", "error", "errors",
+		"events", "log", "metrics", "images", "volumes", "snapshots", "plugins"};
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (!strcmp(names[i], name))
+			return true;
+	return false;
+}
+
+void ctl_sock_path(const struct ctl *c, const char *id, const char *file, char ret[108])
+{
+	int n = snprintf(ret, 108, "%s/sb/%s/%s", c->paths.run, id, file);
+
+	if (n >= 108) /* an empty path fails where it is used; a cut one would name another file */
+		ret[0] = '\0';
+}
+
+static int new_id(char ret[33], struct msb_err *e)
+{
+	uint8_t raw[16];
+
+	if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
+		return msb_err_set(e, EIO, "no random numbers: %m");
+	msb_hex(raw, sizeof(raw), ret);
+	return 0;
+}
+
+static void files_init(struct ctl_files *f)
+{
+	pthread_mutex_init(&f->lock, NULL);
+	f->fsd.pidfd = f->sock = -1;
+}
+
+static void files_done(struct ctl_files *f)
+{
+	if (f->fsd.pidfd >= 0)
+		close(f->fsd.pidfd);
+	if (f->sock >= 0)
+		close(f->sock);
+	pthread_mutex_destroy(&f->lock);
+}
+
+/* ---- sandboxes */
+
+static void sandbox_free(struct ctl_sandbox *sb)
+{
+	for (int i = 0; i < CONF_COUNT; i++)
+		free(sb->conf[i]);
+	for (size_t i = 0; i < sb->nenv; i++) {
+		free(sb->env[i].name);
+		free(sb->env[i].value);
+	}
+	free(sb->env);
+	ctl_ring_done(&sb->events);
+	files_done(&sb->files);
+	free(sb);
+}
+
+static struct ctl_sandbox *sandbox_new(struct ctl *c, const char *id, const char *name)
+{
+	struct ctl_sandbox *sb = calloc(1, sizeof(*sb));
+
+	if (!sb)
+		return NULL;
+	sb->c = c;
+	sb->refs = 1;
+	sb->serial = ++c->next_serial;
+	sb->agent.pidfd = -1;
+	files_init(&sb->files);
+	(void)snprintf(sb->id, sizeof(sb->id), "%s", id);
+	(void)snprintf(sb->name, sizeof(sb->name), "%s", name);
+	if (ctl_ring_init(&sb->events, CTL_MAX_EVENTS) < 0) {
+		sandbox_free(sb);
+		return NULL;
+	}
+	return sb;
+}
+
+/* Where @name is or would go. */
+static size_t sandbox_slot(const struct ctl *c, const char *name)
+{
+	size_t lo = 0, hi = c->nsb;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (strcmp(c->sb[mid]->name, name) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static void sandbox_insert(struct ctl *c, struct ctl_sandbox *sb)
+{
+	size_t i = sandbox_slot(c, sb->name);
+
+	memmove(&c->sb[i + 1], &c->sb[i], (c->nsb - i) * sizeof(c->sb[0]));
+	c->sb[i] = sb;
+	c->nsb++;
+}
+
+struct ctl_sandbox *ctl_sandbox_find(struct ctl *c, const char *name)
+{
+	size_t i = sandbox_slot(c, name);
+
+	return i < c->nsb && !strcmp(c->sb[i]->name, name) ? c->sb[i] : NULL;
+}
+
+struct ctl_sandbox *ctl_sandbox_by_serial(struct ctl *c, uint32_t serial)
+{
+	for (size_t i = 0; i < c->nsb; i++)
+		if (c->sb[i]->serial == serial)
+			return c->sb[i];
+	return NULL;
+}
+
+struct ctl_sandbox *ctl_sandbox_by_id(struct ctl *c, const char *id)
+{
+	for (size_t i = 0; i < c->nsb; i++)
+		if (!strcmp(c->sb[i]->id, id))
+			return c->sb[i];
+	return NULL;
+}
+
+struct ctl_sandbox *ctl_sandbox_ref(struct ctl_sandbox *sb)
+{
+	sb->refs++;
+	return sb;
+}
+
+void ctl_sandbox_unref(struct ctl_sandbox *sb)
+{
+	bool last;
+
+	if (!sb)
+		return;
+	pthread_mutex_lock(&sb->c->lock);
+	last = --sb->refs == 0;
+	pthread_mutex_unlock(&sb->c->lock);
+	if (last)
+		sandbox_free(sb);
+}
+
+int ctl_sandbox_create(struct ctl *c, const char *name, uid_t uid, gid_t gid, struct msb_err *e)
+{
+	struct ctl_sandbox *sb;
+	char id[33];
+	int r;
+
+	if (!msb_name_valid(name))
+		return msb_err_set(e, EINVAL,
+			"`%s` is not a sandbox name: up to 63 of a-z 0-9 and -, no - first", name);
+	if (ctl_name_reserved(name))
+		return msb_err_set(e, EPERM, "the name `%s` is reserved; choose another", name);
+	r = new_id(id, e);
+	if (r < 0)
+		return r;
+	LOCK_SCOPE(&c->lock);
+	if (ctl_sandbox_find(c, name))
+		return msb_err_set(e, EEXIST, "there is a sandbox `%s` already", name);
+	if (c->nsb == CTL_MAX_SANDBOXES)
+		return msb_err_set(e, EDQUOT, "there are %d sandboxes, the most there can be",
+			CTL_MAX_SANDBOXES);
+	sb = sandbox_new(c, id, name);
+	if (!sb)
+		return msb_err_set(e, ENOMEM, "no memory");
+	sb->uid = uid;
+	sb->gid = gid;
+	sb->mode = 0700;
+	sb->created_usec = ctl_now_usec();
+	if (mkdirat(c->sandboxes_fd, id, 0700) < 0)
+		r = msb_err_set(e, errno, "cannot make %s/sandboxes/%s: %m", c->paths.state, id);
+	if (r == 0)
+		r = ctl_db_sandbox_add(c->db, id, name, uid, gid, sb->mode, sb->created_usec, e);
+	if (r < 0) {
+		(void)unlinkat(c->sandboxes_fd, id, AT_REMOVEDIR); /* the next start would too */
+		sandbox_free(sb);
+		return r;
+	}
+	sandbox_insert(c, sb);
+	ctl_event(c, sb, "created", ",\"state\":\"created\"");
+	return 0;
+}
+
+int ctl_sandbox_remove(struct ctl_sandbox *sb, struct msb_err *e)
+{
+	struct ctl *c = sb->c;
+	struct ctl_files_of of = {.c = c, .f = &sb->files, .id = sb->id};
+	char path[MSB_PATH_MAX];
+	int r;
+
+	pthread_mutex_lock(&c->lock);
+	if (sb->gone)
+		r = msb_err_set(e, ENOENT, "the sandbox was removed");
+	else if (sb->op || !ctl_state_ended(sb->state))
+		r = msb_err_set(e, EBUSY, "%s is %s; stop or kill it first", sb->name,
+			ctl_state_name(sb->state));
+	else
+		r = ctl_db_sandbox_del(c->db, sb->id, e);
+	if (r == 0) {
+		size_t i = sandbox_slot(c, sb->name);
+
+		memmove(&c->sb[i], &c->sb[i + 1], (--c->nsb - i) * sizeof(c->sb[0]));
+		sb->gone = true;
+		ctl_event(c, sb, "removed", "%s", "");
+	}
+	pthread_mutex_unlock(&c->lock);
+	if (r < 0)
+		return r;
+	/* It is gone for everybody; what follows only frees its resources. What fails here is
+	 * removed when msbd starts next. */
+	ctl_files_end(&of);
+	r = msb_rm_rf(c->sandboxes_fd, sb->id);
+	if (r < 0)
+		log_warn("%s: cannot delete the files of %s: %s, ignoring", sb->name, sb->id,
+			strerror(-r));
+	(void)snprintf(path, sizeof(path), "sb/%s", sb->id);
+	(void)msb_rm_rf(c->run_fd, path); /* sockets: harmless, and removed at the next start */
+	ctl_sandbox_unref(sb);		  /* the table's */
+	return 0;
+}
+
+int ctl_sandbox_own(struct ctl_sandbox *sb, uid_t uid, gid_t gid, mode_t mode, struct msb_err *e)
+{
+	int r;
+
+	LOCK_SCOPE(&sb->c->lock);
+	if (sb->gone)
+		return msb_err_set(e, ENOENT, "the sandbox was removed");
+	r = ctl_db_sandbox_owner(sb->c->db, sb->id, uid, gid, mode, e);
+	if (r < 0)
+		return r;
+	sb->uid = uid;
+	sb->gid = gid;
+	sb->mode = mode;
+	return 0;
+}
+
+void ctl_sandbox_fact(struct ctl_sandbox *sb, const char *key, const char *value)
+{
+	struct msb_err e = {0};
+
+	if (!sb->gone && ctl_db_value_set(sb->c->db, sb->id, key, value, &e) < 0)
+		log_err("%s: %s; a restart of msbd may take it for %s", sb->name, e.msg, "older");
+}
+
+void ctl_sandbox_state(struct ctl_sandbox *sb, enum ctl_state s, const char *reason)
+{
+	_cleanup_str_ struct msb_str more = MSB_STR_INIT;
+
+	(void)snprintf(sb->reason, sizeof(sb->reason), "%s", reason ?: "");
+	sb->state = s;
+	sb->changes++;
+	if (ctl_state_ended(s)) {
+		sb->ends++;
+		sb->end_state = s;
+	}
+	if (s == ST_FAILED && reason)
+		(void)snprintf(sb->error, sizeof(sb->error), "%s", reason);
+	ctl_sandbox_fact(sb, ".reason", reason && *reason ? reason : NULL);
+	ctl_sandbox_fact(sb, ".state", ctl_state_name(s));
+	msb_str_addf(&more, ",\"state\":\"%s\"", ctl_state_name(s));
+	if (reason && *reason) {
+		msb_str_adds(&more, ",\"reason\":");
+		msb_str_add_json(&more, reason, strlen(reason));
+	}
+	ctl_event(sb->c, sb, "state", "%s", more.buf ?: "");
+}
+
+/* ---- images */
+
+static void image_free(struct ctl_image *img)
+{
+	files_done(&img->files);
+	free(img);
+}
+
+struct ctl_image *ctl_image_find(struct ctl *c, const char *name)
+{
+	for (size_t i = 0; i < c->nimg; i++)
+		if (!strcmp(c->img[i]->name, name))
+			return c->img[i];
+	return NULL;
+}
+
+struct ctl_image *ctl_image_by_serial(struct ctl *c, uint32_t serial)
+{
+	for (size_t i = 0; i < c->nimg; i++)
+		if (c->img[i]->serial == serial)
+			return c->img[i];
+	return NULL;
+}
+
+struct ctl_image *ctl_image_ref(struct ctl_image *img)
+{
+	img->refs++;
+	return img;
+}
+
+void ctl_image_unref(struct ctl_image *img)
+{
+	bool last;
+
+	if (!img)
+		return;
+	pthread_mutex_lock(&img->c->lock);
+	last = --img->refs == 0;
+	pthread_mutex_unlock(&img->c->lock);
+	if (last)
+		image_free(img);
+}
+
+static int image_insert(struct ctl *c, const char *id, const char *name, const char *digest,
+	uint64_t size_bytes, uint64_t created_usec)
+{
+	struct ctl_image *img = calloc(1, sizeof(*img));
+	size_t i = 0;
+
+	if (!img)
+		return -ENOMEM;
+	img->c = c;
+	img->refs = 1;
+	img->serial = ++c->next_serial;
+	img->size_bytes = size_bytes;
+	img->created_usec = created_usec;
+	files_init(&img->files);
+	(void)snprintf(img->id, sizeof(img->id), "%s", id);
+	(void)snprintf(img->name, sizeof(img->name), "%s", name);
+	(void)snprintf(img->digest, sizeof(img->digest), "%s", digest);
+	while (i < c->nimg && strcmp(c->img[i]->name, name) < 0)
+		i++;
+	memmove(&c->img[i + 1], &c->img[i], (c->nimg - i) * sizeof(c->img[0]));
+	c->img[i] = img;
+	c->nimg++;
+	return 0;
+}
+
+int ctl_image_add(
+	struct ctl *c, const char *name, const char *digest, uint64_t size_bytes, struct msb_err *e)
+{
+	uint64_t now = ctl_now_usec();
+	char id[33];
+	int r = new_id(id, e);
+
+	if (r < 0)
+		return r;
+	if (c->nimg == CTL_MAX_IMAGES)
+		return msb_err_set(
+			e, EDQUOT, "there are %d images, the most there can be", CTL_MAX_IMAGES);
+	r = ctl_db_image_add(c->db, id, name, digest, size_bytes, now, e);
+	if (r == 0 && image_insert(c, id, name, digest, size_bytes, now) < 0)
+		r = msb_err_set(e, ENOMEM, "no memory");
+	if (r == 0)
+		ctl_event(c, NULL, "image", ",\"image\":\"%s\",\"digest\":\"sha256:%s\"", name,
+			digest);
+	return r;
+}
+
+int ctl_image_drop(struct ctl_image *img, struct msb_err *e)
+{
+	struct ctl *c = img->c;
+	int r = ctl_db_image_del(c->db, img->name, e);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < c->nimg; i++)
+		if (c->img[i] == img) {
+			memmove(&c->img[i], &c->img[i + 1], (--c->nimg - i) * sizeof(c->img[0]));
+			break;
+		}
+	img->gone = true;
+	ctl_event(c, NULL, "image-removed", ",\"image\":\"%s\"", img->name);
+	return 0;
+}
+
+/* ---- the instance */
+
+static int load_image(void *arg, const char *id, const char *name, const char *digest,
+	uint64_t size_bytes, uint64_t created_usec)
+{
+	struct ctl *c = arg;
+
+	return c->nimg < CTL_MAX_IMAGES
+		       ? image_insert(c, id, name, digest, size_bytes, created_usec)
+		       : -EDQUOT;
+}
+
+static int load_sandbox(void *arg, const char *id, const char *name, uid_t uid, gid_t gid,
+	mode_t mode, uint64_t created_usec)
+{
+	struct ctl *c = arg;
+	struct ctl_sandbox *sb;
+
+	if (c->nsb == CTL_MAX_SANDBOXES)
+		return -EDQUOT;
+	sb = sandbox_new(c, id, name);
+	if (!sb)
+		return -ENOMEM;
+	sb->uid = uid;
+	sb->gid = gid;
+	sb->mode = mode;
+	sb->created_usec = created_usec;
+	sandbox_insert(c, sb);
+	return 0;
+}
+
+static int load_env(struct ctl_sandbox *sb, const char *name, const char *value)
+{
+	struct ctl_env *p = realloc(sb->env, (sb->nenv + 1) * sizeof(*p));
+	struct ctl_env v = {++sb->next_env, strdup(name), strdup(value)};
+
+	if (p)
+		sb->env = p;
+	if (!p || !v.name || !v.value) {
+		free(v.name);
+		free(v.value);
+		return -ENOMEM;
+	}
+	p[sb->nenv++] = v;
+	sb->env_bytes += strlen(name) + strlen(value) + 2;
+	return 0;
+}
+
+static int load_value(void *arg, const char *id, const char *key, const char *value)
+{
+	struct ctl_sandbox *sb = ctl_sandbox_by_id(arg, id);
+	int conf = ctl_conf_find(key);
+
+	if (!sb)
+		return -EBADMSG;
+	if (!strncmp(key, "env/", 4))
+		return load_env(sb, key + 4, value);
+	if (!strcmp(key, ".used"))
+		sb->used = true;
+	else if (!strcmp(key, ".reason"))
+		(void)snprintf(sb->reason, sizeof(sb->reason), "%s", value);
+	else if (!strcmp(key, ".state"))
+		for (size_t i = 0; i < ARRAY_LEN(state_names); i++)
+			if (!strcmp(state_names[i], value))
+				sb->state = (enum ctl_state)i;
+	if (conf < 0)
+		return 0;
+	free(sb->conf[conf]);
+	sb->conf[conf] = strdup(value);
+	return sb->conf[conf] ? 0 : -ENOMEM;
+}
+
+static int make_dir(const char *base, const char *sub, mode_t mode, int *ret_fd, struct msb_err *e)
+{
+	char path[MSB_PATH_MAX + 16];
+	int r;
+
+	(void)snprintf(path, sizeof(path), "%s%s", base, sub);
+	r = msb_mkdir_p(path, mode);
+	if (r < 0)
+		return msb_err_set(e, -r, "cannot make %s: %s", path, strerror(-r));
+	if (!ret_fd)
+		return 0;
+	*ret_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *ret_fd < 0 ? msb_err_set(e, errno, "cannot open %s: %m", path) : 0;
+}
+
+int ctl_open(const struct msb_paths *paths, int log_fd, struct ctl **ret, struct msb_err *e)
+{
+	struct ctl *c = calloc(1, sizeof(*c));
+	char path[MSB_PATH_MAX + 16];
+	pthread_condattr_t attr;
+	int r;
+
+	if (!c)
+		return msb_err_set(e, ENOMEM, "no memory");
+	c->paths = *paths;
+	c->log_fd = log_fd;
+	c->uid = geteuid();
+	c->gid = getegid();
+	c->started_usec = ctl_now_usec();
+	c->epoll_fd = c->inotify_fd = -1;
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_mutex_init(&c->vmm_lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&c->changed, &attr);
+	r = ctl_ring_init(&c->events, CTL_MAX_GEVENTS);
+	if (r == 0)
+		r = ctl_ring_init(&c->errors, CTL_MAX_ERRORS);
+	if (r < 0)
+		return msb_err_set(e, ENOMEM, "no memory");
+	r = make_dir(paths->state, "", 0711, NULL, e);
+	if (r == 0)
+		r = make_dir(paths->state, "/store", 0700, &c->store_fd, e);
+	if (r == 0)
+		r = make_dir(paths->state, "/sandboxes", 0700, &c->sandboxes_fd, e);
+	if (r == 0)
+		r = make_dir(paths->run, "/sb", 0711, NULL, e);
+	if (r == 0)
+		r = make_dir(paths->run, "/views", 0711, NULL, e);
+	if (r == 0)
+		r = make_dir(paths->run, "", 0711, &c->run_fd, e);
+	if (r == 0) {
+		(void)snprintf(path, sizeof(path), "%s/msb.db", paths->state);
+		r = ctl_db_open(path, &c->db, e);
+	}
+	if (r == 0) {
+		struct ctl_db_load load = {load_image, load_sandbox, load_value, c};
+
+		r = ctl_db_load(c->db, &load, e);
+	}
+	if (r == 0)
+		*ret = c;
+	return r; /* on failure the process exits: nothing to unwind */
+}

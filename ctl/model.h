@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What msbd knows: sandboxes, images, their values and states, and what happened.
+ *
+ * One lock, ctl.lock, guards every field below that does not say otherwise. It is held for memory
+ * and for commits of the state file (ctl/db.h), never across anything that waits: the thread that
+ * answers the kernel takes it too. ctl.changed is broadcast whenever a state, an event or a
+ * cancellation might let a waiting reader go on.
+ */
+#ifndef MSB_CTL_MODEL_H
+#define MSB_CTL_MODEL_H
+
+#include "base/err.h"
+#include "base/paths.h"
+#include "ctl/db.h"
+#include "ctl/limits.h"
+#include "ctl/ring.h"
+#include "vmm/vmm.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct ctl;
+struct ctl_handle;
+struct ctl_op;
+
+enum ctl_state { /* names in ctl_state_name() */
+	ST_CREATED,
+	ST_STARTING,
+	ST_RUNNING,
+	ST_PAUSED,
+	ST_STOPPING,
+	ST_STOPPED,
+	ST_FAILED,
+};
+
+enum ctl_conf_id { /* rows of the table in conf.c */
+	CONF_IMAGE,
+	CONF_CPUS,
+	CONF_MEMORY,
+	CONF_HOSTNAME,
+	CONF_USER,
+	CONF_WORKDIR,
+	CONF_MOUNTS,
+	CONF_COUNT,
+};
+
+/* A process of ours that outlives msbd. pid 0: none. Its start time tells it from a later process
+ * with the same number. */
+struct ctl_helper {
+	pid_t pid;
+	int pidfd; /* -1: none */
+	uint64_t start_ticks;
+};
+
+/* A file server and its view on the host: of a sandbox's root or of an image. See ctl/files.h. */
+struct ctl_files {
+	pthread_mutex_t lock;  /* may be held across waits; taken before ctl.lock, never after it */
+	struct ctl_helper fsd; /* ctl.lock */
+	int sock;	       /* control connection, -1: none; files.lock */
+	bool viewed;	       /* mounted at run/views/ID; files.lock */
+	bool closed;	       /* its owner is being removed: never start again; files.lock */
+};
+
+struct ctl_env {
+	uint32_t serial; /* in node ids */
+	char *name, *value;
+};
+
+struct ctl_image {
+	struct ctl *c;
+	unsigned int refs;
+	uint32_t serial;
+	bool gone;
+	char id[33], name[64], digest[65];
+	uint64_t size_bytes, created_usec;
+	struct ctl_files files;
+};
+
+struct ctl_sandbox {
+	struct ctl *c;
+	unsigned int refs;
+	uint32_t serial; /* in node ids; never reused while msbd runs */
+	bool gone;	 /* removed: what is still open reads as ended */
+	bool used;	 /* its root was served once: the image is fixed */
+	char id[33], name[64];
+	uid_t uid;
+	gid_t gid;
+	mode_t mode;
+	uint64_t created_usec, started_usec, boot_ms;
+	char *conf[CONF_COUNT];
+	struct ctl_env *env;
+	size_t nenv, env_bytes;
+	uint32_t next_env;
+
+	enum ctl_state state;
+	char reason[MSB_ERR_MAX]; /* of the state, "" where it needs none */
+	char error[MSB_ERR_MAX];  /* last error, a sentence */
+	uint64_t changes;	  /* of state */
+	uint64_t ends;		  /* of machines */
+	enum ctl_state end_state; /* at the last end */
+	struct ctl_ring events;
+
+	/* The verb under way; only its thread changes what follows. See ctl/op.h. */
+	struct ctl_op *op;
+	int doom; /* errno that ends the verb under way; 0: none */
+	char doom_msg[MSB_ERR_MAX];
+	bool machine;	       /* a QEMU of this sandbox may exist */
+	bool machine_ended;    /* said by the machine worker since the last start */
+	unsigned int nexports; /* what the file server listens for: the root and mounts */
+	pid_t qemu_pid;	       /* 0: none */
+	struct ctl_helper agent;
+	struct ctl_files files;
+};
+
+struct ctl {
+	struct msb_paths paths;
+	int log_fd, store_fd, sandboxes_fd, run_fd; /* for msbd's whole life */
+	uid_t uid;				    /* who runs msbd */
+	gid_t gid;
+	uint64_t started_usec;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct ctl_db *db;
+	struct ctl_sandbox *sb[CTL_MAX_SANDBOXES]; /* by name */
+	size_t nsb;
+	struct ctl_image *img[CTL_MAX_IMAGES]; /* by name */
+	size_t nimg;
+	char importing[64]; /* name of the image being imported; images change one at a time */
+	uint32_t next_serial;
+	struct ctl_ring events, errors;
+	char error[MSB_ERR_MAX];
+	struct ctl_handle *pollers; /* open files that somebody polls */
+	size_t nhandles;
+	unsigned int nops; /* verbs under way */
+	bool ending;	   /* msbd is about to exit: no new verbs */
+
+	pthread_mutex_t vmm_lock; /* guards the making of vmm; may be held across waits */
+	struct vmm *vmm;	  /* NULL until the first need */
+	int epoll_fd;		  /* the supervisor's; see ctl/supervise.h */
+	int inotify_fd;		  /* its as well: logs and consoles that somebody polls */
+};
+
+/* Who asks, and how to tell that they no longer wait. */
+struct ctl_cancel {
+	atomic_bool set;
+	int fd; /* eventfd: readable once set */
+};
+struct ctl_req {
+	struct ctl *c;
+	pid_t pid;
+	uid_t uid;
+	gid_t gid;
+	struct ctl_cancel *cancel; /* NULL: nobody to cancel */
+};
+
+const char *ctl_state_name(enum ctl_state s);
+bool ctl_state_ended(enum ctl_state s); /* no machine: created, stopped, failed */
+uint64_t ctl_now_usec(void);		/* CLOCK_REALTIME */
+
+/**
+ * ctl_open() - Take up the state of an instance
+ * Makes the directories of @paths, opens the state file and reads it in. Machines are not looked
+ * at: that is ctl_recover()'s.
+ */
+int ctl_open(const struct msb_paths *paths, int log_fd, struct ctl **ret, struct msb_err *e);
+
+/* References; ctl.lock held. What is returned is borrowed: valid while the lock is held, or with a
+ * reference. */
+struct ctl_sandbox *ctl_sandbox_find(struct ctl *c, const char *name);
+struct ctl_sandbox *ctl_sandbox_by_serial(struct ctl *c, uint32_t serial);
+struct ctl_sandbox *ctl_sandbox_by_id(struct ctl *c, const char *id);
+struct ctl_sandbox *ctl_sandbox_ref(struct ctl_sandbox *sb);
+void ctl_sandbox_unref(struct ctl_sandbox *sb); /* takes the lock itself; NULL is fine */
+
+struct ctl_image *ctl_image_find(struct ctl *c, const char *name);
+struct ctl_image *ctl_image_by_serial(struct ctl *c, uint32_t serial);
+struct ctl_image *ctl_image_ref(struct ctl_image *img);
+void ctl_image_unref(struct ctl_image *img); /* takes the lock itself; NULL is fine */
+
+/* Adds an image that the store holds; lock held. -EDQUOT CTL_MAX_IMAGES. */
+int ctl_image_add(struct ctl *c, const char *name, const char *digest, uint64_t size_bytes,
+	struct msb_err *e);
+/* Takes @img out of the table and the state file; lock held. Its reference is the caller's now. */
+int ctl_image_drop(struct ctl_image *img, struct msb_err *e);
+
+/**
+ * ctl_sandbox_create() - mkdir NAME
+ * Errors: -EINVAL not a name; -EPERM reserved; -EEXIST; -EDQUOT CTL_MAX_SANDBOXES; -ENOSPC.
+ * ctl_sandbox_remove() - rmdir NAME: ends its file server and deletes its files; waits
+ * Errors: -EBUSY it has a machine, or a verb is under way.
+ */
+int ctl_sandbox_create(struct ctl *c, const char *name, uid_t uid, gid_t gid, struct msb_err *e);
+int ctl_sandbox_remove(struct ctl_sandbox *sb, struct msb_err *e);
+int ctl_sandbox_own(struct ctl_sandbox *sb, uid_t uid, gid_t gid, mode_t mode, struct msb_err *e);
+bool ctl_name_reserved(const char *name);
+
+/* Changes the state, writes it down, tells everybody; lock held. @reason may be NULL. */
+void ctl_sandbox_state(struct ctl_sandbox *sb, enum ctl_state s, const char *reason);
+/* Writes down one of msbd's own facts; lock held. A failure is logged. */
+void ctl_sandbox_fact(struct ctl_sandbox *sb, const char *key, const char *value);
+
+/* run/sb/ID/FILE, as short as a socket's path has to be (base/paths.h bounds the rest). */
+void ctl_sock_path(const struct ctl *c, const char *id, const char *file, char ret[108]);
+
+#endif

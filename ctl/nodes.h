@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the control tree say and do: the functions that the rows of tree.c name. */
+#ifndef MSB_CTL_NODES_H
+#define MSB_CTL_NODES_H
+
+#include "ctl/tree.h"
+
+#define CTL_READ(name)	int name(const struct ctl_at *, struct msb_str *, struct msb_err *)
+#define CTL_WRITE(name) int name(const struct ctl_at *, const struct ctl_line *, struct msb_err *)
+
+/* nodes_global.c */
+CTL_READ(ctl_read_version);
+CTL_READ(ctl_read_features);
+CTL_READ(ctl_read_verbs); /* arg: a verb table's number */
+CTL_READ(ctl_read_global_error);
+CTL_READ(ctl_read_digest);
+CTL_READ(ctl_read_size);
+CTL_READ(ctl_read_config);
+CTL_WRITE(ctl_write_verb);
+
+/* nodes_sandbox.c */
+CTL_READ(ctl_read_id);
+CTL_READ(ctl_read_state);
+CTL_READ(ctl_read_status);
+CTL_READ(ctl_read_error);
+CTL_READ(ctl_read_end);
+CTL_READ(ctl_read_conf); /* arg: enum ctl_conf_id */
+CTL_WRITE(ctl_write_conf);
+CTL_WRITE(ctl_write_mounts);
+CTL_READ(ctl_read_env);
+CTL_WRITE(ctl_write_env);
+CTL_READ(ctl_read_metric); /* arg: enum ctl_metric */
+
+enum ctl_verbs { VERBS_GLOBAL, VERBS_IMAGES, VERBS_SANDBOX };
+enum ctl_metric { METRIC_CPU_USEC, METRIC_MEMORY_BYTES, METRIC_FSD_MEMORY_BYTES };
+
+#endif

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files of the instance and of images; the verbs of every ctl.
+#include "base/cleanup.h"
+#include "ctl/conf.h"
+#include "ctl/images.h"
+#include "ctl/line.h"
+#include "ctl/nodes.h"
+#include "ctl/op.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+int ctl_read_version(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	msb_str_adds(s, MSB_VERSION "\n");
+	return 0;
+}
+
+int ctl_read_features(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	struct vmm *vmm;
+	int r = ctl_vmm(at->c, &vmm, e);
+
+	if (r < 0)
+		return r;
+	msb_str_addf(s,
+		"accel %s\n"
+		"image_sources oci-layout oci-archive docker-archive\n"
+		"mount_backends passthrough\n"
+		"verbs start stop kill restart pause resume unset\n",
+		vmm_accel(vmm));
+	return 0;
+}
+
+int ctl_read_global_error(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	msb_str_addf(s, "%s\n", at->c->error);
+	return 0;
+}
+
+int ctl_read_digest(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	msb_str_addf(s, "sha256:%s\n", at->img->digest);
+	return 0;
+}
+
+int ctl_read_size(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	msb_str_addf(s, "%" PRIu64 "\n", at->img->size_bytes);
+	return 0;
+}
+
+int ctl_read_config(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	return ctl_image_config(at->c, at->img->digest, s, e);
+}
+
+/* ---- verbs */
+
+struct call {
+	const struct ctl_at *at;
+	const struct ctl_req *q;
+	const char *const *arg; /* after the verb */
+};
+
+static int do_start(const struct call *v, struct msb_err *e)
+{
+	return ctl_verb(v->q, v->at->sb, VERB_START, e);
+}
+
+static int do_stop(const struct call *v, struct msb_err *e)
+{
+	return ctl_verb(v->q, v->at->sb, VERB_STOP, e);
+}
+
+static int do_kill(const struct call *v, struct msb_err *e)
+{
+	return ctl_verb(v->q, v->at->sb, VERB_KILL, e);
+}
+
+static int do_restart(const struct call *v, struct msb_err *e)
+{
+	return ctl_restart(v->q, v->at->sb, e);
+}
+
+static int do_pause(const struct call *v, struct msb_err *e)
+{
+	return ctl_verb(v->q, v->at->sb, VERB_PAUSE, e);
+}
+
+static int do_resume(const struct call *v, struct msb_err *e)
+{
+	return ctl_verb(v->q, v->at->sb, VERB_RESUME, e);
+}
+
+static int do_unset(const struct call *v, struct msb_err *e)
+{
+	return ctl_env_set(v->at->sb, v->arg[0], NULL, 0, e);
+}
+
+static int do_import(const struct call *v, struct msb_err *e)
+{
+	return ctl_image_import(v->q, v->arg[0], v->arg[1], e);
+}
+
+static int do_rm(const struct call *v, struct msb_err *e)
+{
+	return ctl_image_remove(v->q, v->arg[0], e);
+}
+
+static int do_gc(const struct call *v, struct msb_err *e)
+{
+	return ctl_image_gc(v->q, e);
+}
+
+static const struct verb {
+	enum ctl_verbs table;
+	const char *name;
+	size_t nargs;
+	int (*fn)(const struct call *, struct msb_err *);
+	const char *usage;
+} verbs[] = {
+	{VERBS_GLOBAL, "gc", 0, do_gc, "gc"},
+	{VERBS_IMAGES, "import", 2, do_import, "import PATH NAME"},
+	{VERBS_IMAGES, "rm", 1, do_rm, "rm NAME"},
+	{VERBS_SANDBOX, "start", 0, do_start, "start"},
+	{VERBS_SANDBOX, "stop", 0, do_stop, "stop"},
+	{VERBS_SANDBOX, "kill", 0, do_kill, "kill"},
+	{VERBS_SANDBOX, "restart", 0, do_restart, "restart"},
+	{VERBS_SANDBOX, "pause", 0, do_pause, "pause"},
+	{VERBS_SANDBOX, "resume", 0, do_resume, "resume"},
+	{VERBS_SANDBOX, "unset", 1, do_unset, "unset VARIABLE"},
+};
+
+static void usage(enum ctl_verbs table, const char *sep, struct msb_str *s)
+{
+	bool first = true;
+
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+		if (verbs[i].table == table) {
+			msb_str_addf(s, "%s%s", first ? "" : sep, verbs[i].usage);
+			first = false;
+		}
+}
+
+int ctl_read_verbs(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	usage((enum ctl_verbs)at->node->arg, "\n", s);
+	msb_str_adds(s, "\n");
+	return 0;
+}
+
+int ctl_write_verb(const struct ctl_at *at, const struct ctl_line *l, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str known = MSB_STR_INIT;
+	struct ctl_words words;
+	int r = ctl_words_split(l->p, l->n, &words, e);
+
+	if (r < 0 || words.n == 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+		const struct verb *v = &verbs[i];
+		struct call call = {at, l->q, words.w + 1};
+
+		if ((int)v->table != at->node->arg || strcmp(v->name, words.w[0]) != 0)
+			continue;
+		if (words.n - 1 != v->nargs)
+			return msb_err_set(e, EINVAL,
+				"it is `%s`; \\040 stands for a space in a word", v->usage);
+		return v->fn(&call, e);
+	}
+	usage((enum ctl_verbs)at->node->arg, ", ", &known);
+	return msb_err_set(e, EINVAL, "`%.64s` is not a verb of this ctl; there are: %s",
+		words.w[0], known.buf ?: "");
+}

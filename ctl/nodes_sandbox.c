@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files of a sandbox.
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "ctl/conf.h"
+#include "ctl/nodes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+
+int ctl_read_id(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	msb_str_addf(s, "%s\n", at->sb->id);
+	return 0;
+}
+
+int ctl_read_state(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	msb_str_addf(s, "%s\n", ctl_state_name(at->sb->state));
+	return 0;
+}
+
+int ctl_read_end(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	const struct ctl_sandbox *sb = at->sb;
+
+	/* It may have been started again since: then the end that was waited for counts. */
+	msb_str_addf(
+		s, "%s\n", ctl_state_name(ctl_state_ended(sb->state) ? sb->state : sb->end_state));
+	return 0;
+}
+
+int ctl_read_status(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	const struct ctl_sandbox *sb = at->sb;
+	const char *image = sb->conf[CONF_IMAGE];
+	struct ctl_image *img = image ? ctl_image_find(sb->c, image) : NULL;
+
+	msb_str_addf(s, "id %s\nstate %s\nreason %s\nimage %s\ndigest %s%s\n", sb->id,
+		ctl_state_name(sb->state), sb->reason, image ?: "", img ? "sha256:" : "",
+		img ? img->digest : "");
+	msb_str_addf(s,
+		"created_usec %" PRIu64 "\nstarted_usec %" PRIu64 "\nstart_ms %" PRIu64 "\n",
+		sb->created_usec, sb->started_usec, sb->boot_ms);
+	msb_str_addf(s, "qemu_pid %d\nagent_pid %d\nfsd_pid %d\n", (int)sb->qemu_pid,
+		(int)sb->agent.pid, (int)sb->files.fsd.pid);
+	return 0;
+}
+
+int ctl_read_error(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	msb_str_addf(s, "%s\n", at->sb->error);
+	return 0;
+}
+
+int ctl_read_conf(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	ctl_conf_get(at->sb, (enum ctl_conf_id)at->node->arg, s);
+	return 0;
+}
+
+int ctl_write_conf(const struct ctl_at *at, const struct ctl_line *l, struct msb_err *e)
+{
+	if (l->n == 0 && l->more)
+		return 0; /* the newline of a value that came in pieces */
+	return ctl_conf_set(at->sb, (enum ctl_conf_id)at->node->arg, l->p, l->n, e);
+}
+
+int ctl_write_mounts(const struct ctl_at *at, const struct ctl_line *l, struct msb_err *e)
+{
+	return ctl_mounts_set(at->sb, l->p, l->n, l->replace, e);
+}
+
+int ctl_read_env(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	const struct ctl_env *v = ctl_env_by_serial(at->sb, at->aux);
+
+	if (!v)
+		return msb_err_set(e, ENODEV, "the variable was unset");
+	msb_str_addf(s, "%s\n", v->value);
+	return 0;
+}
+
+int ctl_write_env(const struct ctl_at *at, const struct ctl_line *l, struct msb_err *e)
+{
+	char name[CTL_MAX_ENV_NAME + 1];
+	const struct ctl_env *v;
+
+	if (l->n == 0 && l->more)
+		return 0;
+	pthread_mutex_lock(&at->c->lock);
+	v = ctl_env_by_serial(at->sb, at->aux);
+	if (v)
+		(void)snprintf(name, sizeof(name), "%s", v->name);
+	pthread_mutex_unlock(&at->c->lock);
+	if (!v)
+		return msb_err_set(e, ENODEV, "the variable was unset");
+	return ctl_env_set(at->sb, name, l->p, l->n, e);
+}
+
+/* Resident bytes of a process; 0 where it has ended. */
+static uint64_t resident(pid_t pid)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	uint64_t pages = 0;
+	char path[48];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
+	if (msb_read_file(AT_FDCWD, path, 4096, &s) < 0 ||
+		sscanf(s.buf, "%*u %" SCNu64, &pages) != 1)
+		return 0;
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* User and system time of a process; 0 where it has ended. */
+static uint64_t cpu_usec(pid_t pid)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	uint64_t user = 0, sys = 0;
+	char path[48], *p;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	if (msb_read_file(AT_FDCWD, path, 4096, &s) < 0 || !(p = strrchr(s.buf, ')')) ||
+		sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64,
+			&user, &sys) != 2)
+		return 0;
+	return (user + sys) * 1000000 / (uint64_t)sysconf(_SC_CLK_TCK);
+}
+
+int ctl_read_metric(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	uint64_t v = 0;
+	pid_t qemu, fsd;
+
+	pthread_mutex_lock(&at->c->lock);
+	qemu = at->sb->qemu_pid;
+	fsd = at->sb->files.fsd.pid;
+	pthread_mutex_unlock(&at->c->lock);
+	switch ((enum ctl_metric)at->node->arg) {
+	case METRIC_CPU_USEC: v = qemu ? cpu_usec(qemu) : 0; break;
+	case METRIC_MEMORY_BYTES: v = qemu ? resident(qemu) : 0; break;
+	case METRIC_FSD_MEMORY_BYTES: v = fsd ? resident(fsd) : 0; break;
+	}
+	msb_str_addf(s, "%" PRIu64 "\n", v);
+	return 0;
+}

@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: Apache-2.0
+// Verbs of a sandbox: who may do what when, and the thread that does it.
+#include "ctl/op.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "ctl/report.h"
+#include "ctl/thread.h"
+
+#include <poll.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+static const char *const verb_names[] = {
+	"start", "stop", "kill", "pause", "resume", "clean up", "reattach"};
+
+static void op_unref(struct ctl_op *op)
+{
+	struct ctl *c = op->sb->c;
+	bool last;
+
+	pthread_mutex_lock(&c->lock);
+	last = --op->refs == 0;
+	pthread_mutex_unlock(&c->lock);
+	if (!last)
+		return;
+	close(op->cancel_fd);
+	close(op->done_fd);
+	ctl_sandbox_unref(op->sb);
+	free(op);
+}
+
+int ctl_doomed(struct ctl_sandbox *sb, struct msb_err *e)
+{
+	LOCK_SCOPE(&sb->c->lock);
+	return sb->doom ? msb_err_set(e, sb->doom, "%s", sb->doom_msg) : 0;
+}
+
+/* Lock held. The first cause counts. */
+static void doom(struct ctl_sandbox *sb, int code, const char *msg)
+{
+	if (!sb->doom) {
+		sb->doom = code;
+		(void)snprintf(sb->doom_msg, sizeof(sb->doom_msg), "%s", msg);
+	}
+	if (sb->op)
+		(void)eventfd_write(sb->op->cancel_fd, 1); /* a full counter is readable too */
+	pthread_cond_broadcast(&sb->c->changed);
+}
+
+/* What the sandbox is after its verb; lock held. @r: how the verb went, with its sentence in err.
+ */
+static void settle(struct ctl_op *op, int r, bool as_before)
+{
+	struct ctl_sandbox *sb = op->sb;
+	const char *why = op->err.msg;
+
+	switch (op->verb) {
+	case VERB_STOP:
+	case VERB_KILL: ctl_sandbox_state(sb, ST_STOPPED, NULL); return;
+	case VERB_START:
+	case VERB_RESUME:
+		if (r == 0) {
+			ctl_sandbox_state(sb, ST_RUNNING, NULL);
+			return;
+		}
+		break;
+	case VERB_PAUSE:
+		if (r == 0) {
+			ctl_sandbox_state(sb, ST_PAUSED, NULL);
+			return;
+		}
+		break;
+	case VERB_REATTACH:
+		if (r == 0)
+			return;
+		break;
+	case VERB_CLEAN: break;
+	}
+	if (as_before) {
+		if (sb->state != op->before)
+			ctl_sandbox_state(sb, op->before, sb->reason);
+		(void)snprintf(sb->error, sizeof(sb->error), "%s", why);
+	} else if (op->err.code == ECANCELED ||
+		   (op->err.code == ESHUTDOWN && op->verb != VERB_START)) {
+		ctl_sandbox_state(sb, ST_STOPPED, why);
+	} else {
+		ctl_sandbox_state(sb, ST_FAILED, why);
+	}
+}
+
+static int perform(struct ctl_op *op, struct msb_err *e)
+{
+	struct vmm *vmm;
+	int r;
+
+	switch (op->verb) {
+	case VERB_START: return ctl_op_start(op, e);
+	case VERB_STOP: return ctl_op_stop(op, e);
+	case VERB_REATTACH: return ctl_op_reattach_run(op, e);
+	case VERB_PAUSE:
+	case VERB_RESUME:
+		r = ctl_vmm(op->sb->c, &vmm, e);
+		if (r < 0)
+			return r;
+		return op->verb == VERB_PAUSE ? vmm_suspend(vmm, op->sb->id, e)
+					      : vmm_resume(vmm, op->sb->id, e);
+	case VERB_KILL:
+	case VERB_CLEAN: break;
+	}
+	return 0;
+}
+
+static void *op_thread(void *arg)
+{
+	struct ctl_op *op = arg;
+	struct ctl_sandbox *sb = op->sb;
+	struct ctl *c = sb->c;
+	int r = perform(op, &op->err);
+	bool machine_stays = false, as_before = false;
+
+	/* A verb that was doomed under way reports that, not what followed from it. */
+	if (op->verb != VERB_STOP && op->verb != VERB_KILL) {
+		int d = ctl_doomed(sb, &op->err);
+
+		if (d < 0)
+			r = d;
+		else if (r < 0 && (op->verb == VERB_PAUSE || op->verb == VERB_RESUME))
+			machine_stays = as_before = true;
+		else if (r < 0 && op->verb == VERB_START && !sb->nexports)
+			as_before = true; /* refused before anything was begun */
+		if (r == 0)
+			machine_stays = true;
+	}
+	if (r < 0)
+		log_info("%s: %s: %s", sb->name, verb_names[op->verb], op->err.msg);
+	if (!machine_stays)
+		ctl_teardown(sb);
+	pthread_mutex_lock(&c->lock);
+	/* Its machine may have ended between the last step and now. */
+	if (machine_stays && sb->doom) {
+		pthread_mutex_unlock(&c->lock);
+		ctl_teardown(sb);
+		pthread_mutex_lock(&c->lock);
+		r = msb_err_set(&op->err, sb->doom, "%s", sb->doom_msg);
+		as_before = false;
+	}
+	sb->op = NULL;
+	sb->doom = 0;
+	settle(op, r, as_before);
+	op->result = r;
+	c->nops--;
+	(void)eventfd_write(op->done_fd, 1); /* cannot fail: it was 0 */
+	pthread_cond_broadcast(&c->changed);
+	pthread_mutex_unlock(&c->lock);
+	op_unref(op);
+	return NULL;
+}
+
+/* Starts a verb's thread; lock held. */
+static int begin(struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
+{
+	struct ctl_op *op = calloc(1, sizeof(*op));
+
+	if (!op)
+		return msb_err_set(e, ENOMEM, "no memory");
+	op->refs = 1;
+	op->verb = v;
+	op->before = sb->state;
+	op->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	op->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	op->sb = ctl_sandbox_ref(sb);
+	sb->op = op;
+	if (v != VERB_CLEAN)
+		sb->doom = 0;
+	sb->c->nops++;
+	if (op->cancel_fd < 0 || op->done_fd < 0 || ctl_thread(op_thread, op) < 0) {
+		if (op->cancel_fd >= 0)
+			close(op->cancel_fd);
+		if (op->done_fd >= 0)
+			close(op->done_fd);
+		free(op);
+		sb->op = NULL;
+		sb->refs--; /* the table and the caller hold others */
+		sb->c->nops--;
+		return msb_err_set(e, EAGAIN, "too many threads or open files; try again");
+	}
+	if (v == VERB_START) {
+		sb->error[0] = '\0';
+		ctl_sandbox_state(sb, ST_STARTING, NULL);
+	} else if (v == VERB_STOP || v == VERB_KILL || v == VERB_CLEAN) {
+		ctl_sandbox_state(sb, ST_STOPPING, v == VERB_CLEAN ? sb->doom_msg : NULL);
+	}
+	return 0;
+}
+
+/* Waits for @op, whose reference it gives back. */
+static int wait_for(const struct ctl_req *q, struct ctl_op *op, bool report, struct msb_err *e)
+{
+	struct pollfd pf[2] = {{.fd = op->done_fd, .events = POLLIN},
+		{.fd = q->cancel ? q->cancel->fd : -1, .events = POLLIN}};
+	int r = 0;
+
+	while (poll(pf, 2, -1) < 0 && errno == EINTR)
+		;
+	if (!pf[0].revents)
+		r = msb_err_set(e, EINTR, "interrupted; `%s` goes on", verb_names[op->verb]);
+	else if (report && op->result < 0)
+		r = msb_err_set(e, op->err.code, "%s", op->err.msg);
+	op_unref(op);
+	return r;
+}
+
+static int busy(const struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
+{
+	return msb_err_set(e, EBUSY, "cannot %s %s: it is %s%s", verb_names[v], sb->name,
+		ctl_state_name(sb->state),
+		v == VERB_STOP && sb->state == ST_STARTING  ? "; kill ends it"
+		: v == VERB_START && sb->state == ST_PAUSED ? "; resume it"
+							    : "");
+}
+
+/* What @v is to do now; lock held. 1: join sb->op. 2: wait for sb->op, then look again. 3: doom it
+ * first. 4: begin. 0: nothing. */
+static int decide(struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
+{
+	enum ctl_verb cur = sb->op ? sb->op->verb : v;
+	bool ending = cur == VERB_STOP || cur == VERB_KILL || cur == VERB_CLEAN;
+
+	if (sb->gone)
+		return msb_err_set(e, ENODEV, "the sandbox was removed");
+	if (v == VERB_KILL) {
+		if (sb->op)
+			return cur == VERB_KILL || cur == VERB_CLEAN ? 2 : 3;
+		return ctl_state_ended(sb->state) ? 0 : 4;
+	}
+	if (sb->op && cur == v)
+		return 1;
+	if (v == VERB_STOP && sb->op && ending)
+		return 2;
+	if (sb->op && (cur == VERB_START || ending))
+		return busy(sb, v, e);
+	if (sb->op)
+		return 2;
+	switch (v) {
+	case VERB_START:
+		return sb->state == ST_RUNNING ? 0 : sb->state == ST_PAUSED ? busy(sb, v, e) : 4;
+	case VERB_STOP: return ctl_state_ended(sb->state) ? 0 : 4;
+	case VERB_PAUSE:
+		return sb->state == ST_PAUSED ? 0 : sb->state == ST_RUNNING ? 4 : busy(sb, v, e);
+	default: return sb->state == ST_RUNNING ? 0 : sb->state == ST_PAUSED ? 4 : busy(sb, v, e);
+	}
+}
+
+int ctl_verb(const struct ctl_req *q, struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
+{
+	struct ctl *c = sb->c;
+
+	for (;;) {
+		struct ctl_op *op;
+		struct vmm *vmm;
+		int what, r = 0;
+
+		pthread_mutex_lock(&c->lock);
+		what = decide(sb, v, e);
+		if (what == 4 && c->ending && v == VERB_START)
+			what = msb_err_set(e, EBUSY, "msbd is ending");
+		if (what == 4)
+			r = begin(sb, v, e);
+		if (what == 3)
+			doom(sb, ECANCELED, "killed");
+		op = what > 0 && r == 0 ? sb->op : NULL;
+		if (op)
+			op->refs++;
+		pthread_mutex_unlock(&c->lock);
+		if (!op)
+			return what < 0 ? what : r;
+		/* A doomed verb may wait for the machine, so that goes at once; what fails here
+		 * the verb's own teardown tries again. */
+		if (what == 3 && ctl_vmm(c, &vmm, NULL) == 0)
+			(void)vmm_destroy(vmm, sb->id, NULL);
+		r = wait_for(q, op, what == 1 || what == 4, e);
+		if (r < 0 || what == 1 || what == 4)
+			return r;
+	}
+}
+
+int ctl_restart(const struct ctl_req *q, struct ctl_sandbox *sb, struct msb_err *e)
+{
+	int r = ctl_verb(q, sb, VERB_STOP, e);
+
+	return r < 0 ? r : ctl_verb(q, sb, VERB_START, e);
+}
+
+void ctl_op_clean(struct ctl_sandbox *sb, int code, const char *fmt, ...)
+{
+	struct msb_err e = {0};
+	char msg[MSB_ERR_MAX];
+	va_list ap;
+
+	if (sb->gone || (ctl_state_ended(sb->state) && !sb->op))
+		return;
+	va_start(ap, fmt);
+	(void)vsnprintf(msg, sizeof(msg), fmt, ap); /* cut on purpose */
+	va_end(ap);
+	if (sb->op) {
+		doom(sb, code, msg);
+		return;
+	}
+	sb->doom = 0;
+	doom(sb, code, msg);
+	if (begin(sb, VERB_CLEAN, &e) < 0) {
+		log_err("%s: %s; what was left of its machine goes with the next verb: %s",
+			sb->name, msg, e.msg);
+		ctl_sandbox_state(sb, ST_FAILED, msg);
+	}
+}
+
+void ctl_op_reattach(struct ctl_sandbox *sb)
+{
+	struct msb_err e = {0};
+
+	if (sb->op)
+		doom(sb, EIO, "the agent's process ended");
+	else if (begin(sb, VERB_REATTACH, &e) < 0)
+		log_err("%s: cannot start the agent's process again: %s", sb->name, e.msg);
+}
+
+void ctl_machine_ended(void *arg, const char *id, enum vmm_end how, const char *detail)
+{
+	static const struct {
+		int code;
+		const char *text;
+	} ends[] = {
+		[VMM_END_SHUTDOWN] = {ESHUTDOWN, "the guest powered off"},
+		[VMM_END_RESET] = {EIO,
+			"the guest reset: a kernel panic, or a reboot; see console"},
+		[VMM_END_PANIC] = {EIO, "the guest's kernel panicked; see console"},
+		[VMM_END_DESTROYED] = {ECANCELED, "killed"},
+		[VMM_END_CRASHED] = {EIO, "QEMU ended"},
+	};
+	struct ctl *c = arg;
+	struct ctl_sandbox *sb;
+
+	/* Only our own vmm_destroy() does that, and it may be told after the next start began. */
+	if (how == VMM_END_DESTROYED || (size_t)how >= ARRAY_LEN(ends))
+		return;
+	LOCK_SCOPE(&c->lock);
+	sb = ctl_sandbox_by_id(c, id);
+	if (!sb || !sb->machine)
+		return;
+	sb->machine_ended = true;
+	sb->qemu_pid = 0;
+	pthread_cond_broadcast(&c->changed);
+	log_info("%s: %s%s%s", sb->name, ends[how].text, *detail ? ": " : "", detail);
+	if (sb->op && (sb->op->verb == VERB_STOP || sb->op->verb == VERB_KILL))
+		return;
+	ctl_op_clean(sb, ends[how].code, "%s%s%s", ends[how].text, *detail ? ": " : "", detail);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Verbs of a sandbox. A verb has a thread of its own, so that it goes on whoever waits for it: a
+ * writer that is interrupted leaves it running, and one that writes the same verb again joins it.
+ * One verb at a time and sandbox; only `kill` is accepted beside another: it dooms that one.
+ *
+ *	start	created, stopped, failed -> starting -> running; running: 0
+ *	stop	running, paused -> stopping -> stopped; no machine: 0
+ *	kill	any -> stopped; no machine: 0
+ *	restart	stop, then start
+ *	pause	running -> paused		resume	paused -> running
+ */
+#ifndef MSB_CTL_OP_H
+#define MSB_CTL_OP_H
+
+#include "ctl/model.h"
+
+enum ctl_verb {
+	VERB_START,
+	VERB_STOP,
+	VERB_KILL,
+	VERB_PAUSE,
+	VERB_RESUME,
+	VERB_CLEAN,    /* of msbd's own: the machine has ended, or has to; doom says why */
+	VERB_REATTACH, /* of msbd's own: the agent's process ended under a running machine */
+};
+
+struct ctl_op {
+	unsigned int refs; /* ctl.lock */
+	enum ctl_verb verb;
+	struct ctl_sandbox *sb; /* a reference */
+	enum ctl_state before;
+	int cancel_fd; /* eventfd: readable once doomed */
+	int done_fd;   /* eventfd: readable once done */
+	int result;    /* 0 or -errno, once done */
+	struct msb_err err;
+};
+
+/**
+ * ctl_verb() - Do a verb and wait for its end
+ * Return: 0; -EBUSY the state does not allow it; -EINTR the caller no longer waits (the verb goes
+ * on); what made it fail, with a sentence. The sandbox is `failed` then, or as it was.
+ */
+int ctl_verb(const struct ctl_req *q, struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e);
+int ctl_restart(const struct ctl_req *q, struct ctl_sandbox *sb, struct msb_err *e);
+
+/* Starts one of msbd's own verbs; ctl.lock held. Where a verb is under way that one is doomed. */
+void ctl_op_clean(struct ctl_sandbox *sb, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void ctl_op_reattach(struct ctl_sandbox *sb);
+
+/* ---- for the verbs themselves, on the op's thread (start.c, stop.c) */
+int ctl_op_start(struct ctl_op *op, struct msb_err *e);
+int ctl_op_stop(struct ctl_op *op, struct msb_err *e);
+int ctl_op_reattach_run(struct ctl_op *op, struct msb_err *e);
+/* Ends machine and agent and takes the exports back; what is gone already is fine. */
+void ctl_teardown(struct ctl_sandbox *sb);
+int ctl_agent_start(
+	struct ctl_sandbox *sb, struct msb_err *e);	   /* process, attached to both channels */
+int ctl_doomed(struct ctl_sandbox *sb, struct msb_err *e); /* 0, or what dooms the verb */
+
+/* The machine worker's client, made at the first need. Waits. */
+int ctl_vmm(struct ctl *c, struct vmm **ret, struct msb_err *e);
+/* Its callback when it says that a machine has ended; also for ends that recovery finds. */
+void ctl_machine_ended(void *arg, const char *id, enum vmm_end how, const char *detail);
+
+#endif

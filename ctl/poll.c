@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// Open files: poll.
+#include "base/cleanup.h"
+#include "ctl/handle.h"
+
+#include <fuse_lowlevel.h>
+#include <poll.h>
+#include <sys/inotify.h>
+
+/* ctl.lock held. */
+static void unlink_poller(struct ctl_handle *h)
+{
+	if (!h->ph)
+		return;
+	fuse_pollhandle_destroy(h->ph);
+	h->ph = NULL;
+	*h->poll_prev = h->poll_next;
+	if (h->poll_next)
+		h->poll_next->poll_prev = h->poll_prev;
+	h->refs--; /* the list's; the caller holds another, or h is open */
+}
+
+void ctl_poll_wake(struct ctl *c, const struct ctl_sandbox *sb)
+{
+	for (struct ctl_handle *h = c->pollers, *next; h; h = next) {
+		next = h->poll_next;
+		if (sb && h->at.sb && h->at.sb != sb)
+			continue;
+		(void)fuse_lowlevel_notify_poll(h->ph); /* fails where the mount is gone */
+		unlink_poller(h);
+	}
+}
+
+void ctl_handle_unpoll(struct ctl_handle *h)
+{
+	LOCK_SCOPE(&h->at.c->lock);
+	unlink_poller(h);
+}
+
+/* Has the supervisor look at a log as long as somebody polls it. */
+static void watch_log(const struct ctl_handle *h)
+{
+	const struct ctl *c = h->at.c;
+	char path[MSB_PATH_MAX + 64];
+
+	if (h->at.sb)
+		(void)snprintf(path, sizeof(path), "%s/sandboxes/%s", c->paths.state, h->at.sb->id);
+	else
+		(void)snprintf(path, sizeof(path), "%s/msb.log", c->paths.run);
+	/* Where there is no watch to be had, a poller wakes with the next event. */
+	(void)inotify_add_watch(c->inotify_fd, path, IN_MODIFY | IN_CREATE | IN_MOVED_TO);
+}
+
+static bool more_ring(const struct ctl_handle *h)
+{
+	const struct ctl *c = h->at.c;
+
+	return ctl_ring_more(h->at.sb	       ? &h->at.sb->events
+			     : h->at.node->arg ? &c->events
+					       : &c->errors,
+		&h->ring, h->pos);
+}
+
+/* A log's size costs system calls on the host's own disk, no waiting. */
+static bool more_log(const struct ctl_handle *h)
+{
+	char path[80];
+
+	if (h->log_open)
+		return ctl_logfile_end(&h->log) > h->pos;
+	if (!h->at.sb)
+		return ctl_logfile_size(h->at.c->run_fd, "msb.log") > h->pos;
+	(void)snprintf(path, sizeof(path), "%s/%s", h->at.sb->id, h->at.node->name);
+	return ctl_logfile_size(h->at.c->sandboxes_fd, path) > h->pos;
+}
+
+static unsigned int ready(const struct ctl_handle *h)
+{
+	const struct ctl_sandbox *sb = h->at.sb;
+	unsigned int in = POLLIN | POLLRDNORM, out = POLLOUT | POLLWRNORM;
+
+	if ((sb && sb->gone) || (h->at.img && h->at.img->gone))
+		return in | POLLHUP;
+	switch (h->at.node->kind) {
+	case K_RING: return more_ring(h) ? in : 0;
+	case K_LOG: return more_log(h) ? in : 0;
+	case K_WAIT: return !sb->op && ctl_state_ended(sb->state) ? in : 0;
+	case K_CTL: return h->rdonly || h->answer.len ? in | out : out;
+	default:
+		if ((h->at.node->flags & NF_STATE) && h->seen != sb->changes)
+			return in | out | POLLPRI | POLLERR;
+		return in | out;
+	}
+}
+
+unsigned int ctl_handle_poll(struct ctl_handle *h, struct fuse_pollhandle *ph)
+{
+	struct ctl *c = h->at.c;
+
+	if (ph && h->at.node->kind == K_LOG)
+		watch_log(h);
+	LOCK_SCOPE(&h->lock);
+	LOCK_SCOPE(&c->lock);
+	unlink_poller(h);
+	if (ph) {
+		h->ph = ph;
+		h->refs++;
+		h->poll_next = c->pollers;
+		h->poll_prev = &c->pollers;
+		if (h->poll_next)
+			h->poll_next->poll_prev = &h->poll_next;
+		c->pollers = h;
+	}
+	return ready(h);
+}

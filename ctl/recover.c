@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// Taking up again what an earlier msbd left.
+#include "ctl/recover.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "ctl/files.h"
+#include "ctl/fstab.h"
+#include "ctl/op.h"
+#include "ctl/supervise.h"
+#include "fs/fsd.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+void ctl_recover_mount(const struct ctl *c)
+{
+	_cleanup_fclose_ FILE *f = fopen("/proc/self/mountinfo", "re");
+	_cleanup_free_ char *line = NULL;
+	size_t cap = 0;
+	unsigned int stale = 0;
+
+	/* "ID PARENT DEV ROOT MOUNTPOINT OPTIONS [TAGS] - TYPE SOURCE OPTIONS"; asking the mount
+	 * itself might wait for ever. */
+	while (f && getline(&line, &cap, f) > 0) {
+		char where[MSB_PATH_MAX], *dash = strstr(line, " - ");
+
+		if (sscanf(line, "%*s %*s %*s %*s %511s", where) == 1 && dash &&
+			!strcmp(where, c->paths.mnt) && !strncmp(dash, " - fuse.msbctl ", 15))
+			stale++;
+	}
+	for (; stale; stale--) {
+		int r = fsd_fuse_unmount(c->paths.mnt);
+
+		log_info("detached the dead mount at %s%s%s", c->paths.mnt, r < 0 ? ": " : "",
+			r < 0 ? strerror(-r) : "");
+	}
+}
+
+struct machines {
+	char (*id)[33];
+	size_t n;
+};
+
+static bool exists(const struct machines *m, const char *id)
+{
+	for (size_t i = 0; i < m->n; i++)
+		if (!strcmp(m->id[i], id))
+			return true;
+	return false;
+}
+
+static void end_agent(struct ctl_sandbox *sb)
+{
+	struct ctl_helper h;
+
+	if (ctl_helper_load(sb->c, sb->id, "agent", &h) == 0)
+		(void)ctl_helper_end(&h, CTL_END_TIMEOUT_MS); /* not our child: nothing to learn */
+}
+
+/* The sockets that a running machine's file server listens at. */
+static unsigned int count_exports(const struct ctl_sandbox *sb)
+{
+	const char *table = sb->conf[CONF_MOUNTS] ?: "", *line;
+	size_t n = strlen(table), pos = 0, len;
+	unsigned int count = 1;
+	struct ctl_mount m;
+
+	while (ctl_line_next(table, n, &pos, &line, &len) == 1)
+		count += ctl_mount_parse(line, len, &m, NULL) == 1;
+	return count;
+}
+
+static void settle(struct ctl_sandbox *sb, enum ctl_state s, const char *why)
+{
+	LOCK_SCOPE(&sb->c->lock);
+	ctl_sandbox_state(sb, s, why);
+	log_info("%s: %s%s%s", sb->name, ctl_state_name(s), why ? ": " : "", why ?: "");
+}
+
+/* A sandbox whose machine is there and whose start had ended well. */
+static void take_up(struct ctl_sandbox *sb, struct vmm *vmm, bool files)
+{
+	struct ctl *c = sb->c;
+	struct ctl_helper h;
+	pid_t pid = 0;
+
+	(void)vmm_pid(vmm, sb->id, &pid, NULL); /* 0: no metrics */
+	LOCK_SCOPE(&c->lock);
+	sb->qemu_pid = pid;
+	if (sb->state != ST_PAUSED)
+		sb->state = ST_RUNNING;
+	if (!files) {
+		ctl_op_clean(sb, EIO, "the file server ended while msbd was not running");
+	} else if (ctl_helper_load(c, sb->id, "agent", &h) == 0) {
+		sb->agent = h;
+		ctl_supervise_agent(sb);
+		log_info("%s: found running", sb->name);
+	} else {
+		log_info("%s: found running, its agent's process is started again", sb->name);
+		ctl_op_reattach(sb);
+	}
+}
+
+static void recover_one(struct ctl_sandbox *sb, struct vmm *vmm, const struct machines *have,
+	const struct msb_err *trouble)
+{
+	struct ctl_files_of of = {
+		.c = sb->c, .f = &sb->files, .id = sb->id, .name = sb->name, .sb = sb};
+	bool files = ctl_files_recover(&of) == 0, machine = exists(have, sb->id);
+	char why[MSB_ERR_MAX];
+
+	if (sb->state == ST_FAILED)
+		(void)snprintf(sb->error, sizeof(sb->error), "%s", sb->reason);
+	if (machine) {
+		sb->machine = true;
+		sb->nexports = count_exports(sb);
+	}
+	if (machine && (sb->state == ST_RUNNING || sb->state == ST_PAUSED)) {
+		take_up(sb, vmm, files);
+		return;
+	}
+	if (ctl_state_ended(sb->state) && !machine)
+		return;
+	end_agent(sb);
+	ctl_teardown(sb);
+	switch (sb->state) {
+	case ST_STARTING: settle(sb, ST_FAILED, "msbd ended while it was starting"); break;
+	case ST_STOPPING: settle(sb, ST_STOPPED, NULL); break;
+	case ST_RUNNING:
+	case ST_PAUSED:
+		(void)snprintf(why, sizeof(why), "%s%.400s",
+			trouble->code ? "its machine cannot be looked for: "
+				      : "its machine ended while msbd was not running",
+			trouble->code ? trouble->msg : "");
+		settle(sb, ST_FAILED, why);
+		break;
+	default: break; /* a machine that should not have been there */
+	}
+}
+
+/* Is @id a sandbox's or an image's? */
+static bool known(struct ctl *c, const char *id)
+{
+	if (ctl_sandbox_by_id(c, id))
+		return true;
+	for (size_t i = 0; i < c->nimg; i++)
+		if (!strcmp(c->img[i]->id, id))
+			return true;
+	return false;
+}
+
+/* Ends what belongs to an id that the state file does not know, and removes its run directory. */
+static void clear_run(struct ctl *c, const char *id)
+{
+	static const char *const helpers[] = {"agent", "fsd"};
+	char path[MSB_PATH_MAX + 64];
+
+	for (size_t i = 0; i < ARRAY_LEN(helpers); i++) {
+		struct ctl_helper h;
+
+		if (ctl_helper_load(c, id, helpers[i], &h) == 0)
+			(void)ctl_helper_end(&h, CTL_END_TIMEOUT_MS);
+	}
+	(void)snprintf(path, sizeof(path), "%s/views/%s", c->paths.run, id);
+	(void)fsd_fuse_unmount(path);
+	(void)rmdir(path);
+	(void)snprintf(path, sizeof(path), "sb/%s", id);
+	(void)msb_rm_rf(c->run_fd, path);
+}
+
+/* Calls @fn for each id below @sub of @dirfd that is nobody's. */
+static void each_stray(
+	struct ctl *c, int dirfd, const char *sub, void (*fn)(struct ctl *, const char *id))
+{
+	int fd = openat(dirfd, sub, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_closedir_ DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	struct dirent *de;
+
+	while (d && (de = readdir(d))) {
+		uint8_t raw[16];
+
+		if (msb_unhex(de->d_name, raw, sizeof(raw)) == 0 && !known(c, de->d_name))
+			fn(c, de->d_name);
+	}
+}
+
+static void clear_state(struct ctl *c, const char *id)
+{
+	log_info("removing what is left of sandbox %s", id);
+	(void)msb_rm_rf(c->sandboxes_fd, id); /* what stays is tried again next time */
+}
+
+void ctl_recover(struct ctl *c)
+{
+	struct machines have = {0};
+	struct msb_err trouble = {0};
+	struct vmm *vmm = NULL;
+	bool need = false;
+
+	for (size_t i = 0; i < c->nsb; i++)
+		need |= !ctl_state_ended(c->sb[i]->state);
+	/* Looking costs a worker; where nothing ran there is nothing to look for. */
+	if (need && ctl_vmm(c, &vmm, &trouble) == 0)
+		(void)vmm_list(vmm, &have.id, &have.n, &trouble); /* said in trouble */
+	for (size_t i = 0; i < c->nsb; i++)
+		recover_one(c->sb[i], vmm, &have, &trouble);
+	for (size_t i = 0; i < have.n; i++)
+		if (!ctl_sandbox_by_id(c, have.id[i]))
+			(void)vmm_destroy(vmm, have.id[i], NULL); /* of a removed sandbox */
+	for (size_t i = 0; i < c->nimg; i++) {
+		struct ctl_files_of of;
+
+		ctl_files_of_image(c->img[i], &of);
+		(void)ctl_files_recover(&of); /* started again at the next look */
+	}
+	each_stray(c, c->run_fd, "sb", clear_run);
+	each_stray(c, c->sandboxes_fd, ".", clear_state);
+	free(have.id);
+}

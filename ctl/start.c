@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+// start: from values to a machine whose PID 1 is ready to exec.
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "ctl/conf.h"
+#include "ctl/files.h"
+#include "ctl/fstab.h"
+#include "ctl/images.h"
+#include "ctl/meta.h"
+#include "ctl/op.h"
+#include "ctl/supervise.h"
+#include "vmm/agent.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+static const char default_path[] =
+	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/* What a start works from: copied from the sandbox at its beginning. */
+struct plan {
+	struct vmm_spec spec;
+	char *hostname, *user, *workdir;
+	char **env; /* NAME=VALUE, NULL at the end */
+	size_t nenv, nmounts;
+	struct ctl_meta meta;
+	struct plan_mount {
+		char *source, *path;
+		bool readonly;
+		int fd; /* the source, opened; -1 until then */
+	} mounts[CTL_MAX_MOUNTS];
+};
+
+static void plan_done(struct plan *p)
+{
+	free(p->hostname);
+	free(p->user);
+	free(p->workdir);
+	for (size_t i = 0; i < p->nenv; i++)
+		free(p->env[i]);
+	free(p->env);
+	for (size_t i = 0; i < p->nmounts; i++) {
+		free(p->mounts[i].source);
+		free(p->mounts[i].path);
+		if (p->mounts[i].fd >= 0)
+			close(p->mounts[i].fd);
+	}
+	ctl_meta_done(&p->meta);
+}
+#define _cleanup_plan_ _cleanup_(plan_done)
+
+/* Sets NAME=VALUE, in place of an earlier one of that name. */
+static int set_env(struct plan *p, const char *pair)
+{
+	size_t k = (size_t)(strchrnul(pair, '=') - pair) + 1;
+	char *copy = strdup(pair), **grown;
+
+	if (!copy)
+		return -ENOMEM;
+	for (size_t i = 0; i < p->nenv; i++)
+		if (!strncmp(p->env[i], pair, k)) {
+			free(p->env[i]);
+			p->env[i] = copy;
+			return 0;
+		}
+	grown = realloc(p->env, (p->nenv + 2) * sizeof(*grown));
+	if (!grown) {
+		free(copy);
+		return -ENOMEM;
+	}
+	p->env = grown;
+	p->env[p->nenv++] = copy;
+	p->env[p->nenv] = NULL;
+	return 0;
+}
+
+static int plan_mounts(struct plan *p, const char *table)
+{
+	size_t n = strlen(table), pos = 0, len;
+	struct ctl_mount m;
+	const char *line;
+
+	while (ctl_line_next(table, n, &pos, &line, &len) == 1) {
+		struct plan_mount *pm = &p->mounts[p->nmounts];
+
+		if (ctl_mount_parse(line, len, &m, NULL) != 1 || p->nmounts == CTL_MAX_MOUNTS)
+			continue;
+		*pm = (struct plan_mount){strdup(m.source), strdup(m.path), m.readonly, .fd = -1};
+		p->nmounts++;
+		if (!pm->source || !pm->path)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* The image's defaults, then what the sandbox says. */
+static int plan_values(struct ctl_sandbox *sb, struct plan *p)
+{
+	const char *hostname, *user, *workdir, *cpus, *memory;
+	int r;
+
+	LOCK_SCOPE(&sb->c->lock);
+	hostname = sb->conf[CONF_HOSTNAME];
+	user = sb->conf[CONF_USER];
+	workdir = sb->conf[CONF_WORKDIR];
+	cpus = sb->conf[CONF_CPUS] ?: CTL_DEFAULT_CPUS;
+	memory = sb->conf[CONF_MEMORY] ?: CTL_DEFAULT_MEMORY_BYTES;
+	p->spec.cpus = (uint32_t)strtoul(cpus, NULL, 10); /* checked when it was set */
+	p->spec.memory_bytes = strtoull(memory, NULL, 10);
+	p->hostname = strdup(hostname && *hostname ? hostname : sb->name);
+	p->user = strdup(user && *user ? user : p->meta.user);
+	p->workdir = strdup(workdir && *workdir ? workdir : p->meta.workdir);
+	r = p->hostname && p->user && p->workdir ? set_env(p, default_path) : -ENOMEM;
+	for (size_t i = 0; r == 0 && i < p->meta.nenv; i++)
+		r = set_env(p, p->meta.env[i]);
+	for (size_t i = 0; r == 0 && i < sb->nenv; i++) {
+		_cleanup_free_ char *pair = NULL;
+
+		r = asprintf(&pair, "%s=%s", sb->env[i].name, sb->env[i].value) < 0
+			    ? -ENOMEM
+			    : set_env(p, pair);
+	}
+	return r < 0 ? r : plan_mounts(p, sb->conf[CONF_MOUNTS] ?: "");
+}
+
+/* Everything that can be refused before anything is begun. */
+static int plan_make(
+	struct ctl_sandbox *sb, struct ctl_files_of *of, struct plan *p, struct msb_err *e)
+{
+	int r = ctl_files_of_sandbox(sb, of, e);
+
+	if (r == 0)
+		r = ctl_image_meta(sb->c, of->digest, &p->meta, e);
+	if (r < 0)
+		return r;
+	if (plan_values(sb, p) < 0)
+		return msb_err_set(e, ENOMEM, "no memory");
+	for (size_t i = 0; i < p->nmounts; i++) {
+		struct plan_mount *m = &p->mounts[i];
+
+		m->fd = open(m->source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (m->fd < 0)
+			return msb_err_set(e, errno, "mount source %s: %m", m->source);
+	}
+	(void)snprintf(p->spec.id, sizeof(p->spec.id), "%s", sb->id);
+	ctl_sock_path(sb->c, sb->id, "ch", p->spec.agent_socket);
+	ctl_sock_path(sb->c, sb->id, "con", p->spec.console_socket);
+	return 0;
+}
+
+static int export_one(
+	struct ctl_sandbox *sb, struct plan *p, const struct plan_mount *m, struct msb_err *e)
+{
+	unsigned int i = p->spec.nfs;
+	struct vmm_fs *fs = &p->spec.fs[i];
+	_cleanup_close_ int fd = -1;
+	char file[16];
+	int r;
+
+	(void)snprintf(file, sizeof(file), "fs%u", i);
+	ctl_sock_path(sb->c, sb->id, file, fs->socket);
+	fd = msb_unix_listen(fs->socket, SOCK_STREAM, 0600, e);
+	if (fd < 0)
+		return fd;
+	if (m)
+		(void)snprintf(fs->tag, sizeof(fs->tag), "mnt%u", i);
+	else
+		(void)snprintf(fs->tag, sizeof(fs->tag), "root");
+	p->spec.nfs++;
+	sb->nexports++; /* also where it fails: unexport accepts what is not there */
+	r = m ? fsd_export_dir(sb->files.sock, fs->tag, fd, m->fd, m->readonly, e)
+	      : fsd_export_tree(sb->files.sock, fs->tag, fd, false, e);
+	return r < 0 ? msb_err_wrap(e, "%s", m ? m->source : "the root") : 0;
+}
+
+static int start_files(
+	struct ctl_sandbox *sb, struct ctl_files_of *of, struct plan *p, struct msb_err *e)
+{
+	int r;
+
+	LOCK_SCOPE(&sb->files.lock);
+	r = ctl_files_start(of, e);
+	if (r == 0)
+		r = export_one(sb, p, NULL, e);
+	for (size_t i = 0; r == 0 && i < p->nmounts; i++)
+		r = export_one(sb, p, &p->mounts[i], e);
+	return r;
+}
+
+static int connect_channel(
+	struct ctl_sandbox *sb, const char *file, const char *what, struct msb_err *e)
+{
+	char path[108];
+	int fd;
+
+	ctl_sock_path(sb->c, sb->id, file, path);
+	fd = msb_unix_connect(path, SOCK_STREAM);
+	return fd < 0 ? msb_err_set(e, -fd, "the machine's %s channel: %s", what, strerror(-fd))
+		      : fd;
+}
+
+static int agent_process(struct ctl_sandbox *sb, struct msb_err *e)
+{
+	struct ctl *c = sb->c;
+	_cleanup_close_ int dir =
+		openat(c->sandboxes_fd, sb->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct ctl_helper h;
+	char sock[108];
+	int pidfd = -1;
+	pid_t pid;
+
+	if (dir < 0)
+		return msb_err_set(e, errno, "cannot open the sandbox's directory: %m");
+	ctl_sock_path(c, sb->id, "agent", sock);
+	pid = agent_spawn(c->paths.bin, sb->name, sock, dir, c->log_fd, &pidfd, e);
+	if (pid < 0)
+		return pid;
+	h = ctl_helper_new(pid, pidfd);
+	pthread_mutex_lock(&c->lock);
+	sb->agent = h;
+	ctl_supervise_agent(sb);
+	pthread_mutex_unlock(&c->lock);
+	if (ctl_helper_save(c, sb->id, "agent", &h) < 0)
+		log_warn("%s: cannot note down the agent's process, ignoring", sb->name);
+	return 0;
+}
+
+static int attach(struct ctl_sandbox *sb, struct msb_err *e)
+{
+	_cleanup_close_ int ch = connect_channel(sb, "ch", "agent", e), con = -1;
+	char sock[108];
+
+	if (ch < 0)
+		return ch;
+	con = connect_channel(sb, "con", "console", e);
+	if (con < 0)
+		return con;
+	ctl_sock_path(sb->c, sb->id, "agent", sock);
+	return agent_attach(sock, ch, con, e);
+}
+
+int ctl_agent_start(struct ctl_sandbox *sb, struct msb_err *e)
+{
+	int r = agent_process(sb, e);
+
+	return r < 0 ? r : attach(sb, e);
+}
+
+static int boot(struct ctl_op *op, struct plan *p, struct msb_err *e)
+{
+	struct agent_mount mounts[CTL_MAX_MOUNTS + 1] = {{"root", "/", false}};
+	struct agent_boot b = {.hostname = p->hostname,
+		.user = p->user,
+		.workdir = p->workdir,
+		.env = (const char *const *)p->env,
+		.nmounts = p->nmounts + 1,
+		.mounts = mounts,
+		.timeout_ms = CTL_BOOT_TIMEOUT_MS,
+		.cancel_fd = op->cancel_fd};
+	char sock[108];
+
+	for (size_t i = 0; i < p->nmounts; i++)
+		mounts[i + 1] = (struct agent_mount){
+			p->spec.fs[i + 1].tag, p->mounts[i].path, p->mounts[i].readonly};
+	ctl_sock_path(op->sb->c, op->sb->id, "agent", sock);
+	return agent_boot(sock, &b, e);
+}
+
+static int start_machine(struct ctl_op *op, struct plan *p, struct msb_err *e)
+{
+	struct ctl_sandbox *sb = op->sb;
+	struct vmm *vmm;
+	pid_t pid = 0;
+	int r = ctl_vmm(sb->c, &vmm, e);
+
+	if (r == 0)
+		r = ctl_doomed(sb, e);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&sb->c->lock);
+	sb->machine = true;
+	sb->machine_ended = false;
+	pthread_mutex_unlock(&sb->c->lock);
+	r = vmm_start_paused(vmm, &p->spec, e);
+	if (r == 0)
+		r = ctl_doomed(sb, e);
+	if (r == 0 && vmm_pid(vmm, sb->id, &pid, NULL) == 0) {
+		pthread_mutex_lock(&sb->c->lock);
+		sb->qemu_pid = pid;
+		pthread_mutex_unlock(&sb->c->lock);
+	}
+	if (r == 0)
+		r = attach(sb, e);
+	if (r == 0)
+		r = vmm_resume(vmm, sb->id, e);
+	return r;
+}
+
+int ctl_op_start(struct ctl_op *op, struct msb_err *e)
+{
+	struct ctl_sandbox *sb = op->sb;
+	_cleanup_plan_ struct plan p = {0};
+	uint64_t begun = msb_now_ms();
+	struct ctl_files_of of;
+	int r;
+
+	/* A teardown that could not be finished earlier. */
+	if (sb->machine)
+		ctl_teardown(sb);
+	r = plan_make(sb, &of, &p, e);
+	if (r == 0)
+		r = start_files(sb, &of, &p, e);
+	if (r == 0)
+		r = ctl_doomed(sb, e);
+	if (r == 0)
+		r = agent_process(sb, e);
+	if (r == 0)
+		r = start_machine(op, &p, e);
+	if (r == 0)
+		r = boot(op, &p, e);
+	if (r < 0)
+		return r;
+	LOCK_SCOPE(&sb->c->lock);
+	sb->started_usec = ctl_now_usec();
+	sb->boot_ms = msb_now_ms() - begun;
+	return 0;
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// stop, and the way back from everything that start made.
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "ctl/files.h"
+#include "ctl/op.h"
+#include "ctl/supervise.h"
+#include "vmm/agent.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <time.h>
+
+static void vmm_worker_lost(void *arg)
+{
+	log_warn("the machine worker ended; machines go on, and the next verb starts it again");
+}
+
+int ctl_vmm(struct ctl *c, struct vmm **ret, struct msb_err *e)
+{
+	int r = 0;
+
+	LOCK_SCOPE(&c->vmm_lock);
+	if (!c->vmm)
+		r = vmm_new(
+			&c->paths, c->log_fd, ctl_machine_ended, vmm_worker_lost, c, &c->vmm, e);
+	if (r == 0)
+		*ret = c->vmm;
+	return r;
+}
+
+/* Waits until the machine has ended by itself. */
+static int machine_gone(struct ctl_sandbox *sb, uint64_t until_ms)
+{
+	LOCK_SCOPE(&sb->c->lock);
+	while (!sb->machine_ended) {
+		struct timespec t = {.tv_sec = (time_t)(until_ms / 1000),
+			.tv_nsec = (long)(until_ms % 1000) * 1000000};
+
+		if (sb->doom || pthread_cond_timedwait(&sb->c->changed, &sb->c->lock, &t))
+			return -ETIMEDOUT;
+	}
+	return 0;
+}
+
+int ctl_op_stop(struct ctl_op *op, struct msb_err *e)
+{
+	uint64_t until = msb_now_ms() + CTL_STOP_TIMEOUT_MS;
+	struct ctl_sandbox *sb = op->sb;
+	struct msb_err why = {0};
+	struct vmm *vmm;
+	char sock[108];
+	int r = 0;
+
+	ctl_sock_path(sb->c, sb->id, "agent", sock);
+	if (op->before == ST_PAUSED) {
+		r = ctl_vmm(sb->c, &vmm, &why);
+		if (r == 0)
+			r = vmm_resume(vmm, sb->id, &why);
+	}
+	if (r == 0)
+		r = agent_shutdown(sock, CTL_STOP_TIMEOUT_MS, &why);
+	if (r == 0 && machine_gone(sb, until) < 0)
+		r = msb_err_set(&why, ETIMEDOUT, "it did not power off in %d s",
+			CTL_STOP_TIMEOUT_MS / 1000);
+	if (r < 0)
+		log_warn("%s: not stopped in order: %s; killing it", sb->name, why.msg);
+	return 0;
+}
+
+static void unexport(struct ctl_sandbox *sb)
+{
+	LOCK_SCOPE(&sb->files.lock);
+	for (unsigned int i = 0; i < sb->nexports; i++) {
+		char tag[37], file[80];
+
+		(void)snprintf(tag, sizeof(tag), i ? "mnt%u" : "root", i);
+		/* It fails where the server is gone, and then there is nothing to take back. */
+		if (sb->files.sock >= 0)
+			(void)fsd_unexport(sb->files.sock, tag, NULL);
+		(void)snprintf(file, sizeof(file), "sb/%s/fs%u", sb->id, i);
+		(void)unlinkat(sb->c->run_fd, file, 0);
+	}
+	sb->nexports = 0;
+}
+
+void ctl_teardown(struct ctl_sandbox *sb)
+{
+	static const char *const left[] = {"ch", "con", "agent", "agent.pid"};
+	struct ctl *c = sb->c;
+	struct msb_err e = {0};
+	struct ctl_helper agent;
+	struct vmm *vmm;
+	bool machine;
+
+	pthread_mutex_lock(&c->lock);
+	machine = sb->machine;
+	agent = sb->agent;
+	sb->agent = (struct ctl_helper){.pidfd = -1};
+	ctl_supervise_drop(c, agent.pidfd);
+	pthread_mutex_unlock(&c->lock);
+	if (machine) {
+		int r = ctl_vmm(c, &vmm, &e);
+
+		if (r == 0)
+			r = vmm_destroy(vmm, sb->id, &e);
+		if (r < 0)
+			log_err("%s: cannot end its machine: %s; the next verb tries again",
+				sb->name, e.msg);
+		else
+			machine = false;
+	}
+	/* After the machine, so that the last of its console has been read. */
+	(void)ctl_helper_end(&agent, CTL_END_TIMEOUT_MS); /* how it ends is of no interest now */
+	unexport(sb);
+	for (size_t i = 0; i < ARRAY_LEN(left); i++) {
+		char file[80];
+
+		(void)snprintf(file, sizeof(file), "sb/%s/%s", sb->id, left[i]);
+		(void)unlinkat(c->run_fd, file, 0); /* absent where start did not get that far */
+	}
+	pthread_mutex_lock(&c->lock);
+	sb->machine = machine;
+	sb->qemu_pid = 0;
+	sb->started_usec = 0;
+	pthread_mutex_unlock(&c->lock);
+}
+
+int ctl_op_reattach_run(struct ctl_op *op, struct msb_err *e)
+{
+	struct ctl_sandbox *sb = op->sb;
+	struct ctl *c = sb->c;
+	struct ctl_helper old;
+	int r;
+
+	pthread_mutex_lock(&c->lock);
+	old = sb->agent;
+	sb->agent = (struct ctl_helper){.pidfd = -1};
+	ctl_supervise_drop(c, old.pidfd);
+	pthread_mutex_unlock(&c->lock);
+	(void)ctl_helper_end(&old, 0); /* reaps it */
+	r = ctl_agent_start(sb, e);
+	return r < 0 ? msb_err_wrap(e, "cannot take up the agent again") : 0;
+}

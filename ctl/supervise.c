@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+// The thread that waits for what nobody asked for.
+#include "ctl/supervise.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "ctl/handle.h"
+#include "ctl/logfile.h"
+#include "ctl/op.h"
+#include "ctl/thread.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+
+/* What an epoll event stands for: a kind, and the serial of the sandbox or image. */
+enum kind { K_SIGNAL, K_TIMER, K_INOTIFY, K_AGENT, K_FSD_SANDBOX, K_FSD_IMAGE };
+#define TAG(kind, serial) ((uint64_t)(serial) << 8 | (kind))
+
+struct supervisor {
+	struct ctl *c;
+	int exit_fd, signal_fd, timer_fd;
+};
+
+static int watch(int ep, int fd, uint64_t tag)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = tag};
+
+	return epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+void ctl_supervise_fsd(const struct ctl_files_of *of)
+{
+	uint32_t serial =
+		of->sb ? of->sb->serial
+		       : ((struct ctl_image *)((char *)of->f - offsetof(struct ctl_image, files)))
+				 ->serial;
+
+	if (watch(of->c->epoll_fd, of->f->fsd.pidfd,
+		    TAG(of->sb ? K_FSD_SANDBOX : K_FSD_IMAGE, serial)) < 0)
+		log_err("%s: its file server is not watched: %m", of->name);
+}
+
+void ctl_supervise_agent(struct ctl_sandbox *sb)
+{
+	if (watch(sb->c->epoll_fd, sb->agent.pidfd, TAG(K_AGENT, sb->serial)) < 0)
+		log_err("%s: its agent's process is not watched: %m", sb->name);
+}
+
+void ctl_supervise_drop(struct ctl *c, int pidfd)
+{
+	if (pidfd >= 0)
+		(void)epoll_ctl(c->epoll_fd, EPOLL_CTL_DEL, pidfd, NULL); /* may not be there */
+}
+
+/* How a child ended, without reaping it. */
+static struct ctl_exit peek(int pidfd)
+{
+	siginfo_t si = {0};
+
+	if (waitid(P_PIDFD, (id_t)pidfd, &si, WEXITED | WNOHANG | WNOWAIT) < 0)
+		return (struct ctl_exit){0};
+	return (struct ctl_exit){si.si_code, si.si_status};
+}
+
+struct lost {
+	struct ctl_sandbox *sb;
+	struct ctl_image *img;
+};
+
+/* Reaps a file server and unmounts its view: may wait for whoever talks to it. */
+static void *files_lost(void *arg)
+{
+	struct lost *l = arg;
+	struct ctl_files_of of;
+
+	if (l->sb)
+		of = (struct ctl_files_of){.c = l->sb->c,
+			.f = &l->sb->files,
+			.id = l->sb->id,
+			.name = l->sb->name,
+			.sb = l->sb};
+	else
+		ctl_files_of_image(l->img, &of);
+	(void)ctl_files_lost(&of); /* why it ended was looked at before */
+	ctl_sandbox_unref(l->sb);
+	ctl_image_unref(l->img);
+	free(l);
+	return NULL;
+}
+
+/* Lock held. */
+static void fsd_ended(struct ctl *c, struct ctl_sandbox *sb, struct ctl_image *img)
+{
+	struct ctl_helper *h = sb ? &sb->files.fsd : &img->files.fsd;
+	struct lost *l = calloc(1, sizeof(*l));
+	char how[64];
+
+	ctl_exit_text(peek(h->pidfd), how, sizeof(how));
+	log_warn("%s: the file server ended: %s", sb ? sb->name : img->name, how);
+	ctl_supervise_drop(c, h->pidfd);
+	if (sb)
+		ctl_op_clean(sb, EIO, "the file server ended: %s", how);
+	if (!l)
+		return; /* out of memory: the next use fails, and clears it away */
+	l->sb = sb ? ctl_sandbox_ref(sb) : NULL;
+	l->img = img ? ctl_image_ref(img) : NULL;
+	if (ctl_thread(files_lost, l) < 0) {
+		if (sb)
+			sb->refs--;
+		else
+			img->refs--;
+		free(l);
+	}
+}
+
+/* Lock held. */
+static void agent_ended(struct ctl *c, struct ctl_sandbox *sb)
+{
+	char how[64];
+
+	ctl_exit_text(peek(sb->agent.pidfd), how, sizeof(how));
+	log_warn("%s: the agent's process ended: %s", sb->name, how);
+	ctl_supervise_drop(c, sb->agent.pidfd);
+	if (sb->state == ST_RUNNING || sb->state == ST_PAUSED)
+		ctl_op_reattach(sb);
+	else if (sb->op && sb->op->verb == VERB_START)
+		ctl_op_clean(sb, EIO, "the agent's process ended: %s", how);
+}
+
+static void helper_ended(struct ctl *c, enum kind kind, uint32_t serial)
+{
+	struct ctl_sandbox *sb;
+	struct ctl_image *img;
+
+	LOCK_SCOPE(&c->lock);
+	sb = kind == K_FSD_IMAGE ? NULL : ctl_sandbox_by_serial(c, serial);
+	img = kind == K_FSD_IMAGE ? ctl_image_by_serial(c, serial) : NULL;
+	if (kind == K_AGENT && sb)
+		agent_ended(c, sb);
+	else if (sb || img)
+		fsd_ended(c, sb, img);
+}
+
+static void end_files(struct ctl *c)
+{
+	struct ctl_files_of of;
+
+	/* No verb is under way and none may begin: the tables stand still, but for removals. */
+	for (size_t i = 0;; i++) {
+		struct ctl_sandbox *sb;
+
+		pthread_mutex_lock(&c->lock);
+		sb = i < c->nsb ? ctl_sandbox_ref(c->sb[i]) : NULL;
+		pthread_mutex_unlock(&c->lock);
+		if (!sb)
+			break;
+		of = (struct ctl_files_of){
+			.c = c, .f = &sb->files, .id = sb->id, .name = sb->name, .sb = sb};
+		ctl_files_end(&of);
+		ctl_sandbox_unref(sb);
+	}
+	for (size_t i = 0;; i++) {
+		struct ctl_image *img;
+
+		pthread_mutex_lock(&c->lock);
+		img = i < c->nimg ? ctl_image_ref(c->img[i]) : NULL;
+		pthread_mutex_unlock(&c->lock);
+		if (!img)
+			break;
+		ctl_files_of_image(img, &of);
+		ctl_files_end(&of);
+		ctl_image_unref(img);
+	}
+}
+
+struct stop_one {
+	struct ctl_sandbox *sb;
+	unsigned int *left; /* ctl.lock */
+};
+
+static void *stop_one(void *arg)
+{
+	struct stop_one *s = arg;
+	struct ctl *c = s->sb->c;
+	struct ctl_req q = {.c = c};
+	struct msb_err e = {0};
+
+	if (ctl_verb(&q, s->sb, VERB_STOP, &e) < 0 && ctl_verb(&q, s->sb, VERB_KILL, &e) < 0)
+		log_err("%s: cannot stop it: %s", s->sb->name, e.msg);
+	ctl_sandbox_unref(s->sb);
+	pthread_mutex_lock(&c->lock);
+	--*s->left;
+	pthread_cond_broadcast(&c->changed);
+	pthread_mutex_unlock(&c->lock);
+	free(s);
+	return NULL;
+}
+
+/* --stop --all: every machine, then every file server, then msbd. */
+static void *end_all(void *arg)
+{
+	struct supervisor *s = arg;
+	struct ctl *c = s->c;
+	unsigned int left = 0;
+
+	pthread_mutex_lock(&c->lock);
+	c->ending = true;
+	for (size_t i = 0; i < c->nsb; i++) {
+		struct stop_one *one;
+
+		if (!c->sb[i]->op && ctl_state_ended(c->sb[i]->state))
+			continue;
+		one = malloc(sizeof(*one));
+		if (!one)
+			continue;
+		*one = (struct stop_one){ctl_sandbox_ref(c->sb[i]), &left};
+		left++;
+		if (ctl_thread(stop_one, one) < 0) {
+			one->sb->refs--;
+			left--;
+			free(one);
+		}
+	}
+	while (left || c->nops)
+		pthread_cond_wait(&c->changed, &c->lock);
+	pthread_mutex_unlock(&c->lock);
+	end_files(c);
+	(void)eventfd_write(s->exit_fd, 1);
+	return NULL;
+}
+
+/* Lets verbs under way come to their end for a while, then ends msbd; machines go on. */
+static void *end_soon(void *arg)
+{
+	struct supervisor *s = arg;
+	struct ctl *c = s->c;
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += CTL_DRAIN_TIMEOUT_MS / 1000;
+	pthread_mutex_lock(&c->lock);
+	c->ending = true;
+	while (c->nops && pthread_cond_timedwait(&c->changed, &c->lock, &t) == 0)
+		;
+	pthread_mutex_unlock(&c->lock);
+	(void)eventfd_write(s->exit_fd, 1);
+	return NULL;
+}
+
+static void on_signal(struct supervisor *s)
+{
+	struct signalfd_siginfo si;
+
+	if (read(s->signal_fd, &si, sizeof(si)) != sizeof(si))
+		return;
+	log_info("signal %u from pid %u: ending%s", si.ssi_signo, si.ssi_pid,
+		si.ssi_signo == SIGUSR1 ? " with every machine" : "; machines go on");
+	if (ctl_thread(si.ssi_signo == SIGUSR1 ? end_all : end_soon, s) < 0)
+		(void)eventfd_write(s->exit_fd, 1);
+}
+
+static void on_timer(struct supervisor *s)
+{
+	char path[MSB_PATH_MAX + 16];
+	uint64_t n;
+
+	(void)!read(s->timer_fd, &n, sizeof(n)); /* only to make it unreadable again */
+	(void)snprintf(path, sizeof(path), "%s/msb.db", s->c->paths.state);
+	ctl_db_checkpoint(path);
+	ctl_logfile_rotate(s->c->run_fd, "msb.log", CTL_MAX_LOG_BYTES);
+}
+
+static void on_inotify(struct ctl *c)
+{
+	_Alignas(struct inotify_event) char buf[4096];
+
+	while (read(c->inotify_fd, buf, sizeof(buf)) > 0)
+		;
+	LOCK_SCOPE(&c->lock);
+	ctl_poll_wake(c, NULL);
+}
+
+static void *loop(void *arg)
+{
+	struct supervisor *s = arg;
+
+	for (;;) {
+		struct epoll_event ev[16];
+		int n = epoll_wait(s->c->epoll_fd, ev, ARRAY_LEN(ev), -1);
+
+		for (int i = 0; i < n; i++) {
+			enum kind kind = ev[i].data.u64 & 0xff;
+
+			if (kind == K_SIGNAL)
+				on_signal(s);
+			else if (kind == K_TIMER)
+				on_timer(s);
+			else if (kind == K_INOTIFY)
+				on_inotify(s->c);
+			else
+				helper_ended(s->c, kind, (uint32_t)(ev[i].data.u64 >> 8));
+		}
+	}
+	return NULL;
+}
+
+int ctl_supervise_start(struct ctl *c, int exit_fd, struct msb_err *e)
+{
+	struct itimerspec every = {{CTL_CHECKPOINT_MS / 1000, 0}, {CTL_CHECKPOINT_MS / 1000, 0}};
+	struct supervisor *s = calloc(1, sizeof(*s)); /* lives as long as msbd */
+	sigset_t set;
+
+	if (!s)
+		return msb_err_set(e, ENOMEM, "no memory");
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGUSR1);
+	s->c = c;
+	s->exit_fd = exit_fd;
+	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+	s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	c->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	c->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (s->signal_fd < 0 || s->timer_fd < 0 || c->epoll_fd < 0 || c->inotify_fd < 0 ||
+		timerfd_settime(s->timer_fd, 0, &every, NULL) < 0 ||
+		watch(c->epoll_fd, s->signal_fd, TAG(K_SIGNAL, 0)) < 0 ||
+		watch(c->epoll_fd, s->timer_fd, TAG(K_TIMER, 0)) < 0 ||
+		watch(c->epoll_fd, c->inotify_fd, TAG(K_INOTIFY, 0)) < 0 || ctl_thread(loop, s) < 0)
+		return msb_err_set(e, errno, "cannot supervise: %m");
+	return 0;
+}

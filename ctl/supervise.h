@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One thread that waits for what nobody asked for: a helper that ends, a signal to msbd, a log that
+ * grows under a poller. It never waits for anything else; what takes time it hands to a verb's
+ * thread.
+ */
+#ifndef MSB_CTL_SUPERVISE_H
+#define MSB_CTL_SUPERVISE_H
+
+#include "ctl/files.h"
+#include "ctl/model.h"
+
+/**
+ * ctl_supervise_start() - Start the thread
+ * @exit_fd: eventfd, written once msbd is to end
+ * SIGTERM and SIGINT (blocked in every thread by the caller) end msbd; SIGUSR1 stops every machine
+ * and file server first.
+ */
+int ctl_supervise_start(struct ctl *c, int exit_fd, struct msb_err *e);
+
+/* Watch a helper; ctl.lock held. */
+void ctl_supervise_fsd(const struct ctl_files_of *of);
+void ctl_supervise_agent(struct ctl_sandbox *sb);
+/* Stop watching, before it is ended on purpose; ctl.lock held. -1 is fine. */
+void ctl_supervise_drop(struct ctl *c, int pidfd);
+
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The control tree: a table of nodes, one row a file, and what the rows mean. */
+#ifndef MSB_CTL_TREE_H
+#define MSB_CTL_TREE_H
+
+#include "base/str.h"
+#include "ctl/model.h"
+
+#include <stdint.h>
+#include <sys/stat.h>
+
+enum ctl_kind {
+	K_DIR,
+	K_LINK,	 /* its target is found by readlink, on a thread of its own */
+	K_TEXT,	 /* a snapshot, taken at open and again at offset 0 */
+	K_LINES, /* a value or table: text to read, lines to write */
+	K_RING,	 /* JSON Lines that only grow */
+	K_LOG,	 /* a log on disk */
+	K_WAIT,	 /* a text that is there once the machine has ended */
+	K_CTL,	 /* verbs; a read-write descriptor reads what became of them */
+	K_EXEC,	 /* command lines; a read-write descriptor reads what they print */
+};
+
+enum ctl_node_flags {
+	NF_FRESH =
+		1,   /* a node id of its own for every lookup: writers do not wait for each other */
+	NF_SLOW = 2, /* its text may wait for the disk: read on a thread, without ctl.lock */
+	NF_STATE = 4, /* poll says POLLPRI once the state changed after the last read */
+};
+
+/* Directories; the other rows follow them. The root's row is its node id, 1. */
+enum ctl_dir { D_NONE, D_ROOT, D_IMAGES, D_IMAGE, D_SANDBOX, D_ENV, D_METRICS, D_COUNT };
+
+struct ctl_node;
+
+/* One file: a row, and whose. */
+struct ctl_at {
+	struct ctl *c;
+	const struct ctl_node *node;
+	struct ctl_sandbox *sb; /* of D_SANDBOX and below; borrowed */
+	struct ctl_image *img;	/* of D_IMAGE and below; borrowed */
+	uint32_t aux;		/* of env/X: its serial */
+};
+
+/* A line that is written. */
+struct ctl_line {
+	const struct ctl_req *q;
+	const char *p;
+	size_t n;
+	bool replace; /* it begins the file anew: offset 0 of a descriptor without O_APPEND */
+	bool more;    /* it is not at the beginning: an empty one is no value */
+};
+
+struct ctl_node {
+	const char *name; /* "*": any, found by its directory */
+	enum ctl_dir dir; /* where it is; D_NONE: the root */
+	enum ctl_kind kind;
+	mode_t mode; /* permissions of the owner in a directory of 0700; spread by ctl_at_mode() */
+	int (*read)(const struct ctl_at *, struct msb_str *,
+		struct msb_err *); /* ctl.lock held, but NF_SLOW */
+	int (*write)(const struct ctl_at *, const struct ctl_line *, struct msb_err *);
+	int arg; /* of read and write */
+	unsigned int flags;
+};
+
+extern const struct ctl_node ctl_nodes[];
+extern const size_t ctl_nnodes;
+
+/*
+ * Node ids say all there is to know, so nothing has to be remembered for the kernel, and nothing
+ * forgotten: the row, the serial of the sandbox or image, and a third number: env/X's serial, or a
+ * counter for files that get an id for every lookup. Serials are not used twice.
+ */
+#define CTL_ID(row, serial, aux)                                                                   \
+	((uint64_t)(serial) << 32 | (uint64_t)((aux)&0xffffff) << 8 | (uint64_t)(row))
+
+/* All of these with ctl.lock held. What @ret borrows is valid while it is. */
+int ctl_at_id(struct ctl *c, uint64_t id, struct ctl_at *ret); /* -ENOENT what it names is gone */
+int ctl_at_child(const struct ctl_at *dir, const char *name, struct ctl_at *ret);
+uint64_t ctl_at_make_id(const struct ctl_at *at); /* fresh where the row asks for it */
+void ctl_at_stat(const struct ctl_at *at, struct stat *ret);
+/* Calls @fn for each entry but . and ..; it returns nonzero to stop. */
+void ctl_at_list(const struct ctl_at *dir,
+	int (*fn)(void *arg, const char *name, const struct ctl_at *child), void *arg);
+/* "/NAME/file", for errors. */
+void ctl_at_path(const struct ctl_at *at, const char *child, struct msb_str *s);
+
+#endif

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Requests that may wait.
+#include "ctl/work.h"
+#include "base/cleanup.h"
+#include "ctl/report.h"
+#include "ctl/thread.h"
+
+#include <string.h>
+#include <sys/eventfd.h>
+
+static const int caps[CLASS_COUNT] = {
+	[CLASS_READ] = CTL_MAX_READERS,
+	[CLASS_EXEC] = CTL_MAX_EXECS,
+	[CLASS_COMMAND] = CTL_MAX_COMMANDS,
+	[CLASS_KILL] = CTL_MAX_KILLS,
+};
+static atomic_int running[CLASS_COUNT];
+
+struct ctl_work *ctl_work_new(struct ctl *c, fuse_req_t req, size_t n)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct ctl_work *w = calloc(1, sizeof(*w) + n);
+
+	if (!w)
+		return NULL;
+	w->req = req;
+	w->q = (struct ctl_req){c, ctx->pid, ctx->uid, ctx->gid, &w->cancel};
+	w->cancel.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (w->cancel.fd < 0) {
+		free(w);
+		return NULL;
+	}
+	return w;
+}
+
+static void work_free(struct ctl_work *w)
+{
+	close(w->cancel.fd);
+	ctl_handle_unref(w->h);
+	ctl_sandbox_unref(w->sb);
+	ctl_image_unref(w->img);
+	free(w->path);
+	free(w);
+}
+
+/* On the thread that reads the session; takes ctl.lock for a moment. */
+static void on_interrupt(fuse_req_t req, void *arg)
+{
+	struct ctl_work *w = arg;
+
+	w->cancel.set = true;
+	(void)eventfd_write(w->cancel.fd, 1); /* a full counter is readable too */
+	LOCK_SCOPE(&w->q.c->lock);
+	pthread_cond_broadcast(&w->q.c->changed);
+}
+
+void ctl_work_answer(struct ctl_work *w)
+{
+	/* Waits for an interrupt that is being delivered, so that it does not find freed memory. */
+	fuse_req_interrupt_func(w->req, NULL, NULL);
+}
+
+void ctl_work_fail(struct ctl_work *w, const struct msb_err *e)
+{
+	/* Not a failure to tell people about: the caller asked for it. */
+	if (e->code != EINTR && e->code != EAGAIN)
+		ctl_error(&w->q, w->sb ?: w->h ? w->h->at.sb : NULL, w->path ?: "?", e);
+	ctl_work_answer(w);
+	fuse_reply_err(w->req, e->code ?: EIO);
+}
+
+void ctl_work_refuse(struct ctl_work *w, const struct msb_err *e)
+{
+	ctl_error(&w->q, w->sb ?: w->h ? w->h->at.sb : NULL, w->path ?: "?", e);
+	fuse_reply_err(w->req, e->code);
+	work_free(w);
+}
+
+static void *work_thread(void *arg)
+{
+	struct ctl_work *w = arg;
+	enum ctl_class class = w->class;
+
+	w->fn(w);
+	work_free(w);
+	running[class]--;
+	return NULL;
+}
+
+void ctl_work_run(struct ctl_work *w, enum ctl_class class, void (*fn)(struct ctl_work *))
+{
+	struct msb_err e = {0};
+
+	w->class = class;
+	w->fn = fn;
+	if (++running[class] > caps[class]) {
+		msb_err_set(&e, EAGAIN, "%d requests of this kind wait already; try again later",
+			caps[class]);
+	} else {
+		fuse_req_interrupt_func(w->req, on_interrupt, w);
+		if (ctl_thread(work_thread, w) == 0)
+			return;
+		msb_err_set(&e, EAGAIN, "no thread for this request; try again later");
+		ctl_work_answer(w);
+	}
+	running[class]--;
+	ctl_work_refuse(w, &e);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A request that may wait, and the thread that it has until it is answered. */
+#ifndef MSB_CTL_WORK_H
+#define MSB_CTL_WORK_H
+
+#include "ctl/handle.h"
+
+#include <fuse_lowlevel.h>
+
+enum ctl_class { CLASS_READ, CLASS_EXEC, CLASS_COMMAND, CLASS_KILL, CLASS_COUNT };
+
+struct ctl_work {
+	fuse_req_t req;
+	struct ctl_req q; /* q.cancel is &cancel */
+	struct ctl_cancel cancel;
+	enum ctl_class class;
+	/* Answers the request by one of the functions below. */
+	void (*fn)(struct ctl_work *);
+	/* What the function needs; released with the work. */
+	struct ctl_handle *h;	/* a reference */
+	struct ctl_sandbox *sb; /* a reference */
+	struct ctl_image *img;	/* a reference */
+	uint64_t off;
+	size_t size;
+	char name[256];
+	struct fuse_file_info fi;
+	char *path; /* for errors: "/NAME/file" */
+	char data[];
+};
+
+/* A work with room for @n bytes of data, or NULL. */
+struct ctl_work *ctl_work_new(struct ctl *c, fuse_req_t req, size_t n);
+/* Runs it on a thread; it is the thread's then. Where there are too many, answers EAGAIN itself. */
+void ctl_work_run(struct ctl_work *w, enum ctl_class class, void (*fn)(struct ctl_work *));
+/* To be called before the answer: no interrupt reaches the work any more. */
+void ctl_work_answer(struct ctl_work *w);
+/* Answers a request that was never run, and ends it. */
+void ctl_work_refuse(struct ctl_work *w, const struct msb_err *e);
+/* Records @e and answers with it. */
+void ctl_work_fail(struct ctl_work *w, const struct msb_err *e);
+
+#endif

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+// ctl/model, conf, db: values, limits, and that a second msbd reads what the first wrote.
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "ctl/conf.h"
+#include "ctl/model.h"
+#include "ctl/op.h"
+#include "ctl/tree.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+
+static char dir[] = "/tmp/msbu.XXXXXX";
+static struct msb_paths paths;
+
+static int setup(void **state)
+{
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(paths.state, sizeof(paths.state), "%s/s", dir);
+	(void)snprintf(paths.run, sizeof(paths.run), "%s/r", dir);
+	(void)snprintf(paths.mnt, sizeof(paths.mnt), "%s/m", dir);
+	(void)snprintf(paths.bin, sizeof(paths.bin), "%s/none", dir);
+	msb_log_init("test", NULL, open("/dev/null", O_WRONLY | O_CLOEXEC));
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	return msb_rm_rf(AT_FDCWD, dir);
+}
+
+static struct ctl *open_ctl(void)
+{
+	struct msb_err e = {0};
+	struct ctl *c = NULL;
+
+	if (ctl_open(&paths, -1, &c, &e) < 0)
+		fail_msg("%s", e.msg);
+	return c;
+}
+
+/* What a process's end would do. */
+static void forget(struct ctl *c)
+{
+	c->db = ctl_db_close(c->db);
+	for (size_t i = 0; i < c->nsb; i++)
+		ctl_sandbox_unref(c->sb[i]);
+	for (size_t i = 0; i < c->nimg; i++)
+		ctl_image_unref(c->img[i]);
+	ctl_ring_done(&c->events);
+	ctl_ring_done(&c->errors);
+	close(c->store_fd);
+	close(c->sandboxes_fd);
+	close(c->run_fd);
+	free(c);
+}
+
+static void names(void **state)
+{
+	static const struct {
+		const char *name;
+		int ret;
+	} rows[] = {
+		{"web", 0},
+		{"web", -EEXIST},
+		{"0", 0},
+		{"a-b-0", 0},
+		{"-a", -EINVAL},
+		{"A", -EINVAL},
+		{"a_b", -EINVAL},
+		{"a.b", -EINVAL},
+		{"", -EINVAL},
+		{"volumes", -EPERM},
+		{"snapshots", -EPERM},
+		{"plugins", -EPERM},
+		{"metrics", -EPERM},
+		{"images", -EPERM},
+		{"123456789012345678901234567890123456789012345678901234567890123", 0},
+		{"1234567890123456789012345678901234567890123456789012345678901234", -EINVAL},
+	};
+	struct ctl *c = open_ctl();
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct msb_err e = {0};
+
+		assert_int_equal(ctl_sandbox_create(c, rows[i].name, 1, 2, &e), rows[i].ret);
+		assert_int_equal(e.code, -rows[i].ret);
+	}
+	assert_int_equal(c->nsb, 4);
+	while (c->nsb)
+		assert_int_equal(ctl_sandbox_remove(c->sb[0], NULL), 0);
+	forget(c);
+}
+
+static void values(void **state)
+{
+	static const struct {
+		enum ctl_conf_id id;
+		const char *in;
+		int ret;
+		const char *out;
+	} rows[] = {
+		{CONF_CPUS, "1", 0, "1\n"},
+		{CONF_CPUS, "064", 0, "64\n"},
+		{CONF_CPUS, "0", -ERANGE, NULL},
+		{CONF_CPUS, "65", -ERANGE, NULL},
+		{CONF_CPUS, "", -EINVAL, NULL},
+		{CONF_CPUS, "many", -EINVAL, NULL},
+		{CONF_CPUS, " 1", -EINVAL, NULL},
+		{CONF_MEMORY, "64M", 0, "67108864\n"},
+		{CONF_MEMORY, "1T", 0, "1099511627776\n"},
+		{CONF_MEMORY, "63M", -ERANGE, NULL},
+		{CONF_MEMORY, "2T", -ERANGE, NULL},
+		{CONF_MEMORY, "67108865", -EINVAL, NULL},
+		{CONF_HOSTNAME, "box.example", 0, "box.example\n"},
+		{CONF_HOSTNAME, "", 0, "v\n"},
+		{CONF_HOSTNAME, "-x", -EINVAL, NULL},
+		{CONF_HOSTNAME, "a b", -EINVAL, NULL},
+		{CONF_USER, "nobody", 0, "nobody\n"},
+		{CONF_USER, "1000:1000", 0, "1000:1000\n"},
+		{CONF_USER, "a b", -EINVAL, NULL},
+		{CONF_USER, "a\001", -EINVAL, NULL},
+		{CONF_WORKDIR, "/srv/a b", 0, "/srv/a b\n"},
+		{CONF_WORKDIR, "srv", -EINVAL, NULL},
+		{CONF_IMAGE, "none", -ENOENT, NULL},
+		{CONF_IMAGE, "No", -EINVAL, NULL},
+	};
+	struct ctl *c = open_ctl();
+	struct ctl_sandbox *sb;
+
+	assert_int_equal(ctl_sandbox_create(c, "v", 0, 0, NULL), 0);
+	sb = ctl_sandbox_find(c, "v");
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+		struct msb_err e = {0};
+
+		assert_int_equal(ctl_conf_set(sb, rows[i].id, rows[i].in, strlen(rows[i].in), &e),
+			rows[i].ret);
+		if (rows[i].ret < 0) {
+			assert_int_equal(e.code, -rows[i].ret);
+			continue;
+		}
+		ctl_conf_get(sb, rows[i].id, &s);
+		assert_string_equal(s.buf, rows[i].out);
+	}
+	/* What a machine is made of does not change under it; what a command sees does. */
+	sb->state = ST_RUNNING;
+	assert_int_equal(ctl_conf_set(sb, CONF_CPUS, "1", 1, NULL), -EBUSY);
+	assert_int_equal(ctl_mounts_set(sb, "/a /b passthrough", 17, true, NULL), -EBUSY);
+	assert_int_equal(ctl_conf_set(sb, CONF_USER, "root", 4, NULL), 0);
+	assert_int_equal(ctl_sandbox_remove(sb, NULL), -EBUSY);
+	sb->state = ST_STOPPED;
+	assert_int_equal(ctl_sandbox_remove(sb, NULL), 0);
+	forget(c);
+}
+
+static void env(void **state)
+{
+	char name[CTL_MAX_ENV_NAME + 2], big[CTL_MAX_LINE];
+	struct ctl *c = open_ctl();
+	struct ctl_sandbox *sb;
+
+	assert_int_equal(ctl_sandbox_create(c, "e", 0, 0, NULL), 0);
+	sb = ctl_sandbox_find(c, "e");
+	assert_int_equal(ctl_env_set(sb, "A", "1", 1, NULL), 0);
+	assert_int_equal(ctl_env_set(sb, "A", "two", 3, NULL), 0);
+	assert_string_equal(ctl_env_find(sb, "A")->value, "two");
+	assert_int_equal(sb->env_bytes, 6);
+	assert_int_equal(ctl_env_set(sb, "1A", "", 0, NULL), -EINVAL);
+	assert_int_equal(ctl_env_set(sb, "A=B", "", 0, NULL), -EINVAL);
+	assert_int_equal(ctl_env_set(sb, "B", NULL, 0, NULL), -ENOENT);
+	assert_int_equal(ctl_env_set(sb, "A", NULL, 0, NULL), 0);
+	assert_int_equal(sb->env_bytes, 0);
+	memset(name, 'x', sizeof(name));
+	name[CTL_MAX_ENV_NAME + 1] = '\0';
+	assert_int_equal(ctl_env_set(sb, name, "", 0, NULL), -E2BIG);
+	for (int i = 0; i < CTL_MAX_ENV; i++) {
+		(void)snprintf(name, sizeof(name), "V%d", i);
+		assert_int_equal(ctl_env_set(sb, name, "", 0, NULL), 0);
+	}
+	assert_int_equal(ctl_env_set(sb, "MORE", "", 0, NULL), -EDQUOT);
+	memset(big, 'x', sizeof(big));
+	for (int i = 0; i < CTL_MAX_ENV_BYTES / CTL_MAX_LINE - 1; i++) {
+		(void)snprintf(name, sizeof(name), "V%d", i);
+		assert_int_equal(ctl_env_set(sb, name, big, sizeof(big), NULL), 0);
+	}
+	assert_int_equal(ctl_env_set(sb, "V200", big, sizeof(big), NULL), -E2BIG);
+	assert_int_equal(ctl_sandbox_remove(sb, NULL), 0);
+	forget(c);
+}
+
+static void mounts(void **state)
+{
+	struct ctl *c = open_ctl();
+	struct ctl_sandbox *sb;
+	char line[64];
+	int n;
+
+	assert_int_equal(ctl_sandbox_create(c, "m", 0, 0, NULL), 0);
+	sb = ctl_sandbox_find(c, "m");
+	for (int i = 0; i < CTL_MAX_MOUNTS; i++) {
+		n = snprintf(line, sizeof(line), "/src /m%d passthrough", i);
+		assert_int_equal(ctl_mounts_set(sb, line, (size_t)n, i == 0, NULL), 0);
+	}
+	assert_int_equal(ctl_mounts_set(sb, "/src /more passthrough", 22, false, NULL), -EDQUOT);
+	assert_int_equal(ctl_mounts_set(sb, "/src /a passthrough ro", 22, true, NULL), 0);
+	assert_string_equal(sb->conf[CONF_MOUNTS], "/src /a passthrough ro\n");
+	assert_int_equal(ctl_mounts_set(sb, "/etc /a passthrough", 19, false, NULL), -EEXIST);
+	assert_int_equal(ctl_mounts_set(sb, "# none", 6, true, NULL), 0);
+	assert_string_equal(sb->conf[CONF_MOUNTS], "");
+	assert_int_equal(ctl_sandbox_remove(sb, NULL), 0);
+	forget(c);
+}
+
+static void comes_back(void **state)
+{
+	struct ctl *c = open_ctl();
+	struct ctl_sandbox *sb;
+	struct msb_err e = {0};
+	char id[33], digest[65];
+
+	memset(digest, 'a', 64);
+	digest[64] = '\0';
+	assert_int_equal(ctl_image_add(c, "img", digest, 77, &e), 0);
+	assert_int_equal(ctl_image_add(c, "img", digest, 77, &e), -EEXIST);
+	assert_int_equal(ctl_sandbox_create(c, "keep", 11, 22, NULL), 0);
+	sb = ctl_sandbox_find(c, "keep");
+	memcpy(id, sb->id, sizeof(id));
+	assert_int_equal(ctl_conf_set(sb, CONF_IMAGE, "img", 3, NULL), 0);
+	assert_int_equal(ctl_conf_set(sb, CONF_CPUS, "3", 1, NULL), 0);
+	assert_int_equal(ctl_env_set(sb, "X", "y z", 3, NULL), 0);
+	assert_int_equal(ctl_sandbox_own(sb, 33, 44, 0750, NULL), 0);
+	pthread_mutex_lock(&c->lock);
+	ctl_sandbox_state(sb, ST_FAILED, "it broke");
+	pthread_mutex_unlock(&c->lock);
+	forget(c);
+
+	c = open_ctl();
+	assert_int_equal(c->nsb, 1);
+	assert_int_equal(c->nimg, 1);
+	assert_int_equal(ctl_image_find(c, "img")->size_bytes, 77);
+	sb = ctl_sandbox_find(c, "keep");
+	assert_non_null(sb);
+	assert_string_equal(sb->id, id);
+	assert_string_equal(sb->conf[CONF_IMAGE], "img");
+	assert_string_equal(sb->conf[CONF_CPUS], "3");
+	assert_string_equal(ctl_env_find(sb, "X")->value, "y z");
+	assert_int_equal(sb->state, ST_FAILED);
+	assert_string_equal(sb->reason, "it broke");
+	assert_int_equal(sb->uid, 33);
+	assert_int_equal(sb->gid, 44);
+	assert_int_equal(sb->mode, 0750);
+	assert_int_equal(ctl_sandbox_remove(sb, NULL), 0);
+	forget(c);
+
+	c = open_ctl();
+	assert_int_equal(c->nsb, 0);
+	forget(c);
+}
+
+static void newer_is_refused(void **state)
+{
+	char path[600], dir2[600];
+	struct msb_paths p = paths;
+	struct msb_err e = {0};
+	struct ctl_db *db = NULL;
+	sqlite3 *sq;
+
+	(void)snprintf(dir2, sizeof(dir2), "%s/newer", dir);
+	(void)snprintf(path, sizeof(path), "%s/msb.db", dir2);
+	(void)snprintf(p.state, sizeof(p.state), "%.500s", dir2);
+	assert_int_equal(mkdir(dir2, 0700), 0);
+	assert_int_equal(sqlite3_open(path, &sq), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(sq, "PRAGMA user_version=99", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(sq);
+	assert_int_equal(ctl_db_open(path, &db, &e), -EPROTO);
+	assert_non_null(strstr(e.msg, "newer"));
+	assert_int_equal(
+		msb_write_file_atomic(AT_FDCWD, path, "no database at all, but text", 28, 0600), 0);
+	assert_int_equal(ctl_db_open(path, &db, &e), -EBADMSG);
+}
+
+static void node_ids(void **state)
+{
+	struct ctl_at root, dir_at, file, again;
+	struct ctl *c = open_ctl();
+	struct stat st, st2;
+	uint64_t id;
+
+	assert_int_equal(ctl_sandbox_create(c, "n", 5, 6, NULL), 0);
+	assert_int_equal(ctl_at_id(c, 1, &root), 0);
+	assert_int_equal(ctl_at_child(&root, "n", &dir_at), 0);
+	assert_int_equal(ctl_at_child(&root, "*", &again), -ENOENT);
+	assert_int_equal(ctl_at_child(&dir_at, "state", &file), 0);
+	id = ctl_at_make_id(&file);
+	assert_int_equal(ctl_at_make_id(&file), id);
+	assert_int_equal(ctl_at_id(c, id, &again), 0);
+	assert_ptr_equal(again.node, file.node);
+	assert_ptr_equal(again.sb, file.sb);
+	/* ctl: another id for every lookup, but the same file to whoever asks. */
+	assert_int_equal(ctl_at_child(&dir_at, "ctl", &file), 0);
+	assert_int_not_equal(ctl_at_make_id(&file), ctl_at_make_id(&file));
+	ctl_at_stat(&file, &st);
+	ctl_at_stat(&file, &st2);
+	assert_int_equal(st.st_ino, st2.st_ino);
+	assert_int_equal(st.st_mode, S_IFREG | 0600);
+	assert_int_equal(st.st_uid, 5);
+	/* The directory's mode is spread over its files. */
+	assert_int_equal(ctl_sandbox_own(file.sb, 5, 6, 0750, NULL), 0);
+	ctl_at_stat(&file, &st);
+	assert_int_equal(st.st_mode & 0777, 0640);
+	assert_int_equal(ctl_sandbox_own(file.sb, 5, 6, 0770, NULL), 0);
+	ctl_at_stat(&file, &st);
+	assert_int_equal(st.st_mode & 0777, 0660);
+	assert_int_equal(ctl_sandbox_remove(file.sb, NULL), 0);
+	assert_int_equal(ctl_at_id(c, id, &again), -ENOENT);
+	assert_int_equal(ctl_at_id(c, 0, &again), -ENOENT);
+	assert_int_equal(ctl_at_id(c, 255, &again), -ENOENT);
+	forget(c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(names),
+		cmocka_unit_test(values),
+		cmocka_unit_test(env),
+		cmocka_unit_test(mounts),
+		cmocka_unit_test(comes_back),
+		cmocka_unit_test(newer_is_refused),
+		cmocka_unit_test(node_ids),
+	};
+
+	return cmocka_run_group_tests_name("ctl_model", tests, setup, teardown);
+}
