@@ -15,9 +15,8 @@
 #include <time.h>
 
 #define PORT_NAME	     "msb.agent"
-#define MODULES_LIST	     "/modules.list"
-#define MODULES_MAX	     65536 /* bytes of that list */
-#define COMPRESSED_FILE	     4	   /* of finit_module(2) */
+#define MODULES		     "/modules"
+#define COMPRESSED_FILE	     4 /* of finit_module(2) */
 #define PORT_WAIT_FIRST_MS   1
 #define PORT_WAIT_LONGEST_MS 100
 #define AGENT_NOFILE	     16384
@@ -37,22 +36,26 @@ static void load_module(const char *path)
 		say(path, strerror(errno));
 }
 
-/* One path a line, in the order in which they depend on each other. */
+static int is_module(const struct dirent *de)
+{
+	return de->d_name[0] != '.';
+}
+
+/* In the order of their names, NN-NAME.ko, which is the order in which they need each other. */
 static void load_modules(void)
 {
-	_cleanup_str_ struct msb_str list = MSB_STR_INIT;
+	struct dirent **names;
+	int n = scandir(MODULES, &names, is_module, alphasort);
 
-	if (msb_read_file(AT_FDCWD, MODULES_LIST, MODULES_MAX, &list) < 0 || !list.buf)
-		return;
-	for (char *p = list.buf; *p;) {
-		size_t n = strcspn(p, "\n");
-		bool last = p[n] == '\0';
+	for (int i = 0; i < n; i++) {
+		char path[300];
 
-		p[n] = '\0';
-		if (n)
-			load_module(p);
-		p += n + !last;
+		(void)snprintf(path, sizeof(path), MODULES "/%s", names[i]->d_name); /* fits */
+		load_module(path);
+		free(names[i]);
 	}
+	if (n >= 0)
+		free(names);
 }
 
 /* Return: the port's descriptor, or -1 where it is not there (yet). */

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+// What PID 1 parses: users, and the requests to boot and to execute.
+#include "base/cleanup.h"
+#include "guest/request.h"
+#include "guest/users.h"
+#include "guest/wire.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <cmocka.h>
+
+static const char passwd[] = "root:x:0:0:root:/root:/bin/sh\n"
+			     "bad line\n"
+			     "joe:x:1000:1000:Joe,,,:/home/joe:/bin/sh\n"
+			     "six:x:1:1:x:/\n"
+			     "eight:x:1:1:x:/:/bin/sh:more\n"
+			     "minus:x:-1:1:x:/:/bin/sh\n"
+			     "max:x:4294967295:1:x:/:/bin/sh\n"
+			     "big:x:4294967296:1:x:/:/bin/sh\n"
+			     "nogid:x:7::x:/:/bin/sh\n"
+			     ":x:8:8:x:/nameless:/bin/sh\n"
+			     "rel:x:9:9:x:home:/bin/sh\n"
+			     "1001:x:5:5::/five:/bin/sh\n"
+			     "last:x:12:13:x:/last:/bin/false"; /* no newline */
+static const char group[] = "root:x:0:\n"
+			    "wheel:x:10:joe,root\n"
+			    "notjoe:x:11:joey,xjoe\n"
+			    "five:x:12:joe:extra\n"
+			    "dup:x:10:joe\n"
+			    "audio:x:29:a,b,joe\n"
+			    "last:x:13:last";
+
+static void users(void **state)
+{
+	static const struct {
+		const char *spec;
+		int code;
+		uint32_t uid, gid;
+		const char *home;
+		size_t ngroups;
+	} t[] = {
+		{"", 0, 0, 0, "/root", 2}, /* root and wheel */
+		{"root", 0, 0, 0, "/root", 2},
+		{"0", 0, 0, 0, "/root", 2},
+		{"joe", 0, 1000, 1000, "/home/joe", 3},
+		{"1000", 0, 1000, 1000, "/home/joe", 3},
+		{"joe:audio", 0, 1000, 29, "/home/joe", 1},
+		{"joe:7", 0, 1000, 7, "/home/joe", 1},
+		{"1234", 0, 1234, 0, "/", 1},
+		{"1234:5678", 0, 1234, 5678, "/", 1},
+		{"1001", 0, 1001, 0, "/", 1}, /* a number is a number */
+		{"rel", 0, 9, 9, "/", 1},
+		{"last", 0, 12, 13, "/last", 1},
+		{"nobody", ENOENT, 0, 0, NULL, 0},
+		{"joe:nogroup", ENOENT, 0, 0, NULL, 0},
+		{"bad line", ENOENT, 0, 0, NULL, 0},
+		{"six", ENOENT, 0, 0, NULL, 0},
+		{"eight", ENOENT, 0, 0, NULL, 0},
+		{"minus", ENOENT, 0, 0, NULL, 0},
+		{"max", ENOENT, 0, 0, NULL, 0},
+		{"big", ENOENT, 0, 0, NULL, 0},
+		{"nogid", ENOENT, 0, 0, NULL, 0},
+		{"4294967295", ENOENT, 0, 0, NULL, 0},
+		{"-1", ENOENT, 0, 0, NULL, 0},
+		{":0", EINVAL, 0, 0, NULL, 0},
+		{"joe:", EINVAL, 0, 0, NULL, 0},
+		{":", EINVAL, 0, 0, NULL, 0},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct msb_err e = {0};
+		struct ga_user u;
+		int r = ga_user_resolve(
+			t[i].spec, passwd, sizeof(passwd) - 1, group, sizeof(group) - 1, &u, &e);
+
+		assert_int_equal(r, -t[i].code);
+		assert_int_equal(e.code, t[i].code);
+		if (r < 0)
+			continue;
+		assert_int_equal(u.uid, t[i].uid);
+		assert_int_equal(u.gid, t[i].gid);
+		assert_string_equal(u.home, t[i].home);
+		assert_int_equal(u.ngroups, t[i].ngroups);
+	}
+}
+
+static void no_files(void **state)
+{
+	struct ga_user u;
+
+	assert_int_equal(ga_user_resolve("", NULL, 0, NULL, 0, &u, NULL), 0);
+	assert_int_equal(u.uid, 0);
+	assert_string_equal(u.home, "/");
+	assert_int_equal(ga_user_resolve("joe", NULL, 0, NULL, 0, &u, NULL), -ENOENT);
+	assert_int_equal(ga_user_resolve("5:6", NULL, 0, NULL, 0, &u, NULL), 0);
+}
+
+static void too_many_groups(void **state)
+{
+	static char text[GA_MAX_GROUPS * 32];
+	struct ga_user u;
+	size_t n = 0;
+
+	for (int i = 0; i < GA_MAX_GROUPS + 10; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "g%d:x:%d:joe\n", i, 5000 + i);
+	assert_int_equal(ga_user_resolve("joe", passwd, sizeof(passwd) - 1, text, n, &u, NULL), 0);
+	assert_int_equal(u.ngroups, GA_MAX_GROUPS);
+	assert_int_equal(u.groups[0], 1000); /* the user's own is never the one left out */
+}
+
+static void exec_requests(void **state)
+{
+	static const struct {
+		const char *text; /* entries, each with a newline in the place of its NUL */
+		int code;
+	} t[] = {
+		{"arg=sh\n", 0},
+		{"arg=sh\narg=\nenv=A=b\nenv=B=\nuser=joe\ncwd=/tmp\ntty=1\nrows=24\ncols=80\nstdin=0\n"
+		 "window=65536\n",
+			0},
+		{"", EINVAL},
+		{"user=joe\n", EINVAL},
+		{"arg=\n", EINVAL},
+		{"arg=sh", EINVAL},
+		{"arg=sh\nenv=A\n", EINVAL},
+		{"arg=sh\nenv==b\n", EINVAL},
+		{"arg=sh\ntty=2\n", EINVAL},
+		{"arg=sh\nrows=65536\n", EINVAL},
+		{"arg=sh\nrows=-1\n", EINVAL},
+		{"arg=sh\nwindow=1\n", EINVAL},
+		{"arg=sh\nwindow=262145\n", EINVAL},
+		{"arg=sh\nother=1\n", EINVAL},
+		{"arg=sh\nx\n", EINVAL},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct msb_err e = {0};
+		struct ga_exec x;
+		char b[256];
+		size_t n = strlen(t[i].text);
+
+		memcpy(b, t[i].text, n);
+		for (size_t k = 0; k < n; k++)
+			if (b[k] == '\n')
+				b[k] = '\0';
+		assert_int_equal(ga_exec_parse((uint8_t *)b, n, &x, &e), -t[i].code);
+		assert_int_equal(e.code, t[i].code);
+		ga_exec_done(&x);
+	}
+}
+
+static void exec_fields(void **state)
+{
+	static const char b[] = "arg=sh\0arg=-c\0env=A=b=c\0env=AB=d\0tty=1\0cols=99\0cwd=/x";
+	struct ga_exec x;
+
+	assert_int_equal(ga_exec_parse((const uint8_t *)b, sizeof(b), &x, NULL), 0);
+	assert_string_equal(x.argv[0], "sh");
+	assert_string_equal(x.argv[1], "-c");
+	assert_null(x.argv[2]);
+	assert_int_equal(x.nenv, 2);
+	assert_null(x.env[2]);
+	assert_string_equal(ga_env_get(x.env, "A"), "b=c");
+	assert_string_equal(ga_env_get(x.env, "AB"), "d");
+	assert_null(ga_env_get(x.env, "ABC"));
+	assert_true(x.tty);
+	assert_false(x.want_stdin);
+	assert_int_equal(x.cols, 99);
+	assert_string_equal(x.cwd, "/x");
+	assert_null(x.user);
+	assert_int_equal(x.window, WIRE_MIN_WINDOW);
+	ga_exec_done(&x);
+}
+
+static void boot_requests(void **state)
+{
+	static const struct {
+		const char *text;
+		int code;
+	} t[] = {
+		{"mount=root\t/\trw\n", 0},
+		{"hostname=h\nuser=joe\nworkdir=/w\nclock_usec=5\nenv=A=b\nmount=root\t/\t\n"
+		 "mount=data\t/data\tro,nosuid,nodev,noexec,noatime\nmount=/dev/vdb\t/x/y\ttype=ext4\n",
+			0},
+		{"", EINVAL},
+		{"hostname=h\n", EINVAL},
+		{"mount=root\t/data\t\n", EINVAL},
+		{"mount=root\t/\t\nmount=two\t/\t\n", EINVAL},
+		{"mount=root\t/\n", EINVAL},
+		{"mount=root\n", EINVAL},
+		{"mount=\t/\t\n", EINVAL},
+		{"mount=root\t/\twhat\n", EINVAL},
+		{"mount=root\t/\ttype=\n", EINVAL},
+		{"mount=root\t/\t\nmount=a\tdata\t\n", EINVAL},
+		{"mount=root\t/\t\nmount=a\t/a/../b\t\n", EINVAL},
+		{"mount=root\t/\t\nmount=a\t/..\t\n", EINVAL},
+		{"mount=root\t/\t\nmount=a\t/./b\t\n", EINVAL},
+		{"mount=root\t/\t\nmount=a\t/a//b\t\n", EINVAL},
+		{"mount=root\t/\t\nmount=a\t/a/\t\n", EINVAL},
+		{"mount=root\t/\t\nmount=a\t/...\t\n", 0},
+		{"mount=root\t/\t\nworkdir=rel\n", EINVAL},
+		{"mount=root\t/\t\nclock_usec=-1\n", EINVAL},
+		{"mount=root\t/\t\nenv=A\n", EINVAL},
+		{"mount=root\t/\t\nhostname="
+		 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n",
+			EINVAL},
+		{"mount=root\t/\t\nelse=1\n", EINVAL},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct msb_err e = {0};
+		struct ga_boot x;
+		char b[512];
+		size_t n = strlen(t[i].text);
+
+		memcpy(b, t[i].text, n);
+		for (size_t k = 0; k < n; k++)
+			if (b[k] == '\n')
+				b[k] = '\0';
+		assert_int_equal(ga_boot_parse((uint8_t *)b, n, &x, &e), -t[i].code);
+		assert_int_equal(e.code, t[i].code);
+		ga_boot_done(&x);
+	}
+}
+
+static void boot_fields(void **state)
+{
+	static const char b[] = "workdir=\0mount=root\t/\trw\0mount=d\t/data\tro,nodev\0"
+				"mount=/dev/vdb\t/e\ttype=erofs,ro";
+	struct ga_boot x;
+
+	assert_int_equal(ga_boot_parse((const uint8_t *)b, sizeof(b), &x, NULL), 0);
+	assert_string_equal(x.workdir, "/");
+	assert_string_equal(x.user, "");
+	assert_int_equal(x.nmounts, 3);
+	assert_string_equal(x.mounts[0].source, "root");
+	assert_string_equal(x.mounts[0].type, "virtiofs");
+	assert_int_equal(x.mounts[0].flags, 0);
+	assert_string_equal(x.mounts[1].path, "/data");
+	assert_int_equal(x.mounts[1].flags, MS_RDONLY | MS_NODEV);
+	assert_string_equal(x.mounts[2].type, "erofs");
+	ga_boot_done(&x);
+}
+
+static void too_many_mounts(void **state)
+{
+	uint8_t b[4096];
+	struct msb_err e = {0};
+	struct ga_boot x;
+	char text[64];
+	size_t n = 0;
+
+	assert_int_equal(wire_kv_add(b, sizeof(b), &n, "mount", "root\t/\t"), 0);
+	for (int i = 1; i < GA_MAX_MOUNTS; i++) {
+		(void)snprintf(text, sizeof(text), "t%d\t/m%d\trw", i, i);
+		assert_int_equal(wire_kv_add(b, sizeof(b), &n, "mount", text), 0);
+	}
+	assert_int_equal(ga_boot_parse(b, n, &x, &e), 0);
+	ga_boot_done(&x);
+	assert_int_equal(wire_kv_add(b, sizeof(b), &n, "mount", "one\t/more\trw"), 0);
+	assert_int_equal(ga_boot_parse(b, n, &x, &e), -E2BIG);
+	ga_boot_done(&x);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(users),
+		cmocka_unit_test(no_files),
+		cmocka_unit_test(too_many_groups),
+		cmocka_unit_test(exec_requests),
+		cmocka_unit_test(exec_fields),
+		cmocka_unit_test(boot_requests),
+		cmocka_unit_test(boot_fields),
+		cmocka_unit_test(too_many_mounts),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
