@@ -23,6 +23,7 @@ static struct ga_job **slot(struct ga *g, uint32_t id)
 static void close_stdin(struct ga_job *j)
 {
 	ga_watch_close(&j->in);
+	j->in_owed += (uint32_t)(j->in_len - j->in_off); /* dropped: the host may go on sending */
 	free(j->in_buf);
 	j->in_buf = NULL;
 	j->in_off = j->in_len = 0;
@@ -126,13 +127,20 @@ void ga_jobs_detach(struct ga *g)
 	}
 }
 
+static void end_signal(struct ga_job *j, int sig)
+{
+	send_signal(j, sig);
+	if (j->tty && sig == SIGTERM)
+		send_signal(j, SIGHUP); /* an interactive shell ignores SIGTERM */
+}
+
 void ga_jobs_signal(struct ga *g, int sig)
 {
 	for (size_t i = 0; i < WIRE_MAX_JOBS; i++)
 		if (g->jobs[i])
-			send_signal(g->jobs[i], sig);
+			end_signal(g->jobs[i], sig);
 	for (struct ga_job *j = g->leaving; j; j = j->next)
-		send_signal(j, sig);
+		end_signal(j, sig);
 }
 
 static void tick_one(struct ga *g, struct ga_job *j, uint64_t now)
@@ -215,7 +223,7 @@ static void stdin_write(struct ga *g, struct ga_job *j)
 		} else if (errno == EAGAIN) {
 			break;
 		} else if (errno != EINTR) {
-			close_stdin(j); /* it does not read any more; more is taken and dropped */
+			close_stdin(j); /* it reads no more: what comes is taken and dropped */
 		}
 	}
 	if (j->in_off == j->in_len) {

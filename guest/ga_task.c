@@ -128,7 +128,6 @@ void ga_end(struct ga *g, uint32_t id, uint32_t timeout_ms)
 	g->ending = GA_TERM;
 	g->ending_at = msb_now_ms() + timeout_ms;
 	ga_jobs_signal(g, SIGTERM);
-	ga_jobs_signal(g, SIGHUP); /* an interactive shell ignores SIGTERM */
 	g->ops->kill_all(SIGTERM);
 }
 

@@ -46,6 +46,7 @@
 
 pid_t agent_spawn(const char *bin_dir, const char *sandbox, const char *control_path, int dir_fd,
 	int log_fd, int *ret_pidfd, struct msb_err *e);
+/* Both connected; @console_fd -1: none. A machine that was attached before is let go. */
 int agent_attach(const char *control_path, int agent_fd, int console_fd, struct msb_err *e);
 
 struct agent_boot {

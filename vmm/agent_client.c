@@ -50,7 +50,8 @@ int agent_attach(const char *control_path, int agent_fd, int console_fd, struct 
 
 	msb_msg_init(&m, "attach");
 	msb_msg_add_fd(&m, agent_fd);
-	msb_msg_add_fd(&m, console_fd);
+	if (console_fd >= 0)
+		msb_msg_add_fd(&m, console_fd);
 	return call_once(control_path, &m, CALL_MS, e);
 }
 

@@ -104,6 +104,7 @@ struct agentd {
 
 	bool synced, booted, refused; /* refused: the guest's agent is of another version */
 	bool link_blocked, resync_due, had_room;
+	uint32_t link_events; /* of epoll */
 	uint8_t nonce[WIRE_NONCE_BYTES];
 	uint64_t sync_at[AGENTD_RESYNC_MAX]; /* when the last sessions were started */
 	unsigned int syncs;

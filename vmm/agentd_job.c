@@ -395,6 +395,8 @@ static int stream_frame(
 {
 	int s = f->type == WIRE_ERR;
 
+	if (!j->started)
+		return -EBADMSG;
 	if (f->len > WIRE_STREAM_MAX || WIRE_COST(f->len) > j->credit[s]) {
 		*why = "it sent more output than it was granted";
 		return -EBADMSG;

@@ -319,6 +319,16 @@ bool ad_link_room(struct agentd *a)
 	return !a->synced || a->tx.len - a->tx.off <= 2 * WIRE_FRAME_MAX;
 }
 
+static void link_watch(struct agentd *a)
+{
+	struct epoll_event ev = {
+		.events = EPOLLIN | (a->link_blocked ? EPOLLOUT : 0), .data.ptr = &a->link_fd};
+
+	if (a->link_fd >= 0 && ev.events != a->link_events &&
+		epoll_ctl(a->ep, EPOLL_CTL_MOD, a->link_fd, &ev) == 0)
+		a->link_events = ev.events;
+}
+
 void ad_link_pump(struct agentd *a)
 {
 	requests_send(a);
@@ -326,6 +336,7 @@ void ad_link_pump(struct agentd *a)
 		if (a->jobs[i] && !ad_job_send(a, a->jobs[i]))
 			break;
 	link_write(a);
+	link_watch(a);
 }
 
 void ad_link_event(struct agentd *a, uint32_t events)
@@ -383,7 +394,8 @@ void ad_link_attach(struct agentd *a, int link_fd, int console_fd)
 	a->syncs = 0;
 	wire_rx_init(&a->rx);
 	wire_tx_init(&a->tx);
-	ad_watch_fd(a, link_fd, EPOLLIN | EPOLLOUT | EPOLLET, &a->link_fd);
+	ad_watch_fd(a, link_fd, EPOLLIN, &a->link_fd);
+	a->link_events = EPOLLIN;
 	if (console_fd >= 0)
 		ad_watch_fd(a, console_fd, EPOLLIN, &a->console_fd);
 	sync_start(a);

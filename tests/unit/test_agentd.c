@@ -1,0 +1,1193 @@
+// SPDX-License-Identifier: Apache-2.0
+// msb-agentd and the guest's engine, joined as QEMU joins them; and msb-agentd against guests that
+// break the protocol. The engine runs as an ordinary process: its jobs are processes of this host.
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/msg.h"
+#include "guest/ga.h"
+#include "vmm/agent.h"
+#include "vmm/agentd.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <cmocka.h>
+
+#define WAIT_MS 20000 /* for anything that must happen: a machine of two cores may be busy */
+
+static char dir[64], ctl[96], port[96];
+static int dir_fd, silent;
+static pid_t agentd, relay, engine;
+
+/* ---- the three processes */
+
+static int fake_mount(const struct ga_boot *b, struct msb_err *e)
+{
+	if (!strcmp(b->hostname, "broken"))
+		return msb_err_set(e, ENODEV, "mount /: no such thing");
+	return 0;
+}
+
+static int fake_enter(const struct ga_boot *b, struct msb_err *e)
+{
+	return 0;
+}
+
+static int no_cgroups(void)
+{
+	return -ENOSYS;
+}
+
+static void kill_nobody(int sig)
+{
+}
+
+static void nothing(void)
+{
+}
+
+static int drop_nothing(struct msb_err *e)
+{
+	return 0;
+}
+
+static int refuse_clock(uint64_t usec)
+{
+	return usec == 1 ? -EPERM : 0;
+}
+
+static const struct ga_ops ops = {fake_mount, fake_enter, no_cgroups, kill_nobody, nothing, nothing,
+	drop_nothing, refuse_clock};
+
+static pid_t spawn(void)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(silent, 2);
+	}
+	return pid;
+}
+
+static void start_agentd(void)
+{
+	struct msb_err e = {0};
+	int fd = msb_unix_listen(ctl, SOCK_SEQPACKET, 0600, &e);
+
+	assert_true(fd >= 0);
+	agentd = spawn();
+	if (agentd == 0) {
+		msb_log_init("test", NULL, silent);
+		_exit(agentd_run(fd, dir_fd, NULL, &e) < 0);
+	}
+	close(fd);
+}
+
+/* As QEMU's port: bytes pass while somebody is connected, and are dropped otherwise. */
+static void relay_main(int listen_fd, int guest)
+{
+	static char buf[2][65536];
+
+	for (;;) {
+		struct pollfd idle[2] = {
+			{.fd = listen_fd, .events = POLLIN}, {.fd = guest, .events = POLLIN}};
+		size_t off[2] = {0}, len[2] = {0};
+		int host = -1;
+
+		while (host < 0) {
+			(void)poll(idle, 2, -1);
+			if (idle[1].revents && read(guest, buf[0], sizeof(buf[0])) <= 0)
+				_exit(0);
+			if (idle[0].revents)
+				host = accept(listen_fd, NULL, NULL);
+		}
+		for (bool up = true; up;) {
+			int fd[2] = {guest, host}; /* direction i: from fd[i] to fd[!i] */
+			struct pollfd p[2] = {{.fd = guest}, {.fd = host}};
+
+			for (int i = 0; i < 2; i++) {
+				p[i].events |= len[i] == 0 ? POLLIN : 0;
+				p[!i].events |= len[i] ? POLLOUT : 0;
+			}
+			(void)poll(p, 2, -1);
+			for (int i = 0; i < 2; i++) {
+				ssize_t n;
+
+				if (len[i] == 0 && p[i].revents & (POLLIN | POLLHUP)) {
+					n = recv(fd[i], buf[i], sizeof(buf[i]), MSG_DONTWAIT);
+					if (n == 0 || (n < 0 && errno != EAGAIN))
+						up = false;
+					off[i] = 0;
+					len[i] = n > 0 ? (size_t)n : 0;
+				} else if (len[i] && p[!i].revents & (POLLOUT | POLLHUP)) {
+					n = send(fd[!i], buf[i] + off[i], len[i],
+						MSG_DONTWAIT | MSG_NOSIGNAL);
+					if (n < 0 && errno != EAGAIN)
+						up = false;
+					off[i] += n > 0 ? (size_t)n : 0;
+					len[i] -= n > 0 ? (size_t)n : 0;
+				}
+			}
+		}
+		close(host);
+	}
+}
+
+static void start_guest(void)
+{
+	struct msb_err e = {0};
+	int sv[2], fd = msb_unix_listen(port, SOCK_STREAM, 0600, &e);
+
+	assert_true(fd >= 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	engine = spawn();
+	if (engine == 0) {
+		close(sv[0]);
+		close(fd);
+		_exit(ga_run(sv[1], &ops, &e) < 0);
+	}
+	close(sv[1]);
+	relay = spawn();
+	if (relay == 0)
+		relay_main(fd, sv[0]);
+	close(sv[0]);
+	close(fd);
+}
+
+static void stop(pid_t *pid)
+{
+	if (*pid > 0) {
+		kill(*pid, SIGKILL);
+		waitpid(*pid, NULL, 0);
+	}
+	*pid = 0;
+}
+
+static void attach(void)
+{
+	struct msb_err e = {0};
+	int fd = msb_unix_connect(port, SOCK_STREAM), con = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int sv[2];
+
+	assert_true(fd >= 0 && con >= 0);
+	close(con);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	assert_int_equal(agent_attach(ctl, fd, sv[0], &e), 0);
+	assert_int_equal(msb_write_full(sv[1], "console says\n", 13), 0);
+	close(fd);
+	close(sv[0]);
+	close(sv[1]);
+}
+
+static int boot_as(const char *hostname, int timeout_ms, struct msb_err *e)
+{
+	static const char *const env[] = {"SANDBOX=yes", "OVER=sandbox", NULL};
+	const struct agent_mount m[] = {{"root", "/", false}};
+	const struct agent_boot b = {.hostname = hostname,
+		.user = "",
+		.workdir = "/",
+		.env = env,
+		.nmounts = 1,
+		.mounts = m,
+		.timeout_ms = timeout_ms,
+		.cancel_fd = -1};
+
+	return agent_boot(ctl, &b, e);
+}
+
+static int setup(void **state)
+{
+	static int n;
+
+	silent = open(
+		getenv("TEST_LOG") ?: "/dev/null", O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+	(void)snprintf(dir, sizeof(dir), "/tmp/agentd-%d-%d", (int)getpid(), n++);
+	assert_int_equal(mkdir(dir, 0700), 0);
+	(void)snprintf(ctl, sizeof(ctl), "%s/ctl", dir);
+	(void)snprintf(port, sizeof(port), "%s/port", dir);
+	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	start_agentd();
+	return 0;
+}
+
+static int setup_booted(void **state)
+{
+	struct msb_err e = {0};
+
+	setup(state);
+	start_guest();
+	attach();
+	assert_int_equal(boot_as("host", WAIT_MS, &e), 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	stop(&agentd);
+	stop(&engine);
+	stop(&relay);
+	close(dir_fd);
+	close(silent);
+	return msb_rm_rf(AT_FDCWD, dir);
+}
+
+/* ---- clients */
+
+struct result {
+	struct msb_str out, err;
+	char last[16];	  /* verb of the last message */
+	int code, signal; /* of exit; -1: not said */
+	int error;
+	char msg[MSB_ERR_MAX];
+	bool started;
+};
+
+static struct msb_msg m; /* not for the stack of a test under ASan */
+
+static int start_job(const struct agent_exec *x)
+{
+	struct msb_err e = {0};
+	int s = agent_exec(ctl, x, &e);
+
+	if (s < 0)
+		fprintf(stderr, "exec: %s\n", e.msg);
+	assert_true(s >= 0);
+	return s;
+}
+
+static int sh(const char *script)
+{
+	const char *const argv[] = {"sh", "-c", script, NULL};
+
+	return start_job(&(struct agent_exec){.argv = argv});
+}
+
+static void say(int s, const char *verb, const void *p, size_t n)
+{
+	msb_msg_init(&m, verb);
+	msb_msg_payload(&m, p, n);
+	assert_int_equal(msb_msg_send(s, &m), 0);
+}
+
+static uint64_t number(const char *key)
+{
+	uint64_t v = 0;
+
+	return msb_msg_get_u64(&m, key, &v) < 0 ? (uint64_t)-1 : v;
+}
+
+/* Takes one message. Return: false after the last one. */
+static bool step(int s, struct result *r)
+{
+	const char *v;
+
+	assert_int_equal(msb_wait_fd(s, POLLIN, WAIT_MS), 0);
+	assert_int_equal(msb_msg_recv(s, &m), 0);
+	v = msb_msg_verb(&m);
+	(void)snprintf(r->last, sizeof(r->last), "%s", v);
+	if (!strcmp(v, "started")) {
+		assert_false(r->started);
+		assert_true(number("pid") > 1);
+		assert_true(number("job") >= 1);
+		r->started = true;
+		return true;
+	}
+	if (!strcmp(v, "out") || !strcmp(v, "err")) {
+		assert_true(r->started);
+		assert_true(m.payload_bytes > 0 && m.payload_bytes <= AGENT_CHUNK_BYTES);
+		msb_str_add(
+			*v == 'o' ? &r->out : &r->err, msb_msg_payload_ptr(&m), m.payload_bytes);
+		return true;
+	}
+	r->code = (int)number("code");
+	r->signal = (int)number("signal");
+	if (!strcmp(v, "error")) {
+		r->error = r->code;
+		(void)snprintf(r->msg, sizeof(r->msg), "%s", msb_msg_get(&m, "msg"));
+	} else {
+		assert_string_equal(v, "exit");
+	}
+	assert_int_equal(msb_wait_fd(s, POLLIN, WAIT_MS), 0);
+	assert_int_equal(msb_msg_recv(s, &m), -EPIPE); /* and nothing after it */
+	return false;
+}
+
+static struct result finish(int s)
+{
+	struct result r = {0};
+
+	while (step(s, &r))
+		;
+	close(s);
+	return r;
+}
+
+static void done(struct result *r)
+{
+	msb_str_done(&r->out);
+	msb_str_done(&r->err);
+}
+
+static void expect(int s, const char *out, const char *err, int code)
+{
+	struct result r = finish(s);
+
+	assert_string_equal(r.last, "exit");
+	assert_string_equal(r.out.buf ?: "", out);
+	assert_string_equal(r.err.buf ?: "", err);
+	assert_int_equal(r.code, code);
+	done(&r);
+}
+
+/* ---- with a guest that works */
+
+static void exec_results(void **state)
+{
+	expect(sh("echo out; echo err >&2; exit 3"), "out\n", "err\n", 3);
+	expect(sh(":"), "", "", 0);
+	expect(sh("echo $SANDBOX $OVER; pwd"), "yes sandbox\n/\n", "", 0);
+	expect(sh("cat"), "", "", 0); /* /dev/null */
+}
+
+static void exec_environment(void **state)
+{
+	const char *const argv[] = {"sh", "-c", "echo $A $OVER $PATH; pwd", NULL};
+	const char *const env[] = {"A=1", "A=2", "OVER=job", NULL};
+
+	expect(start_job(&(struct agent_exec){.argv = argv, .env = env, .cwd = "/usr"}),
+		"2 job /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n/usr\n", "",
+		0);
+}
+
+static void ended_by_signal(void **state)
+{
+	struct result r = finish(sh("kill -9 $$"));
+
+	assert_string_equal(r.last, "exit");
+	assert_int_equal(r.signal, 9);
+	assert_int_equal(r.code, -1);
+	done(&r);
+}
+
+static void cannot_start(void **state)
+{
+	static const struct {
+		const char *argv[2];
+		const char *user, *cwd;
+		int code;
+		const char *says;
+	} t[] = {
+		{{"no-such-program"}, NULL, NULL, ENOENT, "no-such-program: not found in PATH"},
+		{{"/no/such"}, NULL, NULL, ENOENT, "/no/such: not found"},
+		{{"/etc/passwd"}, NULL, NULL, EACCES, "/etc/passwd: not executable"},
+		{{"/"}, NULL, NULL, EACCES, "/: not executable"},
+		{{"sh"}, "no-such-user", NULL, ENOENT,
+			"user 'no-such-user' is not in /etc/passwd of the sandbox"},
+		{{"sh"}, NULL, "/no/such", ENOENT,
+			"cannot enter /no/such: No such file or directory"},
+		{{""}, NULL, NULL, EINVAL, "no program was named"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct result r = finish(start_job(&(struct agent_exec){
+			.argv = t[i].argv, .user = t[i].user, .cwd = t[i].cwd}));
+
+		assert_string_equal(r.last, "error");
+		assert_int_equal(r.error, t[i].code);
+		assert_string_equal(r.msg, t[i].says);
+		assert_false(r.started);
+		done(&r);
+	}
+}
+
+static void stdin_and_back(void **state)
+{
+	const char *const argv[] = {"cat", NULL};
+	struct result r = {0};
+	size_t sent = 0, total = 3u << 20;
+	static char chunk[30000];
+	int s = start_job(&(struct agent_exec){.argv = argv, .want_stdin = true});
+	bool more = true;
+
+	for (size_t i = 0; i < sizeof(chunk); i++)
+		chunk[i] = (char)('a' + i % 23);
+	while (more) {
+		struct pollfd p = {.fd = s, .events = POLLIN | (sent < total ? POLLOUT : 0)};
+
+		assert_true(poll(&p, 1, WAIT_MS) > 0);
+		if (p.revents & POLLOUT && sent < total) {
+			say(s, "in", chunk, sizeof(chunk));
+			sent += sizeof(chunk);
+			if (sent >= total)
+				say(s, "eof", NULL, 0);
+		}
+		if (p.revents & POLLIN)
+			more = step(s, &r);
+	}
+	close(s);
+	assert_int_equal(r.code, 0);
+	assert_int_equal(r.out.len, sent);
+	for (size_t i = 0; i < r.out.len; i += sizeof(chunk))
+		assert_memory_equal(r.out.buf + i, chunk, sizeof(chunk));
+	done(&r);
+}
+
+static void terminal(void **state)
+{
+	const char *const argv[] = {"sh", "-c",
+		"stty size; trap 'stty size; exit 4' WINCH; read x; echo got $x; "
+		"while :; do sleep 0.05; done",
+		NULL};
+	struct result r = {0};
+	int s = start_job(&(struct agent_exec){.argv = argv, .tty = true, .rows = 11, .cols = 33});
+
+	while (!r.out.buf || !strstr(r.out.buf, "11 33\r\n"))
+		assert_true(step(s, &r));
+	say(s, "in", "hello\n", 6);
+	while (!strstr(r.out.buf, "got hello\r\n"))
+		assert_true(step(s, &r));
+	msb_msg_init(&m, "resize");
+	msb_msg_set(&m, "rows", "55");
+	msb_msg_set(&m, "cols", "66");
+	assert_int_equal(msb_msg_send(s, &m), 0);
+	while (step(s, &r))
+		;
+	close(s);
+	assert_non_null(strstr(r.out.buf, "55 66\r\n"));
+	assert_int_equal(r.code, 4);
+	done(&r);
+}
+
+static void terminal_eof_and_interrupt(void **state)
+{
+	const char *const cat[] = {"cat", NULL}, *const nap[] = {"sleep", "1000", NULL};
+	struct result r = {0};
+	int s = start_job(&(struct agent_exec){.argv = cat, .tty = true});
+
+	say(s, "in", "line\n", 5);
+	say(s, "eof", NULL, 0);
+	r = finish(s);
+	assert_int_equal(r.code, 0);
+	done(&r);
+	s = start_job(&(struct agent_exec){.argv = nap, .tty = true});
+	r = (struct result){0};
+	assert_true(step(s, &r));
+	say(s, "in", "\3", 1); /* ^C */
+	while (step(s, &r))
+		;
+	close(s);
+	assert_int_equal(r.signal, SIGINT);
+	done(&r);
+}
+
+static void signals_reach_the_group(void **state)
+{
+	int s = sh(
+		"trap 'echo parent; exit 5' TERM; sh -c 'trap \"echo child; exit\" TERM; echo up; "
+		"while :; do sleep 0.05; done' & wait; wait");
+	struct result r = {0};
+
+	while (!r.out.buf || !strstr(r.out.buf, "up"))
+		assert_true(step(s, &r));
+	msb_msg_init(&m, "signal");
+	msb_msg_set(&m, "n", "%d", SIGTERM);
+	assert_int_equal(msb_msg_send(s, &m), 0);
+	while (step(s, &r))
+		;
+	close(s);
+	assert_int_equal(r.code, 5);
+	assert_non_null(strstr(r.out.buf, "parent"));
+	done(&r);
+}
+
+static void many_at_once(void **state)
+{
+	enum { N = 200 };
+	int s[N];
+
+	for (int i = 0; i < N; i++)
+		s[i] = sh("echo $$; sleep 0.3; echo done");
+	for (int i = 0; i < N; i++) {
+		struct result r = finish(s[i]);
+
+		assert_int_equal(r.code, 0);
+		assert_non_null(strstr(r.out.buf, "done\n"));
+		done(&r);
+	}
+}
+
+static void a_reader_that_sleeps(void **state)
+{
+	struct result r = {0};
+	int s = sh("head -c 3000000 /dev/zero"), lazy = sh("yes | head -c 3000000");
+
+	/* Neither is read, and both are far past what may wait for them: others go on. */
+	for (int i = 0; i < 20; i++)
+		expect(sh("echo prompt"), "prompt\n", "", 0);
+	r = finish(lazy);
+	assert_int_equal(r.out.len, 3000000);
+	assert_int_equal(r.code, 0);
+	done(&r);
+	r = finish(s);
+	assert_int_equal(r.out.len, 3000000);
+	done(&r);
+}
+
+static void a_job_that_reads_nothing(void **state)
+{
+	const char *const argv[] = {"sleep", "1000", NULL};
+	static char chunk[32768];
+	int s = start_job(&(struct agent_exec){.argv = argv, .want_stdin = true});
+	size_t sent = 0;
+	struct result r;
+
+	for (;;) { /* until nobody takes any more */
+		struct pollfd p = {.fd = s, .events = POLLOUT};
+
+		if (poll(&p, 1, 300) == 0)
+			break;
+		say(s, "in", chunk, sizeof(chunk));
+		sent += sizeof(chunk);
+		assert_true(sent < 4u << 20);
+	}
+	expect(sh("echo prompt"), "prompt\n", "", 0);
+	close(s);
+	r = finish(sh("exit 7"));
+	assert_int_equal(r.code, 7);
+	done(&r);
+}
+
+static void input_after_the_reader_is_gone(void **state)
+{
+	const char *const argv[] = {"sh", "-c", "exec <&-; sleep 0.5; exit 6", NULL};
+	static char chunk[32768];
+	int s = start_job(&(struct agent_exec){.argv = argv, .want_stdin = true});
+	struct result r;
+
+	for (int i = 0; i < 20; i++)
+		say(s, "in", chunk, sizeof(chunk));
+	r = finish(s);
+	assert_int_equal(r.code, 6);
+	done(&r);
+}
+
+static void background_holds_the_pipe(void **state)
+{
+	uint64_t before = msb_now_ms();
+
+	expect(sh("sleep 1000 & echo $! > /dev/null; echo x"), "x\n", "", 0);
+	assert_true(msb_now_ms() - before < 10000);
+}
+
+/* Waits until process @pid is no more; a zombie is none. */
+static void gone(pid_t pid)
+{
+	char path[64], text[512];
+
+	for (uint64_t end = msb_now_ms() + WAIT_MS; msb_now_ms() < end;) {
+		struct timespec t = {0, 10000000};
+		int fd, n;
+
+		(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			return;
+		n = (int)read(fd, text, sizeof(text) - 1);
+		close(fd);
+		text[n > 0 ? n : 0] = '\0';
+		if (n <= 0 || strstr(text, ") Z "))
+			return;
+		nanosleep(&t, NULL);
+	}
+	fail_msg("process %d is still there", (int)pid);
+}
+
+static pid_t pid_said(int s)
+{
+	struct result r = {0};
+	pid_t pid;
+
+	while (!r.out.buf || !strchr(r.out.buf, '\n'))
+		assert_true(step(s, &r));
+	pid = atoi(r.out.buf);
+	assert_true(pid > 1);
+	done(&r);
+	return pid;
+}
+
+static void client_vanishes(void **state)
+{
+	int s = sh("echo $$; exec sleep 1000");
+	pid_t pid = pid_said(s);
+
+	close(s);
+	gone(pid); /* SIGHUP */
+	s = sh("trap '' HUP; echo $$; while :; do sleep 0.1; done");
+	pid = pid_said(s);
+	close(s);
+	gone(pid); /* SIGKILL */
+	expect(sh("echo fine"), "fine\n", "", 0);
+}
+
+static void agentd_is_killed(void **state)
+{
+	int s = sh("echo $$; trap '' HUP; cat /dev/zero"), w;
+	pid_t pid = pid_said(s);
+	struct msb_err e = {0};
+	struct result r = {0};
+
+	for (int round = 0; round < 5; round++) {
+		stop(&agentd);
+		start_agentd();
+		attach();
+		assert_int_equal(boot_as("host", WAIT_MS, &e), 0); /* it is: only waits */
+		expect(sh("echo again"), "again\n", "", 0);
+		w = sh("cat /dev/zero"); /* frames are in flight when the next round kills */
+		while (r.out.len < 300000)
+			assert_true(step(w, &r));
+		close(w);
+		done(&r);
+		r = (struct result){0};
+	}
+	gone(pid);
+	assert_int_equal(msb_msg_recv(s, &m), -EPIPE);
+	close(s);
+}
+
+static void not_booted(void **state)
+{
+	const char *const argv[] = {"sh", NULL};
+	struct msb_err e = {0};
+	const struct agent_exec x = {.argv = argv};
+
+	assert_int_equal(agent_exec(ctl, &x, &e), -EBUSY);
+	assert_int_equal(agent_shutdown(ctl, 100, &e), -EBUSY);
+	assert_int_equal(boot_as("x", 100, &e), -EBUSY); /* nothing attached */
+	start_guest();
+	attach();
+	e = (struct msb_err){0};
+	assert_int_equal(boot_as("broken", WAIT_MS, &e), -ENODEV);
+	assert_string_equal(e.msg, "mount /: no such thing");
+	assert_int_equal(agent_exec(ctl, &x, &e), -EBUSY);
+	assert_int_equal(boot_as("fine", WAIT_MS, &e), 0);
+	expect(sh("echo x"), "x\n", "", 0);
+}
+
+static int event(int w, char kind[32])
+{
+	if (msb_wait_fd(w, POLLIN, WAIT_MS) < 0 || msb_msg_recv(w, &m) < 0)
+		return -1;
+	assert_string_equal(msb_msg_verb(&m), "event");
+	(void)snprintf(kind, 32, "%s", msb_msg_get(&m, "kind"));
+	return 0;
+}
+
+static void watchers(void **state)
+{
+	struct msb_err e = {0};
+	char kind[32];
+	int w = agent_watch(ctl, &e);
+
+	assert_true(w >= 0);
+	start_guest();
+	attach();
+	assert_int_equal(boot_as("host", WAIT_MS, &e), 0);
+	assert_int_equal(event(w, kind), 0);
+	assert_string_equal(kind, "ready");
+	stop(&engine);
+	stop(&relay);
+	assert_int_equal(event(w, kind), 0);
+	assert_string_equal(kind, "lost");
+	stop(&agentd);
+	assert_int_equal(event(w, kind), -1);
+	close(w);
+}
+
+static void small_requests(void **state)
+{
+	struct msb_err e = {0};
+	int s = msb_unix_connect(ctl, SOCK_SEQPACKET);
+
+	assert_int_equal(agent_drop_caches(ctl, &e), 0);
+	assert_int_equal(agent_set_clock(ctl, &e), 0);
+	msb_msg_init(&m, "clock");
+	msb_msg_set(&m, "clock_usec", "1");
+	assert_int_equal(msb_msg_call(s, &m, WAIT_MS, &e), -EPERM);
+	msb_msg_init(&m, "clock");
+	assert_int_equal(msb_msg_call(s, &m, WAIT_MS, &e), -EINVAL);
+	msb_msg_init(&m, "status");
+	assert_int_equal(msb_msg_call(s, &m, WAIT_MS, &e), 0);
+	assert_int_equal(number("ready"), 1);
+	assert_int_equal(number("jobs"), 0);
+	assert_int_equal(number("agent_version"), WIRE_VERSION);
+	msb_msg_init(&m, "frobnicate");
+	assert_int_equal(msb_msg_call(s, &m, WAIT_MS, &e), -EINVAL);
+	close(s);
+}
+
+static void shutdown_ends_the_jobs(void **state)
+{
+	int polite = sh("trap 'echo bye; exit 8' TERM; echo up; while :; do sleep 0.05; done");
+	int rude = sh("trap '' TERM HUP; echo up; while :; do sleep 0.05; done");
+	struct msb_err e = {0};
+	struct result r = {0};
+
+	while (!r.out.buf)
+		assert_true(step(polite, &r));
+	done(&r);
+	r = (struct result){0};
+	while (!r.out.buf)
+		assert_true(step(rude, &r));
+	done(&r);
+	assert_int_equal(agent_shutdown(ctl, 1000, &e), 0);
+	r = finish(rude);
+	done(&r);
+	r = (struct result){.started = true};
+	while (step(polite, &r))
+		;
+	assert_string_equal(r.out.buf, "bye\n");
+	assert_int_equal(r.code, 8);
+	done(&r);
+	close(polite);
+	assert_int_equal(waitpid(engine, NULL, 0), engine);
+	engine = 0;
+}
+
+/* ---- log and console */
+
+static void read_file(const char *name, struct msb_str *s)
+{
+	assert_int_equal(msb_read_file(dir_fd, name, 64u << 20, s), 0);
+}
+
+static void log_is_exact(void **state)
+{
+	const char *const argv[] = {"sh", "-c",
+		"printf 'h\\303'; sleep 0.2; printf '\\244\\n\\n'; sleep 0.2; printf '\\377\\0x'; "
+		"sleep 0.2; printf '\\342\\202' >&2",
+		NULL};
+	static const char *const records[] = {
+		"\"stream\":\"stdout\",\"data\":\"h\"}\n",
+		"\"stream\":\"stdout\",\"data\":\"\xc3\xa4\\n\\n\"}\n",
+		"\"stream\":\"stdout\",\"data_base64\":\"/wB4\"}\n",
+		"\"stream\":\"stderr\",\"data_base64\":\"4oI=\"}\n",
+	};
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	struct result r = finish(start_job(&(struct agent_exec){.argv = argv, .log = true}));
+	const char *p;
+
+	done(&r);
+	expect(sh("echo not logged"), "not logged\n", "", 0);
+	read_file("log", &s);
+	p = s.buf;
+	for (size_t i = 0; i < ARRAY_LEN(records); i++) {
+		assert_memory_equal(p, "{\"time\":\"2", 10);
+		assert_non_null(strstr(p, "\"job\":1,"));
+		p = strstr(p, "\"stream\"");
+		assert_memory_equal(p, records[i], strlen(records[i]));
+		p += strlen(records[i]);
+	}
+	assert_string_equal(p, "");
+}
+
+static void console_is_kept(void **state)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+
+	for (uint64_t end = msb_now_ms() + WAIT_MS; msb_now_ms() < end && s.len < 13;) {
+		msb_str_done(&s);
+		read_file("console", &s);
+	}
+	assert_string_equal(s.buf, "console says\n");
+}
+
+static void files_rotate(void **state)
+{
+	_cleanup_str_ struct msb_str now = MSB_STR_INIT, old = MSB_STR_INIT;
+	struct ad_file f;
+
+	ad_file_init(&f, dir_fd, "small", 10);
+	ad_file_add(&f, "12345", 5);
+	ad_file_add(&f, "67890", 5);
+	ad_file_add(&f, "abc", 3);
+	ad_file_done(&f);
+	ad_file_init(&f, dir_fd, "small", 10); /* and counts what is there already */
+	ad_file_add(&f, "defg", 4);
+	ad_file_add(&f, "hijk", 4);
+	ad_file_add(&f, "longer than the limit", 21);
+	ad_file_done(&f);
+	read_file("small", &now);
+	read_file("small.1", &old);
+	assert_string_equal(now.buf, "longer than the limit");
+	assert_string_equal(old.buf, "hijk");
+}
+
+static void text_cut_anywhere(void **state)
+{
+	static const char text[] = "a\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80z";
+	size_t n = sizeof(text) - 1;
+
+	for (size_t cut = 0; cut <= n; cut++) {
+		_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+		struct ad_tail t = {0};
+		struct ad_file f;
+
+		ad_file_init(&f, dir_fd, "cut", 1 << 20);
+		if (cut)
+			ad_log_add(&f, 1, "stdout", &t, text, cut);
+		if (cut < n)
+			ad_log_add(&f, 1, "stdout", &t, text + cut, n - cut);
+		ad_log_flush(&f, 1, "stdout", &t);
+		ad_file_done(&f);
+		read_file("cut", &s);
+		assert_null(strstr(s.buf, "base64"));
+		(void)unlinkat(dir_fd, "cut", 0);
+	}
+}
+
+/* ---- guests that break the protocol: this process is the guest */
+
+static struct wire_rx grx;
+static struct wire_tx gtx;
+static int gport = -1;
+static struct wire_preamble gsync;
+
+static void guest_attach(void)
+{
+	struct msb_err e = {0};
+	int sv[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	assert_int_equal(agent_attach(ctl, sv[0], -1, &e), 0);
+	close(sv[0]);
+	gport = sv[1];
+	wire_rx_init(&grx);
+	wire_tx_init(&gtx);
+}
+
+static void guest_send(void)
+{
+	assert_int_equal(msb_write_full(gport, gtx.buf + gtx.off, gtx.len - gtx.off), 0);
+	gtx.off = gtx.len = 0;
+}
+
+/* The next frame or preamble of the host; false: it has closed the port. */
+static bool guest_next(struct wire_frame *f)
+{
+	for (;;) {
+		size_t room;
+		uint8_t *p;
+		ssize_t n;
+		int r = wire_rx_next(&grx, &gsync, f);
+
+		if (r == WIRE_GOT_PREAMBLE || r == WIRE_GOT_FRAME)
+			return true;
+		if (r < 0)
+			continue;
+		assert_int_equal(msb_wait_fd(gport, POLLIN, WAIT_MS), 0);
+		p = wire_rx_room(&grx, &room);
+		n = read(gport, p, room);
+		if (n <= 0)
+			return false;
+		wire_rx_filled(&grx, (size_t)n);
+	}
+}
+
+static void guest_hello(void)
+{
+	struct wire_frame f;
+
+	wire_rx_lost(&grx);
+	assert_true(guest_next(&f));
+	assert_int_equal(gsync.kind, WIRE_SYNC);
+	gsync.kind = WIRE_HELLO;
+	gsync.flags = WIRE_FLAG_BOOTED;
+	wire_rx_accept(&grx, &gsync);
+	wire_tx_start(&gtx, &gsync, false);
+	guest_send();
+}
+
+/* A job of this guest, taken from the host. */
+static uint32_t guest_exec(int *s)
+{
+	const char *const argv[] = {"x", NULL};
+	struct msb_err e = {0};
+	struct wire_frame f;
+
+	for (uint64_t end = msb_now_ms() + WAIT_MS; msb_now_ms() < end;) {
+		*s = agent_exec(ctl, &(struct agent_exec){.argv = argv}, &e);
+		if (*s != -EBUSY) /* until the daemon has read our HELLO */
+			break;
+	}
+	if (*s < 0)
+		fprintf(stderr, "exec: %s\n", e.msg);
+	assert_true(*s >= 0);
+	assert_true(guest_next(&f));
+	assert_int_equal(f.type, WIRE_EXEC);
+	return f.id;
+}
+
+static void guest_frame(enum wire_type type, uint32_t id, const void *p, size_t n)
+{
+	assert_int_equal(wire_tx_frame(&gtx, type, id, p, n), 0);
+}
+
+static void violations(void **state)
+{
+	static const uint8_t zeros[WIRE_MAX_PAYLOAD];
+	static const struct {
+		enum wire_type type;
+		int id; /* 0: the job's, else an offset to it */
+		const char *p;
+		size_t n;
+		unsigned int times;
+	} t[] = {
+		{WIRE_OUT, 0, "x", 1, 1},
+		{WIRE_OUT, 1, "x", 1, 1},    /* a job that does not exist */
+		{WIRE_OUT, 1024, "x", 1, 1}, /* and one of the same slot */
+		{WIRE_OUT, 0, NULL, WIRE_STREAM_MAX + 1, 1},
+		{WIRE_OUT, 0, NULL, WIRE_STREAM_MAX, 60}, /* past the credit: nobody reads */
+		{WIRE_STARTED, 0, "\1\0\0\0", 4, 1},
+		{WIRE_STARTED, 0, "\1", 1, 1},
+		{WIRE_EXIT, 0, "\0\0", 2, 1},
+		{WIRE_EXIT, 0, "\2\0\0", 3, 1},
+		{WIRE_EXIT, 0, "\0\0\0", 3, 2},	      /* twice */
+		{WIRE_CREDIT, 0, "\3\1\0\0\0", 5, 1}, /* more than was ever used */
+		{WIRE_CREDIT, 0, "\43\0\0\0\0", 5, 1},
+		{WIRE_CREDIT, 0, "\3", 1, 1},
+		{WIRE_OK, 0, NULL, 0, 1},
+		{WIRE_OK, (int)AGENTD_FIRST_REQUEST, NULL, 0, 1},
+		{WIRE_EXEC, 0, NULL, 0, 1}, /* what only the host says */
+		{WIRE_BOOT, 0, NULL, 0, 1},
+	};
+	struct msb_err e = {0};
+	int w = agent_watch(ctl, &e);
+	char kind[32];
+
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct result r;
+		uint32_t id;
+		int s;
+
+		guest_attach();
+		guest_hello();
+		id = guest_exec(&s);
+		if (i) /* the first one is output before that */
+			guest_frame(WIRE_STARTED, id, "\1\1\0\0", 4);
+		for (unsigned int k = 0; k < t[i].times; k++) {
+			while (wire_tx_frame(&gtx, t[i].type, id + (uint32_t)t[i].id,
+				       t[i].p ? (const void *)t[i].p : zeros, t[i].n) < 0)
+				guest_send();
+		}
+		guest_send();
+		do
+			assert_int_equal(event(w, kind), 0);
+		while (strcmp(kind, "lost") != 0);
+		assert_true(strlen(msb_msg_get(&m, "reason")) > 10);
+		r = finish(s);
+		done(&r);
+		guest_hello(); /* it starts a session anew */
+		id = guest_exec(&s);
+		guest_frame(WIRE_EXIT, id, "\0\0\5", 3);
+		guest_send();
+		r = finish(s);
+		assert_int_equal(r.code, 5);
+		done(&r);
+		close(gport);
+	}
+	close(w);
+}
+
+static void flood_of_hellos(void **state)
+{
+	static const struct wire_preamble hello = {.version = WIRE_VERSION, .kind = WIRE_HELLO};
+	struct msb_err e = {0};
+	char kind[32];
+	int w = agent_watch(ctl, &e), s;
+	struct wire_frame f;
+	uint32_t id;
+
+	guest_attach();
+	guest_hello();
+	for (uint64_t end = msb_now_ms() + WAIT_MS;;) {
+		ssize_t n;
+
+		wire_tx_start(&gtx, &hello, true);
+		n = send(gport, gtx.buf, gtx.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n < 0 && errno != EAGAIN)
+			break; /* it has had enough */
+		assert_true(msb_now_ms() < end);
+	}
+	do
+		assert_int_equal(event(w, kind), 0);
+	while (strcmp(kind, "lost") != 0);
+	close(gport);
+	guest_attach(); /* a new machine is welcome */
+	guest_hello();
+	id = guest_exec(&s);
+	guest_frame(WIRE_ERROR, id, "\2\0\0\0bad \33[31m\377 bytes", 4 + 16);
+	guest_send();
+	(void)f;
+	{
+		struct result r = finish(s);
+
+		assert_int_equal(r.error, 2);
+		assert_string_equal(r.msg, "bad \\x1b[31m\\xff bytes");
+		done(&r);
+	}
+	close(gport);
+	close(w);
+}
+
+static void another_version(void **state)
+{
+	const char *const argv[] = {"x", NULL};
+	struct msb_err e = {0};
+	struct wire_frame f;
+	int r;
+
+	guest_attach();
+	assert_true(guest_next(&f));
+	gsync.kind = WIRE_HELLO;
+	gsync.version = WIRE_VERSION + 1;
+	wire_tx_start(&gtx, &gsync, false);
+	guest_send();
+	for (uint64_t end = msb_now_ms() + WAIT_MS; msb_now_ms() < end;) {
+		r = agent_exec(ctl, &(struct agent_exec){.argv = argv}, &e);
+		if (r != -EBUSY)
+			break;
+	}
+	assert_int_equal(r, -EPROTO);
+	assert_int_equal(boot_as("h", 1000, &e), -EPROTO);
+	close(gport);
+}
+
+static void a_guest_that_is_silent(void **state)
+{
+	uint64_t before = msb_now_ms();
+	struct msb_err e = {0};
+
+	guest_attach();
+	assert_int_equal(boot_as("h", 300, &e), -ETIMEDOUT);
+	assert_true(msb_now_ms() - before >= 300);
+	close(gport);
+}
+
+static void jobs_are_limited(void **state)
+{
+	const char *const argv[] = {"x", NULL};
+	static int s[AGENT_MAX_JOBS];
+	static uint32_t id[AGENT_MAX_JOBS];
+	struct msb_err e = {0};
+	struct result r;
+	int one;
+
+	guest_attach();
+	guest_hello();
+	for (int i = 0; i < AGENT_MAX_JOBS; i++)
+		id[i] = guest_exec(&s[i]);
+	assert_int_equal(agent_exec(ctl, &(struct agent_exec){.argv = argv}, &e), -EAGAIN);
+	guest_frame(WIRE_EXIT, id[77], "\0\0\1", 3);
+	guest_send();
+	r = finish(s[77]);
+	assert_int_equal(r.code, 1);
+	done(&r);
+	id[77] = guest_exec(&s[77]);
+	assert_int_equal(agent_exec(ctl, &(struct agent_exec){.argv = argv}, &e), -EAGAIN);
+	close(gport);
+	for (int i = 0; i < AGENT_MAX_JOBS; i++) {
+		r = finish(s[i]);
+		assert_int_equal(r.error, EIO);
+		done(&r);
+	}
+	one = agent_exec(ctl, &(struct agent_exec){.argv = argv}, &e);
+	assert_int_equal(one, -EBUSY);
+}
+
+static void slow_clients_are_bounded(void **state)
+{
+	static const uint8_t data[WIRE_STREAM_MAX];
+	uint32_t id, granted = WIRE_OUT_WINDOW, sent = 0;
+	struct wire_frame f;
+	struct result r;
+	int s;
+
+	guest_attach();
+	guest_hello();
+	id = guest_exec(&s);
+	guest_frame(WIRE_STARTED, id, "\1\2\0\0", 4);
+	guest_send();
+	/* As much as credit allows; the client reads nothing. */
+	for (;;) {
+		while (granted >= WIRE_COST(sizeof(data))) {
+			guest_frame(WIRE_OUT, id, data, sizeof(data));
+			guest_send();
+			granted -= WIRE_COST(sizeof(data));
+			sent += sizeof(data);
+			assert_true(sent < 2u << 20);
+		}
+		if (msb_wait_fd(gport, POLLIN, 300) < 0)
+			break;
+		assert_true(guest_next(&f));
+		assert_int_equal(f.type, WIRE_CREDIT);
+		granted += wire_get32(f.payload + 1);
+	}
+	guest_frame(WIRE_EXIT, id, "\0\0\0", 3);
+	guest_send();
+	r = finish(s);
+	assert_int_equal(r.out.len, sent); /* and yet gets all of it, then the end */
+	assert_int_equal(r.code, 0);
+	done(&r);
+	close(gport);
+}
+
+#define WITH_GUEST(t) cmocka_unit_test_setup_teardown(t, setup_booted, teardown)
+#define ALONE(t)      cmocka_unit_test_setup_teardown(t, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_GUEST(exec_results),
+		WITH_GUEST(exec_environment),
+		WITH_GUEST(ended_by_signal),
+		WITH_GUEST(cannot_start),
+		WITH_GUEST(stdin_and_back),
+		WITH_GUEST(terminal),
+		WITH_GUEST(terminal_eof_and_interrupt),
+		WITH_GUEST(signals_reach_the_group),
+		WITH_GUEST(many_at_once),
+		WITH_GUEST(a_reader_that_sleeps),
+		WITH_GUEST(a_job_that_reads_nothing),
+		WITH_GUEST(input_after_the_reader_is_gone),
+		WITH_GUEST(background_holds_the_pipe),
+		WITH_GUEST(client_vanishes),
+		WITH_GUEST(agentd_is_killed),
+		WITH_GUEST(small_requests),
+		WITH_GUEST(shutdown_ends_the_jobs),
+		WITH_GUEST(log_is_exact),
+		WITH_GUEST(console_is_kept),
+		ALONE(not_booted),
+		ALONE(watchers),
+		ALONE(files_rotate),
+		ALONE(text_cut_anywhere),
+		ALONE(violations),
+		ALONE(flood_of_hellos),
+		ALONE(another_version),
+		ALONE(a_guest_that_is_silent),
+		ALONE(jobs_are_limited),
+		ALONE(slow_clients_are_bounded),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
