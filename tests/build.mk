@@ -41,3 +41,24 @@ format: ## reformat every C file
 
 format-check:
 	clang-format --dry-run -Werror $(C_FILES)
+
+# For tests/e2e/vmm.bats: a client of the worker, and machines with a PID 1 of a few lines.
+E2E_SHARE := $(B)/e2e/share
+check-build: $(B)/e2e/vmm_driver $(E2E_SHARE)/initramfs $(E2E_SHARE)/vmlinux
+
+$(B)/e2e/vmm_driver: $(B)/obj/tests/e2e/vmm_driver.o $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(OPT) -o $@ $< $(LDFLAGS) -Wl,--start-group $(ARCHIVES) -Wl,--end-group
+
+$(B)/e2e/tiny_init: tests/e2e/tiny_init.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 $(WARN) -D_GNU_SOURCE -Os -static -o $@ $<
+
+$(E2E_SHARE)/initramfs: $(B)/e2e/tiny_init build/kernel/debian/version tools/initramfs
+	@mkdir -p $(@D)
+	tools/initramfs $< build/kernel/debian/modules $@
+
+$(E2E_SHARE)/vmlinux: build/kernel/debian/version
+	@mkdir -p $(@D)
+	ln -f build/kernel/debian/vmlinux $@
+	@touch $@

@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 #define KVM_PROBE_LOOPS	     100000 /* iterations that the throw-away guest makes */
-#define KVM_PROBE_MAX_MS     10	    /* for them: native hardware takes well under 1 */
+#define KVM_PROBE_MAX_MS     10	    /* of CPU time for them: native hardware takes well under 1 */
 #define KVM_PROBE_TIMEOUT_MS 250    /* then the probing process is killed */
 
 /**
@@ -20,7 +20,7 @@ int kvm_probe(void);
 
 /**
  * vmm_accel_choose() - "kvm" or "tcg", probing at most once a boot
- * @run: run directory; the outcome is kept in its file `accel` as "BOOT-ID UID kvm|tcg"
+ * @run: run directory; the outcome is kept in its file `accel` as "BOOT-ID kvm|tcg"
  * $MSB_ACCEL=kvm|tcg overrides. Return: a static string.
  */
 const char *vmm_accel_choose(const char *run);

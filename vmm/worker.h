@@ -5,8 +5,10 @@
 #define MSB_VMM_WORKER_H
 
 #include "base/err.h"
+#include "vmm/domain_xml.h"
 #include "vmm/vmm.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -47,6 +49,30 @@ int machines_destroy(struct machines *m, const char *id, struct msb_err *e);
 int machines_pid(struct machines *m, const char *id, pid_t *ret, struct msb_err *e);
 /* Writes at most WORKER_MAX_MACHINES ids. Return: how many; -errno with @e. */
 int machines_list(struct machines *m, char (*ids)[33], struct msb_err *e);
+
+/* ---- worker_view.c: whom QEMU runs as, and what it can reach */
+
+/* Where machines see things. As an ordinary user, or without the namespace: as they are. */
+struct view {
+	char libvirt[MSB_PATH_MAX + 16], share[MSB_PATH_MAX];
+	char sb[MSB_PATH_MAX + 16]; /* prefix of the sandboxes' sockets, outside the view */
+	bool entered;
+};
+
+/**
+ * view_open() - Enter a mount namespace where QEMUs of other uids reach libvirt, sockets and kernel
+ * For root only; for others, and where the kernel forbids it, says where things are. Threads:
+ * before any other.
+ */
+void view_open(struct view *v, const char *run, const char *share);
+
+/**
+ * view_admit() - Give the machine @s a uid of its own, and to that uid its file servers' sockets
+ * @s: checked; its paths become those inside the view
+ * Return: 0; -errno with @e.
+ */
+int view_admit(
+	const struct view *v, struct vmm_spec *s, bool kvm, struct vmm_host *h, struct msb_err *e);
 
 /* ---- worker_host.c: what a start needs from the host */
 

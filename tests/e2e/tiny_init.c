@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A PID 1 for the machine tests: says "ready" on the agent channel, then does what tiny=WORD asks.
+// A PID 1 for the machine tests: does what tiny=WORD asks, or echoes on the agent channel.
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -65,6 +65,10 @@ int main(void)
 		reboot(RB_POWER_OFF);
 	if (!strcmp(what, "reboot"))
 		reboot(RB_AUTOBOOT);
+	if (!strcmp(what, "panic")) {
+		fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
+		(void)!write(fd, "c", 1);
+	}
 	if (!strcmp(what, "exit"))
 		return 1; /* the kernel panics: it has no PID 1 */
 	fd = agent_port();

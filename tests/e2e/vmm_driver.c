@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: Apache-2.0
+// Drives machines through vmm.h for vmm.bats: `vmm_driver CASE`, exit 0 where all was as it must
+// be.
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "vmm/vmm.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define MACHINES     8
+#define BOOT_MS	     60000 /* for a guest's first word, on a loaded machine under TCG */
+#define MEMORY_BYTES (UINT64_C(96) << 20)
+
+static struct vmm *vmm;
+static struct msb_paths paths;
+
+static struct machine {
+	struct vmm_spec spec;
+	int agent, console;
+	pthread_mutex_t lock;
+	struct msb_str said; /* on the console; under lock */
+} machines[MACHINES];
+
+/* What the callbacks said. */
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	int ends, lost;
+	char id[4 * MACHINES][33], detail[4 * MACHINES][256]; /* by number of the end */
+	enum vmm_end how[4 * MACHINES];
+} told = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+#define CHECK(cond, ...)                                                                           \
+	do {                                                                                       \
+		if (!(cond)) {                                                                     \
+			fprintf(stderr, "%s:%d: %s: ", __func__, __LINE__, #cond);                 \
+			fprintf(stderr, __VA_ARGS__);                                              \
+			fprintf(stderr, "\n");                                                     \
+			exit(1);                                                                   \
+		}                                                                                  \
+	} while (0)
+
+static void on_ended(void *arg, const char *id, enum vmm_end how, const char *detail)
+{
+	struct msb_err e = {0};
+
+	/* Must fail, not wait for itself. */
+	if (vmm_destroy(vmm, id, &e) != -EDEADLK)
+		abort();
+	LOCK_SCOPE(&told.lock);
+	told.how[told.ends] = how;
+	(void)snprintf(told.id[told.ends], sizeof(told.id[0]), "%s", id);
+	(void)snprintf(told.detail[told.ends], sizeof(told.detail[0]), "%s", detail);
+	told.ends++;
+	pthread_cond_broadcast(&told.changed);
+}
+
+static void on_lost(void *arg)
+{
+	LOCK_SCOPE(&told.lock);
+
+	told.lost++;
+	pthread_cond_broadcast(&told.changed);
+}
+
+/* Until @counter is @want; milliseconds that it took. */
+static int await(const int *counter, int want, int timeout_ms)
+{
+	uint64_t start = msb_now_ms();
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += timeout_ms / 1000;
+	LOCK_SCOPE(&told.lock);
+	while (*counter < want && !pthread_cond_timedwait(&told.changed, &told.lock, &until))
+		;
+	CHECK(*counter >= want, "%d, not %d, after %d ms", *counter, want, timeout_ms);
+	return (int)(msb_now_ms() - start);
+}
+
+static void connect_vmm(void)
+{
+	struct msb_err e = {0};
+
+	CHECK(vmm_new(&paths, 2, on_ended, on_lost, NULL, &vmm, &e) == 0, "%s", e.msg);
+}
+
+static struct machine *spec(int n, const char *what)
+{
+	struct machine *m = &machines[n];
+	char dir[MSB_PATH_MAX + 32];
+
+	pthread_mutex_init(&m->lock, NULL);
+	m->spec = (struct vmm_spec){.cpus = 1, .memory_bytes = MEMORY_BYTES};
+	(void)snprintf(m->spec.id, sizeof(m->spec.id), "%08x%024x", n + 1, (unsigned int)getpid());
+	(void)snprintf(dir, sizeof(dir), "%s/sb/%d", paths.run, n);
+	CHECK(msb_mkdir_p(dir, 0700) == 0, "%s", dir);
+	(void)snprintf(m->spec.agent_socket, sizeof(m->spec.agent_socket), "%.90s/agent", dir);
+	(void)snprintf(m->spec.console_socket, sizeof(m->spec.console_socket), "%.90s/tty", dir);
+	(void)snprintf(m->spec.cmdline_extra, sizeof(m->spec.cmdline_extra), "tiny=%.200s", what);
+	return m;
+}
+
+/* A console that nobody reads stops the guest after 300 bytes. */
+static void *console_thread(void *arg)
+{
+	struct machine *m = arg;
+	int fd = m->console;
+	char buf[4096];
+	ssize_t n;
+
+	while ((n = read(fd, buf, sizeof(buf))) > 0) {
+		LOCK_SCOPE(&m->lock);
+		msb_str_add(&m->said, buf, (size_t)n);
+	}
+	close(fd);
+	return NULL;
+}
+
+static void start(struct machine *m)
+{
+	struct msb_err e = {0};
+	pthread_t t;
+
+	CHECK(vmm_start_paused(vmm, &m->spec, &e) == 0, "%s", e.msg);
+	m->agent = msb_unix_connect(m->spec.agent_socket, SOCK_STREAM);
+	m->console = msb_unix_connect(m->spec.console_socket, SOCK_STREAM);
+	CHECK(m->agent >= 0 && m->console >= 0, "sockets: %d %d", m->agent, m->console);
+	CHECK(!pthread_create(&t, NULL, console_thread, m) && !pthread_detach(t), "thread");
+	CHECK(vmm_resume(vmm, m->spec.id, &e) == 0, "%s", e.msg);
+}
+
+static void console_says(struct machine *m, const char *text)
+{
+	uint64_t end = msb_now_ms() + BOOT_MS;
+	bool found = false;
+
+	while (!found) {
+		pthread_mutex_lock(&m->lock);
+		found = m->said.buf && strstr(m->said.buf, text);
+		pthread_mutex_unlock(&m->lock);
+		CHECK(found || msb_now_ms() < end, "no '%s'", text);
+		(void)poll(NULL, 0, 10);
+	}
+}
+
+/* Reads exactly @text from the agent channel. */
+static void expect(const struct machine *m, const char *text, int timeout_ms)
+{
+	char buf[32] = "";
+
+	for (size_t got = 0; got < strlen(text);) {
+		ssize_t n;
+
+		CHECK(msb_wait_fd(m->agent, POLLIN, timeout_ms) == 0, "no '%s'", text);
+		n = read(m->agent, buf + got, strlen(text) - got);
+		CHECK(n > 0, "the channel ended");
+		got += (size_t)n;
+	}
+	CHECK(!strcmp(buf, text), "'%s', not '%s'", buf, text);
+}
+
+static void echo(const struct machine *m, int timeout_ms)
+{
+	CHECK(write(m->agent, "ping\n", 5) == 5, "%m");
+	expect(m, "ping\n", timeout_ms);
+}
+
+static pid_t pid_of(const struct machine *m)
+{
+	struct msb_err e = {0};
+	pid_t pid = -1;
+
+	CHECK(vmm_pid(vmm, m->spec.id, &pid, &e) == 0, "%s", e.msg);
+	return pid;
+}
+
+static size_t listed(void)
+{
+	struct msb_err e = {0};
+	char(*ids)[33] = NULL;
+	size_t n = 0;
+
+	CHECK(vmm_list(vmm, &ids, &n, &e) == 0, "%s", e.msg);
+	free(ids);
+	return n;
+}
+
+static int destroy(const struct machine *m)
+{
+	struct msb_err e = {0};
+	uint64_t t = msb_now_ms();
+
+	CHECK(vmm_destroy(vmm, m->spec.id, &e) == 0, "%s", e.msg);
+	return (int)(msb_now_ms() - t);
+}
+
+/* The first child of @pid, which must have one. */
+static pid_t child_of(pid_t pid)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	char path[64];
+	int child = 0;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	CHECK(msb_read_file(AT_FDCWD, path, 4096, &s) == 0 && s.buf, "%s", path);
+	child = atoi(s.buf);
+	CHECK(child > 0, "%d has no child", (int)pid);
+	return child;
+}
+
+static void kill_worker(void)
+{
+	pid_t outer = child_of(getpid()), inner = child_of(outer);
+
+	CHECK(kill(outer, SIGKILL) == 0, "%m");
+	(void)kill(inner, SIGKILL); /* it dies with its parent; whichever comes first */
+	(void)await(&told.lost, 1, 5000);
+}
+
+/* ---- cases */
+
+static void case_life(void)
+{
+	struct machine *m = spec(0, "idle");
+	struct msb_err e = {0};
+	int ms;
+
+	start(m);
+	expect(m, "ready\n", BOOT_MS);
+	echo(m, 5000);
+	console_says(m, "tiny: idle");
+	CHECK(vmm_start_paused(vmm, &m->spec, &e) == -EBUSY, "started twice: %s", e.msg);
+	CHECK(vmm_suspend(vmm, m->spec.id, &e) == 0, "%s", e.msg);
+	CHECK(write(m->agent, "ping\n", 5) == 5, "%m");
+	CHECK(msb_wait_fd(m->agent, POLLIN, 300) == -ETIMEDOUT, "paused, and it answers");
+	CHECK(vmm_resume(vmm, m->spec.id, &e) == 0, "%s", e.msg);
+	expect(m, "ping\n", 5000);
+	CHECK(listed() == 1, "not listed");
+	CHECK(kill(pid_of(m), 0) == 0, "%m");
+	ms = destroy(m);
+	CHECK(ms < 500, "destroyed in %d ms", ms);
+	(void)await(&told.ends, 1, 1000);
+	CHECK(told.how[0] == VMM_END_DESTROYED && !strcmp(told.id[0], m->spec.id), "%d",
+		told.how[0]);
+	CHECK(listed() == 0, "still listed");
+	CHECK(destroy(m) < 500, "what is gone is destroyed at once");
+	CHECK(vmm_resume(vmm, m->spec.id, &e) == -ENOENT, "%s", e.msg);
+	CHECK(vmm_pid(vmm, m->spec.id, &(pid_t){0}, &e) == -ENOENT, "%s", e.msg);
+}
+
+static void *start_thread(void *arg)
+{
+	start(arg);
+	return NULL;
+}
+
+static void case_eight(void)
+{
+	uint64_t t = msb_now_ms();
+	pthread_t threads[MACHINES];
+
+	for (int i = 0; i < MACHINES; i++)
+		CHECK(!pthread_create(&threads[i], NULL, start_thread, spec(i, "idle")), "thread");
+	for (int i = 0; i < MACHINES; i++)
+		CHECK(!pthread_join(threads[i], NULL), "join");
+	printf("8 started in %llu ms\n", (unsigned long long)(msb_now_ms() - t));
+	for (int i = 0; i < MACHINES; i++)
+		expect(&machines[i], "ready\n", BOOT_MS);
+	printf("8 booted in %llu ms\n", (unsigned long long)(msb_now_ms() - t));
+	CHECK(listed() == MACHINES, "%zu", listed());
+	for (int i = 0; i < MACHINES; i++)
+		(void)destroy(&machines[i]);
+	(void)await(&told.ends, MACHINES, 2000);
+	CHECK(listed() == 0, "%zu", listed());
+}
+
+static void case_crash(void)
+{
+	struct machine *m = spec(0, "idle"), *other = spec(1, "idle");
+	int ms;
+
+	start(m);
+	start(other);
+	expect(m, "ready\n", BOOT_MS);
+	expect(other, "ready\n", BOOT_MS);
+	CHECK(kill(pid_of(m), SIGKILL) == 0, "%m");
+	ms = await(&told.ends, 1, 5000);
+	CHECK(ms < 1000, "told after %d ms", ms);
+	CHECK(told.how[0] == VMM_END_CRASHED && !strcmp(told.id[0], m->spec.id), "%d", told.how[0]);
+	CHECK(strstr(told.detail[0], "QEMU ended unexpectedly"), "%s", told.detail[0]);
+	echo(other, 5000);
+	start(m); /* the same machine, again */
+	expect(m, "ready\n", BOOT_MS);
+	(void)destroy(m);
+	(void)destroy(other);
+	(void)await(&told.ends, 3, 2000);
+}
+
+static void case_worker(void)
+{
+	struct machine *m = spec(0, "idle"), *gone = spec(1, "idle");
+	pid_t pid;
+
+	start(m);
+	start(gone);
+	expect(m, "ready\n", BOOT_MS);
+	expect(gone, "ready\n", BOOT_MS);
+	pid = pid_of(gone);
+	kill_worker();
+	echo(m, 5000); /* without any worker */
+	CHECK(kill(pid, SIGKILL) == 0, "%m");
+	CHECK(listed() == 1, "%zu", listed());
+	echo(m, 5000);
+	CHECK(kill(pid_of(m), 0) == 0, "%m");
+	start(gone);
+	expect(gone, "ready\n", BOOT_MS);
+	CHECK(destroy(m) < 3000, "slow"); /* whoever reaps it now is not ours */
+	CHECK(destroy(gone) < 500, "slow");
+	CHECK(listed() == 0, "%zu", listed());
+}
+
+/* Another msbd takes over, as after a kill -9 of the first. */
+static void case_adopt(void)
+{
+	struct machine *m = spec(0, "idle");
+
+	start(m);
+	expect(m, "ready\n", BOOT_MS);
+	vmm = vmm_free(vmm);
+	echo(m, 5000);
+	connect_vmm();
+	CHECK(listed() == 1, "%zu", listed());
+	(void)destroy(m);
+	CHECK(listed() == 0, "%zu", listed());
+}
+
+static void case_ends(void)
+{
+	static const struct {
+		const char *what;
+		enum vmm_end how;
+	} t[] = {
+		{"poweroff", VMM_END_SHUTDOWN},
+		{"reboot", VMM_END_RESET},
+		{"exit", VMM_END_PANIC},
+		{"panic", VMM_END_PANIC},
+	};
+
+	for (int i = 0; i < (int)ARRAY_LEN(t); i++)
+		start(spec(i, t[i].what));
+	(void)await(&told.ends, (int)ARRAY_LEN(t), BOOT_MS);
+	for (int i = 0; i < told.ends; i++)
+		for (int k = 0; k < (int)ARRAY_LEN(t); k++)
+			if (!strcmp(machines[k].spec.id, told.id[i]))
+				CHECK(told.how[i] == t[k].how, "%s: %d", t[k].what, told.how[i]);
+	CHECK(listed() == 0, "%zu", listed());
+}
+
+/* Machines that end while there is no worker are gone when there is one again. */
+static void case_missed(void)
+{
+	static const char *const t[][2] = {{"poweroff", "tiny: poweroff"},
+		{"reboot", "tiny: reboot"}, {"exit", "Kernel panic"}};
+
+	for (int i = 0; i < (int)ARRAY_LEN(t); i++)
+		start(spec(i, t[i][0]));
+	kill_worker();
+	for (int i = 0; i < (int)ARRAY_LEN(t); i++)
+		console_says(&machines[i], t[i][1]);
+	(void)poll(NULL, 0, 1500); /* nobody is there to tell us when QEMU has stopped them */
+	(void)listed();		   /* starts a worker */
+	for (int i = 0; listed() && i < 100; i++)
+		(void)poll(NULL, 0, 20);
+	CHECK(listed() == 0, "%zu", listed());
+}
+
+/* Prints what QEMU runs as. */
+static void case_identity(void)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	struct machine *m = spec(0, "idle");
+	char path[64], caps[32] = "?";
+	unsigned int uid = 0, seccomp = 0;
+	const char *p;
+
+	start(m);
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid_of(m));
+	CHECK(msb_read_file(AT_FDCWD, path, 65536, &s) == 0, "%s", path);
+	p = strstr(s.buf, "\nUid:");
+	CHECK(p && sscanf(p, "\nUid: %u", &uid) == 1, "no uid");
+	p = strstr(s.buf, "\nCapPrm:");
+	CHECK(p && sscanf(p, "\nCapPrm: %31s", caps) == 1, "no capabilities");
+	p = strstr(s.buf, "\nSeccomp:");
+	CHECK(p && sscanf(p, "\nSeccomp: %u", &seccomp) == 1, "no seccomp");
+	printf("uid=%u caps=%s seccomp=%u\n", uid, caps, seccomp);
+	(void)destroy(m);
+}
+
+/* Prints errno and sentence of a start that must fail. */
+static void case_refused(void)
+{
+	struct machine *m = spec(0, "idle");
+	struct msb_err e = {0};
+
+	if (getenv("MEMORY_BYTES"))
+		m->spec.memory_bytes = strtoull(getenv("MEMORY_BYTES"), NULL, 10);
+	CHECK(vmm_start_paused(vmm, &m->spec, &e) < 0, "it started");
+	printf("%s: %s\n", strerrorname_np(e.code), e.msg);
+	CHECK(listed() == 0, "%zu", listed());
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		void (*fn)(void);
+	} cases[] = {{"life", case_life}, {"eight", case_eight}, {"crash", case_crash},
+		{"worker", case_worker}, {"adopt", case_adopt}, {"ends", case_ends},
+		{"missed", case_missed}, {"identity", case_identity}, {"refused", case_refused}};
+	struct msb_err e = {0};
+
+	msb_log_init("vmm_driver", NULL, -1);
+	CHECK(argc == 3, "usage: vmm_driver BIN-DIR CASE");
+	CHECK(msb_paths_init(&paths, &e) == 0, "%s", e.msg);
+	(void)snprintf(paths.bin, sizeof(paths.bin), "%s", argv[1]);
+	CHECK(msb_mkdir_p(paths.run, 0700) == 0, "%s", paths.run);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		if (strcmp(argv[2], cases[i].name) != 0)
+			continue;
+		connect_vmm();
+		cases[i].fn();
+		vmm = vmm_free(vmm);
+		return 0;
+	}
+	CHECK(false, "no case %s", argv[2]);
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// vmm/worker_host: memory, programs and files that a start needs; whose pid a pid is.
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "vmm/worker.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+
+#define MIB(n) (UINT64_C(n) << 20)
+
+static char dir[] = "/tmp/msb-host-XXXXXX";
+
+static int setup(void **state)
+{
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	return msb_rm_rf(AT_FDCWD, dir);
+}
+
+static void put(const char *name, const char *text, mode_t mode)
+{
+	char path[128];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+	assert_int_equal(msb_write_file_atomic(AT_FDCWD, path, text, strlen(text), mode), 0);
+}
+
+static void memory(void **state)
+{
+	static const char info[] =
+		"MemTotal:  9999999 kB\nMemFree: 1 kB\nMemAvailable:  1048576 kB\n";
+	struct msb_err e = {0};
+
+	assert_int_equal(host_memory_check(info, MIB(1024) - WORKER_MARGIN_BYTES, &e), 0);
+	assert_int_equal(e.code, 0);
+	assert_int_equal(host_memory_check(info, MIB(1024) - WORKER_MARGIN_BYTES + 1, &e), -ENOMEM);
+	assert_int_equal(host_memory_check(info, MIB(2048), &e), -ENOMEM);
+	assert_non_null(strstr(e.msg, "asks for 2048 MiB"));
+	assert_non_null(strstr(e.msg, "has 1024 MiB available"));
+	/* Not told: not refused. */
+	assert_int_equal(host_memory_check("", MIB(2048), NULL), 0);
+}
+
+static void parts(void **state)
+{
+	struct host_parts p;
+	struct msb_err e = {0};
+	char path[128];
+
+	(void)snprintf(path, sizeof(path), "%s/qemu", dir);
+	setenv("MSB_QEMU", path, 1);
+	assert_int_equal(host_parts_find(dir, &p, &e), -ENOENT);
+	assert_non_null(strstr(e.msg, "make deps"));
+	put("qemu", "", 0755);
+	assert_int_equal(host_parts_find(dir, &p, &e), -ENOENT);
+	assert_non_null(strstr(e.msg, "make kernel-debian"));
+	put("vmlinux", "", 0644);
+	put("vmlinuz", "", 0644);
+	assert_int_equal(host_parts_find(dir, &p, &e), -ENOENT);
+	assert_non_null(strstr(e.msg, "initramfs"));
+	put("initramfs", "", 0644);
+	assert_int_equal(host_parts_find(dir, &p, &e), 0);
+	assert_string_equal(p.qemu, path);
+	/* An ELF kernel needs a loader that knows PVH. */
+	assert_true(!p.loader == !!strstr(p.kernel, "/vmlinuz"));
+
+	setenv("MSB_KERNEL", "mini", 1);
+	assert_int_equal(host_parts_find(dir, &p, &e), -ENOENT);
+	assert_non_null(strstr(e.msg, "make kernel"));
+	put("vmlinux-mini", "", 0644);
+	assert_int_equal(host_parts_find(dir, &p, &e), 0);
+	setenv("MSB_KERNEL", path, 1);
+	assert_int_equal(host_parts_find(dir, &p, &e), 0);
+	assert_string_equal(p.kernel, path);
+	assert_null(p.loader);
+	setenv("MSB_KERNEL", "relative", 1);
+	assert_int_equal(host_parts_find(dir, &p, &e), -EINVAL);
+	unsetenv("MSB_KERNEL");
+	unsetenv("MSB_QEMU");
+}
+
+static void pid(void **state)
+{
+	char path[128], text[32];
+
+	(void)snprintf(path, sizeof(path), "%s/pid", dir);
+	assert_int_equal(host_pid_of(path, "abc"), -ESRCH);
+	put("pid", "", 0644);
+	assert_int_equal(host_pid_of(path, "abc"), -ESRCH);
+	put("pid", "-1\n", 0644);
+	assert_int_equal(host_pid_of(path, "abc"), -ESRCH);
+	put("pid", "99999999999\n", 0644);
+	assert_int_equal(host_pid_of(path, "abc"), -ESRCH);
+	/* Alive, but not a QEMU of that name. */
+	(void)snprintf(text, sizeof(text), "%d\n", (int)getpid());
+	put("pid", text, 0644);
+	assert_int_equal(host_pid_of(path, "abc"), -ESRCH);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(memory),
+		cmocka_unit_test(parts),
+		cmocka_unit_test(pid),
+	};
+
+	unsetenv("MSB_QEMU");
+	unsetenv("MSB_KERNEL");
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
