@@ -17,7 +17,7 @@ struct dev_fuse {
 	unsigned int threads;
 	pthread_t thread[DEV_FUSE_THREADS];
 	_Atomic unsigned int running;
-	struct fuse_session *session;
+	struct fsd_session *session;
 };
 
 /* What a thread needs besides the session. */
@@ -76,7 +76,7 @@ static void *thread_main(void *arg)
 }
 
 int dev_fuse_new(
-	struct fuse_fs *fs, int fuse_fd, bool readonly, struct dev_fuse **ret, struct msb_err *e)
+	struct fsd_fs *fs, int fuse_fd, bool readonly, struct dev_fuse **ret, struct msb_err *e)
 {
 	struct dev_fuse *d = calloc(1, sizeof(*d));
 	int flags = fcntl(fuse_fd, F_GETFL), r = 0;
@@ -117,7 +117,7 @@ struct dev_fuse *dev_fuse_free(struct dev_fuse *d)
 		pthread_join(d->thread[i], NULL);
 	close(d->fd);
 	cleanup_close_(&d->stop_fd);
-	(void)fuse_session_free(d->session);
+	(void)fsd_session_free(d->session);
 	free(d);
 	return NULL;
 }
@@ -129,5 +129,5 @@ bool dev_fuse_ended(const struct dev_fuse *d)
 
 void dev_fuse_counts(struct dev_fuse *d, struct fuse_counts *add_to)
 {
-	fuse_session_counts(d->session, add_to);
+	fsd_session_counts(d->session, add_to);
 }

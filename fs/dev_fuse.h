@@ -15,7 +15,7 @@ struct dev_fuse;
  * Its threads end when the mount goes away or by dev_fuse_free().
  */
 int dev_fuse_new(
-	struct fuse_fs *fs, int fuse_fd, bool readonly, struct dev_fuse **ret, struct msb_err *e);
+	struct fsd_fs *fs, int fuse_fd, bool readonly, struct dev_fuse **ret, struct msb_err *e);
 
 /* Returns when nothing runs any more; the mount then answers ENOTCONN. Accepts NULL. */
 struct dev_fuse *dev_fuse_free(struct dev_fuse *d);

@@ -117,7 +117,7 @@ static int do_export(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 	r = virtiofs_new(
 		tree ? &d->tree : &x->own, tag, msb_msg_take_fd(m, 0), readonly, &x->dev, e);
 	if (r < 0 && x->owns)
-		fuse_fs_done(&x->own);
+		fsd_fs_done(&x->own);
 	return r;
 }
 
@@ -127,7 +127,7 @@ static void export_done(struct fsd_export *x)
 		return;
 	x->dev = virtiofs_free(x->dev);
 	if (x->owns)
-		fuse_fs_done(&x->own);
+		fsd_fs_done(&x->own);
 }
 
 static int do_unexport(struct fsd *d, struct msb_msg *m, struct msb_err *e)
@@ -226,6 +226,6 @@ void fsd_done(struct fsd *d)
 	for (int i = 0; i < FSD_MAX_EXPORTS; i++)
 		export_done(&d->export[i]);
 	if (d->have_tree)
-		fuse_fs_done(&d->tree);
+		fsd_fs_done(&d->tree);
 	d->have_tree = false;
 }

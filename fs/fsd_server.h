@@ -9,12 +9,12 @@
 
 struct fsd_export {
 	struct virtiofs *dev; /* NULL: free */
-	struct fuse_fs own;   /* a passthrough's; unused where the tree is exported */
+	struct fsd_fs own;    /* a passthrough's; unused where the tree is exported */
 	bool owns;
 };
 
 struct fsd {
-	struct fuse_fs tree;
+	struct fsd_fs tree;
 	bool have_tree, quit;
 	struct fsd_export export[FSD_MAX_EXPORTS];
 	struct dev_fuse *view[FSD_MAX_VIEWS];

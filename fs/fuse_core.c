@@ -127,7 +127,7 @@ static int64_t dispatch(struct fuse_call *c, const struct fuse_op *op)
 	return r;
 }
 
-int64_t fuse_handle(struct fuse_session *s, struct fuse_worker *w, const struct iovec *in,
+int64_t fuse_handle(struct fsd_session *s, struct fuse_worker *w, const struct iovec *in,
 	unsigned int n_in, const struct iovec *out, unsigned int n_out)
 {
 	size_t in_bytes = iov_bytes(in, n_in), out_bytes = iov_bytes(out, n_out), args;

@@ -40,12 +40,12 @@ extern const struct fuse_profile fuse_profile_guest; /* host edits are seen with
 extern const struct fuse_profile fuse_profile_view;  /* nothing is cached past a call */
 
 /* A backend and the lock that serialises it where it asks for that. Shared by its sessions. */
-struct fuse_fs {
+struct fsd_fs {
 	struct fsb *b;
 	pthread_mutex_t serial;
 };
-void fsd_fs_init(struct fuse_fs *fs, struct fsb *b);
-void fuse_fs_done(struct fuse_fs *fs); /* stops the backend */
+void fsd_fs_init(struct fsd_fs *fs, struct fsb *b);
+void fsd_fs_done(struct fsd_fs *fs); /* stops the backend */
 
 /* Private memory for one request at a time: one for each thread that calls fuse_handle(). */
 struct fuse_worker {
@@ -55,7 +55,7 @@ struct fuse_worker {
 	struct iovec iov[VQ_MAX_SEGS];
 };
 
-struct fuse_session;
+struct fsd_session;
 
 /**
  * fsd_session_new() - A kernel is about to mount
@@ -63,19 +63,19 @@ struct fuse_session;
  * @readonly: every writing request is EROFS, whatever the backend can do
  * Return: NULL without memory.
  */
-struct fuse_session *fsd_session_new(
-	struct fuse_fs *fs, const struct fuse_profile *profile, bool readonly);
+struct fsd_session *fsd_session_new(
+	struct fsd_fs *fs, const struct fuse_profile *profile, bool readonly);
 
 /* Gives back every node and handle and frees. No request may be running. Accepts NULL. */
-struct fuse_session *fuse_session_free(struct fuse_session *s);
+struct fsd_session *fsd_session_free(struct fsd_session *s);
 
 /* Gives back every node and handle; those in use follow when their requests end. */
-void fsd_session_reset(struct fuse_session *s);
+void fsd_session_reset(struct fsd_session *s);
 
 struct fuse_counts {
 	uint64_t nodes, handles, requests;
 };
-void fuse_session_counts(struct fuse_session *s, struct fuse_counts *add_to);
+void fsd_session_counts(struct fsd_session *s, struct fuse_counts *add_to);
 
 /**
  * fuse_handle() - Serve one request
@@ -85,7 +85,7 @@ void fuse_session_counts(struct fuse_session *s, struct fuse_counts *add_to);
  * Return: bytes of the reply, header included; 0: this request has none; -EPROTO: too short to be
  * a request, or no room for a reply header.
  */
-int64_t fuse_handle(struct fuse_session *s, struct fuse_worker *w, const struct iovec *in,
+int64_t fuse_handle(struct fsd_session *s, struct fuse_worker *w, const struct iovec *in,
 	unsigned int n_in, const struct iovec *out, unsigned int n_out);
 
 #endif

@@ -15,7 +15,7 @@ static void timeout(uint32_t ms, uint64_t *ret_sec, uint32_t *ret_nsec)
 	*ret_nsec = ms % 1000 * 1000000u;
 }
 
-void fuse_entry_out(struct fuse_session *s, const struct fsb_entry *e, struct fuse_entry_out *o)
+void fuse_entry_out(struct fsd_session *s, const struct fsb_entry *e, struct fuse_entry_out *o)
 {
 	*o = (struct fuse_entry_out){
 		.nodeid = e->node, .generation = e->generation, .attr = e->attr};

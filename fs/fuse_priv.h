@@ -6,8 +6,8 @@
 #include "fs/fuse_core.h"
 #include "fs/fuse_refs.h"
 
-struct fuse_session {
-	struct fuse_fs *fs;
+struct fsd_session {
+	struct fsd_fs *fs;
 	const struct fuse_profile *profile;
 	bool readonly;
 	_Atomic uint64_t requests;
@@ -19,7 +19,7 @@ struct fuse_session {
 
 /* One request being served. */
 struct fuse_call {
-	struct fuse_session *s;
+	struct fsd_session *s;
 	struct fuse_worker *w;
 	struct fsb *b;
 	const struct fsb_ops *ops;
@@ -78,15 +78,15 @@ int fuse_check_name(const char *name);
 	})
 
 /* ---- fuse_session.c */
-int fuse_pin_node(struct fuse_session *s, uint64_t node); /* 0, -ESTALE; FUSE_ROOT_ID always 0 */
-void fuse_unpin_node(struct fuse_session *s, uint64_t node);
-int fuse_pin_handle(struct fuse_session *s, bool dir, uint64_t node, uint64_t fh); /* -EBADF */
-void fuse_unpin_handle(struct fuse_session *s, bool dir, uint64_t fh);
+int fuse_pin_node(struct fsd_session *s, uint64_t node); /* 0, -ESTALE; FUSE_ROOT_ID always 0 */
+void fuse_unpin_node(struct fsd_session *s, uint64_t node);
+int fuse_pin_handle(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh); /* -EBADF */
+void fuse_unpin_handle(struct fsd_session *s, bool dir, uint64_t fh);
 /* Takes over one reference of a reply; on failure it is given back to the backend. */
-int fuse_own_node(struct fuse_session *s, uint64_t node);
-int fuse_own_handle(struct fuse_session *s, bool dir, uint64_t node, uint64_t fh);
-void fuse_forget(struct fuse_session *s, uint64_t node, uint64_t count);
-void fuse_release(struct fuse_session *s, bool dir, uint64_t fh);
+int fuse_own_node(struct fsd_session *s, uint64_t node);
+int fuse_own_handle(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh);
+void fuse_forget(struct fsd_session *s, uint64_t node, uint64_t count);
+void fuse_release(struct fsd_session *s, bool dir, uint64_t fh);
 
 /* ---- the operations, by file */
 int64_t fuse_do_init(struct fuse_call *c); /* fuse_init.c */
@@ -108,7 +108,7 @@ int64_t fuse_do_link(struct fuse_call *c);
 int64_t fuse_do_statfs(struct fuse_call *c);
 int64_t fuse_do_syncfs(struct fuse_call *c);
 int64_t fsd_reply_entry(struct fuse_call *c, const struct fsb_entry *e);
-void fuse_entry_out(struct fuse_session *s, const struct fsb_entry *e, struct fuse_entry_out *o);
+void fuse_entry_out(struct fsd_session *s, const struct fsb_entry *e, struct fuse_entry_out *o);
 int64_t fuse_do_open(struct fuse_call *c); /* fuse_file.c */
 int64_t fuse_do_create(struct fuse_call *c);
 int64_t fuse_do_tmpfile(struct fuse_call *c);

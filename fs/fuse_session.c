@@ -5,13 +5,13 @@
 
 #include <stdatomic.h>
 
-void fsd_fs_init(struct fuse_fs *fs, struct fsb *b)
+void fsd_fs_init(struct fsd_fs *fs, struct fsb *b)
 {
 	fs->b = b;
 	pthread_mutex_init(&fs->serial, NULL);
 }
 
-void fuse_fs_done(struct fuse_fs *fs)
+void fsd_fs_done(struct fsd_fs *fs)
 {
 	fs->b->ops->stop(fs->b);
 	fs->b = NULL;
@@ -19,13 +19,13 @@ void fuse_fs_done(struct fuse_fs *fs)
 }
 
 /* Backends that ask for it see one op at a time, whichever session it is from. */
-static void enter(struct fuse_fs *fs)
+static void enter(struct fsd_fs *fs)
 {
 	if (fs->b->ops->threads == FSB_SERIAL_ALL)
 		pthread_mutex_lock(&fs->serial);
 }
 
-static void leave(struct fuse_fs *fs)
+static void leave(struct fsd_fs *fs)
 {
 	if (fs->b->ops->threads == FSB_SERIAL_ALL)
 		pthread_mutex_unlock(&fs->serial);
@@ -41,14 +41,14 @@ void fuse_unlock_backend(struct fuse_call *c)
 	leave(c->s->fs);
 }
 
-static void backend_forget(struct fuse_session *s, uint64_t node, uint64_t count)
+static void backend_forget(struct fsd_session *s, uint64_t node, uint64_t count)
 {
 	enter(s->fs);
 	s->fs->b->ops->forget(s->fs->b, node, count);
 	leave(s->fs);
 }
 
-static void backend_release(struct fuse_session *s, bool dir, uint64_t node, uint64_t fh)
+static void backend_release(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh)
 {
 	const struct fsb_ops *o = s->fs->b->ops;
 
@@ -60,7 +60,7 @@ static void backend_release(struct fuse_session *s, bool dir, uint64_t node, uin
 	leave(s->fs);
 }
 
-int fuse_pin_node(struct fuse_session *s, uint64_t node)
+int fuse_pin_node(struct fsd_session *s, uint64_t node)
 {
 	if (node == FUSE_ROOT_ID)
 		return 0;
@@ -68,7 +68,7 @@ int fuse_pin_node(struct fuse_session *s, uint64_t node)
 	return fuse_refs_pin(&s->nodes, node) ? 0 : -ESTALE;
 }
 
-void fuse_unpin_node(struct fuse_session *s, uint64_t node)
+void fuse_unpin_node(struct fsd_session *s, uint64_t node)
 {
 	uint64_t owed;
 
@@ -82,7 +82,7 @@ void fuse_unpin_node(struct fuse_session *s, uint64_t node)
 		backend_forget(s, node, owed);
 }
 
-int fuse_own_node(struct fuse_session *s, uint64_t node)
+int fuse_own_node(struct fsd_session *s, uint64_t node)
 {
 	int r;
 
@@ -97,7 +97,7 @@ int fuse_own_node(struct fuse_session *s, uint64_t node)
 	return r;
 }
 
-void fuse_forget(struct fuse_session *s, uint64_t node, uint64_t count)
+void fuse_forget(struct fsd_session *s, uint64_t node, uint64_t count)
 {
 	uint64_t now;
 
@@ -109,7 +109,7 @@ void fuse_forget(struct fuse_session *s, uint64_t node, uint64_t count)
 		backend_forget(s, node, now);
 }
 
-int fuse_pin_handle(struct fuse_session *s, bool dir, uint64_t node, uint64_t fh)
+int fuse_pin_handle(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh)
 {
 	struct fuse_refs *t = dir ? &s->dirs : &s->files;
 	struct fuse_ref *h;
@@ -125,13 +125,13 @@ int fuse_pin_handle(struct fuse_session *s, bool dir, uint64_t node, uint64_t fh
 }
 
 /* The last use of a handle that the kernel has let go. Its node was pinned when it was opened. */
-static void handle_gone(struct fuse_session *s, bool dir, uint64_t node, uint64_t fh)
+static void handle_gone(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh)
 {
 	backend_release(s, dir, node, fh);
 	fuse_unpin_node(s, node);
 }
 
-void fuse_unpin_handle(struct fuse_session *s, bool dir, uint64_t fh)
+void fuse_unpin_handle(struct fsd_session *s, bool dir, uint64_t fh)
 {
 	uint64_t owed, node;
 
@@ -145,7 +145,7 @@ void fuse_unpin_handle(struct fuse_session *s, bool dir, uint64_t fh)
 		handle_gone(s, dir, node, fh);
 }
 
-int fuse_own_handle(struct fuse_session *s, bool dir, uint64_t node, uint64_t fh)
+int fuse_own_handle(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh)
 {
 	int r = fuse_pin_node(s, node);
 
@@ -162,7 +162,7 @@ int fuse_own_handle(struct fuse_session *s, bool dir, uint64_t node, uint64_t fh
 	return r;
 }
 
-void fuse_release(struct fuse_session *s, bool dir, uint64_t fh)
+void fuse_release(struct fsd_session *s, bool dir, uint64_t fh)
 {
 	uint64_t now, node;
 
@@ -175,7 +175,7 @@ void fuse_release(struct fuse_session *s, bool dir, uint64_t fh)
 }
 
 /* The first key from slot *@at on that the kernel still holds, or 0. */
-static uint64_t next_held(struct fuse_session *s, const struct fuse_refs *t, size_t *at)
+static uint64_t next_held(struct fsd_session *s, const struct fuse_refs *t, size_t *at)
 {
 	LOCK_SCOPE(&s->lock);
 	for (; *at < t->slots; ++*at)
@@ -184,7 +184,7 @@ static uint64_t next_held(struct fuse_session *s, const struct fuse_refs *t, siz
 	return 0;
 }
 
-void fsd_session_reset(struct fuse_session *s)
+void fsd_session_reset(struct fsd_session *s)
 {
 	uint64_t key;
 
@@ -198,10 +198,10 @@ void fsd_session_reset(struct fuse_session *s)
 	atomic_store(&s->ready, false);
 }
 
-struct fuse_session *fsd_session_new(
-	struct fuse_fs *fs, const struct fuse_profile *profile, bool readonly)
+struct fsd_session *fsd_session_new(
+	struct fsd_fs *fs, const struct fuse_profile *profile, bool readonly)
 {
-	struct fuse_session *s = calloc(1, sizeof(*s));
+	struct fsd_session *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return NULL;
@@ -215,7 +215,7 @@ struct fuse_session *fsd_session_new(
 	return s;
 }
 
-struct fuse_session *fuse_session_free(struct fuse_session *s)
+struct fsd_session *fsd_session_free(struct fsd_session *s)
 {
 	if (!s)
 		return NULL;
@@ -228,7 +228,7 @@ struct fuse_session *fuse_session_free(struct fuse_session *s)
 	return NULL;
 }
 
-void fuse_session_counts(struct fuse_session *s, struct fuse_counts *add_to)
+void fsd_session_counts(struct fsd_session *s, struct fuse_counts *add_to)
 {
 	LOCK_SCOPE(&s->lock);
 	add_to->nodes += s->nodes.used;

@@ -36,11 +36,11 @@ struct queue {
 
 struct virtiofs {
 	struct vu_dev dev; /* first */
-	struct fuse_fs *fs;
+	struct fsd_fs *fs;
 	char tag[36 + 1];
 	int listen_fd, stop_fd;
 	pthread_t thread;
-	struct fuse_session *session; /* one front end's after another */
+	struct fsd_session *session; /* one front end's after another */
 	struct queue *queue[VIRTIOFS_QUEUES];
 };
 
@@ -217,7 +217,7 @@ static void *accept_main(void *arg)
 	return NULL;
 }
 
-int virtiofs_new(struct fuse_fs *fs, const char *tag, int listen_fd, bool readonly,
+int virtiofs_new(struct fsd_fs *fs, const char *tag, int listen_fd, bool readonly,
 	struct virtiofs **ret, struct msb_err *e)
 {
 	struct virtiofs *v = calloc(1, sizeof(*v));
@@ -238,7 +238,7 @@ int virtiofs_new(struct fuse_fs *fs, const char *tag, int listen_fd, bool readon
 	if (r < 0) {
 		cleanup_close_(&v->stop_fd);
 		close(listen_fd);
-		(void)fuse_session_free(v->session);
+		(void)fsd_session_free(v->session);
 		free(v);
 		return msb_err_set(e, -r, "export %s: %s", tag, strerror(-r));
 	}
@@ -254,7 +254,7 @@ struct virtiofs *virtiofs_free(struct virtiofs *v)
 	pthread_join(v->thread, NULL);
 	close(v->stop_fd);
 	close(v->listen_fd);
-	(void)fuse_session_free(v->session);
+	(void)fsd_session_free(v->session);
 	free(v);
 	return NULL;
 }
@@ -266,5 +266,5 @@ const char *virtiofs_tag(const struct virtiofs *v)
 
 void virtiofs_counts(struct virtiofs *v, struct fuse_counts *add_to)
 {
-	fuse_session_counts(v->session, add_to);
+	fsd_session_counts(v->session, add_to);
 }

@@ -21,7 +21,7 @@ struct virtiofs;
  * @fs: outlives the device
  * Starts a thread that runs until virtiofs_free().
  */
-int virtiofs_new(struct fuse_fs *fs, const char *tag, int listen_fd, bool readonly,
+int virtiofs_new(struct fsd_fs *fs, const char *tag, int listen_fd, bool readonly,
 	struct virtiofs **ret, struct msb_err *e);
 
 /* Ends the connection if there is one; returns when nothing runs any more. Accepts NULL. */

@@ -152,16 +152,23 @@ static int kill_suidgid(struct pt *p, const struct pt_ref *f)
 	return mode == sx.stx_mode ? 0 : set_mode(f, mode);
 }
 
+/* In the user namespace of an ordinary user's jail other users do not exist: EINVAL, which to the
+ * guest means what it means anywhere else. */
+static int set_owner(const struct pt_ref *f, const struct fsb_setattr *s)
+{
+	if (fchownat(f->fd, "", s->valid & FATTR_UID ? s->uid : (uid_t)-1,
+		    s->valid & FATTR_GID ? s->gid : (gid_t)-1, AT_EMPTY_PATH) == 0)
+		return 0;
+	return errno == EINVAL ? -EPERM : -errno;
+}
+
 static int setattr_of(struct pt *p, const struct pt_ref *f, const struct pt_handle *h,
 	const struct fsb_setattr *s)
 {
 	int r = 0;
 
 	if (s->valid & (FATTR_UID | FATTR_GID))
-		r = fchownat(f->fd, "", s->valid & FATTR_UID ? s->uid : (uid_t)-1,
-			    s->valid & FATTR_GID ? s->gid : (gid_t)-1, AT_EMPTY_PATH) < 0
-			    ? -errno
-			    : 0;
+		r = set_owner(f, s);
 	if (r == 0 && (s->valid & FATTR_SIZE))
 		r = set_size(f, h, s->size);
 	if (r == 0 && s->kill_suidgid)
