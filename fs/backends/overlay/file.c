@@ -49,21 +49,43 @@ static void let_go(struct ovl *o, struct ovl_inode *i, struct ovl_fd *f)
 	ovl_unpin(o, i);
 }
 
+/* Whether the file's own mtime, of a clock that ticks slowly, may not show that it was written
+ * after its times were set. */
+static bool ambiguous(const struct ovl_attr *a, struct ovl_time now)
+{
+	if (a->mtime.sec == a->ctime.sec && a->mtime.nsec == a->ctime.nsec)
+		return false;
+	if (a->ctime.sec < now.sec - 1 || a->ctime.sec > now.sec)
+		return false;
+	return (now.sec - a->ctime.sec) * 1000000000 + now.nsec - a->ctime.nsec < OVL_TICK_NS;
+}
+
 /* After a change of contents that may have made the file @end bytes long. @truncs as before it. */
 static void written(struct ovl *o, struct ovl_inode *i, uint64_t end, uint32_t truncs)
 {
-	OVL_READ(o);
-	OVL_ATTR(o, i);
+	struct ovl_time now = ovl_now();
+	bool log_it;
+	OVL_TXN(t);
+	{
+		OVL_READ(o);
+		OVL_ATTR(o, i);
 
-	/* A cut in between: only the file knows which of the two came last. */
-	if (i->flags & OVL_STALE_SIZE || atomic_load(&i->truncs) != truncs) {
-		i->flags |= OVL_STALE_SIZE;
-		ovl_data_refresh(o, i);
-	} else if (end > i->a.size) {
-		i->a.size = end;
+		/* A cut in between: only the file knows which of the two came last. */
+		if (i->flags & OVL_STALE_SIZE || atomic_load(&i->truncs) != truncs) {
+			i->flags |= OVL_STALE_SIZE;
+			ovl_data_refresh(o, i);
+		} else if (end > i->a.size) {
+			i->a.size = end;
+		}
+		log_it = ambiguous(&i->a, now);
+		i->a.mtime = i->a.ctime = now;
+		i->flags |= OVL_DIRTY | OVL_STALE_BLOCKS;
 	}
-	i->a.mtime = i->a.ctime = ovl_now();
-	i->flags |= OVL_DIRTY | OVL_STALE_BLOCKS;
+	if (!log_it)
+		return;
+	OVL_WRITE(o);
+	ovl_txn_touch(&t, i->ino, i->a.nlink, now, true);
+	(void)ovl_commit(o, &t, true); /* the bytes are written: only a crash could show the loss */
 }
 
 int64_t ovl_readv(struct fsb *b, uint64_t node, uint64_t fh, const struct iovec *iov, int iovcnt,

@@ -301,7 +301,7 @@ static int fresh(struct ovl *o, struct msb_err *e)
 
 		if (!root)
 			return msb_err_set(e, ENOMEM, "no memory for a new root");
-		root->a = (struct ovl_attr){.mode = S_IFDIR | 0755, .nlink = 2};
+		root->a = (struct ovl_attr){.mode = S_IFDIR | 0755, .nlink = 2, .size = 4096};
 		root->a.atime = root->a.mtime = root->a.ctime = ovl_now();
 		root->flags = OVL_CHANGED;
 	}

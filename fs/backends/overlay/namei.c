@@ -227,11 +227,11 @@ int ovl_link(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t n
 	r = ovl_get(o, node, &i);
 	if (r < 0)
 		return r;
-	if (S_ISDIR(i->a.mode))
-		return -EPERM;
 	r = ovl_dir_absent(o, newparent, newname, &dir);
 	if (r < 0)
 		return r;
+	if (S_ISDIR(i->a.mode))
+		return -EPERM;
 	if (i->a.nlink == 0 && !(i->flags & OVL_LINKABLE))
 		return -ENOENT;
 	if (i->a.nlink >= OVL_MAX_LINKS)

@@ -215,7 +215,7 @@ static int empty_root(struct ovl *o, struct msb_err *e)
 
 	if (!root)
 		return msb_err_set(e, ENOMEM, "no memory for a root directory");
-	root->a = (struct ovl_attr){.mode = S_IFDIR | 0755, .nlink = 2};
+	root->a = (struct ovl_attr){.mode = S_IFDIR | 0755, .nlink = 2, .size = 4096};
 	return 0;
 }
 

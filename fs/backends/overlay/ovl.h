@@ -25,6 +25,7 @@
 #define OVL_LOG_RESERVE	      (UINT64_C(1) << 20)  /* disk space kept for the log */
 #define OVL_LOG_RESERVE_LEAST (UINT64_C(256) << 10) /* of it, what only removals may use */
 #define OVL_MAX_FRAME	      (1u << 20)	    /* payload bytes of one transaction */
+#define OVL_TICK_NS	      20000000		    /* no host's file clock is coarser */
 #define OVL_STRIPES	      64
 #define OVL_PACK_SLOTS	      64
 
@@ -110,7 +111,7 @@ struct ovl_inode {
 	uint64_t ino, lower; /* lower: nid, 0 for an own inode */
 	/* References: those of LOOKUP in the low OVL_REF_BITS, ops at work above them. */
 	_Atomic uint64_t refs;
-	uint32_t flags;
+	_Atomic uint32_t flags; /* read without the attr lock, changed with it */
 	struct ovl_attr a;
 	struct ovl_xattr *xattrs;
 	uint64_t parent; /* directories: where the log put it; 0: where the image has it */

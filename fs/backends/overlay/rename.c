@@ -122,9 +122,11 @@ int ovl_rename(struct fsb *b, const struct fsb_req *req, uint64_t parent, const 
 		r = find(o, parent, newparent, &m);
 		if (r < 0)
 			return r;
+		if (m.i == m.over && !(flags & RENAME_NOREPLACE))
+			return 0; /* two names of one file: POSIX asks for nothing to happen */
 		r = m.over ? check_over(o, &m) : 0;
-		if (r < 0 || m.i == m.over)
-			return r; /* two names of one file: POSIX asks for nothing to happen */
+		if (r < 0)
+			return r;
 		if (flags & RENAME_WHITEOUT && o->nodes >= o->max_nodes)
 			return -ENOSPC;
 		r = commit_move(o, req, &m);
