@@ -160,7 +160,7 @@ pid_t ga_spawn(const struct ga_exec *x, const struct ga_boot *defaults, const st
 	int status_fd, int cgroup_fd);
 
 /* ga_cgroup.c: all are no-ops without cgroups */
-int ga_cgroup_make(struct ga *g, uint64_t serial); /* descriptor of its cgroup.procs, or -1 */
+int ga_cgroup_make(struct ga *g, uint64_t serial); /* its directory, or -1 */
 bool ga_cgroup_kill(struct ga *g, uint64_t serial);
 bool ga_cgroup_oom(struct ga *g, uint64_t serial); /* did it lose a process to that? */
 void ga_cgroup_remove(struct ga *g, uint64_t serial);

@@ -22,8 +22,7 @@ int ga_cgroup_make(struct ga *g, uint64_t serial)
 	path_of(p, serial, "");
 	if (mkdirat(g->cgroups, p, 0755) < 0)
 		return -1;
-	path_of(p, serial, "/cgroup.procs");
-	fd = openat(g->cgroups, p, O_WRONLY | O_CLOEXEC);
+	fd = openat(g->cgroups, p, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		ga_cgroup_remove(g, serial);
 	return fd;

@@ -12,10 +12,13 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #ifndef TIOCGPTPEER
 #define TIOCGPTPEER 0x5441 /* opens the other end without a path: Linux 4.13 */
 #endif
+
+#define CLONE_INTO_CGROUP_ 0x200000000ULL /* Linux 5.7 */
 
 #define DEFAULT_PATH   "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define JOB_NOFILE     1024 /* soft; select(2) still counts */
@@ -144,7 +147,7 @@ static int run(const struct ga_exec *x, const char **env, struct msb_err *e)
 }
 
 static int child(const struct ga_exec *x, const struct ga_boot *d, const struct ga_stdio *io,
-	int cgroup_fd, struct msb_err *e)
+	struct msb_err *e)
 {
 	const struct rlimit nofile = {JOB_NOFILE, JOB_NOFILE_MAX};
 	const char *cwd = x->cwd ? x->cwd : d->workdir;
@@ -162,8 +165,6 @@ static int child(const struct ga_exec *x, const struct ga_boot *d, const struct 
 		return msb_err_set(e, errno, "cannot start a session: %m");
 	umask(022);
 	(void)setrlimit(RLIMIT_NOFILE, &nofile); /* the limits that it has are good enough */
-	if (cgroup_fd >= 0)
-		(void)!write(cgroup_fd, "0", 1); /* without it a kill reaches the group alone */
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	r = ga_user_load(root, x->user ? x->user : d->user, &u, e);
 	if (r == 0)
@@ -180,17 +181,33 @@ static int child(const struct ga_exec *x, const struct ga_boot *d, const struct 
 	return run(x, env, e);
 }
 
+/* fork(2), into the cgroup from the start: moving a process there later waits for RCU. */
+static pid_t fork_into(int cgroup_fd)
+{
+	struct {
+		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
+			set_tid, set_tid_size, cgroup;
+	} args = {.flags = CLONE_INTO_CGROUP_,
+		.exit_signal = SIGCHLD,
+		.cgroup = (uint64_t)(unsigned int)cgroup_fd};
+	pid_t pid = -1;
+
+	if (cgroup_fd >= 0)
+		pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	return pid < 0 ? fork() : pid; /* without it a kill reaches the process group alone */
+}
+
 pid_t ga_spawn(const struct ga_exec *x, const struct ga_boot *defaults, const struct ga_stdio *io,
 	int status_fd, int cgroup_fd)
 {
-	pid_t pid = fork();
+	pid_t pid = fork_into(cgroup_fd);
 	struct msb_err e = {0};
 
 	if (pid < 0)
 		return -errno;
 	if (pid > 0)
 		return pid;
-	if (child(x, defaults, io, cgroup_fd, &e) < 0)
+	if (child(x, defaults, io, &e) < 0)
 		(void)!write(status_fd, &e, sizeof(e));
 	_exit(127);
 }
