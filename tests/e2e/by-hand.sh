@@ -112,12 +112,12 @@ refused "Remote I/O" "exit status" "$m/a/error" "echo 'echo x > /ro/f' > $m/a/ex
 is host cat "$work/ro/f"
 
 step "root, running"
-echo fromhost >"$m/a/root/srv/h" || die "write under root/"
+echo fromhost >"$m/a/root/var/tmp/h" || die "write under root/"
 sleep 1.1
-is fromhost guest a 'cat /srv/h'
-echo changed-on-host >"$m/a/root/srv/h"
+is fromhost guest a 'cat /var/tmp/h'
+echo changed-on-host >"$m/a/root/var/tmp/h"
 sleep 1.1
-is changed-on-host guest a 'cat /srv/h'
+is changed-on-host guest a 'cat /var/tmp/h'
 echo 'echo fromguest > /tmp/../var/tmp/g' >"$m/a/exec" || die "guest writes"
 is fromguest cat "$m/a/root/var/tmp/g"
 
@@ -138,17 +138,17 @@ echo stop >"$m/a/ctl" || die "stop is idempotent"
 refused "busy" "" "$m/a/error" "echo true > $m/a/exec"
 
 step "root, stopped"
-is changed-on-host cat "$m/a/root/srv/h"
-echo whilestopped >"$m/a/root/srv/s" || die "write while stopped"
+is changed-on-host cat "$m/a/root/var/tmp/h"
+echo whilestopped >"$m/a/root/var/tmp/s" || die "write while stopped"
 echo start >"$m/a/ctl" || die "start again"
-is whilestopped guest a 'cat /srv/s'
+is whilestopped guest a 'cat /var/tmp/s'
 
 step "msbd may go: machines go on"
 "$bin/msbd" --stop || die "--stop"
 [ ! -e "$m/version" ] || die "still mounted"
 "$bin/msbd" || die "msbd again"
 is running cat "$m/a/state"
-is whilestopped guest a 'cat /srv/s'
+is whilestopped guest a 'cat /var/tmp/s'
 [ "$(grep -c . "$m/log")" -gt 0 ] || die log
 
 step "kill, rmdir"

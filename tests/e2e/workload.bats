@@ -77,10 +77,10 @@ local_ext4() {
 	[ "$(id -u)" = 0 ] || skip "ownership on the local file system needs root"
 	local_ext4
 	(cd "$dir/ext4" && sh "$dir/share/work.sh" "$dir/share/work.tar") >"$dir/local.txt"
-	exec 3<>"$MSB_MNT/w/exec"
-	echo 'mkdir /srv/x && cd /srv/x && sh /share/work.sh /share/work.tar' >&3
-	cat <&3 >"$dir/guest.txt"
-	exec 3>&-
+	exec {fd}<>"$MSB_MNT/w/exec"
+	echo 'mkdir /srv/x && cd /srv/x && sh /share/work.sh /share/work.tar' >&"$fd"
+	cat <&"$fd" >"$dir/guest.txt"
+	exec {fd}>&-
 	[ "$(wc -l <"$dir/local.txt")" -gt 40000 ]
 	diff "$dir/local.txt" "$dir/guest.txt" | head -n 20
 	cmp "$dir/local.txt" "$dir/guest.txt"
