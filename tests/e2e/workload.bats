@@ -15,6 +15,8 @@ setup_file() {
 		import io, random, sys, tarfile
 		random.seed(7)
 		with tarfile.open(sys.argv[1], "w", format=tarfile.PAX_FORMAT) as t:
+		    i = tarfile.TarInfo("work"); i.type = tarfile.DIRTYPE; i.mode = 0o755; i.mtime = 1600000000
+		    t.addfile(i)
 		    for d in range(100):
 		        i = tarfile.TarInfo(f"work/d{d:02}"); i.type = tarfile.DIRTYPE; i.mode = 0o755; i.mtime = 1600000000 + d
 		        t.addfile(i)
@@ -78,7 +80,7 @@ local_ext4() {
 	local_ext4
 	(cd "$dir/ext4" && sh "$dir/share/work.sh" "$dir/share/work.tar") >"$dir/local.txt"
 	exec {fd}<>"$MSB_MNT/w/exec"
-	echo 'mkdir /srv/x && cd /srv/x && sh /share/work.sh /share/work.tar' >&"$fd"
+	echo 'mkdir -p /srv/x && cd /srv/x && sh /share/work.sh /share/work.tar' >&"$fd"
 	cat <&"$fd" >"$dir/guest.txt"
 	exec {fd}>&-
 	[ "$(wc -l <"$dir/local.txt")" -gt 40000 ]
