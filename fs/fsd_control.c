@@ -10,6 +10,7 @@
 
 /* The old msbd's connection may not be gone yet when the new one's comes. */
 #define MAX_CONNECTIONS 4
+#define RETRY_MS	100 /* after accept() failed */
 
 /* One message of one connection. -errno: close it. */
 static int serve(struct fsd *d, int sock)
@@ -53,6 +54,8 @@ int fsd_control(struct fsd *d, int listen_fd)
 
 			if (sock >= 0)
 				p[n++] = (struct pollfd){sock, POLLIN, 0};
+			else /* no descriptors left, say */
+				(void)poll(NULL, 0, RETRY_MS);
 		}
 	}
 	for (nfds_t i = 1; i < n; i++)

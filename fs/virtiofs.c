@@ -23,6 +23,7 @@
 #define CALL_BYTES    (128u << 10) /* and their data */
 #define MIN_POLL_US   2
 #define FIRST_POLL_US 10
+#define RETRY_MS      100 /* after accept() failed */
 
 struct queue {
 	struct virtiofs *v;
@@ -207,8 +208,10 @@ static void *accept_main(void *arg)
 		if (p[1].revents)
 			break;
 		sock = accept4(v->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-		if (sock < 0)
+		if (sock < 0) { /* no descriptors left, say: waiting is all there is to do */
+			(void)poll(&p[1], 1, RETRY_MS);
 			continue;
+		}
 		log_debug("export %s: a machine connected", v->tag);
 		if (vu_serve(&v->dev, sock, v->stop_fd, &e) < 0)
 			log_warn("export %s: %s", v->tag, e.msg);

@@ -202,6 +202,9 @@ static inline int front_connect(struct front *f, unsigned int queues)
 	} mem = {1, 0, {FRONT_GPA, FRONT_BYTES, FRONT_UADDR, 0}};
 	int r = front_ask(f, 1, &features);
 
+	/* It answers: whoever had the memory before is gone. */
+	memset(f->mem, 0, FRONT_DATA);
+	memset(f->seen, 0, sizeof(f->seen));
 	if (r == 0)
 		r = front_ask(f, 15, &protocol);
 	if (r == 0)

@@ -12,6 +12,9 @@
 
 /* A request under construction, then its reply. */
 struct fusereq {
+	/* Carries in[0..n) somewhere and the reply to out: its bytes. NULL: fuse_handle() on @s. */
+	int64_t (*carry)(struct fusereq *);
+	void *arg;
 	struct fsd_session *s;
 	struct fuse_worker *w;
 	uint64_t unique;
@@ -51,7 +54,7 @@ static inline int req_run(struct fusereq *q)
 	int64_t r;
 
 	req_head(q)->len = (uint32_t)q->n;
-	r = fuse_handle(q->s, q->w, &in, 1, &out, 1);
+	r = q->carry ? q->carry(q) : fuse_handle(q->s, q->w, &in, 1, &out, 1);
 	if (r <= 0)
 		return r < 0 ? (int)r : 1;
 	if (o->len != (uint64_t)r || o->unique != q->unique || o->error > 0 || r < 16)

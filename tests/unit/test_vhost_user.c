@@ -97,8 +97,6 @@ static void connect_front(void)
 		close(f.sock);
 	f.sock = sv[0];
 	server_sock = sv[1];
-	memset(f.mem, 0, FRONT_DATA);
-	memset(f.seen, 0, sizeof(f.seen));
 	assert_int_equal(pthread_create(&server, NULL, serve, NULL), 0);
 }
 

@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: Apache-2.0
+// msb-fsd as msbd and QEMU meet it: the real program in its jail, with every operation that its
+// system call filter has to let through, on each kind of thread.
+#include "tests/unit/front.h"
+#include "tests/unit/fusereq.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/msg.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <cmocka.h>
+
+static char top[PATH_MAX], bin_dir[PATH_MAX];
+static int control;
+static pid_t pid;
+static struct front f;
+static struct fusereq q;
+
+static const char *in_top(const char *name)
+{
+	static char path[PATH_MAX + 64];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", top, name);
+	return path;
+}
+
+/* The plain build's program, also for a test built with sanitizers: they call more than the
+ * filter permits. */
+static bool find_bin(void)
+{
+	ssize_t n = readlink("/proc/self/exe", bin_dir, sizeof(bin_dir) - 16);
+	char *p;
+
+	bin_dir[n > 0 ? n : 0] = '\0';
+	p = strstr(bin_dir, "/build/");
+	if (!p)
+		return false;
+	for (char *next; (next = strstr(p + 1, "/build/"));)
+		p = next;
+	(void)strcpy(p, "/build/bin/msb-fsd");
+	if (access(bin_dir, X_OK) < 0)
+		return false;
+	*strrchr(bin_dir, '/') = '\0';
+	return true;
+}
+
+static int setup(void **state)
+{
+	struct msb_err e = {0};
+
+	(void)snprintf(top, sizeof(top), "/tmp/msb-fsd-XXXXXX");
+	assert_non_null(mkdtemp(top));
+	assert_int_equal(mkdir(in_top("share"), 0755), 0);
+	assert_int_equal(mkdir(in_top("upper"), 0755), 0);
+	assert_int_equal(mkdir(in_top("view"), 0755), 0);
+	if (!find_bin()) {
+		pid = 0;
+		return 0;
+	}
+	pid = fsd_spawn(bin_dir, "test", in_top("control"), -1, NULL, &e);
+	if (pid < 0)
+		fail_msg("%s", e.msg);
+	control = msb_unix_connect(in_top("control"), SOCK_SEQPACKET);
+	assert_true(control >= 0);
+	assert_int_equal(front_init(&f), 0);
+	return 0;
+}
+
+/* How the server ended: its exit status, or 1000 + the signal. */
+static int ended(void)
+{
+	int status = 0;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+static int teardown(void **state)
+{
+	struct msb_err e = {0};
+	int r = 0;
+
+	(void)fsd_fuse_unmount(in_top("view"));
+	if (pid > 0) {
+		r = fsd_quit(control, &e);
+		if (r < 0)
+			kill(pid, SIGKILL);
+		if (ended() != 0)
+			r = -1;
+		close(control);
+		front_done(&f);
+	}
+	(void)msb_rm_rf(AT_FDCWD, top);
+	return r;
+}
+
+static int listener(const char *name)
+{
+	struct msb_err e = {0};
+	int fd = msb_unix_listen(in_top(name), SOCK_STREAM, 0600, &e);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void export_share(const char *tag, bool readonly)
+{
+	struct msb_err e = {0};
+	_cleanup_close_ int l = listener(tag);
+	_cleanup_close_ int dir = open(in_top("share"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fsd_export_dir(control, tag, l, dir, readonly, &e) < 0)
+		fail_msg("%s", e.msg);
+}
+
+static void export_tree(const char *tag)
+{
+	struct msb_err e = {0};
+	_cleanup_close_ int l = listener(tag);
+	_cleanup_close_ int dir = open(in_top("upper"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fsd_tree(control, -1, -1, dir, &e) < 0)
+		fail_msg("%s", e.msg);
+	if (fsd_export_tree(control, tag, l, false, &e) < 0)
+		fail_msg("%s", e.msg);
+}
+
+/* Carries a request over ring @arg. */
+static int64_t by_ring(struct fusereq *r)
+{
+	unsigned int ring = (unsigned int)(uintptr_t)r->arg;
+	int64_t n;
+
+	assert_true(r->n <= 512u << 10);
+	memcpy(front_in(&f, ring), r->in, r->n);
+	front_request(&f, ring, (uint32_t)r->n, 512u << 10);
+	n = front_wait(&f, ring, 10000);
+	if (n > 0)
+		memcpy(r->out, front_out(&f, ring), (size_t)n);
+	return n;
+}
+
+static void attach(const char *tag)
+{
+	if (f.sock >= 0)
+		close(f.sock);
+	f.sock = msb_unix_connect(in_top(tag), SOCK_STREAM);
+	assert_true(f.sock >= 0);
+	assert_int_equal(front_connect(&f, 3), 0);
+	q.carry = by_ring;
+	q.arg = (void *)(uintptr_t)1;
+	assert_int_equal(req_init(&q), 0);
+}
+
+/* Fixed arguments, then up to two strings. */
+static int run(uint32_t op, uint64_t node, const void *args, size_t n, const char *a, const char *b)
+{
+	req_start(&q, op, node);
+	req_add(&q, args, n);
+	if (a)
+		req_str(&q, a);
+	if (b)
+		req_str(&q, b);
+	return req_run(&q);
+}
+
+#define NODE			  (REQ_REPLY(&q, struct fuse_entry_out)->nodeid)
+#define RUN(op, node, args, a, b) run(op, node, &(args), sizeof(args), a, b)
+
+/* Every operation at least once. @stateless: no OPEN, handles are 0. */
+static void every_operation(bool stateless)
+{
+	static char big[256 << 10];
+	const struct fuse_mknod_in fifo = {.mode = S_IFIFO | 0600};
+	const struct fuse_create_in tmp = {.flags = O_RDWR, .mode = 0600};
+	struct fuse_setattr_in set = {.valid = FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_SIZE |
+					       FATTR_ATIME_NOW | FATTR_MTIME,
+		.mode = 0640,
+		.uid = geteuid(),
+		.gid = getegid(),
+		.size = 1000};
+	const uint32_t xset[2] = {3, 0}, xget[2] = {100, 0};
+	const uint64_t zero = 0;
+	struct fuse_fsync_in fsync = {0};
+	struct fuse_fallocate_in fallocate = {.length = 8192};
+	struct fuse_lseek_in lseek = {.whence = SEEK_DATA};
+	struct fuse_copy_file_range_in copy = {.len = 10};
+	struct fuse_link_in link;
+	uint64_t dir, file, fh, dh;
+
+	assert_int_equal(req_mkdir(&q, 1, "dir", 0755), 0);
+	dir = NODE;
+	assert_int_equal(req_create(&q, dir, "file", O_RDWR, 0644), 0);
+	file = NODE;
+	fh = req_created_fh(&q);
+	assert_int_equal(fh == 0, stateless);
+	memset(big, 'b', sizeof(big));
+	assert_int_equal(req_write(&q, file, fh, 0, big, sizeof(big), FUSE_WRITE_KILL_SUIDGID), 0);
+	assert_int_equal(req_read(&q, FUSE_READ, file, fh, 0, sizeof(big)), 0);
+	assert_int_equal(q.out_bytes, sizeof(big));
+	assert_memory_equal(q.out + 16, big, sizeof(big));
+	assert_int_equal(req_setattr(&q, file, &set), 0);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_attr_out)->attr.size, 1000);
+	assert_int_equal(req_getattr(&q, file), 0);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_attr_out)->attr.mode & 0777, 0640);
+	fallocate.fh = lseek.fh = fsync.fh = fh;
+	assert_int_equal(RUN(FUSE_FALLOCATE, file, fallocate, NULL, NULL), 0);
+	assert_int_equal(RUN(FUSE_LSEEK, file, lseek, NULL, NULL), 0);
+	copy.fh_in = copy.fh_out = fh;
+	copy.nodeid_out = file;
+	copy.off_out = 5000;
+	assert_in_range(-RUN(FUSE_COPY_FILE_RANGE, file, copy, NULL, NULL), 0, ENOSYS);
+	assert_int_equal(RUN(FUSE_FSYNC, file, fsync, NULL, NULL), 0);
+	fsync.fsync_flags = FUSE_FSYNC_FDATASYNC;
+	assert_int_equal(RUN(FUSE_FSYNC, file, fsync, NULL, NULL), 0);
+	assert_int_equal(req_release(&q, FUSE_RELEASE, file, fh), 0);
+	assert_int_equal(req_open(&q, FUSE_OPEN, file, O_RDONLY), stateless ? -ENOSYS : 0);
+
+	req_start(&q, FUSE_SETXATTR, file);
+	req_add(&q, xset, sizeof(xset));
+	req_str(&q, "user.k");
+	req_add(&q, "val", 3);
+	assert_int_equal(req_run(&q), 0);
+	assert_int_equal(RUN(FUSE_GETXATTR, file, xget, "user.k", NULL), 0);
+	assert_memory_equal(q.out + 16, "val", 3);
+	assert_int_equal(RUN(FUSE_LISTXATTR, file, xget, NULL, NULL), 0);
+	assert_int_equal(q.out_bytes, 7);
+	assert_int_equal(req_name(&q, FUSE_REMOVEXATTR, file, "user.k"), 0);
+
+	link.oldnodeid = file;
+	assert_int_equal(RUN(FUSE_LINK, dir, link, "link", NULL), 0);
+	assert_int_equal(run(FUSE_SYMLINK, dir, NULL, 0, "sym", "target"), 0);
+	assert_int_equal(run(FUSE_READLINK, NODE, NULL, 0, NULL, NULL), 0);
+	assert_int_equal(q.out_bytes, 6);
+	assert_int_equal(RUN(FUSE_MKNOD, dir, fifo, "fifo", NULL), 0);
+	if (RUN(FUSE_TMPFILE, dir, tmp, "", NULL) != -ENOSYS) {
+		link.oldnodeid = NODE;
+		assert_int_equal(RUN(FUSE_LINK, dir, link, "tmp", NULL), 0);
+		assert_int_equal(req_name(&q, FUSE_UNLINK, dir, "tmp"), 0);
+	}
+	assert_int_equal(req_rename(&q, dir, "link", 1, "moved", 0), 0);
+	assert_int_equal(req_rename(&q, 1, "moved", dir, "sym", 0), 0);
+	assert_int_equal(req_lookup(&q, dir, "sym"), file);
+
+	assert_int_equal(req_open(&q, FUSE_OPENDIR, dir, 0), stateless ? -ENOSYS : 0);
+	dh = stateless ? 0 : REQ_REPLY(&q, struct fuse_open_out)->fh;
+	assert_int_equal(req_read(&q, FUSE_READDIR, dir, dh, 0, 4096), 0);
+	assert_true(q.out_bytes > 5 * 24);
+	assert_int_equal(req_read(&q, FUSE_READDIRPLUS, dir, dh, 0, 4096), 0);
+	assert_true(q.out_bytes > 5 * 128);
+	fsync = (struct fuse_fsync_in){.fh = dh};
+	assert_int_equal(RUN(FUSE_FSYNCDIR, dir, fsync, NULL, NULL), 0);
+	if (!stateless)
+		assert_int_equal(req_release(&q, FUSE_RELEASEDIR, dir, dh), 0);
+	assert_int_equal(run(FUSE_STATFS, 1, NULL, 0, NULL, NULL), 0);
+	assert_true(REQ_REPLY(&q, struct fuse_statfs_out)->st.blocks > 0);
+	assert_int_equal(RUN(FUSE_SYNCFS, 1, zero, NULL, NULL), 0);
+	assert_int_equal(run(FUSE_IOCTL, file, &zero, 8, NULL, NULL), -ENOSYS);
+
+	assert_int_equal(req_name(&q, FUSE_UNLINK, dir, "sym"), 0);
+	assert_int_equal(req_name(&q, FUSE_UNLINK, dir, "fifo"), 0);
+	assert_int_equal(req_name(&q, FUSE_RMDIR, 1, "dir"), -ENOTEMPTY);
+	assert_int_equal(req_name(&q, FUSE_UNLINK, dir, "file"), 0);
+	assert_int_equal(req_name(&q, FUSE_RMDIR, 1, "dir"), 0);
+	req_forget(&q, dir, 1);
+}
+
+static void share_serves_a_guest(void **state)
+{
+	if (!pid)
+		skip();
+	export_share("share.sock", false);
+	attach("share.sock");
+	every_operation(false);
+	q.arg = (void *)(uintptr_t)2; /* another ring, another thread */
+	every_operation(false);
+	attach("share.sock"); /* the next QEMU */
+	every_operation(false);
+}
+
+static void tree_serves_a_guest(void **state)
+{
+	if (!pid)
+		skip();
+	export_tree("root");
+	attach("root");
+	every_operation(true);
+	every_operation(true);
+}
+
+static void readonly_share(void **state)
+{
+	if (!pid)
+		skip();
+	assert_int_equal(msb_write_file_atomic(AT_FDCWD, in_top("share/f"), "x", 1, 0644), 0);
+	export_share("ro", true);
+	attach("ro");
+	assert_true(req_lookup(&q, 1, "f") > 1);
+	assert_int_equal(req_create(&q, 1, "g", O_RDWR, 0644), -EROFS);
+	assert_int_equal(req_name(&q, FUSE_UNLINK, 1, "f"), -EROFS);
+	assert_int_equal(access(in_top("share/f"), F_OK), 0);
+}
+
+static void broken_queue_ends_nothing_else(void **state)
+{
+	if (!pid)
+		skip();
+	export_share("share.sock", false);
+	attach("share.sock");
+	front_offer(&f, 1, FRONT_NUM + 5);
+	(void)eventfd_write(f.kick[1], 1);
+	assert_int_equal(front_wait(&f, 1, 100), -ETIMEDOUT);
+	q.arg = (void *)(uintptr_t)2;
+	assert_int_equal(req_getattr(&q, 1), 0);
+	/* Too short to be a request: the same. */
+	front_request(&f, 2, 10, 100);
+	assert_int_equal(front_wait(&f, 2, 100), -ETIMEDOUT);
+	attach("share.sock");
+	assert_int_equal(req_getattr(&q, 1), 0);
+}
+
+static void control_comes_and_goes(void **state)
+{
+	struct msb_err e = {0};
+	struct msb_msg *m = malloc(sizeof(*m));
+	uint64_t n;
+
+	if (!pid)
+		skip();
+	export_share("share.sock", false);
+	attach("share.sock");
+	close(control); /* msbd dies */
+	assert_int_equal(req_getattr(&q, 1), 0);
+	control = msb_unix_connect(in_top("control"), SOCK_SEQPACKET);
+	assert_true(control >= 0);
+	(void)req_mkdir(&q, 1, "d", 0755);
+	msb_msg_init(m, "status");
+	assert_int_equal(msb_msg_call(control, m, 5000, &e), 0);
+	assert_int_equal(msb_msg_get_u64(m, "exports", &n), 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(msb_msg_get_u64(m, "nodes", &n), 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(msb_msg_get_u64(m, "requests", &n), 0);
+	assert_int_equal(n, 3);
+
+	assert_int_equal(fsd_unexport(control, "share.sock", &e), 0);
+	assert_int_equal(fsd_unexport(control, "share.sock", &e), -ENOENT);
+	assert_int_equal(msb_wait_fd(f.sock, POLLHUP, 5000), 0);
+	msb_msg_init(m, "nonsense");
+	assert_int_equal(msb_msg_call(control, m, 5000, &e), -ENOSYS);
+	free(m);
+}
+
+static void bad_control_messages(void **state)
+{
+	struct msb_err e = {0};
+	struct msb_msg *m = malloc(sizeof(*m));
+
+	if (!pid)
+		skip();
+	{
+		_cleanup_close_ int l = listener("a");
+		_cleanup_close_ int dir = open(in_top("share"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		_cleanup_close_ int file = open(bin_dir, O_PATH | O_CLOEXEC);
+		_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+		assert_int_equal(fsd_export_tree(control, "a", l, false, &e), -ENOENT);
+		assert_int_equal(fsd_view(control, null, &e), -ENOENT);
+		assert_int_equal(fsd_export_dir(control, "", l, dir, false, &e), -EINVAL);
+		assert_int_equal(fsd_export_dir(control, "a-tag-longer-than-thirty-six-bytes-xx", l,
+					 dir, false, &e),
+			-EINVAL);
+		assert_int_equal(fsd_export_dir(control, "a", l, null, false, &e), -ENOTDIR);
+		assert_int_equal(fsd_export_dir(control, "a", l, dir, false, &e), 0);
+		assert_int_equal(fsd_export_dir(control, "a", l, dir, false, &e), -EEXIST);
+		assert_true(file >= 0);
+		for (int i = 1; i < FSD_MAX_EXPORTS; i++) {
+			char tag[8];
+
+			(void)snprintf(tag, sizeof(tag), "t%d", i);
+			assert_int_equal(fsd_export_dir(control, tag, l, dir, false, &e), 0);
+		}
+		assert_int_equal(fsd_export_dir(control, "more", l, dir, false, &e), -ENOSPC);
+	}
+	msb_msg_init(m, "export");
+	assert_int_equal(msb_msg_call(control, m, 5000, &e), -EINVAL);
+	/* Garbage costs its sender the connection, and no more. */
+	assert_int_equal(send(control, "garbage", 7, MSG_NOSIGNAL), 7);
+	assert_int_equal(recv(control, m, 7, 0), 0);
+	close(control);
+	control = msb_unix_connect(in_top("control"), SOCK_SEQPACKET);
+	assert_int_equal(fsd_sync(control, &e), 0);
+	free(m);
+}
+
+static void tree_is_seen_from_the_host(void **state)
+{
+	struct msb_str s = MSB_STR_INIT;
+	struct msb_err e = {0};
+	int fd;
+
+	if (!pid)
+		skip();
+	export_tree("root");
+	fd = fsd_fuse_mount(in_top("view"), false, &e);
+	if (fd < 0) /* no /dev/fuse here, or not for us */
+		skip();
+	assert_int_equal(fsd_view(control, fd, &e), 0);
+	close(fd);
+	attach("root");
+	assert_int_equal(req_create(&q, 1, "guest", O_RDWR, 0644), 0);
+	{
+		uint64_t node = NODE;
+
+		assert_int_equal(req_write(&q, node, req_created_fh(&q), 0, "one", 3, 0), 0);
+		assert_int_equal(msb_read_file(AT_FDCWD, in_top("view/guest"), 100, &s), 0);
+		assert_string_equal(s.buf, "one");
+		/* Same length, at once: what the host reads is never the old. */
+		assert_int_equal(req_write(&q, node, 0, 0, "two", 3, 0), 0);
+		msb_str_done(&s);
+		assert_int_equal(msb_read_file(AT_FDCWD, in_top("view/guest"), 100, &s), 0);
+		assert_string_equal(s.buf, "two");
+		msb_str_done(&s);
+	}
+	assert_int_equal(
+		msb_write_file_atomic(AT_FDCWD, in_top("view/host"), "from here", 9, 0640), 0);
+	assert_true(req_lookup(&q, 1, "host") > 1);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_entry_out)->attr.size, 9);
+	assert_int_equal(mkdir(in_top("view/d"), 0700), 0);
+	assert_int_equal(rename(in_top("view/d"), "/nonexistent/d"), -1);
+	assert_int_equal(rmdir(in_top("view/d")), 0);
+	assert_int_equal(fsd_fuse_unmount(in_top("view")), 0);
+	assert_int_equal(fsd_fuse_unmount(in_top("view")), 0);
+	assert_int_equal(access(in_top("view/host"), F_OK), -1);
+	assert_int_equal(req_getattr(&q, 1), 0);
+}
+
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {T(share_serves_a_guest), T(tree_serves_a_guest),
+		T(readonly_share), T(broken_queue_ends_nothing_else), T(control_comes_and_goes),
+		T(bad_control_messages), T(tree_is_seen_from_the_host)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
