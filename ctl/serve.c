@@ -653,7 +653,9 @@ static void log_fuse(enum fuse_log_level level, const char *fmt, va_list ap)
 
 	(void)vsnprintf(text, sizeof(text), fmt, ap); /* cut on purpose */
 	text[strcspn(text, "\n")] = '\0';
-	msb_log(level <= FUSE_LOG_ERR ? MSB_ERR : level == FUSE_LOG_WARNING ? MSB_WARN : MSB_DEBUG,
+	msb_log(level <= FUSE_LOG_ERR	    ? MSB_ERR
+		: level == FUSE_LOG_WARNING ? MSB_WARN
+					    : MSB_DEBUG,
 		"libfuse: %s", text);
 }
 

@@ -237,7 +237,8 @@ void ctl_at_stat(const struct ctl_at *at, struct stat *ret)
 	ret->st_gid = at->sb ? at->sb->gid : at->c->gid;
 	ret->st_nlink = kind == K_DIR ? 2 : 1;
 	ret->st_size = (off_t)size_of(at);
-	ret->st_blksize = 4096;
+	/* What stdio takes for its buffer: no line that may be written comes in two pieces. */
+	ret->st_blksize = 65536;
 	ret->st_atim.tv_sec = ret->st_mtim.tv_sec = ret->st_ctim.tv_sec = (time_t)(usec / 1000000);
 }
 

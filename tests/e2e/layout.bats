@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+# mnt-layout.md against a live mount: every file has its row, every row its file, with mode and default.
+
+load helper
+
+setup_file() {
+	msb_setup
+	"$bin/msbd"
+	msb_image
+	mkdir "$m/box"
+	echo value >"$m/box/env/VAR"
+}
+
+teardown_file() {
+	msb_teardown
+}
+
+# PATH MODE DEFAULT of every row, placeholders filled in; DEFAULT is `-` where the row has none
+rows() {
+	awk -F'|' '/^\| `/ && $3 ~ /[0-9]|link/ {
+		name = $2; mode = $3; def = $5
+		gsub(/[` ]/, "", name); gsub(/ /, "", mode); gsub(/^ +| +$/, "", def)
+		sub(/^NAME/, "box", name); sub(/IMAGE/, "bb", name); sub(/env\/X$/, "env/VAR", name)
+		if (def == "NAME") def = "`box`"
+		print name, mode, (def ~ /^`.*`$/ ? substr(def, 2, length(def) - 2) "`" : "-")
+	}' "$repo/mnt-layout.md"
+}
+
+@test "every row has its file, of that mode" {
+	count=0
+	while read -r path mode _; do
+		count=$((count + 1))
+		case $mode in
+		link) [ -L "$m/$path" ] || { echo "$path is no link"; false; } ;;
+		*)
+			[ -e "$m/$path" ] || { echo "$path is not there"; false; }
+			[ "$(stat -c %04a "$m/$path")" = "$mode" ] ||
+				{ echo "$path: $(stat -c %04a "$m/$path"), not $mode"; false; }
+			case $path in
+			*/) [ -d "$m/$path" ] ;;
+			*) [ -f "$m/$path" ] ;;
+			esac || { echo "$path is of another kind"; false; } ;;
+		esac
+	done < <(rows)
+	[ $count -gt 35 ]
+}
+
+@test "every file has its row" {
+	rows | awk '{ sub(/\/$/, "", $1); print $1 }' | sort >"$dir/rows"
+	find "$m" -mindepth 1 -printf '%P\n' | sort >"$dir/files"
+	diff "$dir/rows" "$dir/files"
+}
+
+@test "every default is what a new sandbox says" {
+	count=0
+	while read -r path _ def; do
+		[ "$def" != - ] || continue
+		count=$((count + 1))
+		[ "$(cat "$m/$path")" = "${def%\`}" ] || { echo "$path: '$(cat "$m/$path")', not '${def%\`}'"; false; }
+	done < <(rows)
+	[ $count -gt 12 ]
+}
+
+@test "every verb of the table is known, and no other" {
+	awk -F'|' '/^## Verbs/ { on = 1 } /^## `NAME\/exec/ { on = 0 } on && /^\| `/ { gsub(/[` ]/, "", $2); sub(/X$/, "", $2); print $2 }' \
+		"$repo/mnt-layout.md" | sort >"$dir/verbs"
+	awk '{ print $1 }' "$m/box/ctl" | sort | diff "$dir/verbs" -
+}
