@@ -238,14 +238,10 @@ int ovl_copy_up(struct ovl *o, struct ovl_inode *i, uint64_t upto)
 		a = i->a;
 	}
 	a.size = upto < a.size ? upto : a.size;
-	if (a.size)
+	if (a.size || i->flags & OVL_FILE)
 		r = fill(o, i, a.size, a.mtime);
-	if (r < 0) {
-		ovl_fd_drop(o, &i->fd);
-		(void)ovl_data_unlink(
-			o, i->ino); /* the next attempt truncates it, a load removes it */
-		return r;
-	}
+	if (r < 0)
+		return r; /* what is there the next attempt cuts, and a load removes */
 	{
 		OVL_WRITE(o);
 		OVL_TXN(t);

@@ -147,34 +147,43 @@ void ovl_fd_drop(struct ovl *o, struct ovl_fd **owner)
 		close_fd(f);
 }
 
+/* Makes the file and, for the first of its 256, the directory. */
+static int make_file(struct ovl *o, const struct data_name *d)
+{
+	const char dir[3] = {d->path[0], d->path[1], '\0'};
+	int fd = openat(o->data_fd, d->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0 && errno == ENOENT) {
+		if (mkdirat(o->data_fd, dir, 0700) < 0 && errno != EEXIST)
+			return -errno;
+		fd = openat(o->data_fd, d->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	}
+	return fd < 0 ? -errno : fd;
+}
+
 int ovl_fd_get(struct ovl *o, struct ovl_inode *i, bool create, struct ovl_fd **ret)
 {
-	struct data_name d = name_of(i->ino);
+	struct data_name d;
 	int fd;
 
 	*ret = cached(o, &i->fd);
 	if (*ret)
 		return 0;
-	fd = openat(o->data_fd, d.path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT && create) {
-		fd = openat(o->data_fd, d.path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-		if (fd < 0 && errno == ENOENT) {
-			char dir[3] = {d.path[0], d.path[1], '\0'};
-
-			if (mkdirat(o->data_fd, dir, 0700) < 0 && errno != EEXIST)
-				return -errno;
-			fd = openat(o->data_fd, d.path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
-				0600);
-		}
+	d = name_of(i->ino);
+	if (i->flags & OVL_FILE) {
+		fd = openat(o->data_fd, d.path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+		fd = fd < 0 ? -errno : fd;
+	} else if (create) {
+		fd = make_file(o, &d);
 		if (fd >= 0) {
 			OVL_READ(o);
 			OVL_ATTR(o, i);
-			i->flags |= OVL_NEW_DATA;
+			i->flags |= OVL_FILE | OVL_NEW_DATA;
 		}
+	} else {
+		return -ENOENT;
 	}
-	if (fd < 0)
-		return -errno;
-	return remember(o, &i->fd, fd, ret);
+	return fd < 0 ? fd : remember(o, &i->fd, fd, ret);
 }
 
 int ovl_pack_get(struct ovl *o, uint32_t pack, struct ovl_fd **ret)
@@ -223,7 +232,8 @@ void ovl_data_refresh(struct ovl *o, struct ovl_inode *i)
 {
 	struct stat st;
 
-	if (fstatat(o->data_fd, name_of(i->ino).path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (!(i->flags & OVL_FILE) ||
+		fstatat(o->data_fd, name_of(i->ino).path, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		st = (struct stat){0};
 	i->blocks = (uint64_t)st.st_blocks;
 	/* A write that the log has not seen: it left its mark on the file alone. */
@@ -238,13 +248,17 @@ void ovl_data_refresh(struct ovl *o, struct ovl_inode *i)
 
 /* ---- what a crash left behind */
 
-static bool owned(const struct ovl *o, const char *name)
+/* Whether a file of data/ is somebody's; that inode knows it then. */
+static bool claimed(const struct ovl *o, const char *name)
 {
 	char *end;
 	uint64_t ino = strtoull(name, &end, 16);
-	const struct ovl_inode *i = *end ? NULL : ovl_find(o, ino);
+	struct ovl_inode *i = *end ? NULL : ovl_find(o, ino);
 
-	return i && i->flags & OVL_OWN_DATA && strcmp(name_of(ino).path + 3, name) == 0;
+	if (!i || !(i->flags & OVL_OWN_DATA) || strcmp(name_of(ino).path + 3, name) != 0)
+		return false;
+	i->flags |= OVL_FILE;
+	return true;
 }
 
 static int scan_dir(struct ovl *o, const char *dir)
@@ -261,7 +275,7 @@ static int scan_dir(struct ovl *o, const char *dir)
 		return err == ENOENT ? 0 : -err;
 	}
 	while ((e = readdir(d))) {
-		if (e->d_name[0] != '.' && !owned(o, e->d_name) &&
+		if (e->d_name[0] != '.' && !claimed(o, e->d_name) &&
 			unlinkat(dirfd(d), e->d_name, 0) < 0)
 			return -errno;
 	}

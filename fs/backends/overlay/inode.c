@@ -205,7 +205,7 @@ static void reap(struct ovl *o, uint64_t ino)
 		ovl_remove(o, i);
 	}
 	ovl_fd_drop(o, &i->fd);
-	if (i->flags & OVL_OWN_DATA)
+	if (i->flags & OVL_FILE)
 		(void)ovl_data_unlink(o, ino); /* else the next load removes it */
 	ovl_inode_free(i);
 }

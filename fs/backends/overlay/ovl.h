@@ -42,6 +42,7 @@ enum ovl_flags {
 	OVL_STALE_SIZE = 32, /* loaded from the log: size and mtime are the data file's to say */
 	OVL_STALE_BLOCKS = 64,
 	OVL_HAS_CAP = 128,  /* has security.capability */
+	OVL_FILE = 512,	    /* data/ has its file */
 	OVL_NEW_DATA = 256, /* data file made since its last fsync: its directory needs one */
 };
 

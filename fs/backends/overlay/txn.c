@@ -252,6 +252,9 @@ static int apply_inode(struct ovl *o, struct cur *c)
 		if (r < 0)
 			return r;
 	}
+	/* A file has its bytes either below or here. */
+	if (S_ISREG(a.mode) && !lower && !(flags & OVL_OWN_DATA))
+		return -EBADMSG;
 	if (i->lower != lower || ((i->a.mode ^ a.mode) & S_IFMT) ||
 		(flags & OVL_OWN_DATA && !S_ISREG(a.mode)) || i->flags & OVL_LOGGED_FLAGS & ~flags)
 		return -EBADMSG;
