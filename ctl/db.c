@@ -8,6 +8,7 @@
 
 struct ctl_db {
 	sqlite3 *sq;
+	sqlite3 *folder; /* for ctl_db_checkpoint() alone */
 };
 
 static const char schema[] =
@@ -100,6 +101,9 @@ int ctl_db_open(const char *path, struct ctl_db **ret, struct msb_err *e)
 		r = fail(db->sq, "open", &mine);
 	if (r == 0)
 		r = migrate(db, path, &mine);
+	if (r == 0 && sqlite3_open_v2(path, &db->folder,
+			      SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+		r = fail(db->folder, "open", &mine);
 	if (r < 0) {
 		ctl_db_close(db);
 		if (e)
@@ -112,20 +116,18 @@ int ctl_db_open(const char *path, struct ctl_db **ret, struct msb_err *e)
 
 struct ctl_db *ctl_db_close(struct ctl_db *db)
 {
-	if (db)
-		(void)sqlite3_close(db->sq); /* every statement is finalized: it cannot be busy */
+	if (db) { /* every statement is finalized: neither can be busy */
+		(void)sqlite3_close(db->folder);
+		(void)sqlite3_close(db->sq);
+	}
 	free(db);
 	return NULL;
 }
 
-void ctl_db_checkpoint(const char *path)
+void ctl_db_checkpoint(struct ctl_db *db)
 {
-	sqlite3 *sq = NULL;
-
-	if (sqlite3_open_v2(path, &sq, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) ==
-		SQLITE_OK)
-		(void)sqlite3_wal_checkpoint_v2(sq, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-	(void)sqlite3_close(sq); /* best effort: the log stays, and is folded in next time */
+	/* best effort: the log stays, and is folded in next time */
+	(void)sqlite3_wal_checkpoint_v2(db->folder, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 }
 
 int ctl_db_sandbox_add(struct ctl_db *db, const char *id, const char *name, uid_t uid, gid_t gid,

@@ -25,8 +25,9 @@ struct ctl_db;
 int ctl_db_open(const char *path, struct ctl_db **ret, struct msb_err *e);
 struct ctl_db *ctl_db_close(struct ctl_db *db);
 
-/* Folds the write-ahead log in; may fsync. Opens its own connection: no lock needed. */
-void ctl_db_checkpoint(const char *path);
+/* Folds the write-ahead log in; may fsync. On a connection of its own: no lock needed, one caller
+ * at a time. */
+void ctl_db_checkpoint(struct ctl_db *db);
 
 int ctl_db_sandbox_add(struct ctl_db *db, const char *id, const char *name, uid_t uid, gid_t gid,
 	mode_t mode, uint64_t created_usec, struct msb_err *e);

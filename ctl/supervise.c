@@ -266,12 +266,10 @@ static void on_signal(struct supervisor *s)
 
 static void on_timer(struct supervisor *s)
 {
-	char path[MSB_PATH_MAX + 16];
 	uint64_t n;
 
 	(void)!read(s->timer_fd, &n, sizeof(n)); /* only to make it unreadable again */
-	(void)snprintf(path, sizeof(path), "%s/msb.db", s->c->paths.state);
-	ctl_db_checkpoint(path);
+	ctl_db_checkpoint(s->c->db);
 	ctl_logfile_rotate(s->c->run_fd, "msb.log", CTL_MAX_LOG_BYTES);
 }
 

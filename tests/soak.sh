@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Creates SANDBOXES (50), keeps up to RUNNING (8) of them running, makes STARTS (100) starts in all, and counts
+# Creates SANDBOXES (50), starts and stops them RUNNING (8) at a time, STARTS (100) starts in all, and counts
 # processes, descriptors, mounts, sockets and files before and after. Speaks TAP. Its own mount and state.
-# Before each count one sandbox is started and stopped, so that what is made once does not look like a leak.
+# Before the first count one sandbox is started and stopped, so that what is made once does not look like a leak.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -37,21 +37,27 @@ count() { # processes, their descriptors, mounts, sockets, files
 		"$(grep -c "$dir" /proc/self/mountinfo)" "$(grep -c "$dir" /proc/net/unix)" \
 		"$(find "$MSB_STATE" -xdev ! -name '*-wal' ! -name '*-shm' ! -name '*.log*' 2>/dev/null | wc -l)"
 }
+details() { # what each descriptor is, for the report of a leak
+	local p
+	for p in $(pids); do
+		find /proc/"$p"/fd -mindepth 1 -printf "$(cat /proc/"$p"/comm) %l\n" 2>/dev/null
+	done | sed 's/\[[0-9]*\]//' | sort | uniq -c
+}
 # shellcheck disable=SC2016 # the guest's shell expands it
-one() { # start, run something, stop
-	echo start >"$m/$1/ctl" && echo 'test "$(cat /proc/sys/kernel/hostname)"' >"$m/$1/exec" &&
-		echo "echo $1 > /tmp/mark" >"$m/$1/exec" && echo stop >"$m/$1/ctl" && [ "$(cat "$m/$1/state")" = stopped ]
+use() {
+	echo 'test "$(cat /proc/sys/kernel/hostname)"' >"$m/$1/exec" && echo "echo $1 > /tmp/mark" >"$m/$1/exec"
 }
 
 [ -f build/images/busybox/index.json ] || tools/mkimage busybox build/images/busybox || exit 1
 build/bin/msbd || exit 1
 echo "import $PWD/build/images/busybox busybox" >"$m/images/ctl" || exit 1
 
-mkdir "$m/warm" && echo busybox >"$m/warm/image" && one warm
+mkdir "$m/warm" && echo busybox >"$m/warm/image" && echo start >"$m/warm/ctl" && use warm && echo stop >"$m/warm/ctl"
 check "a first sandbox starts, runs and stops" [ $? = 0 ]
 rmdir "$m/warm"
 sleep 1
 count >"$dir/before"
+details >"$dir/before.fds"
 
 ok=1
 for i in $(seq "$sandboxes"); do
@@ -59,32 +65,39 @@ for i in $(seq "$sandboxes"); do
 done
 check "$sandboxes sandboxes are created" [ $ok = 1 ]
 
-echo 0 >"$dir/peak"
-worker() { # every RUNNING-th start, from the K-th on
-	local i s
-	for i in $(seq "$1" "$running" "$starts"); do
-		s=s$(((i - 1) % sandboxes + 1))
-		if one "$s"; then echo x >>"$dir/done"; else echo "start $i of $s: $(cat "$m/$s/error")" >&2; fi
+# Rounds of RUNNING: all are started together, all are running together, all are stopped together.
+started=0 peak=0 next=0
+while [ "$started" -lt "$starts" ]; do
+	round=()
+	while [ ${#round[@]} -lt "$running" ] && [ $((started + ${#round[@]})) -lt "$starts" ]; do
+		next=$((next % sandboxes + 1))
+		round+=("s$next")
 	done
-}
-: >"$dir/done"
-workers=()
-for k in $(seq "$running"); do worker "$k" & workers+=($!); done
-while kill -0 "${workers[@]}" 2>/dev/null || [ -n "$(jobs -rp)" ]; do
-	up=$(cat "$m"/s*/state 2>/dev/null | grep -c running)
-	[ "$up" -gt "$(cat "$dir/peak")" ] && echo "$up" >"$dir/peak"
-	sleep 0.5
+	: >"$dir/done"
+	for s in "${round[@]}"; do
+		(echo start >"$m/$s/ctl" && use "$s" && echo "$s" >>"$dir/done") || echo "start of $s: $(cat "$m/$s/error")" >&2 &
+	done
+	wait
+	up=$(cat "$m"/s*/state | grep -c running)
+	[ "$up" -gt "$peak" ] && peak=$up
+	for s in "${round[@]}"; do
+		(echo stop >"$m/$s/ctl" && [ "$(cat "$m/$s/state")" = stopped ]) || echo "stop of $s: $(cat "$m/$s/error")" >>"$dir/bad" &
+	done
+	wait
+	started=$((started + ${#round[@]}))
+	[ "$(wc -l <"$dir/done")" = ${#round[@]} ] || echo "a start failed" >>"$dir/bad"
 done
-wait "${workers[@]}"
-check "$starts starts, commands and stops succeed ($(wc -l <"$dir/done"))" [ "$(wc -l <"$dir/done")" = "$starts" ]
-echo "# most running at once: $(cat "$dir/peak")"
+check "$started starts, commands and stops succeed" [ ! -e "$dir/bad" ]
+check "$running run at once (most: $peak)" [ "$peak" = "$running" ]
 
 for i in $(seq "$sandboxes"); do rmdir "$m/s$i" || bad=1; done
 sleep 2
 count >"$dir/after"
+details >"$dir/after.fds"
 paste "$dir/before" "$dir/after" | sed 's/^/# before, after: /'
 check "nothing leaks: processes, fds, mounts, sockets, files" cmp -s "$dir/before" "$dir/after"
 if ! cmp -s "$dir/before" "$dir/after"; then
+	diff "$dir/before.fds" "$dir/after.fds" | sed 's/^/# /'
 	for p in $(pids); do echo "# $p $(tr '\0' ' ' </proc/"$p"/cmdline | cut -c1-120)"; done
 fi
 echo "1..$n"
