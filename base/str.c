@@ -102,12 +102,24 @@ static size_t utf8_len(const unsigned char *p, size_t n)
 	return len;
 }
 
+/* Text that stands for itself in JSON: what most bytes are, so it is copied in runs. */
+static size_t plain_run(const unsigned char *u, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && u[i] >= 0x20 && u[i] < 0x7f && u[i] != '"' && u[i] != '\\')
+		i++;
+	return i;
+}
+
 bool msb_utf8_valid(const char *p, size_t n)
 {
 	const unsigned char *u = (const unsigned char *)p;
 
 	for (size_t i = 0, len; i < n; i += len) {
-		len = utf8_len(u + i, n - i);
+		len = plain_run(u + i, n - i);
+		if (!len)
+			len = utf8_len(u + i, n - i);
 		if (!len)
 			return false;
 	}
@@ -116,12 +128,19 @@ bool msb_utf8_valid(const char *p, size_t n)
 
 void msb_str_add_json(struct msb_str *s, const char *p, size_t n)
 {
+	static const char hex[] = "0123456789abcdef";
 	const unsigned char *u = (const unsigned char *)p;
 
 	msb_str_add(s, "\"", 1);
 	for (size_t i = 0; i < n;) {
-		size_t len = utf8_len(u + i, n - i);
+		size_t run = plain_run(u + i, n - i), len;
 
+		if (run) {
+			msb_str_add(s, p + i, run);
+			i += run;
+			continue;
+		}
+		len = utf8_len(u + i, n - i);
 		if (u[i] == '"' || u[i] == '\\') {
 			char esc[2] = {'\\', (char)u[i]};
 			msb_str_add(s, esc, 2);
@@ -130,7 +149,8 @@ void msb_str_add_json(struct msb_str *s, const char *p, size_t n)
 		} else if (u[i] == '\t') {
 			msb_str_add(s, "\\t", 2);
 		} else if (u[i] < 0x20 || u[i] == 0x7f) {
-			msb_str_addf(s, "\\u%04x", u[i]);
+			char esc[6] = {'\\', 'u', '0', '0', hex[u[i] >> 4], hex[u[i] & 15]};
+			msb_str_add(s, esc, 6);
 		} else if (len == 0) {
 			msb_str_adds(s, "\\ufffd");
 		} else {

@@ -44,9 +44,10 @@ static int mount_entry(const struct ga_mount *m, const char *target, struct msb_
 			e, -r, "mount %s: cannot make the directory: %s", m->path, strerror(-r));
 	if (mount(m->source, target, m->type, m->flags, NULL) < 0)
 		return msb_err_set(e, errno, "mount %s: %s '%s': %s", m->path, m->type, m->source,
-			errno == ENODEV && !access("/proc/filesystems", F_OK)
-				? "the kernel lacks this file system, or there is no such device"
-				: strerror(errno));
+			errno == EINVAL && !strcmp(m->type, "virtiofs")
+				? "the machine has no file server with this tag"
+			: errno == ENODEV ? "the guest's kernel does not know this file system"
+					  : strerror(errno));
 	return 0;
 }
 
@@ -236,8 +237,7 @@ static void kill_all(int sig)
 		(void)kill(-1, sig);
 }
 
-/* Takes the mount points out of mountinfo(5), newest last; undoes its \040 escapes. */
-static size_t mount_points(char *text, char *points[], size_t max)
+size_t ga_mount_points(char *text, char *points[], size_t max)
 {
 	size_t n = 0;
 
@@ -275,7 +275,7 @@ static void settle(void)
 	sync();
 	if (msb_read_file(AT_FDCWD, "/proc/self/mountinfo", 1u << 20, &text) < 0 || !text.buf)
 		return;
-	for (n = mount_points(text.buf, points, MAX_UNMOUNTS); n > 0; n--)
+	for (n = ga_mount_points(text.buf, points, MAX_UNMOUNTS); n > 0; n--)
 		if (strcmp(points[n - 1], "/") != 0 && strcmp(points[n - 1], "/proc") != 0)
 			(void)umount2(points[n - 1], 0); /* what is busy was synced */
 	/* A root on a disk is left clean. */

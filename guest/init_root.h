@@ -13,4 +13,11 @@ extern const struct ga_ops ga_init_ops;
 int ga_mount_kernel_fs(const char *type, const char *path, unsigned long flags, const char *data,
 	struct msb_err *e);
 
+/**
+ * ga_mount_points() - The mount points of a mountinfo(5), in its order: newest last
+ * @text: cut up in place, its octal escapes undone; @points end up pointing into it
+ * Return: how many, @max at most.
+ */
+size_t ga_mount_points(char *text, char *points[], size_t max);
+
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What PID 1 parses: users, and the requests to boot and to execute.
 #include "base/cleanup.h"
+#include "guest/init_root.h"
 #include "guest/request.h"
 #include "guest/users.h"
 #include "guest/wire.h"
@@ -264,6 +265,23 @@ static void too_many_mounts(void **state)
 	ga_boot_done(&x);
 }
 
+static void mount_points(void **state)
+{
+	char text[] = "22 1 0:20 / / rw - virtiofs root rw\n"
+		      "short line\n"
+		      "\n"
+		      "23 22 0:21 / /with\\040space\\134 rw,nosuid shared:1 - tmpfs t rw\n"
+		      "24 22 0:22 / /cut\\04";
+	char *p[8];
+
+	assert_int_equal(ga_mount_points(text, p, 8), 3);
+	assert_string_equal(p[0], "/");
+	assert_string_equal(p[1], "/with space\\");
+	assert_string_equal(p[2], "/cut\\04");
+	assert_int_equal(ga_mount_points((char[]){"1 1 1 1 /a\n2 1 1 1 /b\n"}, p, 1), 1);
+	assert_int_equal(ga_mount_points((char[]){""}, p, 8), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -275,6 +293,7 @@ int main(void)
 		cmocka_unit_test(boot_requests),
 		cmocka_unit_test(boot_fields),
 		cmocka_unit_test(too_many_mounts),
+		cmocka_unit_test(mount_points),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
