@@ -177,7 +177,9 @@ static int remove_images(struct img_store *s, const char *const *keep, size_t nk
 		if (!store_digest_valid(de->d_name))
 			continue;
 		if (kept(de->d_name, keep, nkeep)) {
+			/* One that cannot be read is told of when the store is read again. */
 			r = live_of_image(s, de->d_name, l, e);
+			r = r == -ENOMEM ? r : 0;
 			continue;
 		}
 		/* Out of sight in one step, then piece by piece. */
@@ -202,7 +204,7 @@ int img_store_gc(struct img_store *s, const char *const *keep, size_t nkeep, str
 		store_forget(s);
 		r = store_collect(s, e);
 	}
-	for (size_t k = 0; r == 0 && k < s->npacks; k++)
+	for (size_t k = 0; r == 0 && !s->unsure && k < s->npacks; k++)
 		r = shrink_pack(s, &s->packs[k], &l, e);
 	store_forget(s); /* the lists have changed under it */
 	free(l.v);

@@ -160,8 +160,10 @@ static int next_pack(struct img_store *s, struct msb_err *e)
 		return r;
 	if (!id || id == IMG_HOLE)
 		return msb_err_set(e, E2BIG, "the store has used up its pack names");
-	pack_name(name, id, "");
-	s->out_fd = openat(s->packs_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	do { /* past what could not be told to be garbage */
+		pack_name(name, id, "");
+		s->out_fd = openat(s->packs_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	} while (s->out_fd < 0 && errno == EEXIST && ++id < IMG_HOLE);
 	if (s->out_fd < 0)
 		return msb_err_set(e, errno, "cannot store contents: %m");
 	if (store_add_pack(s, id, 0, true) < 0)

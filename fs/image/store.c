@@ -4,6 +4,7 @@
 #include "fs/image/image.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/log.h"
 #include "base/str.h"
 
 #include <fcntl.h>
@@ -78,7 +79,16 @@ static int each_name(int dirfd, int (*fn)(struct img_store *, const char *, stru
 
 static int take_image(struct img_store *s, const char *name, struct msb_err *e)
 {
-	return store_digest_valid(name) ? load_image(s, name, e) : 0;
+	struct msb_err why = {0};
+	int r = store_digest_valid(name) ? load_image(s, name, &why) : 0;
+
+	if (r == -ENOMEM)
+		return msb_err_set(e, ENOMEM, "out of memory");
+	if (r < 0) {
+		log_warn("%s; its packs are left as they are", why.msg);
+		s->unsure = true;
+	}
+	return 0;
 }
 
 static int sweep_pack(struct img_store *s, const char *name, struct msb_err *e)
@@ -103,6 +113,7 @@ void store_forget(struct img_store *s)
 	s->packs = NULL;
 	s->table = NULL;
 	s->npacks = s->ntable = s->nobjects = 0;
+	s->unsure = false;
 }
 
 int store_collect(struct img_store *s, struct msb_err *e)
@@ -115,7 +126,7 @@ int store_collect(struct img_store *s, struct msb_err *e)
 	if (mkdirat(s->fd, STORE_TMP, 0700) < 0)
 		return msb_err_set(e, errno, "cannot make %s in the store: %m", STORE_TMP);
 	r = each_name(s->images_fd, take_image, s, e);
-	return r < 0 ? r : each_name(s->packs_fd, sweep_pack, s, e);
+	return r < 0 || s->unsure ? r : each_name(s->packs_fd, sweep_pack, s, e);
 }
 
 int img_store_open(int fd, struct img_store **ret, struct msb_err *e)

@@ -33,6 +33,7 @@ struct img_store {
 	int fd, lock_fd, packs_fd, images_fd;
 	struct pack *packs; /* those that images name, and ours; by id */
 	size_t npacks;
+	bool unsure; /* an image could not be read: no pack is garbage then */
 
 	struct object *table; /* open addressing, len 0: free */
 	size_t ntable, nobjects;
@@ -64,7 +65,7 @@ void store_forget(
 	struct img_store *); /* every known pack and object; store_collect() finds them again */
 bool store_digest_valid(const char *name); /* an image's directory */
 
-/* Every pack that a kept image's index names is loaded; every other file of packs/ is removed. */
+/* Every pack that an image's index names is loaded; every other file of packs/ is removed. */
 int store_collect(struct img_store *, struct msb_err *e);
 
 #endif

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+// fs/image/oci: the JSON documents of images, good and hostile.
+#include "fs/image/oci.h"
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define D1 "sha256:1111111111111111111111111111111111111111111111111111111111111111"
+#define D2 "sha256:2222222222222222222222222222222222222222222222222222222222222222"
+#define M  "\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\","
+#define C  "\"mediaType\":\"application/vnd.oci.image.config.v1+json\","
+
+static char *repeat(const char *head, const char *body, size_t n, const char *tail)
+{
+	struct msb_str s = MSB_STR_INIT;
+
+	msb_str_adds(&s, head);
+	for (size_t k = 0; k < n; k++) {
+		msb_str_adds(&s, k ? "," : "");
+		msb_str_adds(&s, body);
+	}
+	msb_str_adds(&s, tail);
+	return s.buf;
+}
+
+static void indexes(void **state)
+{
+	static const struct {
+		const char *text;
+		int want;
+		size_t n;
+	} rows[] = {
+		{"{\"manifests\":[]}", 0, 0},
+		{"{\"manifests\":[{" M "\"digest\":\"" D1 "\",\"size\":5}]}", 0, 1},
+		{"{\"manifests\":[{\"digest\":\"" D1 "\",\"size\":5}]}", 0, 1},
+		{"", -EBADMSG, 0},
+		{"{", -EBADMSG, 0},
+		{"[]", -EBADMSG, 0},
+		{"{}", -EBADMSG, 0},
+		{"{\"manifests\":{}}", -EBADMSG, 0},
+		{"{\"manifests\":[1]}", -EBADMSG, 0},
+		{"{\"manifests\":[{\"size\":5}]}", -EBADMSG, 0},
+		{"{\"manifests\":[{\"digest\":\"" D1 "\"}]}", -EBADMSG, 0},
+		{"{\"manifests\":[{\"digest\":\"" D1 "\",\"size\":-5}]}", -EBADMSG, 0},
+		{"{\"manifests\":[{\"digest\":\"" D1 "\",\"size\":1.5}]}", -EBADMSG, 0},
+		{"{\"manifests\":[{\"digest\":\"" D1 "\",\"size\":1e99}]}", -EBADMSG, 0},
+		{"{\"manifests\":[{\"digest\":\"" D1 "0\",\"size\":5}]}", -EBADMSG, 0},
+		{"{\"manifests\":[{\"digest\":\"sha256:../../../etc/passwd\",\"size\":5}]}",
+			-EBADMSG, 0},
+		{"{\"manifests\":[{\"digest\":\"sha512:11\",\"size\":5}]}", -EOPNOTSUPP, 0},
+		{"{\"manifests\":[{\"digest\":7,\"size\":5}]}", -EBADMSG, 0},
+		{"{\"manifests\":[],\"manifests\":[]}", -EBADMSG, 0}, /* says two things */
+		{"{\"manifests\":[]} x", -EBADMSG, 0},
+	};
+
+	for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
+		struct img_index_doc d;
+		struct msb_err e = {0};
+
+		assert_int_equal(
+			img_parse_index(rows[k].text, strlen(rows[k].text), &d, &e), rows[k].want);
+		assert_int_equal(d.n, rows[k].n);
+		assert_int_equal(e.code, -rows[k].want);
+		img_index_doc_done(&d);
+	}
+}
+
+static void platforms(void **state)
+{
+	static const char text[] =
+		"{\"manifests\":[{" M "\"digest\":\"" D1
+		"\",\"size\":5,\"platform\":{\"os\":\"linux\",\"architecture\":\"arm64\"},"
+		"\"annotations\":{\"org.opencontainers.image.ref.name\":\"a\\u001bb\"}},"
+		"{\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"digest\":\"" D2
+		"\",\"size\":6},{\"mediaType\":\"text/plain\",\"digest\":\"" D2 "\",\"size\":6}]}";
+	struct img_index_doc d;
+	struct msb_err e = {0};
+
+	assert_int_equal(img_parse_index(text, strlen(text), &d, &e), 0);
+	assert_string_equal(d.v[0].platform, "linux/arm64");
+	assert_string_equal(d.v[0].digest, strchr(D1, ':') + 1);
+	assert_string_equal(d.v[0].name, "a\\x1bb");
+	assert_int_equal(d.v[0].kind, IMG_DESC_MANIFEST);
+	assert_int_equal(d.v[1].kind, IMG_DESC_INDEX);
+	assert_false(d.v[1].has_platform);
+	assert_int_equal(d.v[2].kind, IMG_DESC_OTHER);
+	img_index_doc_done(&d);
+}
+
+static void manifests(void **state)
+{
+	static const struct {
+		const char *text;
+		int want;
+		size_t n;
+	} rows[] = {
+		{"{\"schemaVersion\":2,\"config\":{" C "\"digest\":\"" D1
+		 "\",\"size\":1},\"layers\":[{\"digest\":\"" D2 "\",\"size\":2}]}",
+			0, 1},
+		{"{\"schemaVersion\":2,\"config\":{\"digest\":\"" D1
+		 "\",\"size\":1},\"layers\":[]}",
+			0, 0},
+		{"{\"schemaVersion\":1,\"config\":{\"digest\":\"" D1
+		 "\",\"size\":1},\"layers\":[]}",
+			-EBADMSG, 0},
+		{"{\"schemaVersion\":2,\"layers\":[]}", -EBADMSG, 0},
+		{"{\"schemaVersion\":2,\"config\":{\"digest\":\"" D1 "\",\"size\":1}}", -EBADMSG,
+			0},
+		{"{\"schemaVersion\":2,\"config\":{\"digest\":\"" D1
+		 "\",\"size\":1},\"layers\":[{\"digest\":\"x\",\"size\":2}]}",
+			-EBADMSG, 0},
+		{"{\"schemaVersion\":2,\"config\":{\"mediaType\":\"application/vnd.cncf.helm\","
+		 "\"digest\":\"" D1 "\",\"size\":1},\"layers\":[]}",
+			-EBADMSG, 0},
+	};
+
+	for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
+		struct img_manifest m;
+		struct msb_err e = {0};
+
+		assert_int_equal(img_parse_manifest(rows[k].text, strlen(rows[k].text), &m, &e),
+			rows[k].want);
+		assert_int_equal(m.nlayers, rows[k].n);
+		img_manifest_done(&m);
+	}
+}
+
+static void configs(void **state)
+{
+	static const struct {
+		const char *text;
+		int want;
+		const char *meta;
+	} rows[] = {
+		{"{\"rootfs\":{\"diff_ids\":[]}}", 0, ""},
+		{"{\"rootfs\":{\"diff_ids\":[\"" D1 "\"]},\"config\":null}", 0, ""},
+		{"{\"rootfs\":{\"diff_ids\":[]},\"config\":{\"Entrypoint\":[\"/bin/sh\",\"-c\"],"
+		 "\"Cmd\":null,\"Env\":[\"A=\\\"q\\\" \\\\ \\n\\u0001\",\"B=\\u00e9\"],"
+		 "\"User\":\"1:2\",\"WorkingDir\":\"/w\",\"Labels\":{\"a\":\"b\"}}}",
+			0,
+			"entrypoint.0 \"/bin/sh\"\nentrypoint.1 \"-c\"\n"
+			"env.0 \"A=\\\"q\\\" \\\\ \\n\\u0001\"\nenv.1 \"B=\xc3\xa9\"\n"
+			"user \"1:2\"\nworkdir \"/w\"\n"},
+		{"{\"rootfs\":{\"diff_ids\":[]},\"config\":{\"User\":\"\",\"WorkingDir\":\"\"}}", 0,
+			""},
+		{"{\"rootfs\":{\"diff_ids\":[]},\"config\":{\"Cmd\":\"sh\"}}", -EBADMSG, NULL},
+		{"{\"rootfs\":{\"diff_ids\":[]},\"config\":{\"Cmd\":[1]}}", -EBADMSG, NULL},
+		{"{\"rootfs\":{\"diff_ids\":[]},\"config\":{\"User\":0}}", -EBADMSG, NULL},
+		{"{\"rootfs\":{\"diff_ids\":[]},\"config\":{\"Env\":[\"A=\\u0000\"]}}", -EBADMSG,
+			NULL},
+		{"{\"rootfs\":{\"diff_ids\":[1]}}", -EBADMSG, NULL},
+		{"{\"rootfs\":{}}", -EBADMSG, NULL},
+		{"{}", -EBADMSG, NULL},
+		{"\"\\ud800\"", -EBADMSG, NULL},
+	};
+
+	for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
+		_cleanup_str_ struct msb_str meta = MSB_STR_INIT;
+		struct img_config c;
+		struct msb_err e = {0};
+
+		assert_int_equal(
+			img_parse_config(rows[k].text, strlen(rows[k].text), &c, &meta, &e),
+			rows[k].want);
+		if (rows[k].meta)
+			assert_string_equal(meta.buf ? meta.buf : "", rows[k].meta);
+		img_config_done(&c);
+	}
+}
+
+static void docker(void **state)
+{
+	static const struct {
+		const char *text;
+		int want;
+		size_t n;
+		const char *choices;
+	} rows[] = {
+		{"[{\"Config\":\"c.json\",\"Layers\":[\"a/layer.tar\",\"b/layer.tar\"]}]", 0, 2,
+			NULL},
+		{"[{\"Config\":\"c.json\",\"Layers\":null}]", 0, 0, NULL},
+		{"[]", 0, 0, ""},
+		{"[{\"RepoTags\":[\"a:1\"]},{\"RepoTags\":null}]", 0, 0, "a:1, (untagged)"},
+		{"{}", -EBADMSG, 0, NULL},
+		{"[{\"Layers\":[]}]", -EBADMSG, 0, NULL},
+		{"[{\"Config\":\"c\",\"Layers\":[1]}]", -EBADMSG, 0, NULL},
+		{"[{\"Config\":\"c\",\"Layers\":\"x\"}]", -EBADMSG, 0, NULL},
+	};
+
+	for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
+		struct img_docker d;
+		struct msb_err e = {0};
+
+		assert_int_equal(
+			img_parse_docker(rows[k].text, strlen(rows[k].text), &d, &e), rows[k].want);
+		assert_int_equal(d.n, rows[k].n);
+		if (rows[k].choices)
+			assert_string_equal(d.choices, rows[k].choices);
+		img_docker_done(&d);
+	}
+}
+
+static void limits(void **state)
+{
+	static const struct {
+		const char *head, *body, *tail;
+		size_t max;
+		int kind; /* 0 index, 1 manifest, 2 config */
+	} rows[] = {
+		{"{\"manifests\":[", "{\"digest\":\"" D1 "\",\"size\":5}", "]}", IMG_MAX_MANIFESTS,
+			0},
+		{"{\"schemaVersion\":2,\"config\":{\"digest\":\"" D1 "\",\"size\":1},\"layers\":[",
+			"{\"digest\":\"" D1 "\",\"size\":5}", "]}", IMG_MAX_LAYERS, 1},
+		{"{\"rootfs\":{\"diff_ids\":[", "\"" D1 "\"", "]}}", IMG_MAX_LAYERS, 2},
+		{"{\"rootfs\":{\"diff_ids\":[]},\"config\":{\"Env\":[", "\"A=1\"", "]}}",
+			IMG_MAX_META_ELEMENTS, 2},
+	};
+
+	for (size_t k = 0; k < ARRAY_LEN(rows); k++)
+		for (size_t over = 0; over < 2; over++) {
+			_cleanup_str_ struct msb_str meta = MSB_STR_INIT;
+			_cleanup_free_ char *p = repeat(
+				rows[k].head, rows[k].body, rows[k].max + over, rows[k].tail);
+			struct img_index_doc index;
+			struct img_manifest m;
+			struct img_config c;
+			struct msb_err e = {0};
+			int r;
+
+			if (rows[k].kind == 0) {
+				r = img_parse_index(p, strlen(p), &index, &e);
+				img_index_doc_done(&index);
+			} else if (rows[k].kind == 1) {
+				r = img_parse_manifest(p, strlen(p), &m, &e);
+				img_manifest_done(&m);
+			} else {
+				r = img_parse_config(p, strlen(p), &c, &meta, &e);
+				img_config_done(&c);
+			}
+			assert_int_equal(r, over ? -E2BIG : 0);
+		}
+}
+
+static void depth_and_size(void **state)
+{
+	char text[2 * IMG_MAX_JSON_DEPTH + 64];
+	struct img_index_doc d;
+
+	for (int over = 0; over < 2; over++) {
+		int n = IMG_MAX_JSON_DEPTH - 1 + over, at;
+
+		at = snprintf(text, sizeof(text), "{\"manifests\":[],\"x]\\\"]\":");
+		memset(text + at, '[', (size_t)n);
+		memset(text + at + n, ']', (size_t)n);
+		(void)snprintf(text + at + 2 * n, 4, "}");
+		assert_int_equal(img_parse_index(text, strlen(text), &d, NULL), over ? -E2BIG : 0);
+		img_index_doc_done(&d);
+	}
+	_cleanup_free_ char *big = malloc(IMG_MAX_JSON_BYTES + 1);
+	memset(big, ' ', IMG_MAX_JSON_BYTES + 1);
+	memcpy(big, "{\"manifests\":[]}", 16);
+	assert_int_equal(img_parse_index(big, IMG_MAX_JSON_BYTES, &d, NULL), 0);
+	img_index_doc_done(&d);
+	assert_int_equal(img_parse_index(big, IMG_MAX_JSON_BYTES + 1, &d, NULL), -EFBIG);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(indexes),
+		cmocka_unit_test(platforms),
+		cmocka_unit_test(manifests),
+		cmocka_unit_test(configs),
+		cmocka_unit_test(docker),
+		cmocka_unit_test(limits),
+		cmocka_unit_test(depth_and_size),
+	};
+
+	return cmocka_run_group_tests_name("oci", tests, NULL, NULL);
+}
