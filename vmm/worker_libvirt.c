@@ -85,7 +85,8 @@ static int write_conf(const char *root, struct msb_err *e)
 				   "cgroup_controllers = []\n"
 				   "namespaces = []\n"
 				   "seccomp_sandbox = 1\n"
-				   "max_core = 0\n";
+				   "max_core = 0\n"
+				   "capability_filters = [\"cpu-unavailable-features\"]\n";
 	static const char privileged[] = "user = \"root\"\n"
 					 "group = \"root\"\n"
 					 "dynamic_ownership = 0\n"
