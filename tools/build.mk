@@ -37,3 +37,12 @@ $(SHARE)/vmlinux $(SHARE)/vmlinuz: $(SHARE)/%: build/kernel/debian/version
 $(SHARE)/initramfs: build/guest/init build/kernel/debian/version tools/initramfs
 	@mkdir -p $(@D)
 	tools/initramfs build/guest/init build/kernel/debian/modules $@
+
+.PHONY: kernel
+kernel: ## build the small kernel too (6-10 min); MSB_KERNEL=mini selects it
+	tools/deps.sh run kernel
+	$(MAKE) $(SHARE)/vmlinux-mini
+
+$(SHARE)/vmlinux-mini: guest/kernel/config tools/kernel-mini
+	@mkdir -p $(@D)
+	tools/kernel-mini build/kernel $@
