@@ -59,6 +59,28 @@ static int await_gone(struct machines *m, const char *id, struct msb_err *e)
 		e, EBUSY, "what is left of the machine is still being removed; try again");
 }
 
+/* libvirt finds no machine of that name any more, and still refuses it for a moment. */
+static bool still_removing(void)
+{
+	virErrorPtr v = virGetLastError();
+
+	return v && v->code == VIR_ERR_OPERATION_FAILED && v->message &&
+	       strstr(v->message, "being removed");
+}
+
+static virDomainPtr create(struct machines *m, const char *xml)
+{
+	virDomainPtr d;
+
+	for (int i = 0; i < GONE_WAIT_MS / GONE_POLL_MS; i++) {
+		d = virDomainCreateXML(m->conn, xml, VIR_DOMAIN_START_PAUSED);
+		if (d || !still_removing())
+			break;
+		(void)poll(NULL, 0, GONE_POLL_MS);
+	}
+	return d;
+}
+
 int machines_start(struct machines *m, const struct vmm_spec *asked, struct msb_err *e)
 {
 	_cleanup_str_ struct msb_str xml = MSB_STR_INIT;
@@ -87,7 +109,7 @@ int machines_start(struct machines *m, const struct vmm_spec *asked, struct msb_
 	if (r < 0)
 		return r;
 	end_fulfil(m, spec.id, NULL); /* of an earlier start */
-	d = virDomainCreateXML(m->conn, xml.buf, VIR_DOMAIN_START_PAUSED);
+	d = create(m, xml.buf);
 	if (!d) {
 		r = lv_err(e, "the machine does not start");
 		end_take_log(m, spec.id, line, sizeof(line));
