@@ -96,7 +96,7 @@ struct fsb_ops {
 	int (*rmdir)(struct fsb *, const struct fsb_req *, uint64_t parent, const char *name);
 	int (*rename)(struct fsb *, const struct fsb_req *, uint64_t parent, const char *name,
 		uint64_t newparent, const char *newname,
-		uint32_t flags); /* RENAME_NOREPLACE, _EXCHANGE */
+		uint32_t flags); /* RENAME_NOREPLACE, _EXCHANGE; _WHITEOUT or -EINVAL */
 	int (*link)(struct fsb *, const struct fsb_req *, uint64_t node, uint64_t newparent,
 		const char *newname, struct fsb_entry *ret);
 	int (*open)(struct fsb *, const struct fsb_req *, uint64_t node, uint32_t flags,

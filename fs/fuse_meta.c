@@ -226,8 +226,9 @@ static int64_t rename_to(struct fuse_call *c, size_t fixed, uint64_t newdir, uin
 		return -EROFS;
 	if (r == 0)
 		r = fuse_check_name(to);
-	if (r == 0 && ((flags & ~(uint32_t)(RENAME_NOREPLACE | RENAME_EXCHANGE)) ||
-			      flags == (RENAME_NOREPLACE | RENAME_EXCHANGE)))
+	if (r == 0 &&
+		((flags & ~(uint32_t)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) ||
+			(flags & RENAME_EXCHANGE && flags != RENAME_EXCHANGE)))
 		r = -EINVAL;
 	if (r == 0)
 		r = fuse_pin_node(c->s, newdir);

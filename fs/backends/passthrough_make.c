@@ -143,6 +143,9 @@ int pt_rename(struct fsb *b, const struct fsb_req *req, uint64_t parent, const c
 	struct pt_ref from, to;
 	int r = begin(p, parent, &from);
 
+	if (flags & RENAME_WHITEOUT)
+		return -EINVAL; /* a shared directory gets no devices that only a guest understands
+				 */
 	if (r < 0)
 		return r;
 	r = pt_get(&p->nodes, newparent, &to);

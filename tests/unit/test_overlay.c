@@ -163,6 +163,10 @@ static void lower_directories_move(void **state)
 	assert_int_equal(fx_rename(fx.b, "f", "a", RENAME_EXCHANGE), 0);
 	check_text(fx.b, "a/b/f", "in b\n");
 	assert_int_equal(fx_rename(fx.b, "a/b", "a", RENAME_EXCHANGE), -EINVAL);
+	assert_int_equal(fx_rename(fx.b, "a/b/f", "moved", RENAME_WHITEOUT), 0);
+	assert_int_equal(attr_at(fx.b, "a/b/f").mode, S_IFCHR);
+	check_text(fx.b, "moved", "in b\n");
+	assert_int_equal(fx_rename(fx.b, "a", "f", RENAME_EXCHANGE | RENAME_WHITEOUT), -EINVAL);
 	fx_done(&fx);
 }
 
@@ -324,6 +328,8 @@ static void xattrs(void **state)
 	assert_int_equal(
 		fx.b->ops->setxattr(fx.b, &fx_req, e.node, "user.big", big, sizeof(big), 0),
 		-E2BIG);
+	assert_int_equal(
+		fx.b->ops->setxattr(fx.b, &fx_req, e.node, "other.x", "", 0, 0), -EOPNOTSUPP);
 	memset(long_name, 'u', 257);
 	long_name[257] = 0;
 	assert_int_equal(fx.b->ops->setxattr(fx.b, &fx_req, e.node, long_name, "", 0, 0), -ERANGE);

@@ -76,6 +76,18 @@ static int check_name(const char *name, struct wanted *w)
 	return n == 0 || n > OVL_NAME_MAX ? -ERANGE : 0;
 }
 
+/* What Linux has; another one would be kept, but no other file system takes it. */
+static bool known_namespace(const char *name)
+{
+	static const char *const prefix[] = {"user.", "trusted.", "security.", "system."};
+
+	for (size_t i = 0; i < ARRAY_LEN(prefix); i++) {
+		if (strncmp(name, prefix[i], strlen(prefix[i])) == 0)
+			return true;
+	}
+	return false;
+}
+
 int64_t ovl_getxattr(struct fsb *b, uint64_t node, const char *name, void *buf, size_t cap)
 {
 	struct ovl *o = ovl_of(b);
@@ -158,6 +170,8 @@ int ovl_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const 
 
 	if (r < 0)
 		return r;
+	if (!known_namespace(name))
+		return -EOPNOTSUPP;
 	if (n > OVL_MAX_XATTR_VALUE)
 		return -E2BIG;
 	if (flags & ~(uint32_t)(XATTR_CREATE | XATTR_REPLACE))
