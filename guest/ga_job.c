@@ -421,9 +421,9 @@ void ga_job_exec(struct ga *g, uint32_t id, const uint8_t *p, size_t n)
 	if (r == 0) {
 		j = calloc(1, sizeof(*j));
 		if (!j)
-			r = msb_err_set(&e, ENOMEM, "the guest is out of memory");
+			msb_err_set(&e, ENOMEM, "the guest is out of memory");
 	}
-	if (r < 0) {
+	if (!j) {
 		ga_reply_err(g, id, &e);
 		ga_exec_done(&x);
 		return;

@@ -16,6 +16,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -937,6 +938,7 @@ static uint32_t guest_exec(int *s)
 	struct msb_err e = {0};
 	struct wire_frame f;
 
+	*s = -1;
 	for (uint64_t end = msb_now_ms() + WAIT_MS; msb_now_ms() < end;) {
 		*s = agent_exec(ctl, &(struct agent_exec){.argv = argv}, &e);
 		if (*s != -EBUSY) /* until the daemon has read our HELLO */
@@ -1067,7 +1069,7 @@ static void another_version(void **state)
 	const char *const argv[] = {"x", NULL};
 	struct msb_err e = {0};
 	struct wire_frame f;
-	int r;
+	int r = 0;
 
 	guest_attach();
 	assert_true(guest_next(&f));
@@ -1201,6 +1203,11 @@ int main(void)
 		ALONE(slow_clients_are_bounded),
 	};
 
+	struct rlimit nofile;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &nofile), 0);
+	nofile.rlim_cur = nofile.rlim_max; /* AGENT_MAX_JOBS clients at once */
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &nofile), 0);
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

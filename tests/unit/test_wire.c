@@ -170,8 +170,7 @@ static void hunting(void **state)
 {
 	static const char *const noise[] = {"", "x", "\xd7", "\xd7msb",
 		"\xd7msb agent\r\n\x1a\n\xfe\x01", "\xd7\xd7\xd7msb agent",
-		"\xd7msb agent\r\n\x1a\n\xfe\x01 but then something else, long"
-		" enough for a whole preamble with a bad sum"};
+		"\xd7msb agent\r\n\x1a\n\xfe\x01 and a whole preamble with a bad sum"};
 
 	for (size_t i = 0; i < ARRAY_LEN(noise); i++)
 		for (size_t chunk = 1; chunk < 70; chunk += 11) {
