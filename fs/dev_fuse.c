@@ -87,7 +87,9 @@ int dev_fuse_new(
 	}
 	d->fd = fuse_fd;
 	d->stop_fd = eventfd(0, EFD_CLOEXEC);
-	d->session = fsd_session_new(fs, &fuse_profile_view, readonly);
+	/* A mount by an ordinary user is that user's alone. */
+	d->session = fsd_session_new(
+		fs, geteuid() == 0 ? &fuse_profile_view : &fuse_profile_view_owner, readonly);
 	if (flags < 0 || d->stop_fd < 0 || fcntl(fuse_fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		r = -errno;
 	else if (!d->session)

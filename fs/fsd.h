@@ -51,8 +51,9 @@ int fsd_quit(int sock, struct msb_err *e);
 
 /**
  * fsd_fuse_mount() - Mount a FUSE file system and return its device, to be given to fsd_view()
- * As root by mount(2), as an ordinary user through fusermount3. @readonly sets MS_RDONLY. Not
- * blocked by INIT. Options: nosuid, nodev, default_permissions, fsname=msb, subtype=msb.
+ * As root by mount(2), for everybody, with default_permissions. As an ordinary user through
+ * fusermount3, for that user alone, who is root in the tree: no permissions are checked. @readonly
+ * sets MS_RDONLY. Not blocked by INIT. Options: nosuid, nodev, fsname=msb, subtype=msb.
  */
 int fsd_fuse_mount(const char *mountpoint, bool readonly, struct msb_err *e);
 int fsd_fuse_unmount(const char *mountpoint); /* lazy; 0 where nothing is mounted */

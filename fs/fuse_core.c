@@ -146,7 +146,11 @@ int64_t fuse_handle(struct fsd_session *s, struct fuse_worker *w, const struct i
 
 	if (iov_read(in, n_in, 0, &c.h, HEAD) < HEAD)
 		return -EPROTO;
-	c.req = (struct fsb_req){.uid = c.h.uid, .gid = c.h.gid, .pid = c.h.pid};
+	c.req.pid = c.h.pid;
+	if (!s->profile->as_root) {
+		c.req.uid = c.h.uid;
+		c.req.gid = c.h.gid;
+	}
 	op = c.h.opcode <= FUSE_TMPFILE ? &fuse_ops_table[c.h.opcode] : NULL;
 	atomic_fetch_add_explicit(&s->requests, 1, memory_order_relaxed);
 

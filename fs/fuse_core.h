@@ -33,11 +33,14 @@ struct fuse_profile {
 	uint32_t entry_ms, attr_ms, negative_ms; /* how long the kernel may believe a reply */
 	uint64_t init_flags; /* FUSE_* init flags wanted; what the kernel offers of them is taken */
 	uint32_t open_flags; /* FOPEN_* of every OPEN reply */
+	bool as_root;	     /* whoever asks is the guest's root: makes files for 0:0 */
 	bool skip_open;	     /* answer ENOSYS to OPEN and OPENDIR where the backend has NO_OPEN */
 };
 
 extern const struct fuse_profile fuse_profile_guest; /* host edits are seen within 1 s */
 extern const struct fuse_profile fuse_profile_view;  /* nothing is cached past a call */
+/* The same where only the server's own, ordinary user can look: the sandbox is theirs. */
+extern const struct fuse_profile fuse_profile_view_owner;
 
 /* A backend and the lock that serialises it where it asks for that. Shared by its sessions. */
 struct fsd_fs {

@@ -36,6 +36,11 @@ const struct fuse_profile fuse_profile_view = {
 	.init_flags = COMMON_FLAGS,
 };
 
+const struct fuse_profile fuse_profile_view_owner = {
+	.init_flags = COMMON_FLAGS,
+	.as_root = true,
+};
+
 int64_t fuse_do_init(struct fuse_call *c)
 {
 	struct fuse_init_in in = {0};

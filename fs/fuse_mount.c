@@ -85,8 +85,10 @@ static int mount_user(const char *mountpoint, bool readonly, struct msb_err *e)
 		return msb_err_set(e, errno, "cannot mount %s: %m", mountpoint);
 	ours = pair[0];
 	theirs = pair[1];
-	(void)snprintf(opts, sizeof(opts),
-		"nosuid,nodev,default_permissions,fsname=msb,subtype=msb%s", readonly ? ",ro" : "");
+	/* No default_permissions: root's files in the tree are this user's to edit, and nobody else
+	 * gets in. */
+	(void)snprintf(
+		opts, sizeof(opts), "nosuid,nodev,fsname=msb,subtype=msb%s", readonly ? ",ro" : "");
 	r = run(ENV, argv, &theirs, 1, e);
 	if (r < 0)
 		return msb_err_wrap(e, "cannot mount %s", mountpoint);

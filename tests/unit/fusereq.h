@@ -37,7 +37,8 @@ static inline void req_start(struct fusereq *q, uint32_t opcode, uint64_t node)
 
 static inline void req_add(struct fusereq *q, const void *p, size_t n)
 {
-	memcpy(q->in + q->n, p, n);
+	if (n)
+		memcpy(q->in + q->n, p, n);
 	q->n += n;
 }
 
