@@ -3,6 +3,7 @@
 // the same.
 #include "fs/image/image.h"
 #include "fs/image/index.h"
+#include "tests/unit/beside.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 
@@ -15,36 +16,16 @@
 #include <cmocka.h>
 
 static char dir[] = "/tmp/test_tools.XXXXXX";
-static char bin_dir[4096], script[4096];
+static char bin_dir[4096], script[4200];
 static bool made;
-
-/* msb-image lies beside the tests, or where the plain build has it (sanitizer builds make tests
- * only). */
-static void find_programs(void)
-{
-	static const char *const places[] = {"../bin", "../../bin"};
-	char self[3000];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	assert_true(n > 0);
-	self[n] = 0;
-	*strrchr(self, '/') = 0;
-	for (size_t k = 0; k < ARRAY_LEN(places); k++) {
-		char path[4096 + 16];
-
-		(void)snprintf(bin_dir, sizeof(bin_dir), "%s/%s", self, places[k]);
-		(void)snprintf(path, sizeof(path), "%s/msb-image", bin_dir);
-		if (access(path, X_OK) == 0)
-			break;
-	}
-	(void)snprintf(script, sizeof(script), "%s/../../tests/unit/image_samples.sh", bin_dir);
-}
 
 static int setup(void **state)
 {
-	char cmd[8300];
+	char cmd[4500];
 
-	find_programs();
+	if (bin_beside("msb-image", bin_dir, sizeof(bin_dir)) < 0)
+		return -1;
+	(void)snprintf(script, sizeof(script), "%s/../../tests/unit/image_samples.sh", bin_dir);
 	if (!mkdtemp(dir))
 		return -1;
 	if (system("command -v umoci skopeo setfattr >/dev/null") != 0)
