@@ -113,7 +113,7 @@ static struct ctl_sandbox *sandbox_new(struct ctl *c, const char *id, const char
 	sb->c = c;
 	sb->refs = 1;
 	sb->serial = ++c->next_serial;
-	sb->agent.pidfd = -1;
+	sb->agent.pidfd = sb->qemu.pidfd = -1;
 	files_init(&sb->files);
 	(void)snprintf(sb->id, sizeof(sb->id), "%s", id);
 	(void)snprintf(sb->name, sizeof(sb->name), "%s", name);

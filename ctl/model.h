@@ -108,10 +108,14 @@ struct ctl_sandbox {
 	struct ctl_op *op;
 	int doom; /* errno that ends the verb under way; 0: none */
 	char doom_msg[MSB_ERR_MAX];
-	bool machine;	       /* a QEMU of this sandbox may exist */
-	bool machine_ended;    /* said by the machine worker since the last start */
-	unsigned int nexports; /* what the file server listens for: the root and mounts */
-	pid_t qemu_pid;	       /* 0: none */
+	bool machine;	    /* a QEMU of this sandbox may exist */
+	uint64_t machines;  /* how many it has had while msbd runs */
+	bool machine_ended; /* it has, since the last start */
+	bool end_told;	    /* the machine worker has said how: end_how, end_detail */
+	enum vmm_end end_how;
+	char end_detail[256];
+	unsigned int nexports;	/* what the file server listens for: the root and mounts */
+	struct ctl_helper qemu; /* no child of ours: never reaped here */
 	struct ctl_helper agent;
 	struct ctl_files files;
 };

@@ -44,7 +44,7 @@ int ctl_read_status(const struct ctl_at *at, struct msb_str *s, struct msb_err *
 	msb_str_addf(s,
 		"created_usec %" PRIu64 "\nstarted_usec %" PRIu64 "\nstart_ms %" PRIu64 "\n",
 		sb->created_usec, sb->started_usec, sb->boot_ms);
-	msb_str_addf(s, "qemu_pid %d\nagent_pid %d\nfsd_pid %d\n", (int)sb->qemu_pid,
+	msb_str_addf(s, "qemu_pid %d\nagent_pid %d\nfsd_pid %d\n", (int)sb->qemu.pid,
 		(int)sb->agent.pid, (int)sb->files.fsd.pid);
 	return 0;
 }
@@ -135,7 +135,7 @@ int ctl_read_metric(const struct ctl_at *at, struct msb_str *s, struct msb_err *
 	pid_t qemu, fsd;
 
 	pthread_mutex_lock(&at->c->lock);
-	qemu = at->sb->qemu_pid;
+	qemu = at->sb->qemu.pid;
 	fsd = at->sb->files.fsd.pid;
 	pthread_mutex_unlock(&at->c->lock);
 	switch ((enum ctl_metric)at->node->arg) {

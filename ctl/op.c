@@ -326,35 +326,3 @@ void ctl_op_reattach(struct ctl_sandbox *sb)
 	else if (begin(sb, VERB_REATTACH, &e) < 0)
 		log_err("%s: cannot start the agent's process again: %s", sb->name, e.msg);
 }
-
-void ctl_machine_ended(void *arg, const char *id, enum vmm_end how, const char *detail)
-{
-	static const struct {
-		int code;
-		const char *text;
-	} ends[] = {
-		[VMM_END_SHUTDOWN] = {ESHUTDOWN, "the guest powered off"},
-		[VMM_END_RESET] = {EIO,
-			"the guest reset: a kernel panic, or a reboot; see console"},
-		[VMM_END_PANIC] = {EIO, "the guest's kernel panicked; see console"},
-		[VMM_END_DESTROYED] = {ECANCELED, "killed"},
-		[VMM_END_CRASHED] = {EIO, "QEMU ended"},
-	};
-	struct ctl *c = arg;
-	struct ctl_sandbox *sb;
-
-	/* Only our own vmm_destroy() does that, and it may be told after the next start began. */
-	if (how == VMM_END_DESTROYED || (size_t)how >= ARRAY_LEN(ends))
-		return;
-	LOCK_SCOPE(&c->lock);
-	sb = ctl_sandbox_by_id(c, id);
-	if (!sb || !sb->machine)
-		return;
-	sb->machine_ended = true;
-	sb->qemu_pid = 0;
-	pthread_cond_broadcast(&c->changed);
-	log_info("%s: %s%s%s", sb->name, ends[how].text, *detail ? ": " : "", detail);
-	if (sb->op && (sb->op->verb == VERB_STOP || sb->op->verb == VERB_KILL))
-		return;
-	ctl_op_clean(sb, ends[how].code, "%s%s%s", ends[how].text, *detail ? ": " : "", detail);
-}

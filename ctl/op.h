@@ -61,7 +61,12 @@ int ctl_doomed(struct ctl_sandbox *sb, struct msb_err *e); /* 0, or what dooms t
 
 /* The machine worker's client, made at the first need. Waits. */
 int ctl_vmm(struct ctl *c, struct vmm **ret, struct msb_err *e);
-/* Its callback when it says that a machine has ended; also for ends that recovery finds. */
+/* Its callback when it says that a machine has ended. */
 void ctl_machine_ended(void *arg, const char *id, enum vmm_end how, const char *detail);
+/* Watches the machine's process, which is told apart from how it ended: libvirt may see the end of
+ * a process that it did not start itself only seconds later. Takes ctl.lock. */
+void ctl_machine_watch(struct ctl_sandbox *sb, struct vmm *vmm);
+/* Its process has ended; ctl.lock held. */
+void ctl_machine_exited(struct ctl_sandbox *sb);
 
 #endif

@@ -84,11 +84,9 @@ static void take_up(struct ctl_sandbox *sb, struct vmm *vmm, bool files)
 {
 	struct ctl *c = sb->c;
 	struct ctl_helper h;
-	pid_t pid = 0;
 
-	(void)vmm_pid(vmm, sb->id, &pid, NULL); /* 0: no metrics */
+	ctl_machine_watch(sb, vmm);
 	LOCK_SCOPE(&c->lock);
-	sb->qemu_pid = pid;
 	if (sb->state != ST_PAUSED)
 		sb->state = ST_RUNNING;
 	if (!files) {

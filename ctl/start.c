@@ -275,7 +275,6 @@ static int start_machine(struct ctl_op *op, struct plan *p, struct msb_err *e)
 {
 	struct ctl_sandbox *sb = op->sb;
 	struct vmm *vmm;
-	pid_t pid = 0;
 	int r = ctl_vmm(sb->c, &vmm, e);
 
 	if (r == 0)
@@ -284,16 +283,14 @@ static int start_machine(struct ctl_op *op, struct plan *p, struct msb_err *e)
 		return r;
 	pthread_mutex_lock(&sb->c->lock);
 	sb->machine = true;
-	sb->machine_ended = false;
+	sb->machines++;
+	sb->machine_ended = sb->end_told = false;
 	pthread_mutex_unlock(&sb->c->lock);
 	r = vmm_start_paused(vmm, &p->spec, e);
 	if (r == 0)
 		r = ctl_doomed(sb, e);
-	if (r == 0 && vmm_pid(vmm, sb->id, &pid, NULL) == 0) {
-		pthread_mutex_lock(&sb->c->lock);
-		sb->qemu_pid = pid;
-		pthread_mutex_unlock(&sb->c->lock);
-	}
+	if (r == 0)
+		ctl_machine_watch(sb, vmm);
 	if (r == 0)
 		r = attach(sb, e);
 	if (r == 0)

@@ -95,7 +95,8 @@ void ctl_teardown(struct ctl_sandbox *sb)
 	bool machine;
 
 	pthread_mutex_lock(&c->lock);
-	machine = sb->machine;
+	/* One that has ended is libvirt's to forget, which may take it a while. */
+	machine = sb->machine && !sb->machine_ended;
 	agent = sb->agent;
 	sb->agent = (struct ctl_helper){.pidfd = -1};
 	ctl_supervise_drop(c, agent.pidfd);
@@ -122,7 +123,10 @@ void ctl_teardown(struct ctl_sandbox *sb)
 	}
 	pthread_mutex_lock(&c->lock);
 	sb->machine = machine;
-	sb->qemu_pid = 0;
+	ctl_supervise_drop(c, sb->qemu.pidfd);
+	if (sb->qemu.pidfd >= 0)
+		close(sb->qemu.pidfd);
+	sb->qemu = (struct ctl_helper){.pidfd = -1};
 	sb->started_usec = 0;
 	pthread_mutex_unlock(&c->lock);
 }

@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 
 /* What an epoll event stands for: a kind, and the serial of the sandbox or image. */
-enum kind { K_SIGNAL, K_TIMER, K_INOTIFY, K_AGENT, K_FSD_SANDBOX, K_FSD_IMAGE };
+enum kind { K_SIGNAL, K_TIMER, K_INOTIFY, K_AGENT, K_QEMU, K_FSD_SANDBOX, K_FSD_IMAGE };
 #define TAG(kind, serial) ((uint64_t)(serial) << 8 | (kind))
 
 struct supervisor {
@@ -49,6 +49,12 @@ void ctl_supervise_agent(struct ctl_sandbox *sb)
 {
 	if (watch(sb->c->epoll_fd, sb->agent.pidfd, TAG(K_AGENT, sb->serial)) < 0)
 		log_err("%s: its agent's process is not watched: %m", sb->name);
+}
+
+void ctl_supervise_qemu(struct ctl_sandbox *sb)
+{
+	if (watch(sb->c->epoll_fd, sb->qemu.pidfd, TAG(K_QEMU, sb->serial)) < 0)
+		log_err("%s: its machine is not watched: %m", sb->name);
 }
 
 void ctl_supervise_drop(struct ctl *c, int pidfd)
@@ -132,6 +138,13 @@ static void agent_ended(struct ctl *c, struct ctl_sandbox *sb)
 		ctl_op_clean(sb, EIO, "the agent's process ended: %s", how);
 }
 
+/* Lock held. */
+static void qemu_ended(struct ctl *c, struct ctl_sandbox *sb)
+{
+	ctl_supervise_drop(c, sb->qemu.pidfd);
+	ctl_machine_exited(sb);
+}
+
 static void helper_ended(struct ctl *c, enum kind kind, uint32_t serial)
 {
 	struct ctl_sandbox *sb;
@@ -142,6 +155,8 @@ static void helper_ended(struct ctl *c, enum kind kind, uint32_t serial)
 	img = kind == K_FSD_IMAGE ? ctl_image_by_serial(c, serial) : NULL;
 	if (kind == K_AGENT && sb)
 		agent_ended(c, sb);
+	else if (kind == K_QEMU && sb)
+		qemu_ended(c, sb);
 	else if (sb || img)
 		fsd_ended(c, sb, img);
 }
@@ -269,7 +284,8 @@ static void on_timer(struct supervisor *s)
 	uint64_t n;
 
 	(void)!read(s->timer_fd, &n, sizeof(n)); /* only to make it unreadable again */
-	ctl_db_checkpoint(s->c->db);
+	if (!s->c->ending)
+		ctl_db_checkpoint(s->c->db);
 	ctl_logfile_rotate(s->c->run_fd, "msb.log", CTL_MAX_LOG_BYTES);
 }
 

@@ -21,6 +21,7 @@ int ctl_supervise_start(struct ctl *c, int exit_fd, struct msb_err *e);
 /* Watch a helper; ctl.lock held. */
 void ctl_supervise_fsd(const struct ctl_files_of *of);
 void ctl_supervise_agent(struct ctl_sandbox *sb);
+void ctl_supervise_qemu(struct ctl_sandbox *sb);
 /* Stop watching, before it is ended on purpose; ctl.lock held. -1 is fine. */
 void ctl_supervise_drop(struct ctl *c, int pidfd);
 

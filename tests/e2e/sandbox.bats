@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+# Sandboxes with real guests: verbs, commands, waiting and being interrupted, and every process killed once.
+
+bats_require_minimum_version 1.5.0
+load helper
+
+setup_file() {
+	msb_setup
+	"$bin/msbd"
+	msb_image
+}
+
+teardown_file() {
+	msb_teardown
+}
+
+setup() {
+	name=t$BATS_TEST_NUMBER
+}
+
+teardown() {
+	cd /
+	if [ -z "$BATS_TEST_COMPLETED" ]; then
+		tail -n 5 "$m/$name/console" "$m/log" || true
+	fi
+	for s in "$m/$name" "$m/other"; do
+		[ -e "$s" ] || continue
+		echo kill >"$s/ctl"
+		rmdir "$s"
+	done
+}
+
+# alive PID: it is there, and no zombie that nobody has reaped yet
+alive() { [ "$(awk '{ print $3 }' "/proc/$1/stat" 2>/dev/null)" != "" ] && ! grep -q ') Z ' "/proc/$1/stat"; }
+
+state_is() { [ "$(cat "$m/$1/state")" = "$2" ]; }
+
+sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
+
+@test "start, exec, stop; events tell it" {
+	sandbox $name cpus=2 hostname=box env/GREETING='hello there' workdir=/tmp
+	cd "$m/$name"
+	echo start >ctl
+	state_is $name running
+	[ "$(guest $name 'hostname; echo $GREETING; pwd; nproc')" = "$(printf 'box\nhello there\n/tmp\n2')" ]
+	echo true >exec
+	fails "Remote I/O" "exit status 7" error "echo 'exit 7' > exec"
+	fails "Remote I/O" "killed by signal 9" error "echo 'kill -9 \$\$' > exec"
+	# what a command sees may change under a running machine, what the machine is made of may not
+	echo changed >env/GREETING
+	[ "$(guest $name 'echo $GREETING')" = changed ]
+	echo nobody >user
+	[ "$(guest $name 'id -un')" = nobody ]
+	fails "busy" "cpus" error "echo 1 > cpus"
+	fails "busy" "running" "$m/error" "rmdir $m/$name"
+	[ "$(cat metrics/memory_bytes)" -gt 10000000 ]
+	[ "$(cat metrics/cpu_usec)" -gt 1000 ]
+	echo stop >ctl
+	state_is $name stopped
+	[ "$(cat metrics/memory_bytes)" = 0 ]
+	[ "$(jq -r 'select(.event == "state").state' events | tr '\n' ' ')" = "starting running stopping stopped " ]
+	[ -s console ]
+	echo restart >ctl
+	state_is $name running
+	echo restart >ctl
+	state_is $name running
+	[ "$(guest $name 'cat /proc/uptime | cut -d. -f1')" -lt 60 ]
+}
+
+@test "wait: any number of readers, woken by the end" {
+	sandbox $name
+	echo start >"$m/$name/ctl"
+	for i in 1 2 3; do cat "$m/$name/wait" >"$dir/w$i" & done
+	run -1 dd if="$m/$name/wait" iflag=nonblock
+	[[ $output == *"temporarily unavailable"* ]]
+	echo kill >"$m/$name/ctl"
+	wait
+	[ "$(cat "$dir/w1" "$dir/w2" "$dir/w3")" = "$(printf 'stopped\nstopped\nstopped')" ]
+}
+
+@test "a guest that powers off is stopped, one that panics is failed with its console kept" {
+	sandbox $name
+	echo start >"$m/$name/ctl"
+	echo 'echo o > /proc/sysrq-trigger; sleep 9' >"$m/$name/exec" || true
+	until_is 5 stopped cat "$m/$name/state"
+	[[ $(status_of $name reason) == *"powered off"* ]]
+	echo start >"$m/$name/ctl"
+	echo 'echo c > /proc/sysrq-trigger; sleep 9' >"$m/$name/exec" || true
+	until_is 5 failed cat "$m/$name/state"
+	grep -Eq 'panic|reset' "$m/$name/error"
+	grep -q 'sysrq' "$m/$name/console"
+	echo start >"$m/$name/ctl"
+	state_is $name running
+}
+
+@test "start joins start; kill gets through a start; stop is refused meanwhile" {
+	sandbox $name
+	echo start >"$m/$name/ctl" &
+	first=$!
+	until_is 5 starting cat "$m/$name/state"
+	echo start >"$m/$name/ctl" &
+	second=$!
+	fails "busy" "kill ends it" "$m/$name/error" "echo stop > $m/$name/ctl"
+	fails "busy" "" "" "echo true > $m/$name/exec"
+	fails "busy" "" "" "rmdir $m/$name"
+	begin=${EPOCHREALTIME/./}
+	echo kill >"$m/$name/ctl"
+	[ $((${EPOCHREALTIME/./} - begin)) -lt 4000000 ]
+	run ! wait $first
+	run ! wait $second
+	state_is $name stopped
+	[ "$(status_of $name reason)" = killed ]
+	echo start >"$m/$name/ctl"
+	state_is $name running
+}
+
+@test "an interrupted start goes on; kill -9 of the writer frees it at once" {
+	sandbox $name
+	python3 - "$m/$name" <<-'PY'
+	import errno, os, signal, sys, time
+	fd = os.open(sys.argv[1] + "/ctl", os.O_WRONLY)
+	class Alarm(Exception): pass
+	def on(*_): raise Alarm()
+	signal.signal(signal.SIGALRM, on); signal.setitimer(signal.ITIMER_REAL, 0.3)
+	t = time.time()
+	try:
+	    os.write(fd, b"start\n"); assert False
+	except Alarm:
+	    assert time.time() - t < 1
+	PY
+	state_is $name starting
+	bash -c "echo start > $m/$name/ctl" &
+	writer=$!
+	sleep 0.2
+	kill -9 $writer
+	begin=${EPOCHREALTIME/./}
+	wait $writer || true
+	[ $((${EPOCHREALTIME/./} - begin)) -lt 500000 ]
+	echo start >"$m/$name/ctl"
+	state_is $name running
+	# a command whose writer goes is hung up
+	bash -c "echo 'touch /began; sleep 1000' > $m/$name/exec" &
+	writer=$!
+	until_is 5 0 sh -c "test -e $m/$name/root/began; echo \$?"
+	kill -9 $writer
+	until_is 5 "" sleepers
+	# and so is one whose descriptor is closed
+	exec 7<>"$m/$name/exec"
+	echo 'sleep 1001' >&7
+	fails "busy" "not been read" "$m/$name/error" "echo x >&7"
+	[ -n "$(sleepers)" ]
+	exec 7>&-
+	until_is 5 "" sleepers
+}
+
+@test "exec streams, and a slow reader stops no other" {
+	sandbox $name
+	echo start >"$m/$name/ctl"
+	exec 7<>"$m/$name/exec"
+	echo 'yes' >&7
+	[ "$(head -n 1 <&7)" = y ]
+	[ "$(guest $name 'seq 100000 | sha256sum')" = "$(seq 100000 | sha256sum)" ]
+	[ "$(guest $name 'head -c 5000000 /dev/zero' | wc -c)" = 5000000 ]
+	exec 7>&-
+	for i in $(seq 20); do guest $name "echo $i" >"$dir/p.$i" & done
+	wait
+	[ "$(cat "$dir"/p.* | sort -n | tr '\n' ' ')" = "$(seq -s ' ' 20) " ]
+	rm "$dir"/p.*
+	python3 - "$m/$name" <<-'PY'
+	import errno, os, sys
+	fd = os.open(sys.argv[1] + "/exec", os.O_RDWR | os.O_NONBLOCK)
+	assert os.read(fd, 10) == b""
+	os.write(fd, b"sleep 0.5; echo late; exit 4\n")
+	try:
+	    os.read(fd, 100); assert False
+	except BlockingIOError:
+	    pass
+	os.set_blocking(fd, True)
+	PY
+}
+
+@test "pause and resume" {
+	sandbox $name
+	echo start >"$m/$name/ctl"
+	echo pause >"$m/$name/ctl"
+	echo pause >"$m/$name/ctl"
+	state_is $name paused
+	fails "busy" "resume it" "$m/$name/error" "timeout 3 bash -c 'echo true > $m/$name/exec'"
+	fails "busy" "resume it" "$m/$name/error" "echo start > $m/$name/ctl"
+	echo resume >"$m/$name/ctl"
+	[ "$(guest $name 'echo on')" = on ]
+	echo pause >"$m/$name/ctl"
+	echo stop >"$m/$name/ctl"
+	state_is $name stopped
+}
+
+@test "the root, from both sides, and shares" {
+	mkdir "$dir/rw" "$dir/ro"
+	echo one >"$dir/ro/f"
+	sandbox $name
+	echo "from the host" >"$m/$name/root/etc/note"
+	printf '%s /rw passthrough\n%s /deep/er/ro passthrough ro\n' "$dir/rw" "$dir/ro" >"$m/$name/mounts"
+	echo start >"$m/$name/ctl"
+	[ "$(guest $name 'cat /etc/note')" = "from the host" ]
+	[ "$(guest $name 'cat /deep/er/ro/f; echo x > /rw/g; echo y > /deep/er/ro/h')" != "" ]
+	[ "$(cat "$dir/rw/g")" = x ]
+	[ ! -e "$dir/ro/h" ]
+	run ! rm -rf "$m/$name"
+	[ -e "$m/$name/root/etc/note" ]
+	echo stop >"$m/$name/ctl"
+	[ "$(cat "$m/$name/root/etc/note")" = "from the host" ]
+	fails "busy" "may hold changes" "$m/$name/error" "echo 'import $repo/build/images/busybox cc' > $m/images/ctl; echo cc > $m/$name/image"
+	fails "busy" "uses image" "$m/error" "echo 'rm bb' > $m/images/ctl"
+	echo 'rm cc' >"$m/images/ctl"
+	echo "$dir/none /x passthrough" >"$m/$name/mounts"
+	fails "No such file" "mount source" "$m/$name/error" "echo start > $m/$name/ctl"
+	state_is $name stopped
+}
+
+@test "kill -9 of QEMU: failed within a second with the reason; others do not notice" {
+	sandbox $name
+	sandbox other
+	echo start >"$m/$name/ctl" & echo start >"$m/other/ctl" & wait
+	cat "$m/$name/wait" >"$dir/ended" &
+	kill -9 "$(status_of $name qemu_pid)"
+	until_is 1 failed cat "$m/$name/state"
+	wait
+	[ "$(cat "$dir/ended")" = failed ]
+	grep -q QEMU "$m/$name/error"
+	[ "$(guest other 'echo fine')" = fine ]
+	echo start >"$m/$name/ctl"
+	[ "$(guest $name 'echo again')" = again ]
+}
+
+@test "kill -9 of the file server: failed within a second, the machine ended, the view gone" {
+	sandbox $name
+	echo start >"$m/$name/ctl"
+	ls "$m/$name/root/" >/dev/null
+	qemu=$(status_of $name qemu_pid)
+	kill -9 "$(status_of $name fsd_pid)"
+	until_is 2 failed cat "$m/$name/state"
+	grep -q 'file server ended: signal 9' "$m/$name/error"
+	run ! alive "$qemu"
+	ls "$m/$name/root/" >/dev/null
+	echo start >"$m/$name/ctl"
+	[ "$(guest $name 'echo again')" = again ]
+}
+
+@test "kill -9 of the agent's process: it is started again, the sandbox goes on" {
+	sandbox $name
+	echo start >"$m/$name/ctl"
+	pid=$(status_of $name agent_pid)
+	kill -9 "$pid"
+	until_is 5 back guest $name 'echo back'
+	state_is $name running
+	[ "$(status_of $name agent_pid)" != "$pid" ]
+	echo stop >"$m/$name/ctl"
+	state_is $name stopped
+}
+
+msbd_pid() {
+	pgrep -x -f "$bin/msbd" | while read -r p; do
+		if grep -qz "MSB_MNT=$m" "/proc/$p/environ"; then echo "$p"; fi
+	done
+}
+
+@test "kill -9 of msbd: running machines are found, exec works again, what vanished is failed" {
+	sandbox $name
+	sandbox other
+	echo start >"$m/$name/ctl" & echo start >"$m/other/ctl" & wait
+	echo 'echo $$ > /tmp/pid; mount' >"$m/$name/exec"
+	ls "$m/$name/root/" >/dev/null
+	qemu=$(status_of $name qemu_pid)
+	gone=$(status_of other qemu_pid)
+	kill -9 "$(msbd_pid)"
+	kill -9 "$gone"
+	"$bin/msbd"
+	state_is $name running
+	[ "$(status_of $name qemu_pid)" = "$qemu" ]
+	[ "$(guest $name 'test -s /tmp/pid && echo same')" = same ]
+	ls "$m/$name/root/tmp/pid"
+	until_is 3 failed cat "$m/other/state"
+	[ -n "$(status_of other reason)" ]
+	kill -9 "$(status_of $name qemu_pid)"
+	until_is 2 failed cat "$m/$name/state"
+	echo start >"$m/$name/ctl"
+	[ "$(guest $name 'echo again')" = again ]
+}
+
+@test "kill -9 of msbd while one starts: the half-done start is cleared away" {
+	sandbox $name
+	echo start >"$m/$name/ctl" &
+	until_is 5 starting cat "$m/$name/state"
+	sleep 0.5
+	kill -9 "$(msbd_pid)"
+	wait
+	"$bin/msbd"
+	until_is 5 failed cat "$m/$name/state"
+	grep -q 'msbd ended while' "$m/$name/error"
+	run ! pgrep -f "guest=$(cat "$m/$name/id")"
+	echo start >"$m/$name/ctl"
+	[ "$(guest $name 'echo again')" = again ]
+}
+
+@test "--stop and msbd again: machines went on; --stop --all ends them" {
+	sandbox $name
+	echo start >"$m/$name/ctl"
+	qemu=$(status_of $name qemu_pid)
+	"$bin/msbd" --stop
+	alive "$qemu"
+	"$bin/msbd"
+	[ "$(guest $name 'echo on')" = on ]
+	"$bin/msbd" --stop --all
+	run ! alive "$qemu"
+	"$bin/msbd"
+	state_is $name stopped
+}
+
+@test "kill -9 of the machine worker: machines go on, verbs work" {
+	sandbox $name
+	echo start >"$m/$name/ctl"
+	pkill -9 -P "$(msbd_pid)" -x msb-vmm
+	[ "$(guest $name 'echo on')" = on ]
+	state_is $name running
+	echo stop >"$m/$name/ctl"
+	state_is $name stopped
+	echo start >"$m/$name/ctl"
+	[ "$(guest $name 'echo on')" = on ]
+}
