@@ -27,7 +27,7 @@ static int absent(struct fsb *b, const char *path)
 
 static void check_text(struct fsb *b, const char *path, const char *want)
 {
-	char buf[256];
+	char buf[256] = {0};
 	int64_t n = fx_read(b, path, buf, sizeof(buf), 0);
 
 	assert_int_equal(n, strlen(want));
@@ -40,7 +40,7 @@ static void lower_is_served(void **state)
 {
 	struct fuse_attr a;
 	struct fsb_entry e;
-	char buf[FX_BIG];
+	char buf[FX_BIG] = {0};
 	struct fx fx;
 
 	fx_init(&fx, true);
@@ -91,7 +91,7 @@ static void read_only_without_upper(void **state)
 static void copy_up(void **state)
 {
 	const struct fsb_setattr cut = {.valid = FATTR_SIZE, .size = 5};
-	char buf[FX_BIG + 10];
+	char buf[FX_BIG + 10] = {0};
 	struct fuse_attr a;
 	struct fx fx;
 	uint64_t ino;
@@ -422,7 +422,7 @@ static void contents(void **state)
 {
 	struct fsb_entry e, f;
 	struct statvfs st;
-	char buf[64];
+	char buf[64] = {0};
 	struct fx fx;
 
 	fx_init(&fx, true);

@@ -43,12 +43,9 @@ static void random_path(char *path)
 	static const char *const names[] = {"a", "b", "c", "d", "e", "f", "x", "big"};
 	uint32_t depth = 1 + rnd(3);
 
-	path[0] = '\0';
-	for (uint32_t i = 0; i < depth; i++) {
-		if (i)
-			strcat(path, "/");
-		strcat(path, names[rnd(i == 0 ? 6 : ARRAY_LEN(names))]);
-	}
+	for (uint32_t i = 0; i < depth; i++)
+		path += sprintf(
+			path, "%s%s", i ? "/" : "", names[rnd(i == 0 ? 6 : ARRAY_LEN(names))]);
 }
 
 /* ---- the same tree for both */
@@ -445,7 +442,7 @@ static void same(struct model *m, const char *path)
 		list(m->fx.b, e.node, &ours);
 		list_real(rp(m, path), &real);
 		SAME("entries", ours.n, real.n);
-		for (int i = 0; i < ours.n; i++) {
+		for (int i = 0; ours.name && real.name && i < ours.n; i++) {
 			if (strcmp(ours.name[i], real.name[i]) != 0)
 				fail_msg("seed %llu: %s: %s, not %s", (unsigned long long)seed,
 					path, ours.name[i], real.name[i]);

@@ -46,7 +46,7 @@ static void *stripes(void *arg)
 static void one_copy_up(void **state)
 {
 	struct worker w[THREADS];
-	char buf[FX_BIG];
+	char buf[FX_BIG] = {0};
 	struct fx fx;
 
 	fx_init(&fx, true);

@@ -15,7 +15,7 @@ static int pin_file(struct ovl *o, uint64_t node, struct ovl_inode **ret, bool *
 
 	OVL_READ(o);
 	r = ovl_get(o, node, ret);
-	if (r < 0)
+	if (r)
 		return r;
 	if (!S_ISREG((*ret)->a.mode))
 		return S_ISDIR((*ret)->a.mode) ? -EISDIR : -EINVAL;
@@ -31,14 +31,14 @@ static int pin_to_write(
 	bool own;
 	int r = pin_file(o, node, ret, &own);
 
-	if (r < 0)
+	if (r)
 		return r;
 	r = ovl_kill_privs(o, *ret, suidgid);
 	if (r == 0 && !own)
 		r = ovl_copy_up(o, *ret, UINT64_MAX);
 	if (r == 0)
 		r = ovl_fd_get(o, *ret, true, ret_fd);
-	if (r < 0)
+	if (r)
 		ovl_unpin(o, *ret);
 	return r;
 }
@@ -101,7 +101,7 @@ int64_t ovl_readv(struct fsb *b, uint64_t node, uint64_t fh, const struct iovec 
 	if (off > INT64_MAX || iovcnt < 0 || iovcnt > IOV_MAX)
 		return -EINVAL;
 	r = pin_file(o, node, &i, &own);
-	if (r < 0)
+	if (r)
 		return r;
 	if (!own) {
 		n = ovl_lower_readv(o, i, iov, iovcnt, off);
@@ -109,7 +109,7 @@ int64_t ovl_readv(struct fsb *b, uint64_t node, uint64_t fh, const struct iovec 
 		return n;
 	}
 	r = ovl_fd_get(o, i, false, &f);
-	if (r < 0) {
+	if (r) {
 		ovl_unpin(o, i);
 		return r == -ENOENT ? 0 : r;
 	}
@@ -136,7 +136,7 @@ int64_t ovl_writev(struct fsb *b, const struct fsb_req *req, uint64_t node, uint
 	if (off > INT64_MAX)
 		return -EFBIG;
 	r = pin_to_write(o, node, write_flags & FUSE_WRITE_KILL_SUIDGID, &i, &f);
-	if (r < 0)
+	if (r)
 		return r;
 	truncs = atomic_load(&i->truncs);
 	do
@@ -165,10 +165,10 @@ static int sync_file(struct ovl *o, struct ovl_inode *i)
 			r = ovl_commit(o, &t, true);
 		}
 	}
-	if (r < 0)
+	if (r)
 		return r;
 	r = ovl_fd_get(o, i, false, &f);
-	if (r < 0)
+	if (r)
 		return r == -ENOENT ? 0 : r;
 	/* fsync where the file is new: its name in the directory must last too. */
 	if ((made ? fsync(f->fd) : fdatasync(f->fd)) < 0)
@@ -231,7 +231,7 @@ int ovl_fallocate(struct fsb *b, const struct fsb_req *req, uint64_t node, uint6
 	if (off + len > INT64_MAX)
 		return -EFBIG;
 	r = pin_to_write(o, node, false, &i, &f);
-	if (r < 0)
+	if (r)
 		return r == -EISDIR ? -ENODEV : r;
 	truncs = atomic_load(&i->truncs);
 	if (fallocate(f->fd, (int)mode, (off_t)off, (off_t)len) < 0)
@@ -254,7 +254,7 @@ int64_t ovl_lseek(struct fsb *b, uint64_t node, uint64_t fh, uint64_t off, uint3
 	if ((whence != SEEK_DATA && whence != SEEK_HOLE) || off > INT64_MAX)
 		return -EINVAL;
 	r = pin_file(o, node, &i, &own);
-	if (r < 0)
+	if (r)
 		return r;
 	if (own) {
 		n = ovl_fd_get(o, i, false, &f);
@@ -284,7 +284,7 @@ static int64_t copy_range(struct ovl *o, struct ovl_inode *in, bool own, uint64_
 
 	if (own) {
 		r = ovl_fd_get(o, in, false, &g);
-		if (r < 0)
+		if (r)
 			return r == -ENOENT ? 0 : r;
 		n = copy_file_range(g->fd, &from, f->fd, &to, (size_t)len, 0);
 		n = n < 0 ? -errno : n;
@@ -317,10 +317,10 @@ int64_t ovl_copy_file_range(struct fsb *b, const struct fsb_req *req, uint64_t n
 	if (off_out + len > INT64_MAX)
 		return -EFBIG;
 	r = pin_to_write(o, node_out, true, &out, &f);
-	if (r < 0)
+	if (r)
 		return r;
 	r = pin_file(o, node_in, &in, &own);
-	if (r < 0) {
+	if (r) {
 		let_go(o, out, f);
 		return r;
 	}

@@ -13,14 +13,14 @@ int ovl_lookup(struct fsb *b, const struct fsb_req *req, uint64_t parent, const 
 	uint64_t ino;
 	int r = ovl_check_name(name);
 
-	if (r < 0)
+	if (r)
 		return r;
 	{
 		OVL_READ(o);
 		r = ovl_get_dir(o, parent, &dir);
 		if (r == 0)
 			r = ovl_dir_lookup(o, dir, name, strlen(name), &ino);
-		if (r < 0)
+		if (r)
 			return r;
 		i = ovl_find(o, ino);
 		if (i) {
@@ -45,7 +45,7 @@ int ovl_dir_find(struct ovl *o, uint64_t parent, const char *name, struct ovl_in
 		r = ovl_get_dir(o, parent, ret_dir);
 	if (r == 0)
 		r = ovl_dir_lookup(o, *ret_dir, name, strlen(name), &ino);
-	if (r < 0)
+	if (r)
 		return r;
 	*ret = ovl_find(o, ino);
 	if (!*ret)
@@ -63,8 +63,9 @@ int ovl_dir_absent(struct ovl *o, uint64_t parent, const char *name, struct ovl_
 
 	if (r == 0)
 		r = ovl_get_dir(o, parent, ret_dir);
-	if (r == 0)
-		r = ovl_dir_lookup(o, *ret_dir, name, strlen(name), &ino);
+	if (r)
+		return r;
+	r = ovl_dir_lookup(o, *ret_dir, name, strlen(name), &ino);
 	if (r != -ENOENT)
 		return r == 0 ? -EEXIST : r;
 	return (*ret_dir)->a.nlink == 0 ? -ENOENT : 0; /* it has been removed itself */
@@ -109,7 +110,7 @@ static int make(struct ovl *o, uint64_t parent, const struct making *m, struct f
 	OVL_TXN(t);
 	int r = m->name ? ovl_dir_absent(o, parent, m->name, &dir) : ovl_get_dir(o, parent, &dir);
 
-	if (r < 0)
+	if (r)
 		return r;
 	if (o->nodes >= o->max_nodes)
 		return -ENOSPC;
@@ -122,7 +123,7 @@ static int make(struct ovl *o, uint64_t parent, const struct making *m, struct f
 		ovl_txn_touch(&t, dir->ino, dir->a.nlink + S_ISDIR(a.mode), a.ctime, true);
 	}
 	r = ovl_commit(o, &t, false);
-	if (r < 0)
+	if (r)
 		return r;
 	i = ovl_find(o, ino);
 	if (!m->name)
@@ -188,7 +189,7 @@ int ovl_create(struct fsb *b, const struct fsb_req *req, uint64_t parent, const 
 		r = ovl_lookup(b, req, parent, name, ret);
 		if (r == 0 && flags & O_TRUNC && S_ISREG(ret->attr.mode)) {
 			r = ovl_setattr(b, req, ret->node, 0, &cut, &ret->attr);
-			if (r < 0)
+			if (r)
 				ovl_forget(b, ret->node, 1);
 		}
 	}
@@ -225,10 +226,10 @@ int ovl_link(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t n
 
 	OVL_WRITE(o);
 	r = ovl_get(o, node, &i);
-	if (r < 0)
+	if (r)
 		return r;
 	r = ovl_dir_absent(o, newparent, newname, &dir);
-	if (r < 0)
+	if (r)
 		return r;
 	if (S_ISDIR(i->a.mode))
 		return -EPERM;
@@ -259,20 +260,20 @@ static int remove_name(struct fsb *b, uint64_t parent, const char *name, bool wa
 		OVL_TXN(t);
 
 		r = ovl_dir_find(o, parent, name, &dir, &i);
-		if (r < 0)
+		if (r)
 			return r;
 		if (S_ISDIR(i->a.mode) != want_dir)
 			return want_dir ? -ENOTDIR : -EISDIR;
 		if (i->ino == OVL_ROOT)
 			return -EBUSY;
 		r = want_dir ? ovl_dir_empty(o, i) : 0;
-		if (r < 0)
+		if (r)
 			return r;
 		ovl_txn_dent(&t, dir->ino, name, strlen(name), 0, 0);
 		ovl_txn_drop_link(&t, i, now);
 		ovl_txn_touch(&t, dir->ino, dir->a.nlink - (want_dir && dir->a.nlink), now, true);
 		r = ovl_commit(o, &t, true);
-		if (r < 0)
+		if (r)
 			return r;
 		ino = i->ino;
 	}

@@ -82,7 +82,7 @@ static int commit_move(struct ovl *o, const struct fsb_req *req, const struct mo
 	bool swap = m->flags & RENAME_EXCHANGE, same = m->from == m->to;
 	int left = S_ISDIR(m->i->a.mode), came = left;
 	struct ovl_time now = ovl_now();
-	uint64_t stays = 0;
+	uint64_t stays = m->over && swap ? m->over->ino : 0; /* under the old name */
 	OVL_TXN(t);
 
 	if (m->over && S_ISDIR(m->over->a.mode)) {
@@ -98,12 +98,12 @@ static int commit_move(struct ovl *o, const struct fsb_req *req, const struct mo
 	else if (m->over)
 		ovl_txn_drop_link(&t, m->over, now);
 	ovl_txn_dent(&t, m->to->ino, m->newname, strlen(m->newname), m->i->ino, 0);
-	ovl_txn_dent(&t, m->from->ino, m->name, strlen(m->name), swap ? m->over->ino : stays, 0);
+	ovl_txn_dent(&t, m->from->ino, m->name, strlen(m->name), stays, 0);
 	ovl_txn_touch(
 		&t, m->to->ino, m->to->a.nlink + (uint32_t)(came - (same ? left : 0)), now, true);
 	if (!same)
 		ovl_txn_touch(&t, m->from->ino, m->from->a.nlink - (uint32_t)left, now, true);
-	return ovl_commit(o, &t, m->over && !swap && !stays);
+	return ovl_commit(o, &t, m->over && !stays);
 }
 
 int ovl_rename(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name,
