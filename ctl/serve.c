@@ -647,7 +647,8 @@ static const struct fuse_lowlevel_ops ops = {
 };
 
 /* What libfuse has to say goes to our log, a line each. */
-static void log_fuse(enum fuse_log_level level, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void log_fuse(
+	enum fuse_log_level level, const char *fmt, va_list ap)
 {
 	char text[512];
 
