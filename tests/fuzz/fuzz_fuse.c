@@ -35,7 +35,9 @@ static void start(void)
 {
 	char path[PATH_MAX];
 
-	(void)snprintf(top, sizeof(top), "/tmp/msb-fuzz-XXXXXX");
+	/* In memory where there is such a place: ten times the speed. */
+	(void)snprintf(top, sizeof(top), "%s/msb-fuzz-XXXXXX",
+		access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	if (!mkdtemp(top))
 		abort();
 	(void)atexit(remove_top);
