@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/landlock.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <string.h>
@@ -82,6 +83,47 @@ static int drop_caps(uint64_t keep)
 	return syscall(SYS_capset, &h, d) < 0 ? -errno : 0;
 }
 
+/* linux/landlock.h of the oldest kernel headers we build with stops at version 2. */
+#ifndef LANDLOCK_ACCESS_FS_TRUNCATE
+#define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14)
+#endif
+#define LANDLOCK_MIN 2 /* version 1 forbids every rename between directories */
+#define FS_READ	     (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define FS_ALL                                                                                     \
+	(LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | FS_READ |                    \
+		LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |                   \
+		LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR |                       \
+		LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |                       \
+		LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK |                     \
+		LANDLOCK_ACCESS_FS_MAKE_SYM | LANDLOCK_ACCESS_FS_REFER |                           \
+		LANDLOCK_ACCESS_FS_TRUNCATE)
+
+static int only_beneath(const struct msb_jail_dir *dirs, size_t n)
+{
+	struct landlock_ruleset_attr attr = {.handled_access_fs = FS_ALL};
+	long version =
+		syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	_cleanup_close_ int fd = -1;
+
+	if (version < LANDLOCK_MIN)
+		return -EOPNOTSUPP;
+	if (version < 3)
+		attr.handled_access_fs &= ~LANDLOCK_ACCESS_FS_TRUNCATE;
+	fd = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr.handled_access_fs), 0);
+	if (fd < 0)
+		return -errno;
+	for (size_t k = 0; k < n; k++) {
+		const struct landlock_path_beneath_attr rule = {
+			.allowed_access = dirs[k].write ? attr.handled_access_fs : FS_READ,
+			.parent_fd = dirs[k].fd,
+		};
+
+		if (syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
+			return -errno;
+	}
+	return syscall(SYS_landlock_restrict_self, fd, 0) < 0 ? -errno : 0;
+}
+
 static int filter(const char *const *syscalls, struct msb_err *e)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
@@ -126,6 +168,10 @@ int msb_jail_enter(const struct msb_jail *j, struct msb_err *e)
 			syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY) < 0 ||
 			syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY) < 0)
 			return msb_err_set(e, errno, "cannot leave uid 0: %m");
+	r = j->ndirs ? only_beneath(j->dirs, j->ndirs) : 0;
+	if (r < 0)
+		log_warn(
+			"Landlock is not to be had here (%s); continuing without it", strerror(-r));
 	r = drop_caps(j->keep_caps);
 	if (r < 0)
 		return msb_err_set(e, -r, "cannot drop capabilities: %s", strerror(-r));

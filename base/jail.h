@@ -5,6 +5,8 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum msb_jail_flags {
@@ -14,10 +16,21 @@ enum msb_jail_flags {
 	MSB_JAIL_NOBODY = 8, /* leave uid 0 for an unprivileged one; a no-op for an ordinary user */
 };
 
+/* A directory whose files stay reachable through descriptors of it. */
+struct msb_jail_dir {
+	int fd;
+	bool write;
+};
+
 struct msb_jail {
 	unsigned int flags;
 	uint64_t keep_caps; /* bit n: capability n stays effective and permitted; all others go */
 	const char *const *syscalls; /* names, NULL at the end; every other one kills the process */
+	/* Where there are any: what is beneath them is all that can be opened, made or removed,
+	 * even through a descriptor of theirs and "..", which namespaces alone do not prevent
+	 * (Landlock). */
+	const struct msb_jail_dir *dirs;
+	size_t ndirs;
 };
 
 /**

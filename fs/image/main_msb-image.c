@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 enum { STORE_FD = 3, SOURCE_FD = 4, SOCK_FD = 5 };
 
@@ -88,11 +89,19 @@ static int narrow(struct msb_err *e)
 		"recvmsg", "renameat", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sendmsg",
 		"sync_file_range", "sysinfo", "unlinkat", "write", "writev", NULL};
 	const struct rlimit memory = {IMG_MAX_MEMORY, IMG_MAX_MEMORY};
-	const struct msb_jail jail = {
+	const struct msb_jail_dir dirs[] = {{STORE_FD, true}, {SOURCE_FD, false}};
+	struct msb_jail jail = {
 		.flags = MSB_JAIL_NET | MSB_JAIL_ROOT | MSB_JAIL_IPC,
 		.keep_caps = UINT64_C(1) << CAP_DAC_READ_SEARCH,
 		.syscalls = syscalls,
+		.dirs = dirs,
+		.ndirs = 1,
 	};
+	struct stat st;
+
+	/* A source that is a file is read through its descriptor alone. */
+	if (fstat(SOURCE_FD, &st) == 0 && S_ISDIR(st.st_mode))
+		jail.ndirs = 2;
 
 	if (setrlimit(RLIMIT_AS, &memory) < 0)
 		return msb_err_set(e, errno, "cannot limit memory: %m");

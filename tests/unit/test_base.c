@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <cmocka.h>
 
@@ -168,6 +169,49 @@ static int call_socket(void)
 	return socket(AF_INET, SOCK_STREAM, 0) >= 0 ? 1 : 0;
 }
 
+static int home_fd; /* of a directory that a jail names */
+
+static int climb_out(void)
+{
+	int fd;
+
+	if (openat(home_fd, "../../etc/passwd", O_RDONLY) >= 0 ||
+		openat(home_fd, "..", O_RDONLY) >= 0)
+		return 1;
+	if (mkdirat(home_fd, "../climbed", 0700) == 0)
+		return 2;
+	fd = openat(home_fd, "in", O_RDWR | O_CREAT, 0600);
+	if (fd < 0 || ftruncate(fd, 0) < 0 || mkdirat(home_fd, "d", 0700) < 0 ||
+		renameat(home_fd, "in", home_fd, "d/in") < 0)
+		return 3;
+	return 0;
+}
+
+static int read_only(void)
+{
+	if (openat(home_fd, "d/in", O_RDONLY) < 0)
+		return 1;
+	return openat(home_fd, "d/in", O_WRONLY) >= 0 || unlinkat(home_fd, "d/in", 0) == 0 ? 2 : 0;
+}
+
+/* A descriptor of a directory is no way to its parent. */
+static void jail_stays_beneath(void **state)
+{
+	struct msb_jail_dir home = {.write = true};
+	struct msb_jail j = {.flags = MSB_JAIL_ROOT, .dirs = &home, .ndirs = 1};
+	char path[128];
+
+	if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 2)
+		skip();
+	(void)snprintf(path, sizeof(path), "%s/home", dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+	home.fd = home_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(jailed(&j, climb_out), 0);
+	home.write = false;
+	assert_int_equal(jailed(&j, read_only), 0);
+	close(home_fd);
+}
+
 static void jail_holds(void **state)
 {
 	static const char *const calls[] = {"exit_group", "write", NULL};
@@ -214,6 +258,7 @@ int main(void)
 		cmocka_unit_test(rm_rf_stays_inside),
 		cmocka_unit_test(spawn_gives_only_these_fds),
 		cmocka_unit_test(paths),
+		cmocka_unit_test(jail_stays_beneath),
 		cmocka_unit_test(jail_holds),
 		cmocka_unit_test(log_escapes),
 	};
