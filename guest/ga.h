@@ -25,6 +25,7 @@
 #define GA_ANNOUNCE_MS	2000 /* and again */
 #define GA_SETTLE_MS	5000 /* most that sync and unmount may take at shutdown */
 #define GA_KILL_WAIT_MS 2000 /* most that killed processes may take to end at shutdown */
+#define GA_OWN_END_MS	5000 /* from SIGTERM to SIGKILL where the guest itself asked */
 #define GA_MAX_TASKS	64   /* helper children at once */
 
 /* What differs between PID 1 and a test. */
@@ -168,6 +169,8 @@ void ga_cgroup_sweep(struct ga *g); /* tries again what could not be removed */
 
 /* ga_task.c */
 int ga_task_start(struct ga *g, enum ga_task_kind kind, uint32_t id);
+void ga_task_adopt(struct ga *g, enum ga_task_kind kind, uint32_t id); /* answers that request */
+/* Begins the end of the guest. @id: the request to answer, 0: the guest itself wants it. */
 void ga_end(struct ga *g, uint32_t id, uint32_t timeout_ms);
 uint64_t ga_end_tick(struct ga *g, uint64_t now);
 

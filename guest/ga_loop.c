@@ -129,9 +129,8 @@ static void boot(struct ga *g, const struct wire_frame *f)
 		ga_reply(g, WIRE_OK, f->id, NULL, 0);
 		return;
 	}
-	if (g->booting) {
-		msb_err_set(&e, EBUSY, "the sandbox's root is still being mounted");
-		ga_reply_err(g, f->id, &e);
+	if (g->booting) { /* begun in a session that is over: its end answers this one */
+		ga_task_adopt(g, GA_TASK_BOOT, f->id);
 		return;
 	}
 	if (ga_boot_parse(f->payload, f->len, &b, &e) < 0) {
@@ -300,10 +299,11 @@ static void pump(struct ga *g)
 
 static void signal_event(struct ga *g, struct ga_watch *w, uint32_t events)
 {
-	struct signalfd_siginfo si[8];
+	struct signalfd_siginfo si;
 
-	while (read(w->fd, si, sizeof(si)) > 0)
-		;
+	while (read(w->fd, &si, sizeof(si)) == (ssize_t)sizeof(si))
+		if (si.ssi_signo != SIGCHLD)
+			ga_end(g, 0, GA_OWN_END_MS);
 	for (;;) {
 		int st;
 		pid_t pid = waitpid(-1, &st, WNOHANG);
@@ -317,6 +317,7 @@ static void signal_event(struct ga *g, struct ga_watch *w, uint32_t events)
 
 static int setup(struct ga *g, int port_fd)
 {
+	static const int heard[] = {SIGCHLD, SIGTERM, SIGUSR1, SIGUSR2, SIGPWR};
 	sigset_t set;
 	int fd;
 
@@ -324,7 +325,10 @@ static int setup(struct ga *g, int port_fd)
 	if (g->ep < 0)
 		return -errno;
 	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
+	/* SIGCHLD, and by what poweroff(8), halt(8) and reboot(8) of common images ask their init.
+	 */
+	for (size_t i = 0; i < ARRAY_LEN(heard); i++)
+		sigaddset(&set, heard[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -48,7 +48,7 @@ static void finished(struct ga *g, struct ga_task *t, struct msb_err *e)
 	if (t->kind == GA_TASK_BOOT)
 		booted(g, e);
 	if (t->kind == GA_TASK_SETTLE) {
-		if (g->ending_session == g->session)
+		if (g->ending_id && g->ending_session == g->session)
 			ga_reply(g, WIRE_OK, g->ending_id, NULL, 0);
 		g->off = true;
 		return;
@@ -117,14 +117,25 @@ int ga_task_start(struct ga *g, enum ga_task_kind kind, uint32_t id)
 	return 0;
 }
 
+void ga_task_adopt(struct ga *g, enum ga_task_kind kind, uint32_t id)
+{
+	for (struct ga_task *t = g->tasks; t; t = t->next)
+		if (t->kind == kind) {
+			t->id = id;
+			t->session = g->session;
+		}
+}
+
 /* ---- the end: SIGTERM, wait, SIGKILL, wait, sync and unmount, power off */
 
 void ga_end(struct ga *g, uint32_t id, uint32_t timeout_ms)
 {
-	g->ending_id = id;
-	g->ending_session = g->session;
+	if (id) { /* the newest asker is answered */
+		g->ending_id = id;
+		g->ending_session = g->session;
+	}
 	if (g->ending != GA_UP)
-		return; /* under way: the newest asker is answered */
+		return;
 	g->ending = GA_TERM;
 	g->ending_at = msb_now_ms() + timeout_ms;
 	ga_jobs_signal(g, SIGTERM);

@@ -21,7 +21,8 @@
  *		(EIO). Then EOF. What a job has written when it ends is delivered first.
  *		Flow control is the socket's: a client that does not read stops that job's stream
  *		and no other. Closing the connection before the end sends the job's process group
- *		SIGHUP, then SIGKILL to all its processes after 1 s.
+ *		SIGHUP, then SIGKILL to all its processes after 1 s. What a job that ends by itself
+ *		leaves running goes on.
  *	shutdown {timeout_ms=} -> ok when PID 1 has stopped every process, synced and asked for
  *		power-off (or the machine has ended)
  *	clock {clock_usec=}, drop_caches -> ok

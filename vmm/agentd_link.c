@@ -45,7 +45,7 @@ static void session_lost(struct agentd *a, const char *why)
 
 		if (!q->id)
 			continue;
-		if (q->type == WIRE_BOOT)
+		if (q->type == WIRE_BOOT && q->conn)
 			q->sent = false; /* asked again in the next session, while its time lasts */
 		else
 			request_fail(a, q, &e);
@@ -185,9 +185,15 @@ int ad_request(struct agentd *a, struct ad_conn *c, enum wire_type type, const v
 
 void ad_request_forget(struct agentd *a, const struct ad_conn *c)
 {
-	for (size_t i = 0; i < AGENTD_MAX_REQUESTS; i++)
-		if (a->requests[i].id && a->requests[i].conn == c)
-			a->requests[i].conn = NULL;
+	for (size_t i = 0; i < AGENTD_MAX_REQUESTS; i++) {
+		struct ad_request *q = &a->requests[i];
+
+		if (!q->id || q->conn != c)
+			continue;
+		q->conn = NULL;
+		if (!q->sent)
+			request_free(q);
+	}
 }
 
 static void requests_send(struct agentd *a)

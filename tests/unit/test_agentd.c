@@ -34,6 +34,8 @@ static int fake_mount(const struct ga_boot *b, struct msb_err *e)
 {
 	if (!strcmp(b->hostname, "broken"))
 		return msb_err_set(e, ENODEV, "mount /: no such thing");
+	if (!strcmp(b->hostname, "slow"))
+		sleep(1);
 	return 0;
 }
 
@@ -697,6 +699,27 @@ static void not_booted(void **state)
 	expect(sh("echo x"), "x\n", "", 0);
 }
 
+static void killed_while_it_boots(void **state)
+{
+	struct msb_err e = {0};
+	int s = msb_unix_connect(ctl, SOCK_SEQPACKET);
+
+	start_guest();
+	attach();
+	msb_msg_init(&m, "boot");
+	msb_msg_set(&m, "hostname", "slow");
+	msb_msg_set(&m, "mount", "root\t/\t");
+	msb_msg_set(&m, "timeout_ms", "20000");
+	assert_int_equal(msb_msg_send(s, &m), 0);
+	assert_int_equal(msb_wait_fd(s, POLLIN, 500), -ETIMEDOUT); /* it mounts */
+	stop(&agentd);
+	close(s);
+	start_agentd();
+	attach();
+	assert_int_equal(boot_as("slow", WAIT_MS, &e), 0);
+	expect(sh("echo x"), "x\n", "", 0);
+}
+
 static int event(int w, char kind[32])
 {
 	if (msb_wait_fd(w, POLLIN, WAIT_MS) < 0 || msb_msg_recv(w, &m) < 0)
@@ -773,6 +796,24 @@ static void shutdown_ends_the_jobs(void **state)
 	assert_int_equal(r.code, 8);
 	done(&r);
 	close(polite);
+	assert_int_equal(waitpid(engine, NULL, 0), engine);
+	engine = 0;
+}
+
+static void the_guest_ends_itself(void **state)
+{
+	int s = sh("trap 'echo bye; exit 9' TERM; echo up; while :; do sleep 0.05; done");
+	struct result r = {0};
+
+	while (!r.out.buf)
+		assert_true(step(s, &r));
+	kill(engine, SIGUSR2); /* busybox poweroff */
+	while (step(s, &r))
+		;
+	close(s);
+	assert_string_equal(r.out.buf, "up\nbye\n");
+	assert_int_equal(r.code, 9);
+	done(&r);
 	assert_int_equal(waitpid(engine, NULL, 0), engine);
 	engine = 0;
 }
@@ -1189,9 +1230,11 @@ int main(void)
 		WITH_GUEST(agentd_is_killed),
 		WITH_GUEST(small_requests),
 		WITH_GUEST(shutdown_ends_the_jobs),
+		WITH_GUEST(the_guest_ends_itself),
 		WITH_GUEST(log_is_exact),
 		WITH_GUEST(console_is_kept),
 		ALONE(not_booted),
+		ALONE(killed_while_it_boots),
 		ALONE(watchers),
 		ALONE(files_rotate),
 		ALONE(text_cut_anywhere),
