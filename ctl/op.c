@@ -204,10 +204,12 @@ static int wait_for(const struct ctl_req *q, struct ctl_op *op, bool report, str
 
 	while (poll(pf, 2, -1) < 0 && errno == EINTR)
 		;
+	pthread_mutex_lock(&q->c->lock);
 	if (!pf[0].revents)
 		r = msb_err_set(e, EINTR, "interrupted; `%s` goes on", verb_names[op->verb]);
 	else if (report && op->result < 0)
 		r = msb_err_set(e, op->err.code, "%s", op->err.msg);
+	pthread_mutex_unlock(&q->c->lock);
 	op_unref(op);
 	return r;
 }

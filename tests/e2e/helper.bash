@@ -5,7 +5,7 @@
 # msb_setup: paths and an empty instance, not started
 msb_setup() {
 	repo=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
-	bin=$repo/build/bin
+	bin=${MSB_TEST_BIN:-$repo/build/bin}
 	dir=$(mktemp -d /tmp/msbt.XXXXXX)
 	chmod 0755 "$dir"
 	export MSB_MNT=$dir/m MSB_STATE=$dir/s
