@@ -6,18 +6,47 @@
  * pid, and where PID 1 of the host is slow to reap that costs seconds. The child holds libvirt and
  * fd 3.
  */
+#include "base/io.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "vmm/worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define SOCK_FD 3
+
+/* libvirt asks each new QEMU what it can do, in a QEMU without machine; one that nobody reads the
+ * answer of stays for ever. Machines, which do go on, have a name. */
+static void kill_unnamed(pid_t pid)
+{
+	_cleanup_str_ struct msb_str cmdline = MSB_STR_INIT;
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+	if (msb_read_file(AT_FDCWD, path, 1 << 20, &cmdline) == 0 && cmdline.len &&
+		!memmem(cmdline.buf, cmdline.len, "guest=", 6))
+		(void)kill(pid, SIGKILL); /* our child, and not reaped: it is still this pid */
+}
+
+static void kill_probes(void)
+{
+	_cleanup_str_ struct msb_str list = MSB_STR_INIT;
+	char path[64], *save = NULL;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	if (msb_read_file(AT_FDCWD, path, 1 << 20, &list) < 0 || !list.buf)
+		return;
+	for (char *p = strtok_r(list.buf, " ", &save); p; p = strtok_r(NULL, " ", &save))
+		kill_unnamed((pid_t)strtol(p, NULL, 10)); /* the kernel's own digits */
+}
 
 /* Reaps everything until @worker itself ends. */
 static int reap(pid_t worker)
@@ -28,8 +57,10 @@ static int reap(pid_t worker)
 
 		if (pid < 0 && errno != EINTR)
 			return 1;
-		if (pid == worker)
+		if (pid == worker) {
+			kill_probes();
 			return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+		}
 	}
 }
 

@@ -96,9 +96,9 @@ struct host_parts {
 int host_parts_find(const char *share, struct host_parts *ret, struct msb_err *e);
 
 /**
- * host_pid_of() - The QEMU whose pid is in @pidfile and that runs machine @id
+ * host_pid_of() - The process whose pid is in @pidfile and whose command line holds @word
  * Return: its pid; -ESRCH where there is none; -errno.
  */
-pid_t host_pid_of(const char *pidfile, const char *id);
+pid_t host_pid_of(const char *pidfile, const char *word);
 
 #endif

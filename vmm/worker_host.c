@@ -74,10 +74,10 @@ int host_parts_find(const char *share, struct host_parts *ret, struct msb_err *e
 	return r;
 }
 
-pid_t host_pid_of(const char *pidfile, const char *id)
+pid_t host_pid_of(const char *pidfile, const char *word)
 {
 	_cleanup_str_ struct msb_str text = MSB_STR_INIT, cmdline = MSB_STR_INIT;
-	char path[64], want[64];
+	char path[64];
 	uint64_t pid;
 	int r = msb_read_file(AT_FDCWD, pidfile, 64, &text);
 
@@ -87,11 +87,9 @@ pid_t host_pid_of(const char *pidfile, const char *id)
 		text.buf[--text.len] = '\0';
 	if (!text.buf || msb_parse_u64(text.buf, 1, INT32_MAX, &pid) < 0)
 		return -ESRCH;
-	/* The pid may be somebody else's by now: the name that libvirt gave to QEMU must be there.
-	 */
+	/* The pid may be somebody else's by now. */
 	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
 	if (msb_read_file(AT_FDCWD, path, 1 << 20, &cmdline) < 0 || !cmdline.len)
 		return -ESRCH;
-	(void)snprintf(want, sizeof(want), "guest=%s", id);
-	return memmem(cmdline.buf, cmdline.len, want, strlen(want)) ? (pid_t)pid : -ESRCH;
+	return memmem(cmdline.buf, cmdline.len, word, strlen(word)) ? (pid_t)pid : -ESRCH;
 }

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <libvirt/virterror.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/file.h>
 
@@ -141,6 +142,29 @@ static int lock_root(const char *root, struct msb_err *e)
 	return 0;
 }
 
+/* A worker that was killed while libvirt asked a QEMU what it can do has left that QEMU. */
+static void sweep_probes(const char *root)
+{
+	_cleanup_str_ struct msb_str dir = MSB_STR_INIT;
+	_cleanup_closedir_ DIR *d = NULL;
+	struct dirent *de;
+
+	msb_str_addf(&dir, "%s/lib/qemu", root);
+	d = dir.oom ? NULL : opendir(dir.buf);
+	while (d && (de = readdir(d))) {
+		char path[3 * MSB_PATH_MAX];
+		pid_t pid;
+
+		if (strncmp(de->d_name, "qmp-", 4) != 0)
+			continue;
+		(void)snprintf(path, sizeof(path), "%s/%s/qmp.pid", dir.buf, de->d_name);
+		pid = host_pid_of(path, path);
+		if (pid > 0)
+			(void)kill(pid, SIGKILL);
+		(void)msb_rm_rf(dirfd(d), de->d_name); /* a directory too many at worst */
+	}
+}
+
 /* A path as the value of a URI's query, RFC 3986. */
 static void add_uri_escaped(struct msb_str *s, const char *path)
 {
@@ -182,7 +206,11 @@ static int locate(struct machines *m, const char *run, const char *share, struct
 	r = write_conf(root, e);
 	if (r == 0)
 		r = keep_home_clean(root, e);
-	return r < 0 ? r : lock_root(root, e);
+	if (r == 0)
+		r = lock_root(root, e);
+	if (r == 0)
+		sweep_probes(root);
+	return r;
 }
 
 /* What ended while nobody watched leaves a log, half a status file, or a QEMU stopped by a panic.

@@ -23,11 +23,12 @@ static void cleanup_domain_(virDomainPtr *d)
 
 int machine_pid(const struct machines *m, const char *id, pid_t *ret)
 {
-	char path[MSB_PATH_MAX + 128];
+	char path[MSB_PATH_MAX + 128], name[64];
 	pid_t pid;
 
 	(void)snprintf(path, sizeof(path), "%s/%s.pid", m->pids, id);
-	pid = host_pid_of(path, id);
+	(void)snprintf(name, sizeof(name), "guest=%s", id); /* what libvirt calls it */
+	pid = host_pid_of(path, name);
 	if (pid > 0)
 		*ret = pid;
 	return pid < 0 ? (int)pid : 0;

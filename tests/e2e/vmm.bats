@@ -64,6 +64,22 @@ drive_as_nobody() {
 	drive ends
 }
 
+@test "a worker that ends at once leaves no QEMU behind" {
+	probes() { pgrep -f -- "-machine none.*/qmp-" | sort; }
+	before=$(probes)
+	for _ in 1 2 3; do
+		drive hasty
+		rm -rf "$MSB_STATE/run/libvirt/cache"
+	done
+	# Others may run msb here: of those that are new, none may live on.
+	for _ in {1..50}; do
+		left=$(comm -13 <(echo "$before") <(probes))
+		[ -n "$left" ] || break
+		sleep 0.1
+	done
+	[ -z "$left" ]
+}
+
 @test "an ordinary user's machine" {
 	[ "$(id -u)" = 0 ] || skip "needs root, to become somebody else"
 	drive_as_nobody life

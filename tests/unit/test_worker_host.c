@@ -99,10 +99,11 @@ static void pid(void **state)
 	assert_int_equal(host_pid_of(path, "abc"), -ESRCH);
 	put("pid", "99999999999\n", 0644);
 	assert_int_equal(host_pid_of(path, "abc"), -ESRCH);
-	/* Alive, but not a QEMU of that name. */
+	/* Alive; whose it is depends on the command line. */
 	(void)snprintf(text, sizeof(text), "%d\n", (int)getpid());
 	put("pid", text, 0644);
-	assert_int_equal(host_pid_of(path, "abc"), -ESRCH);
+	assert_int_equal(host_pid_of(path, "guest=abc"), -ESRCH);
+	assert_int_equal(host_pid_of(path, "test_worker_host"), getpid());
 }
 
 int main(void)
