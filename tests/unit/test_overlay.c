@@ -655,6 +655,21 @@ static void compaction(void **state)
 	fx_done(&fx);
 }
 
+/* What is gone does not count: a log with little alive in it never meets its limit. */
+static void churn_meets_no_limit(void **state)
+{
+	struct fx fx;
+
+	fx_init(&fx, false);
+	ovl_of(fx.b)->log.limit = 128 << 10;
+	ovl_of(fx.b)->log.compact_at = 100 << 10;
+	for (int i = 0; i < 3000; i++) {
+		assert_int_equal(fx_mk(fx.b, "n", S_IFREG, NULL), 0);
+		assert_int_equal(fx_rm(fx.b, "n", false), 0);
+	}
+	fx_done(&fx);
+}
+
 /* ---- opening */
 
 static void locked_while_open(void **state)
@@ -725,6 +740,7 @@ int main(void)
 		cmocka_unit_test(node_limit),
 		cmocka_unit_test(log_limit),
 		cmocka_unit_test(compaction),
+		cmocka_unit_test(churn_meets_no_limit),
 		cmocka_unit_test(locked_while_open),
 		cmocka_unit_test(other_image),
 		cmocka_unit_test(orphans_go),

@@ -43,6 +43,7 @@ static void random_path(char *path)
 	static const char *const names[] = {"a", "b", "c", "d", "e", "f", "x", "big"};
 	uint32_t depth = 1 + rnd(3);
 
+	*path = 0;
 	for (uint32_t i = 0; i < depth; i++)
 		path += sprintf(
 			path, "%s%s", i ? "/" : "", names[rnd(i == 0 ? 6 : ARRAY_LEN(names))]);

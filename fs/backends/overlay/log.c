@@ -154,14 +154,28 @@ int ovl_commit(struct ovl *o, struct ovl_txn *t, bool removes)
 	l->end += t->len;
 	l->seq++;
 	r = ovl_apply(o, t->buf + OVL_FRAME_HEAD, t->len - OVL_FRAME_HEAD);
-	if (r < 0)
+	if (r < 0) {
+		log_err("overlay: memory and log no longer agree (%s): no more changes until it is "
+			"opened again",
+			strerror(-r));
 		return o->broken = -EIO;
+	}
 	if (l->end > l->compact_at && ovl_log_compact(o) < 0)
 		l->compact_at = l->end * 2; /* the old log is whole: try again later */
 	return 0;
 }
 
 /* ---- rewriting */
+
+/* The length at which a log is rewritten that would be @live bytes long then. */
+static uint64_t rewrite_at(const struct ovl *o, uint64_t live)
+{
+	uint64_t at = live * 4 > OVL_COMPACT_BYTES ? live * 4 : OVL_COMPACT_BYTES;
+
+	/* Before it meets its limit, but not again and again where it is nearly all alive. */
+	at = at < o->log.limit / 8 * 7 ? at : o->log.limit / 8 * 7;
+	return at > live + live / 4 ? at : live + live / 4;
+}
 
 struct writer {
 	struct ovl_txn t;
@@ -270,7 +284,7 @@ int ovl_log_compact(struct ovl *o)
 	o->log.end = w.end;
 	o->log.seq = w.seq;
 	o->log.reserved = 0;
-	o->log.compact_at = w.end * 4 > OVL_COMPACT_BYTES ? w.end * 4 : OVL_COMPACT_BYTES;
+	o->log.compact_at = rewrite_at(o, w.end);
 	return 0;
 }
 
@@ -325,6 +339,7 @@ int ovl_log_open(struct ovl *o, struct msb_err *e)
 {
 	_cleanup_free_ uint8_t *p = NULL;
 	struct stat st;
+	uint64_t live;
 	int64_t n;
 	int r;
 
@@ -348,8 +363,9 @@ int ovl_log_open(struct ovl *o, struct msb_err *e)
 		if (ftruncate(o->log.fd, (off_t)o->log.end) < 0)
 			return msb_err_set(e, errno, "cannot cut the log of changes: %m");
 	}
-	o->log.compact_at = o->log.end * 2 > OVL_COMPACT_BYTES ? o->log.end * 2 : OVL_COMPACT_BYTES;
-	if (o->log.end > OVL_COMPACT_LOAD && live_bytes(o) * 2 < o->log.end)
+	live = live_bytes(o);
+	o->log.compact_at = rewrite_at(o, live);
+	if (o->log.end > OVL_COMPACT_LOAD && live * 2 < o->log.end)
 		(void)ovl_log_compact(o); /* the long log serves as well */
 	return 0;
 }
