@@ -99,7 +99,7 @@ int64_t fuse_do_create(struct fuse_call *c)
 {
 	const struct fuse_create_in *in = ARGS(c, struct fuse_create_in);
 	const char *name = fuse_arg_string(c, sizeof(*in), 0);
-	struct fsb_entry e;
+	struct fsb_entry e = {0};
 	uint64_t fh = 0;
 	int r = fuse_check_name(name);
 
@@ -114,7 +114,7 @@ int64_t fuse_do_create(struct fuse_call *c)
 int64_t fuse_do_tmpfile(struct fuse_call *c)
 {
 	const struct fuse_create_in *in = ARGS(c, struct fuse_create_in);
-	struct fsb_entry e;
+	struct fsb_entry e = {0};
 	uint64_t fh = 0;
 	int r;
 

@@ -153,7 +153,7 @@ int64_t fuse_do_readlink(struct fuse_call *c)
 int64_t fuse_do_symlink(struct fuse_call *c)
 {
 	const char *name = fuse_arg_string(c, 0, 0), *target = fuse_arg_string(c, 0, 1);
-	struct fsb_entry e;
+	struct fsb_entry e = {0};
 	int r = fuse_check_name(name);
 
 	if (!c->ops->symlink)
@@ -171,7 +171,7 @@ int64_t fuse_do_mknod(struct fuse_call *c)
 {
 	const struct fuse_mknod_in *in = ARGS(c, struct fuse_mknod_in);
 	const char *name = fuse_arg_string(c, sizeof(*in), 0);
-	struct fsb_entry e;
+	struct fsb_entry e = {0};
 	int r = fuse_check_name(name);
 
 	if (!c->ops->mknod)
@@ -186,7 +186,7 @@ int64_t fuse_do_mkdir(struct fuse_call *c)
 {
 	const struct fuse_mkdir_in *in = ARGS(c, struct fuse_mkdir_in);
 	const char *name = fuse_arg_string(c, sizeof(*in), 0);
-	struct fsb_entry e;
+	struct fsb_entry e = {0};
 	int r = fuse_check_name(name);
 
 	if (!c->ops->mkdir)
@@ -257,7 +257,7 @@ int64_t fuse_do_link(struct fuse_call *c)
 {
 	const struct fuse_link_in *in = ARGS(c, struct fuse_link_in);
 	const char *name = fuse_arg_string(c, sizeof(*in), 0);
-	struct fsb_entry e;
+	struct fsb_entry e = {0};
 	int r = fuse_check_name(name);
 
 	if (!c->ops->link)

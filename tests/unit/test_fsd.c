@@ -44,7 +44,7 @@ static bool find_bin(void)
 		return false;
 	for (char *next; (next = strstr(p + 1, "/build/"));)
 		p = next;
-	(void)strcpy(p, "/build/bin/msb-fsd");
+	(void)snprintf(p, sizeof(bin_dir) - (size_t)(p - bin_dir), "/build/bin/msb-fsd");
 	if (access(bin_dir, X_OK) < 0)
 		return false;
 	*strrchr(bin_dir, '/') = '\0';

@@ -168,18 +168,18 @@ static void bad_layouts(void **state)
 {
 	static const struct {
 		uint16_t num;
-		int64_t desc, avail, used;
 		int want;
+		int64_t desc, avail, used;
 	} row[] = {
-		{0, 0, 0, 0, -EINVAL},
-		{48, 0, 0, 0, -EINVAL},
-		{2 * VQ_MAX_SIZE, 0, 0, 0, -EINVAL},
-		{FRONT_NUM, 8, 0, 0, -EINVAL},
-		{FRONT_NUM, 0, 1, 0, -EINVAL},
-		{FRONT_NUM, 0, 0, 2, -EINVAL},
-		{FRONT_NUM, -FRONT_BYTES, 0, 0, -EFAULT},
-		{FRONT_NUM, 0, FRONT_BYTES, 0, -EFAULT},
-		{FRONT_NUM, 0, 0, FRONT_BYTES - 32768 - 16, -EFAULT},
+		{0, -EINVAL, 0, 0, 0},
+		{48, -EINVAL, 0, 0, 0},
+		{2 * VQ_MAX_SIZE, -EINVAL, 0, 0, 0},
+		{FRONT_NUM, -EINVAL, 8, 0, 0},
+		{FRONT_NUM, -EINVAL, 0, 1, 0},
+		{FRONT_NUM, -EINVAL, 0, 0, 2},
+		{FRONT_NUM, -EFAULT, -FRONT_BYTES, 0, 0},
+		{FRONT_NUM, -EFAULT, 0, FRONT_BYTES, 0},
+		{FRONT_NUM, -EFAULT, 0, 0, FRONT_BYTES - 32768 - 16},
 		{FRONT_NUM, 0, 0, 0, 0},
 	};
 
