@@ -170,7 +170,7 @@ int img_index_from_bytes(const void *p, size_t n, struct img_index **ret, struct
 
 int img_index_open(int fd, struct img_index **ret, struct msb_err *e)
 {
-	struct img_index *ix;
+	struct img_index *ix = NULL;
 	struct stat st;
 	void *p;
 	int r;
@@ -183,7 +183,7 @@ int img_index_open(int fd, struct img_index **ret, struct msb_err *e)
 	if (p == MAP_FAILED)
 		return msb_err_set(e, errno, "cannot map the tree index: %m");
 	r = img_index_from_bytes(p, (size_t)st.st_size, &ix, e);
-	if (r < 0) {
+	if (!ix) {
 		munmap(p, (size_t)st.st_size);
 		return r;
 	}

@@ -231,7 +231,7 @@ static int hardlink(struct img_layer *l, const struct place *w, const struct img
 	struct msb_err *e)
 {
 	struct img_dent *d = NULL;
-	struct place target;
+	struct place target = {0};
 	int r = locate(l, x->link, false, &target, e);
 
 	if (r < 0)
@@ -294,7 +294,7 @@ static int on_entry(void *arg, const struct img_tar_entry *x, struct msb_err *e)
 	struct img_layer *l = arg;
 	struct img_inode *i;
 	struct img_dent *d;
-	struct place w;
+	struct place w = {0};
 	bool wh;
 	int r;
 

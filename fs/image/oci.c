@@ -325,7 +325,10 @@ int img_parse_docker(const char *p, size_t n, struct img_docker *ret, struct msb
 		return msb_err_set(e, E2BIG, "the image has more than %d layers", IMG_MAX_LAYERS);
 	ret->config = strdup(text(image, "Config"));
 	ret->layers = calloc(json_array_size(layers) + 1, sizeof(*ret->layers));
-	r = ret->config && ret->layers ? 0 : oom(e);
+	if (!ret->config || !ret->layers) {
+		img_docker_done(ret);
+		return oom(e);
+	}
 	for (size_t k = 0; r == 0 && k < json_array_size(layers); k++) {
 		const char *name = json_string_value(json_array_get(layers, k));
 
@@ -341,7 +344,7 @@ int img_parse_docker(const char *p, size_t n, struct img_docker *ret, struct msb
 
 void img_docker_done(struct img_docker *d)
 {
-	for (size_t k = 0; k < d->n; k++)
+	for (size_t k = 0; d->layers && k < d->n; k++)
 		free(d->layers[k]);
 	free(d->layers);
 	free(d->config);

@@ -135,6 +135,8 @@ static int plan_oci(const struct img_source *src, struct img_plan *plan, struct 
 		r = read_blob(src, &m.config, &plan->config, e);
 	if (r == 0)
 		r = take_config(plan, m.nlayers, &c, e);
+	if (!plan->layers)
+		return r;
 	for (size_t k = 0; r == 0 && k < m.nlayers; k++) {
 		struct img_plan_layer *l = &plan->layers[k];
 
@@ -190,6 +192,8 @@ static int plan_docker(const struct img_source *src, struct img_plan *plan, stru
 		return msb_err_set(e, EBADMSG, "the config that manifest.json names is missing");
 	if (r == 0)
 		r = take_config(plan, d.n, &c, e);
+	if (!plan->layers)
+		return r;
 	for (size_t k = 0; r == 0 && k < d.n; k++) {
 		_cleanup_(img_member_done) struct img_member m = {0};
 		struct img_plan_layer *l = &plan->layers[k];

@@ -279,8 +279,11 @@ int img_store_publish(struct img_store *s, const char *digest, struct img_tree *
 {
 	_cleanup_free_ bool *used = calloc(s->npacks + 1, sizeof(*used));
 	_cleanup_close_ int tmp = -1, dir = -1;
-	int r = used ? store_close_pack(s, e) : msb_err_set(e, ENOMEM, "out of memory");
+	int r;
 
+	if (!used)
+		return msb_err_set(e, ENOMEM, "out of memory");
+	r = store_close_pack(s, e);
 	if (r == 0)
 		r = open_dir(s->fd, STORE_TMP, &tmp, e);
 	if (r == 0)

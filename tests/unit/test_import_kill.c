@@ -193,6 +193,29 @@ static void killed(void **state)
 	close(store);
 }
 
+static int put(const char *path, const char *text)
+{
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : msb_write_full(fd, text, strlen(text));
+}
+
+/* An ordinary user mounts only in a user namespace, as root of it. */
+static int own_user_namespace(void)
+{
+	unsigned int uid = geteuid(), gid = getegid();
+	char uids[32], gids[32];
+
+	if (uid == 0)
+		return 0;
+	(void)snprintf(uids, sizeof(uids), "0 %u 1", uid);
+	(void)snprintf(gids, sizeof(gids), "0 %u 1", gid);
+	if (unshare(CLONE_NEWUSER) < 0 || put("/proc/self/setgroups", "deny") < 0 ||
+		put("/proc/self/uid_map", uids) < 0)
+		return -1;
+	return put("/proc/self/gid_map", gids);
+}
+
 /* In a child with a small file system of its own, which goes with it. */
 static void fill_up(uint64_t kib)
 {
@@ -203,7 +226,8 @@ static void fill_up(uint64_t kib)
 
 	(void)snprintf(path, sizeof(path), "%s/small", dir);
 	(void)snprintf(options, sizeof(options), "size=%lluk,mode=0700", (unsigned long long)kib);
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (own_user_namespace() < 0 || unshare(CLONE_NEWNS) < 0 ||
+		mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 		mount("t", path, "tmpfs", 0, options) < 0)
 		_exit(77);
 	store = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -238,7 +262,7 @@ static void no_space(void **state)
 			fill_up(rows[k].kib);
 		assert_int_equal(waitpid(pid, &status, 0), pid);
 		if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
-			skip(); /* mounting is root's */
+			skip(); /* nothing may be mounted here */
 		assert_true(WIFEXITED(status));
 		assert_int_equal(WEXITSTATUS(status), rows[k].exit);
 	}
