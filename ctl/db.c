@@ -3,8 +3,11 @@
 #include "ctl/db.h"
 #include "base/cleanup.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <sqlite3.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct ctl_db {
 	sqlite3 *sq;
@@ -80,15 +83,35 @@ static int migrate(struct ctl_db *db, const char *path, struct msb_err *e)
 		       : fail(db->sq, "make the tables", e);
 }
 
+/* It holds values that are nobody else's to read. SQLite gives its log the mode of the file. */
+static int make_private(const char *path, struct msb_err *e)
+{
+	static const char *const suffix[] = {"", "-wal", "-shm"};
+	char name[PATH_MAX];
+
+	for (size_t i = 0; i < ARRAY_LEN(suffix); i++) {
+		_cleanup_close_ int fd = -1;
+
+		(void)snprintf(name, sizeof(name), "%s%s", path, suffix[i]);
+		fd = open(name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (i ? 0 : O_CREAT), 0600);
+		if (fd < 0 && i && errno == ENOENT)
+			continue;
+		if (fd < 0 || fchmod(fd, 0600) < 0)
+			return msb_err_set(e, errno, "cannot open %s: %m", name);
+	}
+	return 0;
+}
+
 int ctl_db_open(const char *path, struct ctl_db **ret, struct msb_err *e)
 {
 	struct ctl_db *db = calloc(1, sizeof(*db));
 	struct msb_err mine = {0};
-	int r = 0;
+	int r;
 
 	if (!db)
 		return msb_err_set(e, ENOMEM, "no memory");
-	if (sqlite3_open_v2(path, &db->sq,
+	r = make_private(path, &mine);
+	if (r == 0 && sqlite3_open_v2(path, &db->sq,
 		    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
 		    NULL) != SQLITE_OK)
 		r = fail(db->sq, "open", &mine);

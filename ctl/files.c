@@ -38,8 +38,53 @@ void ctl_files_of_image(struct ctl_image *img, struct ctl_files_of *ret)
 
 static void view_path(const struct ctl_files_of *of, char ret[MSB_PATH_MAX])
 {
-	if (snprintf(ret, MSB_PATH_MAX, "%s/views/%s", of->c->paths.run, of->id) >= MSB_PATH_MAX)
+	if (snprintf(ret, MSB_PATH_MAX, "%s/views/%s/root", of->c->paths.run, of->id) >=
+		MSB_PATH_MAX)
 		ret[0] = '\0'; /* cannot be: paths.h bounds run */
+}
+
+int ctl_files_gate(const struct ctl_sandbox *sb)
+{
+	char dir[80];
+
+	(void)snprintf(dir, sizeof(dir), "views/%s", sb->id);
+	/* The mode first: at no time may more be let in than both ask for. */
+	if (fchmodat(sb->c->run_fd, dir, 0700, 0) < 0 ||
+		fchownat(sb->c->run_fd, dir, sb->uid, sb->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+		fchmodat(sb->c->run_fd, dir, 0700 | (sb->mode & 0011), 0) < 0)
+		return -errno;
+	return 0;
+}
+
+/* Where the view is mounted, behind a directory that only those may pass who may use the sandbox:
+ * a guest's files carry the guest's own owners and modes, which say nothing to users of the host,
+ * and the path is in everybody's mount table. */
+static int make_mountpoint(const struct ctl_files_of *of, const char *path, struct msb_err *e)
+{
+	char dir[80];
+	int r = 0;
+
+	(void)snprintf(dir, sizeof(dir), "views/%s", of->id);
+	if (mkdirat(of->c->run_fd, dir, of->sb ? 0700 : 0711) < 0 && errno != EEXIST)
+		return msb_err_set(e, errno, "cannot make %s: %m", path);
+	if (of->sb) {
+		LOCK_SCOPE(&of->c->lock);
+		r = ctl_files_gate(of->sb);
+	}
+	if (r == 0 && mkdir(path, 0700) < 0 && errno != EEXIST)
+		r = -errno;
+	return r < 0 ? msb_err_set(e, -r, "cannot make %s: %s", path, strerror(-r)) : 0;
+}
+
+void ctl_files_unview(const struct ctl *c, const char *id)
+{
+	char path[MSB_PATH_MAX + 64];
+
+	(void)snprintf(path, sizeof(path), "%s/views/%s/root", c->paths.run, id);
+	(void)fsd_fuse_unmount(path); /* lazy: it cannot fail for being in use */
+	(void)rmdir(path);	      /* absent where there never was a view */
+	(void)snprintf(path, sizeof(path), "views/%s", id);
+	(void)unlinkat(c->run_fd, path, AT_REMOVEDIR);
 }
 
 static int open_below(int dirfd, const char *path, int flags, struct msb_err *e)
@@ -78,7 +123,6 @@ static struct ctl_exit drop(struct ctl_files_of *of, int grace_ms)
 {
 	struct ctl_helper h;
 	struct ctl_exit x;
-	char path[MSB_PATH_MAX];
 
 	pthread_mutex_lock(&of->c->lock);
 	h = of->f->fsd;
@@ -89,11 +133,8 @@ static struct ctl_exit drop(struct ctl_files_of *of, int grace_ms)
 	if (of->f->sock >= 0)
 		close(of->f->sock);
 	of->f->sock = -1;
-	view_path(of, path);
-	if (of->f->viewed)
-		(void)fsd_fuse_unmount(path); /* lazy: it cannot fail for being in use */
+	ctl_files_unview(of->c, of->id);
 	of->f->viewed = false;
-	(void)rmdir(path); /* absent where there never was a view */
 	return x;
 }
 
@@ -153,8 +194,9 @@ int ctl_files_view(struct ctl_files_of *of, char ret_path[MSB_PATH_MAX], struct 
 	r = ctl_files_start(of, e);
 	if (r < 0 || of->f->viewed)
 		return r;
-	if (mkdir(ret_path, 0700) < 0 && errno != EEXIST)
-		return msb_err_set(e, errno, "cannot make %s: %m", ret_path);
+	r = make_mountpoint(of, ret_path, e);
+	if (r < 0)
+		return r;
 	fuse = fsd_fuse_mount(ret_path, of->sb == NULL, e);
 	if (fuse < 0)
 		return fuse;
@@ -197,7 +239,7 @@ int ctl_files_recover(struct ctl_files_of *of)
 		pthread_mutex_unlock(&of->c->lock);
 		ctl_sock_path(of->c, of->id, "fsd", sock);
 		of->f->sock = msb_unix_connect(sock, SOCK_SEQPACKET);
-		of->f->viewed = access(path, F_OK) == 0;
+		of->f->viewed = fsd_fuse_mounted(path);
 		if (of->f->sock >= 0) {
 			pthread_mutex_lock(&of->c->lock);
 			ctl_supervise_fsd(of);
@@ -209,7 +251,6 @@ int ctl_files_recover(struct ctl_files_of *of)
 		return -ESRCH;
 	}
 	/* A dead server's view answers nothing but ENOTCONN. */
-	(void)fsd_fuse_unmount(path);
-	(void)rmdir(path);
+	ctl_files_unview(of->c, of->id);
 	return -ESRCH;
 }

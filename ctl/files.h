@@ -2,7 +2,7 @@
 /*
  * File servers. A sandbox's lives from the first need (a start, or the first look at `root`) until
  * rmdir; an image's from the first look at `rootfs`. One server gives a guest its exports and the
- * host its view, which is a FUSE mount of its own at run/views/ID: `root` is a symlink to it, so
+ * host its view, which is a FUSE mount of its own at run/views/ID/root: `root` is a symlink to it, so
  * nothing that walks the control tree descends into a guest's files.
  */
 #ifndef MSB_CTL_FILES_H
@@ -37,5 +37,10 @@ void ctl_files_end(struct ctl_files_of *of);
 /* After a restart of msbd: takes a living server up again, or clears away what a dead one left.
  * 0 living; -ESRCH. */
 int ctl_files_recover(struct ctl_files_of *of);
+
+/* Lets those pass to @sb's view who may use @sb; -ENOENT there is none. ctl.lock held. */
+int ctl_files_gate(const struct ctl_sandbox *sb);
+/* Unmounts the view of @id and removes its directories. */
+void ctl_files_unview(const struct ctl *c, const char *id);
 
 #endif

@@ -61,7 +61,7 @@ struct ctl_files {
 	pthread_mutex_t lock;  /* may be held across waits; taken before ctl.lock, never after it */
 	struct ctl_helper fsd; /* ctl.lock */
 	int sock;	       /* control connection, -1: none; files.lock */
-	bool viewed;	       /* mounted at run/views/ID; files.lock */
+	bool viewed;	       /* mounted at run/views/ID/root; files.lock */
 	bool closed;	       /* its owner is being removed: never start again; files.lock */
 };
 

@@ -161,9 +161,7 @@ static void clear_run(struct ctl *c, const char *id)
 		if (ctl_helper_load(c, id, helpers[i], &h) == 0)
 			(void)ctl_helper_end(&h, CTL_END_TIMEOUT_MS);
 	}
-	(void)snprintf(path, sizeof(path), "%s/views/%s", c->paths.run, id);
-	(void)fsd_fuse_unmount(path);
-	(void)rmdir(path);
+	ctl_files_unview(c, id);
 	(void)snprintf(path, sizeof(path), "sb/%s", id);
 	(void)msb_rm_rf(c->run_fd, path);
 }

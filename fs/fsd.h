@@ -57,5 +57,7 @@ int fsd_quit(int sock, struct msb_err *e);
  */
 int fsd_fuse_mount(const char *mountpoint, bool readonly, struct msb_err *e);
 int fsd_fuse_unmount(const char *mountpoint); /* lazy; 0 where nothing is mounted */
+/* Whether something is mounted there. Asks the kernel alone: the server may not answer. */
+bool fsd_fuse_mounted(const char *mountpoint);
 
 #endif

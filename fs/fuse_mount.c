@@ -104,11 +104,12 @@ int fsd_fuse_mount(const char *mountpoint, bool readonly, struct msb_err *e)
 }
 
 /* A mount whose server is dead answers ENOTCONN: it is still one. */
-static bool mounted(const char *path)
+bool fsd_fuse_mounted(const char *path)
 {
+	const int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC;
 	struct statx sx;
 
-	if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, 0, &sx) < 0)
+	if (statx(AT_FDCWD, path, flags, 0, &sx) < 0)
 		return errno != ENOENT && errno != ENOTDIR;
 	return sx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
 }
@@ -119,7 +120,7 @@ int fsd_fuse_unmount(const char *mountpoint)
 	char *argv[] = {(char[]){"env"}, (char[]){FUSERMOUNT}, (char[]){"-u"}, (char[]){"-z"},
 		(char[]){"-q"}, (char[]){"--"}, path, NULL};
 
-	if (!mounted(mountpoint))
+	if (!fsd_fuse_mounted(mountpoint))
 		return 0;
 	if (geteuid() == 0)
 		return umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -errno : 0;

@@ -200,6 +200,53 @@ teardown() {
 	run ! setpriv --reuid 65534 --regid 65534 --clear-groups -- mkdir "$m/mine"
 }
 
+@test "another user of the host reaches neither the state file nor a view of the root" {
+	[ "$(id -u)" = 0 ] || skip "needs root, to be two users"
+	as() { setpriv --reuid "$1" --regid "$1" --clear-groups -- "${@:2}"; }
+	for f in "$MSB_STATE"/msb.db*; do
+		[ "$(stat -c %a "$f")" = 600 ]
+		run ! as 12345 cat "$f"
+	done
+	msb_image || [ -d "$m/images/bb" ]
+	echo bb >image
+	ls root/etc/passwd
+	view=$(readlink root)
+	grep -q " $view " /proc/self/mountinfo # so its path is no secret
+	run ! as 12345 ls "$view/"
+	run ! as 12345 sh -c "echo x > $view/tmp/x"
+	# Who is given the sandbox is given its view; the one before loses it.
+	chown 12345:12345 .
+	as 12345 ls "$view/etc/passwd"
+	chown 54321:54321 .
+	run ! as 12345 ls "$view/"
+	chmod 0770 .
+	setpriv --reuid 12345 --regid 54321 --clear-groups -- ls "$view/etc/passwd"
+	# An image is everybody's to read.
+	as 12345 ls "$m/images/bb/rootfs/etc/passwd"
+	# An older state file is made private as well.
+	"$bin/msbd" --stop
+	chmod 0644 "$MSB_STATE"/msb.db
+	"$bin/msbd"
+	[ "$(stat -c %a "$MSB_STATE/msb.db")" = 600 ]
+	ls "$m/$name/root/etc/passwd"
+	cd "$m/$name" # of the new mount
+}
+
+@test "a file server that hangs does not keep msbd from starting" {
+	msb_image || [ -d "$m/images/bb" ]
+	echo bb >image
+	ls root/etc/passwd
+	fsd=$(status_of "$name" fsd_pid)
+	kill -STOP "$fsd"
+	cd /
+	"$bin/msbd" --stop
+	run timeout 10 "$bin/msbd"
+	kill -CONT "$fsd"
+	[ "$status" = 0 ]
+	ls "$m/$name/root/etc/passwd"
+	cd "$m/$name"
+}
+
 @test "reads are snapshots, taken again at offset 0" {
 	python3 - <<-'PY'
 	import os
