@@ -13,7 +13,7 @@
 #define SMALL_TIME 1000000 /* times below it were set, others are of the clock */
 
 static uint64_t seed, seed_now;
-static unsigned int ops = 1500;
+static unsigned int ops = 3000;
 
 static uint32_t rnd(uint32_t n)
 {

@@ -1,0 +1,328 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""POSIX cases in an empty directory: prints what each op came back with, the same on any good file system.
+
+Run it on a local file system and on a view of a sandbox's root and compare. Needs root: it acts as
+other users too. Inode numbers are told in the order in which they are first seen, times as whether
+they moved.
+"""
+import ctypes
+import errno
+import fcntl
+import os
+import socket
+import stat
+import sys
+import time
+
+libc = ctypes.CDLL(None, use_errno=True)
+seen = {}
+
+
+def st(path):
+    s = os.lstat(path)
+    n = seen.setdefault((s.st_dev, s.st_ino), len(seen))
+    size = "-" if stat.S_ISDIR(s.st_mode) else s.st_size
+    return f"{stat.filemode(s.st_mode)} {s.st_uid}:{s.st_gid} links {s.st_nlink} size {size} ino {n}"
+
+
+def outcome(fn, *args):
+    try:
+        fn(*args)
+        return "ok"
+    except OSError as e:
+        return errno.errorcode[e.errno]
+
+
+def case(label, fn, *args):
+    print(label, "->", outcome(fn, *args))
+
+
+def show(*paths):
+    for p in paths:
+        print(" ", p if len(p) < 40 else "long", st(p) if os.path.lexists(p) else "absent")
+
+
+def as_user(uid, gid, fn, *args):
+    r, w = os.pipe()
+    if os.fork() == 0:
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+        os.write(w, outcome(fn, *args).encode())
+        os._exit(0)
+    os.close(w)
+    said = os.read(r, 99).decode()
+    os.close(r)
+    os.wait()
+    return said
+
+
+def touch(path, mode=0o644):
+    fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, mode)
+    os.fchmod(fd, mode)
+    os.close(fd)
+
+
+def put(path, data, flags=0):
+    fd = os.open(path, os.O_WRONLY | flags)
+    os.write(fd, data)
+    os.close(fd)
+
+
+def renameat2(a, b, flags):
+    if libc.renameat2(-100, a.encode(), -100, b.encode(), flags) < 0:
+        raise OSError(ctypes.get_errno(), "")
+
+
+def moved(label, path, fn, *args):
+    """Which times of path an op moves."""
+    a = os.lstat(path)
+    time.sleep(0.02)
+    r = outcome(fn, *args)
+    b = os.lstat(path)
+    print(label, "->", r, "mtime" if a.st_mtime_ns != b.st_mtime_ns else "-",
+          "ctime" if a.st_ctime_ns != b.st_ctime_ns else "-")
+
+
+def names():
+    for n in (255, 256):
+        case(f"file name of {n}", touch, "n" * n)
+        case(f"directory name of {n}", os.mkdir, "d" * n)
+        case(f"link name of {n}", os.symlink, "x", "s" * n)
+    touch("f")
+    os.mkdir("d")
+    os.symlink("f", "l")
+    os.symlink("nowhere", "dangling")
+    os.symlink("loop", "loop")
+    os.mkfifo("fifo")
+    case("open of a loop", os.open, "loop", os.O_RDONLY)
+    case("a file as a directory", os.stat, "f/x")
+    case("O_EXCL on a link", os.open, "dangling", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    case("create through a link", os.open, "dangling", os.O_CREAT | os.O_WRONLY)
+    show("nowhere")
+    case("write a directory", os.open, "d", os.O_WRONLY)
+    case("O_DIRECTORY on a file", os.open, "f", os.O_DIRECTORY)
+    case("truncate a directory", os.truncate, "d", 0)
+    case("O_NOFOLLOW", os.open, "l", os.O_NOFOLLOW)
+    for path in ("f", "d/.", "new/"):
+        case(f"mkdir {path}", os.mkdir, path)
+    for path in ("f", "d/.", "d/..", "absent"):
+        case(f"rmdir {path}", os.rmdir, path)
+    for path in ("d", "f/", "absent"):
+        case(f"unlink {path}", os.unlink, path)
+    case("link of 4095", os.symlink, "y" * 4095, "longlink")
+    print(len(os.readlink("longlink")))
+    case("empty link", os.symlink, "", "emptylink")
+
+
+def links():
+    case("link", os.link, "f", "h")
+    case("link to a directory", os.link, "d", "d2")
+    case("link over", os.link, "f", "h")
+    case("link of a link", lambda: os.link("l", "lh", follow_symlinks=False))
+    show("f", "h", "l", "lh")
+    moved("link", "f", os.link, "f", "h2")
+    moved("unlink", "f", os.unlink, "h2")
+    moved("link in its directory", ".", os.link, "f", "h3")
+
+
+def renames():
+    os.makedirs("r/a/b")
+    os.makedirs("r/c")
+    for p in ("r/f1", "r/f2", "r/a/b/x"):
+        touch(p)
+    for a, b in (("r/a", "r/a/b/q"), ("r/a", "r/c"), ("r/f1", "r/c"), ("r/c", "r/f1"), ("r/f1", "r/f2"),
+                 ("r/absent", "r/z"), ("r/c", "r/a/b"), ("r/f2", "r/f2"), ("r/f2", "r/f2/"),
+                 ("r/a/b", "r/bb"), ("r/bb/x", "r"), ("r", "r/bb")):
+        case(f"rename {a} {b}", os.rename, a, b)
+    print(sorted(os.listdir("r")))
+    show("r")
+    os.makedirs("e/d1/s")
+    os.makedirs("e/d2")
+    touch("e/f")
+    for a, b, flags in (("e/f", "e/d1", 1), ("e/f", "e/new", 1), ("e/new", "e/d2", 2), ("e/d1", "e/d2", 2),
+                        ("e/d1/s", "e/d1", 2), ("e/d1", "e/absent", 2), ("e/d1", "e/w", 4),
+                        ("e/d2", "e/d2", 1), ("e/d2", "e/d2", 2), ("e/w", "e/x", 6)):
+        case(f"renameat2 {a} {b} {flags}", renameat2, a, b, flags)
+    show(*(f"e/{p}" for p in sorted(os.listdir("e"))))
+    touch("h4")
+    os.link("h4", "h5")
+    case("rename onto itself", os.rename, "h4", "h5")
+    show("h4", "h5")
+    moved("rename", "h5", lambda: (os.rename("h5", "h6"), os.rename("h6", "h5")))
+    moved("rename into", "e", os.rename, "h5", "e/h5")
+
+
+def privileges():
+    touch("m", 0o4755)
+    os.chown("m", 1000, 1000)
+    show("m")
+    for mode, label, fn in ((0o6755, "write", lambda: put("m", b"x")),
+                            (0o6755, "truncate", lambda: os.truncate("m", 1)),
+                            (0o2745, "write without group execution", lambda: put("m", b"x"))):
+        os.chmod("m", mode)
+        print(label, as_user(1000, 1000, fn))
+        show("m")
+    os.chmod("m", 0o6755)
+    put("m", b"x")
+    show("m")
+    os.chown("m", 1000, 5)
+    os.chmod("m", 0o755)
+    print("setgid of a foreign group", as_user(1000, 1000, os.chmod, "m", 0o2755))
+    show("m")
+    print("chown by its owner", as_user(1000, 1000, os.chown, "m", 1001, -1),
+          as_user(1000, 1000, os.chown, "m", -1, 1000))
+    print("chmod by another", as_user(1001, 1001, os.chmod, "m", 0o700))
+    os.mkdir("t")
+    os.chmod("t", 0o1777)
+    as_user(1000, 1000, touch, "t/u")
+    print("sticky", as_user(1001, 1001, os.unlink, "t/u"), as_user(1001, 1001, os.rename, "t/u", "t/v"),
+          as_user(1000, 1000, os.unlink, "t/u"))
+    os.mkdir("g")
+    os.chown("g", 0, 77)
+    os.chmod("g", 0o2777)
+    as_user(1000, 1000, touch, "g/f")
+    as_user(1000, 1000, os.mkdir, "g/d")
+    as_user(1000, 1000, os.open, "g/s", os.O_CREAT | os.O_WRONLY, 0o2775)
+    as_user(1000, 1000, os.mkdir, "g/sd", 0o2775)
+    show("g/f", "g/d", "g/s", "g/sd")
+    os.mkdir("np", 0o700)
+    print("closed directory", [as_user(1000, 1000, f, *a) for f, *a in
+                               ((os.stat, "np/x"), (touch, "np/x"), (os.listdir, "np"))])
+    touch("ro", 0o444)
+    print("read-only file", [as_user(1000, 1000, f, *a) for f, *a in
+                             ((os.open, "ro", os.O_WRONLY), (os.open, "ro", os.O_RDONLY), (os.truncate, "ro", 0))])
+    for mask in (0, 0o77, 0o27):
+        os.umask(mask)
+        os.close(os.open(f"uf{mask}", os.O_CREAT | os.O_WRONLY, 0o666))
+        os.mkdir(f"ud{mask}")
+        os.mkfifo(f"up{mask}", 0o666)
+        show(f"uf{mask}", f"ud{mask}", f"up{mask}")
+    os.umask(0o022)
+
+
+def times():
+    for label, path, fn in (
+            ("chmod", "f", lambda: os.chmod("f", 0o600)), ("chown", "f", lambda: os.chown("f", 0, 0)),
+            ("write", "f", lambda: put("f", b"abc")), ("write nothing", "f", lambda: put("f", b"")),
+            ("truncate", "f", lambda: os.truncate("f", 1)), ("same size", "f", lambda: os.truncate("f", 1)),
+            ("O_TRUNC", "f", lambda: put("f", b"", os.O_TRUNC)), ("mkdir", "d", lambda: os.mkdir("d/x")),
+            ("rmdir", "d", lambda: os.rmdir("d/x")), ("create", "d", lambda: touch("d/y")),
+            ("open existing", "d", lambda: os.open("d/y", os.O_CREAT | os.O_WRONLY)),
+            ("setxattr", "f", lambda: os.setxattr("f", "user.c", b"3"))):
+        moved(label, path, fn)
+    for path, ns in (("f", (123456789, 987654321)), ("l", (5, 6)), ("f", (-10**9, 2**33 * 10**9))):
+        os.utime(path, ns=ns, follow_symlinks=False)
+        print(os.lstat(path).st_atime_ns, os.lstat(path).st_mtime_ns)
+    for mode in (0o600, 0o666):
+        os.chmod("f", mode)
+        print("utime by another", as_user(1000, 1000, os.utime, "f"), as_user(1000, 1000, os.utime, "f", (1, 1)))
+
+
+def unlinked():
+    fd = os.open("ul", os.O_CREAT | os.O_RDWR)
+    os.write(fd, b"hello")
+    os.unlink("ul")
+    os.ftruncate(fd, 2)
+    os.fchmod(fd, 0o600)
+    print(os.fstat(fd).st_nlink, os.pread(fd, 9, 0), os.fstat(fd).st_size, oct(os.fstat(fd).st_mode))
+    os.close(fd)
+    os.mkdir("rd")
+    fd = os.open("rd", os.O_RDONLY)
+    os.rmdir("rd")
+    case("create in a removed directory", lambda: os.open("x", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+    print(os.listdir(fd), os.fstat(fd).st_nlink)
+    for flags in (0, os.O_EXCL):
+        fd = os.open(".", os.O_TMPFILE | os.O_RDWR | flags, 0o640)
+        os.write(fd, b"tmp")
+        print(os.fstat(fd).st_nlink)
+        case("link of O_TMPFILE", lambda: os.link(f"/proc/self/fd/{fd}", f"tmp{flags}", follow_symlinks=True))
+        show(f"tmp{flags}")
+
+
+def contents():
+    fd = os.open("ap", os.O_CREAT | os.O_RDWR | os.O_APPEND)
+    os.pwrite(fd, b"aa", 100)
+    os.write(fd, b"bb")
+    print(os.pread(fd, 9, 0))
+    fd = os.open("holes", os.O_CREAT | os.O_RDWR)
+    os.pwrite(fd, b"x" * 4096, 1 << 20)
+    os.ftruncate(fd, 3 << 20)
+    for whence, off in ((os.SEEK_DATA, 0), (os.SEEK_HOLE, 0), (os.SEEK_HOLE, 1 << 20), (os.SEEK_DATA, 2 << 20),
+                        (os.SEEK_DATA, 5 << 20), (os.SEEK_HOLE, (3 << 20) - 1)):
+        try:
+            print(os.lseek(fd, off, whence))
+        except OSError as e:
+            print(errno.errorcode[e.errno])
+    case("truncate to less than nothing", os.truncate, "holes", -1)
+    case("write past the end of files", os.pwrite, fd, b"x", 2**63 - 1)
+    os.posix_fallocate(fd, 0, 4 << 20)
+    print(os.fstat(fd).st_size, os.fstat(fd).st_blocks * 512 >= 4 << 20)
+
+
+def nodes():
+    os.mknod("cn", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    os.mknod("bn", stat.S_IFBLK | 0o600, os.makedev(300, 70000))
+    show("cn", "bn")
+    print(os.lstat("cn").st_rdev, os.lstat("bn").st_rdev)
+    s, c = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    s.bind("so")
+    s.listen()
+    case("connect", c.connect, "so")
+    show("so")
+    with open("lk", "w") as a, open("lk", "w") as b:
+        fcntl.flock(a, fcntl.LOCK_EX)
+        case("flock", fcntl.flock, b, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(a, fcntl.LOCK_EX)
+        print("lockf", as_user(0, 0, lambda: fcntl.lockf(open("lk", "w"), fcntl.LOCK_EX | fcntl.LOCK_NB)))
+
+
+def xattrs():
+    for name, value in (("user.a", b"1"), ("user.b", b""), ("trusted.t", b"t"), ("security.s", b"s"),
+                        ("other.x", b""), ("user." + "n" * 250, b"long"), ("user." + "n" * 251, b"x")):
+        case(f"setxattr {name[:12]}", os.setxattr, "f", name, value)
+    print(sorted(os.listxattr("f")), os.getxattr("f", "user.a"))
+    case("absent", os.getxattr, "f", "user.zz")
+    for _ in range(2):
+        case("remove", os.removexattr, "f", "user.a")
+    case("XATTR_CREATE", os.setxattr, "f", "user.b", b"2", os.XATTR_CREATE)
+    case("XATTR_REPLACE", os.setxattr, "f", "user.q", b"2", os.XATTR_REPLACE)
+    case("user. on a link", lambda: os.setxattr("l", "user.x", b"", follow_symlinks=False))
+    case("user. on a pipe", os.setxattr, "fifo", "user.x", b"")
+    print("trusted. by a user", as_user(1000, 1000, os.setxattr, "f", "trusted.u", b"x"))
+    cap = bytes.fromhex("0100000200200000000000000000000000000000")
+    touch("capf", 0o777)
+    for fn in (lambda: as_user(1000, 1000, put, "capf", b"x"), lambda: os.chown("capf", 5, 5)):
+        os.setxattr("capf", "security.capability", cap)
+        fn()
+        print("capabilities", os.listxattr("capf"))
+
+
+def directories():
+    os.mkdir("big")
+    for i in range(3000):
+        os.close(os.open(f"big/file-{i:05}", os.O_CREAT | os.O_WRONLY))
+    met = []
+    with os.scandir("big") as entries:
+        for e in entries:
+            met.append(e.name)
+            os.unlink("big/" + e.name)
+    print(len(met), len(set(met)), os.listdir("big"))
+    show("big")
+    case("rmdir", os.rmdir, "big")
+    path = "deep"
+    for _ in range(60):
+        os.mkdir(path)
+        path += "/" + "q" * 20
+    while path != "deep":
+        path = os.path.dirname(path)
+        os.rmdir(path)
+    print(sorted(p for p in os.listdir(".") if len(p) < 40))
+
+
+os.chdir(sys.argv[1])
+os.umask(0o022)
+for part in (names, links, renames, privileges, times, unlinked, contents, nodes, xattrs, directories):
+    print("==", part.__name__)
+    part()
