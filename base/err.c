@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-int msb_err_set(struct msb_err *e, int code, const char *fmt, ...)
+int(msb_err_set)(struct msb_err *e, int code, const char *fmt, ...)
 {
 	if (e) {
 		va_list ap;
@@ -20,7 +20,7 @@ int msb_err_set(struct msb_err *e, int code, const char *fmt, ...)
 	return -code;
 }
 
-int msb_err_wrap(struct msb_err *e, const char *fmt, ...)
+int(msb_err_wrap)(struct msb_err *e, const char *fmt, ...)
 {
 	char old[MSB_ERR_MAX];
 	va_list ap;

@@ -26,4 +26,17 @@ int msb_err_set(struct msb_err *e, int code, const char *fmt, ...)
  */
 int msb_err_wrap(struct msb_err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+#ifdef __clang_analyzer__
+/* It does not see into another file: both return a negative number. */
+#define msb_err_negative_(call)                                                                    \
+	({                                                                                         \
+		int neg_ = (call);                                                                 \
+		if (neg_ >= 0)                                                                     \
+			__builtin_unreachable();                                                   \
+		neg_;                                                                              \
+	})
+#define msb_err_set(...)  msb_err_negative_((msb_err_set)(__VA_ARGS__))
+#define msb_err_wrap(...) msb_err_negative_((msb_err_wrap)(__VA_ARGS__))
+#endif
+
 #endif
