@@ -80,12 +80,13 @@ static int answer(int sock, const struct vu_msg *m)
 	memcpy(buf, m, VU_HEADER_BYTES); /* request, flags, size */
 	memcpy(buf + VU_HEADER_BYTES, m->bytes, m->size);
 	while (done < n) {
-		ssize_t w = send(sock, buf + done, n - done, MSG_NOSIGNAL);
+		/* A front end waits for each answer; one that lets them pile up is not one, and
+		 * must not hold us. */
+		ssize_t w = send(sock, buf + done, n - done, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-		if (w < 0 && errno != EINTR)
+		if (w < 0)
 			return -errno;
-		if (w > 0)
-			done += (size_t)w;
+		done += (size_t)w;
 	}
 	return 0;
 }

@@ -42,6 +42,7 @@ struct virtiofs {
 	int listen_fd, stop_fd;
 	pthread_t thread;
 	struct fsd_session *session; /* one front end's after another */
+	_Atomic bool warned;	     /* of this front end: a guest must not fill the log */
 	struct queue *queue[VIRTIOFS_QUEUES];
 };
 
@@ -117,8 +118,9 @@ static void *queue_main(void *arg)
 	while (!atomic_load(&k->stop)) {
 		vq_no_kicks(&k->q->vq);
 		if (serve_waiting(k) < 0) {
-			log_warn("export %s: the guest broke a queue; it is not served any more",
-				k->v->tag);
+			if (!atomic_exchange(&k->v->warned, true))
+				log_warn("export %s: the guest broke a queue; it is not served",
+					k->v->tag);
 			break;
 		}
 		if (poll_ring(k, us)) {
@@ -213,6 +215,7 @@ static void *accept_main(void *arg)
 			continue;
 		}
 		log_debug("export %s: a machine connected", v->tag);
+		atomic_store(&v->warned, false);
 		if (vu_serve(&v->dev, sock, v->stop_fd, &e) < 0)
 			log_warn("export %s: %s", v->tag, e.msg);
 		log_debug("export %s: the machine is gone", v->tag);

@@ -292,6 +292,16 @@ static void ring_outside_memory(void **state)
 	assert_int_equal(dev.starts, dev.stops);
 }
 
+static void answers_nobody_reads(void **state)
+{
+	int r = 0;
+
+	for (int i = 0; i < 100000 && r == 0; i++)
+		r = front_send(&f, 1, 0, NULL, 0, -1);
+	pthread_join(server, NULL); /* and not: blocked for ever */
+	assert_true(server_result < 0);
+}
+
 static void parser_takes_bytes(void **state)
 {
 	uint8_t b[VU_HEADER_BYTES + 8] = {8, 0, 0, 0, 1, 0, 0, 0, 8};
@@ -311,7 +321,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {T(serves_and_reconnects), T(stop_descriptor_ends_it),
 		T(changes_while_running), T(config_space), T(bad_messages), T(ring_outside_memory),
-		cmocka_unit_test(parser_takes_bytes)};
+		T(answers_nobody_reads), cmocka_unit_test(parser_takes_bytes)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
