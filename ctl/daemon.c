@@ -201,8 +201,9 @@ int ctl_daemon_run(const struct msb_paths *p, bool foreground, int ready_fd, str
 	r = ctl_daemon_lock(p, e);
 	if (r == 0)
 		r = open_log(p, foreground, &log_fd, e);
-	if (r == 0)
-		r = ctl_open(p, log_fd, &c, e);
+	if (r < 0)
+		return r;
+	r = ctl_open(p, log_fd, &c, e);
 	if (r < 0)
 		return r;
 	exit_fd = eventfd(0, EFD_CLOEXEC);

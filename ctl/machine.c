@@ -31,16 +31,16 @@ static void ended(struct ctl_sandbox *sb)
 		[VMM_END_CRASHED] = {EIO, "QEMU ended"},
 	};
 	enum vmm_end how = sb->end_told ? sb->end_how : VMM_END_CRASHED;
-	const char *detail = sb->end_told ? sb->end_detail : "";
+	const char *why = sb->end_told && *sb->end_detail ? sb->end_detail : ends[how].text;
 
 	if (sb->machine_ended || !sb->machine)
 		return;
 	sb->machine_ended = true;
 	pthread_cond_broadcast(&sb->c->changed);
-	log_info("%s: %s%s%s", sb->name, ends[how].text, *detail ? ": " : "", detail);
+	log_info("%s: %s", sb->name, why);
 	if (sb->op && (sb->op->verb == VERB_STOP || sb->op->verb == VERB_KILL))
 		return;
-	ctl_op_clean(sb, ends[how].code, "%s%s%s", ends[how].text, *detail ? ": " : "", detail);
+	ctl_op_clean(sb, ends[how].code, "%s", why);
 }
 
 void ctl_machine_ended(void *arg, const char *id, enum vmm_end how, const char *detail)
@@ -72,6 +72,18 @@ struct exited {
 	struct ctl_sandbox *sb; /* a reference */
 	uint64_t machine;	/* which of its machines */
 };
+
+void ctl_machine_await_end(struct ctl_sandbox *sb, unsigned int ms)
+{
+	uint64_t until = msb_now_ms() + ms;
+	struct timespec t = {
+		.tv_sec = (time_t)(until / 1000), .tv_nsec = (long)(until % 1000) * 1000000};
+
+	LOCK_SCOPE(&sb->c->lock);
+	while (!sb->machine_ended && !sb->doom &&
+		pthread_cond_timedwait(&sb->c->changed, &sb->c->lock, &t) == 0)
+		;
+}
 
 /* The process has ended: gives the worker a moment to say how, then cleans up. */
 static void *exited(void *arg)

@@ -154,7 +154,7 @@ int ctl_read_verbs(const struct ctl_at *at, struct msb_str *s, struct msb_err *e
 int ctl_write_verb(const struct ctl_at *at, const struct ctl_line *l, struct msb_err *e)
 {
 	_cleanup_str_ struct msb_str known = MSB_STR_INIT;
-	struct ctl_words words;
+	struct ctl_words words = {0};
 	int r = ctl_words_split(l->p, l->n, &words, e);
 
 	if (r < 0 || words.n == 0)

@@ -66,6 +66,9 @@ void ctl_machine_ended(void *arg, const char *id, enum vmm_end how, const char *
 /* Watches the machine's process, which is told apart from how it ended: libvirt may see the end of
  * a process that it did not start itself only seconds later. Takes ctl.lock. */
 void ctl_machine_watch(struct ctl_sandbox *sb, struct vmm *vmm);
+/* Waits until the machine has ended by itself, or the verb under way is doomed, or @ms have passed.
+ */
+void ctl_machine_await_end(struct ctl_sandbox *sb, unsigned int ms);
 /* Its process has ended; ctl.lock held. */
 void ctl_machine_exited(struct ctl_sandbox *sb);
 

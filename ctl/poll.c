@@ -84,10 +84,10 @@ static unsigned int ready(const struct ctl_handle *h)
 	switch (h->at.node->kind) {
 	case K_RING: return more_ring(h) ? in : 0;
 	case K_LOG: return more_log(h) ? in : 0;
-	case K_WAIT: return !sb->op && ctl_state_ended(sb->state) ? in : 0;
+	case K_WAIT: return sb && !sb->op && ctl_state_ended(sb->state) ? in : 0;
 	case K_CTL: return h->rdonly || h->answer.len ? in | out : out;
 	default:
-		if ((h->at.node->flags & NF_STATE) && h->seen != sb->changes)
+		if ((h->at.node->flags & NF_STATE) && sb && h->seen != sb->changes)
 			return in | out | POLLPRI | POLLERR;
 		return in | out;
 	}

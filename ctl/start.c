@@ -318,8 +318,12 @@ int ctl_op_start(struct ctl_op *op, struct msb_err *e)
 		r = agent_process(sb, e);
 	if (r == 0)
 		r = start_machine(op, &p, e);
-	if (r == 0)
+	if (r == 0) {
 		r = boot(op, &p, e);
+		/* Where its machine has ended, how it did says more than that the agent is gone. */
+		if (r < 0)
+			ctl_machine_await_end(sb, CTL_END_TIMEOUT_MS);
+	}
 	if (r < 0)
 		return r;
 	LOCK_SCOPE(&sb->c->lock);

@@ -10,7 +10,6 @@
 
 #include <fcntl.h>
 #include <string.h>
-#include <time.h>
 
 static void vmm_worker_lost(void *arg)
 {
@@ -30,18 +29,10 @@ int ctl_vmm(struct ctl *c, struct vmm **ret, struct msb_err *e)
 	return r;
 }
 
-/* Waits until the machine has ended by itself. */
-static int machine_gone(struct ctl_sandbox *sb, uint64_t until_ms)
+static bool machine_gone(struct ctl_sandbox *sb)
 {
 	LOCK_SCOPE(&sb->c->lock);
-	while (!sb->machine_ended) {
-		struct timespec t = {.tv_sec = (time_t)(until_ms / 1000),
-			.tv_nsec = (long)(until_ms % 1000) * 1000000};
-
-		if (sb->doom || pthread_cond_timedwait(&sb->c->changed, &sb->c->lock, &t))
-			return -ETIMEDOUT;
-	}
-	return 0;
+	return sb->machine_ended;
 }
 
 int ctl_op_stop(struct ctl_op *op, struct msb_err *e)
@@ -61,7 +52,12 @@ int ctl_op_stop(struct ctl_op *op, struct msb_err *e)
 	}
 	if (r == 0)
 		r = agent_shutdown(sock, CTL_STOP_TIMEOUT_MS, &why);
-	if (r == 0 && machine_gone(sb, until) < 0)
+	if (r == 0) {
+		uint64_t now = msb_now_ms();
+
+		ctl_machine_await_end(sb, now < until ? (unsigned int)(until - now) : 0);
+	}
+	if (r == 0 && !machine_gone(sb))
 		r = msb_err_set(&why, ETIMEDOUT, "it did not power off in %d s",
 			CTL_STOP_TIMEOUT_MS / 1000);
 	if (r < 0)

@@ -245,7 +245,7 @@ void ctl_at_stat(const struct ctl_at *at, struct stat *ret)
 void ctl_at_path(const struct ctl_at *at, const char *child, struct msb_str *s)
 {
 	const struct ctl_node *n = at->node;
-	struct ctl_env *v = n->dir == D_ENV ? ctl_env_by_serial(at->sb, at->aux) : NULL;
+	struct ctl_env *v = at->sb && n->dir == D_ENV ? ctl_env_by_serial(at->sb, at->aux) : NULL;
 
 	if (at->sb)
 		msb_str_addf(s, "/%s", at->sb->name);

@@ -172,15 +172,15 @@ static void mounts(void **state)
 
 static void guest_path_limit(void **state)
 {
-	char line[CTL_MAX_GUEST_PATH + 64] = "/s /";
+	static char path[CTL_MAX_GUEST_PATH + 2] = "/";
+	char line[CTL_MAX_GUEST_PATH + 64];
 	struct ctl_mount m;
 
-	memset(line + 4, 'x', CTL_MAX_GUEST_PATH - 1);
-	strcpy(line + 4 + CTL_MAX_GUEST_PATH - 1, " passthrough");
-	assert_int_equal(ctl_mount_parse(line, strlen(line), &m, NULL), 1);
-	memset(line + 4, 'x', CTL_MAX_GUEST_PATH);
-	strcpy(line + 4 + CTL_MAX_GUEST_PATH, " passthrough");
-	assert_int_equal(ctl_mount_parse(line, strlen(line), &m, NULL), -E2BIG);
+	for (int over = 0; over < 2; over++) {
+		memset(path + 1, 'x', CTL_MAX_GUEST_PATH - 1 + (size_t)over);
+		(void)snprintf(line, sizeof(line), "/s %s passthrough", path);
+		assert_int_equal(ctl_mount_parse(line, strlen(line), &m, NULL), over ? -E2BIG : 1);
+	}
 }
 
 int main(void)

@@ -103,34 +103,33 @@ static void values(void **state)
 {
 	static const struct {
 		enum ctl_conf_id id;
-		const char *in;
 		int ret;
-		const char *out;
+		const char *in, *out;
 	} rows[] = {
-		{CONF_CPUS, "1", 0, "1\n"},
-		{CONF_CPUS, "064", 0, "64\n"},
-		{CONF_CPUS, "0", -ERANGE, NULL},
-		{CONF_CPUS, "65", -ERANGE, NULL},
-		{CONF_CPUS, "", -EINVAL, NULL},
-		{CONF_CPUS, "many", -EINVAL, NULL},
-		{CONF_CPUS, " 1", -EINVAL, NULL},
-		{CONF_MEMORY, "64M", 0, "67108864\n"},
-		{CONF_MEMORY, "1T", 0, "1099511627776\n"},
-		{CONF_MEMORY, "63M", -ERANGE, NULL},
-		{CONF_MEMORY, "2T", -ERANGE, NULL},
-		{CONF_MEMORY, "67108865", -EINVAL, NULL},
-		{CONF_HOSTNAME, "box.example", 0, "box.example\n"},
-		{CONF_HOSTNAME, "", 0, "v\n"},
-		{CONF_HOSTNAME, "-x", -EINVAL, NULL},
-		{CONF_HOSTNAME, "a b", -EINVAL, NULL},
-		{CONF_USER, "nobody", 0, "nobody\n"},
-		{CONF_USER, "1000:1000", 0, "1000:1000\n"},
-		{CONF_USER, "a b", -EINVAL, NULL},
-		{CONF_USER, "a\001", -EINVAL, NULL},
-		{CONF_WORKDIR, "/srv/a b", 0, "/srv/a b\n"},
-		{CONF_WORKDIR, "srv", -EINVAL, NULL},
-		{CONF_IMAGE, "none", -ENOENT, NULL},
-		{CONF_IMAGE, "No", -EINVAL, NULL},
+		{CONF_CPUS, 0, "1", "1\n"},
+		{CONF_CPUS, 0, "064", "64\n"},
+		{CONF_CPUS, -ERANGE, "0", NULL},
+		{CONF_CPUS, -ERANGE, "65", NULL},
+		{CONF_CPUS, -EINVAL, "", NULL},
+		{CONF_CPUS, -EINVAL, "many", NULL},
+		{CONF_CPUS, -EINVAL, " 1", NULL},
+		{CONF_MEMORY, 0, "64M", "67108864\n"},
+		{CONF_MEMORY, 0, "1T", "1099511627776\n"},
+		{CONF_MEMORY, -ERANGE, "63M", NULL},
+		{CONF_MEMORY, -ERANGE, "2T", NULL},
+		{CONF_MEMORY, -EINVAL, "67108865", NULL},
+		{CONF_HOSTNAME, 0, "box.example", "box.example\n"},
+		{CONF_HOSTNAME, 0, "", "v\n"},
+		{CONF_HOSTNAME, -EINVAL, "-x", NULL},
+		{CONF_HOSTNAME, -EINVAL, "a b", NULL},
+		{CONF_USER, 0, "nobody", "nobody\n"},
+		{CONF_USER, 0, "1000:1000", "1000:1000\n"},
+		{CONF_USER, -EINVAL, "a b", NULL},
+		{CONF_USER, -EINVAL, "a\001", NULL},
+		{CONF_WORKDIR, 0, "/srv/a b", "/srv/a b\n"},
+		{CONF_WORKDIR, -EINVAL, "srv", NULL},
+		{CONF_IMAGE, -ENOENT, "none", NULL},
+		{CONF_IMAGE, -EINVAL, "No", NULL},
 	};
 	struct ctl *c = open_ctl();
 	struct ctl_sandbox *sb;
@@ -216,6 +215,34 @@ static void mounts(void **state)
 	assert_int_equal(ctl_mounts_set(sb, "# none", 6, true, NULL), 0);
 	assert_string_equal(sb->conf[CONF_MOUNTS], "");
 	assert_int_equal(ctl_sandbox_remove(sb, NULL), 0);
+	forget(c);
+}
+
+static void limits(void **state)
+{
+	struct ctl *c = open_ctl();
+	char name[16], digest[65];
+
+	for (int i = 0; i < CTL_MAX_SANDBOXES; i++) {
+		(void)snprintf(name, sizeof(name), "s%d", i);
+		assert_int_equal(ctl_sandbox_create(c, name, 0, 0, NULL), 0);
+	}
+	assert_int_equal(ctl_sandbox_create(c, "more", 0, 0, NULL), -EDQUOT);
+	memset(digest, 'b', 64);
+	digest[64] = '\0';
+	for (int i = 0; i < CTL_MAX_IMAGES; i++) {
+		(void)snprintf(name, sizeof(name), "i%d", i);
+		assert_int_equal(ctl_image_add(c, name, digest, 1, NULL), 0);
+	}
+	assert_int_equal(ctl_image_add(c, "more", digest, 1, NULL), -EDQUOT);
+	while (c->nimg) {
+		struct ctl_image *img = c->img[c->nimg - 1];
+
+		assert_int_equal(ctl_image_drop(img, NULL), 0);
+		ctl_image_unref(img);
+	}
+	while (c->nsb)
+		assert_int_equal(ctl_sandbox_remove(c->sb[c->nsb - 1], NULL), 0);
 	forget(c);
 }
 
@@ -333,6 +360,7 @@ int main(void)
 		cmocka_unit_test(values),
 		cmocka_unit_test(env),
 		cmocka_unit_test(mounts),
+		cmocka_unit_test(limits),
 		cmocka_unit_test(comes_back),
 		cmocka_unit_test(newer_is_refused),
 		cmocka_unit_test(node_ids),
