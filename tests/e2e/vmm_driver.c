@@ -7,6 +7,7 @@
 #include "vmm/vmm.h"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -383,6 +384,14 @@ static void case_missed(void)
 /* Ends while libvirt still asks QEMU what it can do, as a killed msbd does. */
 static void case_hasty(void)
 {
+	char pattern[MSB_PATH_MAX + 64];
+	glob_t found = {0};
+
+	(void)snprintf(pattern, sizeof(pattern), "%s/libvirt/lib/qemu/qmp-*/qmp.pid", paths.run);
+	for (int i = 0; i < 10000 && glob(pattern, 0, NULL, &found) == GLOB_NOMATCH; i++)
+		(void)poll(NULL, 0, 1);
+	CHECK(found.gl_pathc > 0, "libvirt asks no QEMU");
+	globfree(&found);
 }
 
 /* Prints what QEMU runs as. */
