@@ -2,12 +2,14 @@
 // Opening libvirt's embedded QEMU driver: no daemon of libvirt's, no D-Bus, root or not.
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/jail.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "vmm/worker_libvirt.h"
 
 #include <fcntl.h>
 #include <libvirt/virterror.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -240,6 +242,18 @@ static void sweep(struct machines *m)
 	}
 }
 
+/* What libvirt needs root for: to hand each QEMU its files, its uid, and a signal. */
+static int narrow(struct msb_err *e)
+{
+	static const struct msb_jail jail = {
+		.keep_caps = 1u << CAP_CHOWN | 1u << CAP_DAC_OVERRIDE | 1u << CAP_FOWNER |
+			     1u << CAP_KILL | 1u << CAP_SETGID | 1u << CAP_SETUID |
+			     1u << CAP_SETPCAP,
+	};
+
+	return msb_jail_enter(&jail, e);
+}
+
 int machines_open(const char *run, const char *share, const char *accel, machines_ended_fn fn,
 	void *arg, struct machines **ret, struct msb_err *e)
 {
@@ -255,6 +269,8 @@ int machines_open(const char *run, const char *share, const char *accel, machine
 	m->arg = arg;
 	pthread_mutex_init(&m->lock, NULL);
 	r = locate(m, run, share, e);
+	if (r == 0)
+		r = narrow(e);
 	if (r < 0)
 		return r;
 	/* Its own log repeats, at length, what its calls return. */

@@ -22,9 +22,10 @@ static struct msb_paths paths;
 
 static struct machine {
 	struct vmm_spec spec;
-	int agent, console;
-	pthread_mutex_t lock;
-	struct msb_str said; /* on the console; under lock */
+	int agent;
+	pthread_mutex_t lock; /* all below */
+	int console;
+	struct msb_str said; /* on it */
 } machines[MACHINES];
 
 /* What the callbacks said. */
@@ -111,10 +112,13 @@ static struct machine *spec(int n, const char *what)
 static void *console_thread(void *arg)
 {
 	struct machine *m = arg;
-	int fd = m->console;
 	char buf[4096];
 	ssize_t n;
+	int fd;
 
+	pthread_mutex_lock(&m->lock);
+	fd = m->console;
+	pthread_mutex_unlock(&m->lock);
 	while ((n = read(fd, buf, sizeof(buf))) > 0) {
 		LOCK_SCOPE(&m->lock);
 		msb_str_add(&m->said, buf, (size_t)n);
@@ -127,11 +131,15 @@ static void start(struct machine *m)
 {
 	struct msb_err e = {0};
 	pthread_t t;
+	int console;
 
 	CHECK(vmm_start_paused(vmm, &m->spec, &e) == 0, "%s", e.msg);
 	m->agent = msb_unix_connect(m->spec.agent_socket, SOCK_STREAM);
-	m->console = msb_unix_connect(m->spec.console_socket, SOCK_STREAM);
-	CHECK(m->agent >= 0 && m->console >= 0, "sockets: %d %d", m->agent, m->console);
+	console = msb_unix_connect(m->spec.console_socket, SOCK_STREAM);
+	CHECK(m->agent >= 0 && console >= 0, "sockets: %d %d", m->agent, console);
+	pthread_mutex_lock(&m->lock);
+	m->console = console;
+	pthread_mutex_unlock(&m->lock);
 	CHECK(!pthread_create(&t, NULL, console_thread, m) && !pthread_detach(t), "thread");
 	CHECK(vmm_resume(vmm, m->spec.id, &e) == 0, "%s", e.msg);
 }
