@@ -592,6 +592,45 @@ static void listing_plus(void **state)
 
 /* ---- limits */
 
+static void target_limit(void **state)
+{
+	char target[OVL_TARGET_MAX + 2], buf[OVL_TARGET_MAX + 2];
+	struct fsb_entry e;
+	struct fx fx;
+
+	memset(target, 't', sizeof(target));
+	target[OVL_TARGET_MAX + 1] = '\0';
+	fx_init(&fx, false);
+	assert_int_equal(fx_mk(fx.b, "l", S_IFLNK, target), -ENAMETOOLONG);
+	target[OVL_TARGET_MAX] = '\0';
+	assert_int_equal(fx_mk(fx.b, "l", S_IFLNK, target), 0);
+	fx_restart(&fx);
+	assert_int_equal(fx_walk(fx.b, "l", &e), 0);
+	assert_int_equal(fx.b->ops->readlink(fx.b, e.node, buf, sizeof(buf)), OVL_TARGET_MAX);
+	assert_memory_equal(buf, target, OVL_TARGET_MAX);
+	fx_forget(fx.b, e.node);
+	fx_done(&fx);
+}
+
+static void depth_limit(void **state)
+{
+	struct fsb_entry top, e;
+	struct fx fx;
+	int r = 0, n;
+
+	fx_init(&fx, false);
+	assert_int_equal(fx.b->ops->mkdir(fx.b, &fx_req, FSB_ROOT, "top", 0700, &top), 0);
+	assert_int_equal(fx_mk(fx.b, "other", S_IFDIR | 0700, NULL), 0);
+	e = top;
+	for (n = 0; n < OVL_MAX_DEPTH && r == 0; n++)
+		r = fx.b->ops->mkdir(fx.b, &fx_req, e.node, "d", 0700, &e);
+	assert_int_equal(r, 0);
+	r = fx.b->ops->rename(fx.b, &fx_req, FSB_ROOT, "other", e.node, "o", 0);
+	assert_int_equal(r, -ELOOP);
+	assert_int_equal(fx_rename(fx.b, "other", "top/o", 0), 0);
+	fx_done(&fx);
+}
+
 static void node_limit(void **state)
 {
 	struct fsb_entry e, n;
@@ -737,6 +776,8 @@ int main(void)
 		cmocka_unit_test(times),
 		cmocka_unit_test(listing_under_change),
 		cmocka_unit_test(listing_plus),
+		cmocka_unit_test(target_limit),
+		cmocka_unit_test(depth_limit),
 		cmocka_unit_test(node_limit),
 		cmocka_unit_test(log_limit),
 		cmocka_unit_test(compaction),

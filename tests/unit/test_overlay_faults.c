@@ -139,6 +139,29 @@ static void disk_runs_out(void **state)
 	fx_done(&fx);
 }
 
+/* No room to make more: what frees some has room of its own. */
+static void full_disk_is_emptied(void **state)
+{
+	struct rlimit old, cut;
+	struct ovl *o;
+	struct fx fx;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	fx_init(&fx, false);
+	assert_int_equal(fx_mk(fx.b, "1", S_IFREG | 0600, NULL), 0);
+	o = ovl_of(fx.b);
+	assert_true(o->log.reserved > o->log.end + OVL_LOG_RESERVE_LEAST);
+	o->log.reserved = o->log.end + OVL_LOG_RESERVE_LEAST;
+	cut = old;
+	cut.rlim_cur = o->log.reserved;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &cut), 0);
+	assert_int_equal(fx_mk(fx.b, "2", S_IFREG | 0600, NULL), -ENOSPC);
+	assert_int_equal(fx_rm(fx.b, "1", false), 0);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(fx_mk(fx.b, "2", S_IFREG | 0600, NULL), 0);
+	fx_done(&fx);
+}
+
 /* A rewrite that fails leaves the old log in use. */
 static void compaction_fails(void **state)
 {
@@ -193,6 +216,7 @@ int main(void)
 		cmocka_unit_test(memory_runs_out),
 #endif
 		cmocka_unit_test(disk_runs_out),
+		cmocka_unit_test(full_disk_is_emptied),
 		cmocka_unit_test(compaction_fails),
 		cmocka_unit_test(damaged_head),
 	};

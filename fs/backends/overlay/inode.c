@@ -130,6 +130,20 @@ int ovl_ino_of_nid(const struct ovl *o, uint64_t nid, uint64_t *ret)
 	return 0;
 }
 
+bool ovl_mode_known(uint32_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+	case S_IFDIR:
+	case S_IFLNK:
+	case S_IFCHR:
+	case S_IFBLK:
+	case S_IFIFO:
+	case S_IFSOCK: return (mode & ~(uint32_t)(S_IFMT | 07777)) == 0;
+	default: return false;
+	}
+}
+
 static int is_cap(void *arg, const char *name, size_t n, const void *value, size_t value_n)
 {
 	static const char cap[] = "security.capability";
@@ -159,6 +173,9 @@ int ovl_from_lower(struct ovl *o, uint64_t ino, struct ovl_inode **ret)
 		r = img_index_xattrs(o->lower, nid, is_cap, &cap);
 	if (r < 0)
 		return r;
+	/* What the log would not take back could be served, but never changed. */
+	if (!ovl_mode_known(a.mode) || a.size > INT64_MAX)
+		return -EBADMSG;
 	i = ovl_new(o, ino);
 	if (!i)
 		return -ENOMEM;

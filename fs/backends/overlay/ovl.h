@@ -197,6 +197,7 @@ int ovl_get_dir(const struct ovl *o, uint64_t node, struct ovl_inode **ret); /* 
 struct ovl_inode *ovl_new(
 	struct ovl *o, uint64_t ino); /* in the table, all zero; NULL: no memory */
 int ovl_from_lower(struct ovl *o, uint64_t ino, struct ovl_inode **ret); /* finds or makes it */
+bool ovl_mode_known(uint32_t mode); /* one of the seven types, no other bits */
 int ovl_ino_of_nid(const struct ovl *o, uint64_t nid, uint64_t *ret);
 struct ovl_inode *ovl_inode_free(struct ovl_inode *i); /* not from the table, nor its data */
 int ovl_table_init(struct ovl *o);

@@ -205,20 +205,6 @@ static int subject(struct ovl *o, uint64_t ino, struct ovl_inode **ret)
 	return r == -ENOMEM || r == -ENFILE ? r : r < 0 ? -EBADMSG : 0;
 }
 
-static bool type_known(uint32_t mode)
-{
-	switch (mode & S_IFMT) {
-	case S_IFREG:
-	case S_IFDIR:
-	case S_IFLNK:
-	case S_IFCHR:
-	case S_IFBLK:
-	case S_IFIFO:
-	case S_IFSOCK: return (mode & ~(uint32_t)(S_IFMT | 07777)) == 0;
-	default: return false;
-	}
-}
-
 static int apply_inode(struct ovl *o, struct cur *c)
 {
 	uint64_t ino = get64(c), lower = get64(c);
@@ -236,7 +222,7 @@ static int apply_inode(struct ovl *o, struct cur *c)
 	a.atime = get_time(c);
 	a.mtime = get_time(c);
 	a.ctime = get_time(c);
-	if (c->bad || c->n || ino == 0 || !type_known(a.mode) || flags & ~OVL_LOGGED_FLAGS ||
+	if (c->bad || c->n || ino == 0 || !ovl_mode_known(a.mode) || flags & ~OVL_LOGGED_FLAGS ||
 		a.size > INT64_MAX)
 		return -EBADMSG;
 	i = ovl_find(o, ino);
