@@ -194,7 +194,16 @@ struct img_store *img_store_close(struct img_store *s)
 
 bool img_store_has(const struct img_store *s, const char *digest)
 {
-	return faccessat(s->images_fd, digest, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	_cleanup_close_ int fd = -1;
+	struct img_index *ix;
+	char path[80];
+
+	(void)snprintf(path, sizeof(path), "%s/index", digest);
+	fd = openat(s->images_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || img_index_open(fd, &ix, NULL) < 0)
+		return false;
+	img_index_close(ix);
+	return true;
 }
 
 int img_store_size(const struct img_store *s, const char *digest, uint64_t *ret, struct msb_err *e)
@@ -299,8 +308,11 @@ int img_store_publish(struct img_store *s, const char *digest, struct img_tree *
 			(void)msb_rm_rf(tmp, digest); /* the next one to open would */
 		return r;
 	}
+	/* One that img_store_has() does not count is in the way. */
+	if (renameat(s->images_fd, digest, tmp, "damaged") < 0 && errno != ENOENT)
+		return msb_err_set(e, errno, "cannot replace a damaged image: %m");
 	/* What the image names is on disk before its name is. */
-	if (fsync(s->packs_fd) < 0 || fsync(dir) < 0 ||
+	if (fsync(s->fd) < 0 || fsync(s->packs_fd) < 0 || fsync(dir) < 0 ||
 		renameat(tmp, digest, s->images_fd, digest) < 0 || fsync(s->images_fd) < 0) {
 		r = msb_err_set(e, errno, "cannot put the image into the store: %m");
 		(void)msb_rm_rf(tmp, digest);

@@ -49,13 +49,14 @@ struct img_store_file {
 	size_t n;
 };
 
+/* Whether the image is there with an index that can be read. */
 bool img_store_has(const struct img_store *, const char *digest);
 /* The size_bytes of an image's meta. */
 int img_store_size(const struct img_store *, const char *digest, uint64_t *ret, struct msb_err *e);
 
 /**
  * img_store_publish() - Make an image appear: contents and index reach the disk, then one rename
- * @digest: 64 hex digits; must not be there yet
+ * @digest: 64 hex digits; what is there under that name is replaced
  * @t: the tree, whose files lie where img_store_end() said
  * @files: what lies beside the index
  */

@@ -323,6 +323,7 @@ static void damaged_image(void **state)
 	assert_int_equal(msb_pwrite_full(fd, "X", 1, 1024), 0);
 	close(fd);
 	s = open_store();
+	assert_false(img_store_has(s, DIGEST_A));
 	w = keep(s, p, 5000, 5000);
 	assert_int_equal(w.pack, 2);
 	publish(s, DIGEST_B, &w, &n, 1);
@@ -333,6 +334,19 @@ static void damaged_image(void **state)
 	img_store_close(s);
 	assert_false(there("packs/00000001"));
 	check_file(DIGEST_B, "a", p, n);
+	/* It can be imported again over what is left of it. */
+	fd = openat(dir_fd, "images/" DIGEST_B "/index", O_WRONLY | O_CLOEXEC);
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	assert_int_equal(msb_pwrite_full(fd, "X", 1, 1024), 0);
+	close(fd);
+	s = open_store();
+	w = keep(s, p, 5000, 5000);
+	publish(s, DIGEST_B, &w, &n, 1);
+	img_store_close(s);
+	check_file(DIGEST_B, "a", p, n);
+	s = open_store();
+	assert_true(img_store_has(s, DIGEST_B));
+	img_store_close(s);
 }
 
 int main(void)
