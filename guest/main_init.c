@@ -32,7 +32,9 @@ static void load_module(const char *path)
 	const char *dot = strrchr(path, '.');
 	int flags = dot && strcmp(dot, ".ko") != 0 ? COMPRESSED_FILE : 0;
 
-	if (fd < 0 || (syscall(SYS_finit_module, fd, "", flags) < 0 && errno != EEXIST))
+	/* ENOSYS: a kernel that has everything built in, with the initramfs of one that has not. */
+	if (fd < 0 || (syscall(SYS_finit_module, fd, "", flags) < 0 && errno != EEXIST &&
+			      errno != ENOSYS))
 		say(path, strerror(errno));
 }
 

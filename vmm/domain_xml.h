@@ -11,6 +11,8 @@
 
 /* Ring size of a virtiofs queue: 1 MiB requests fit; QEMU's default of 128 stops at 496 KiB. */
 #define VMM_FS_QUEUE_SIZE 1024
+/* Translated code that an emulated machine keeps; QEMU's own limit is 1 GiB for each. */
+#define VMM_TCG_CACHE_MIB 128
 #define VMM_AGENT_CHANNEL "msb.agent"
 
 /* What the machines of one host have in common. Paths are absolute and borrowed. */

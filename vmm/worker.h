@@ -17,7 +17,7 @@
 #define WORKER_MAX_STARTS   12 /* of them starts: the rest is for stopping what runs */
 #define WORKER_MAX_QUEUED   256
 #define WORKER_MAX_MACHINES 1024
-/* What a machine costs the host beside its memory: QEMU, page tables, file server, agent. */
+/* What a machine costs the host beside its memory: QEMU and what it translates, file server, agent. */
 #define WORKER_MARGIN_BYTES (UINT64_C(128) << 20)
 
 /**
