@@ -7,20 +7,25 @@ deps: ## install the packages that building and running need; says what it adds 
 
 demo: ## a sandbox from nothing, each file operation shown; KEEP=1 leaves it running
 	tools/deps.sh
-	$(MAKE) all kernel-debian
+	$(MAKE) -j$$(nproc) all
 	tools/demo $(if $(KEEP),--keep)
 
 bench: ## benches, JSON Lines on stdout
-	$(MAKE) all kernel-debian
+	$(MAKE) -j$$(nproc) all
 	@for b in tools/bench/*; do if [ -x $$b ]; then $$b || exit 1; fi; done
 
-install: all kernel-debian ## into $(DESTDIR)$(PREFIX)
+install: all ## into $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/msb
 	install -m 0755 $(PROGS) $(DESTDIR)$(PREFIX)/bin/
 	install -m 0644 build/share/msb/* $(DESTDIR)$(PREFIX)/share/msb/
 
 # The machine's side: a kernel, and PID 1 with the modules that it loads.
 SHARE := build/share/msb
+
+# A machine needs them as much as the programs; a variant uses those of the normal build.
+ifeq ($(VARIANT),)
+all: kernel-debian
+endif
 
 .PHONY: kernel-debian
 kernel-debian: $(SHARE)/vmlinux $(SHARE)/vmlinuz $(SHARE)/initramfs ## Debian's cloud kernel, unpacked, and the initramfs
