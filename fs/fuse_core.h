@@ -21,6 +21,7 @@
 #include <pthread.h>
 
 #define FUSE_MAX_IO	 (1u << 20)  /* bytes of one READ or WRITE */
+#define FUSE_MAX_COPY	 (16u << 20) /* bytes of one COPY_FILE_RANGE */
 #define FUSE_MAX_ARGS	 (80u << 10) /* bytes of all arguments but a WRITE's data */
 #define FUSE_MAX_XATTR	 (64u << 10) /* bytes of one attribute value, of one list */
 #define FUSE_MAX_DIR	 (64u << 10) /* bytes of one READDIR reply */

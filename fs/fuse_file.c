@@ -240,8 +240,8 @@ int64_t fuse_do_copy_file_range(struct fuse_call *c)
 
 	if (!c->ops->copy_file_range)
 		return -ENOSYS;
-	/* The reply's size has 32 bits. */
-	const uint64_t len = MIN(in->len, 1ULL << 30);
+	/* Less than asked for is an answer; it keeps the queue from standing still. */
+	const uint64_t len = MIN(in->len, FUSE_MAX_COPY);
 
 	if (in->flags || in->off_in > INT64_MAX - len || in->off_out > INT64_MAX - len)
 		return -EINVAL;

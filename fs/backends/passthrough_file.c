@@ -18,32 +18,31 @@
 
 /* ---- handles: an array of pointers, grown under its lock, entries found under it */
 
-int pt_handle_add(struct pt *p, int fd, uint64_t *ret_fh)
+static void handle_free(struct pt_handle *h)
 {
-	struct pt_handle *h = calloc(1, sizeof(*h));
-	uint32_t i;
+	close(h->fd);
+	free(h->dirents);
+	pthread_mutex_destroy(&h->lock);
+	free(h);
+}
 
-	if (!h) {
-		close(fd);
-		return -ENOMEM;
-	}
-	h->fd = fd;
-	pthread_mutex_init(&h->lock, NULL);
-	LOCK_SCOPE(&p->handles_lock);
-	for (i = p->first_free ? p->first_free : 1; i < p->handles && p->handle[i]; i++)
-		;
+/* Puts @h into the first free place. The lock is held. */
+static int handle_enter(struct pt *p, struct pt_handle *h, uint64_t *ret_fh)
+{
+	uint32_t i = p->first_free ? p->first_free : 1; /* 0 is no handle */
+
+	while (i < p->handles && p->handle[i])
+		i++;
 	if (i >= p->handles) {
 		uint32_t n = p->handles ? p->handles * 2 : FIRST_HANDLES;
-		struct pt_handle **grown =
-			n > PT_MAX_HANDLES ? NULL
-					   : reallocarray(p->handle, n, sizeof(struct pt_handle *));
+		struct pt_handle **grown;
 
-		if (!grown) {
-			close(fd);
-			free(h);
-			return n > PT_MAX_HANDLES ? -ENFILE : -ENOMEM;
-		}
-		memset(grown + p->handles, 0, (n - p->handles) * sizeof(struct pt_handle *));
+		if (n > PT_MAX_HANDLES)
+			return -ENFILE;
+		grown = reallocarray(p->handle, n, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		memset(grown + p->handles, 0, (n - p->handles) * sizeof(*grown));
 		p->handle = grown;
 		i = p->handles ? p->handles : 1;
 		p->handles = n;
@@ -54,18 +53,32 @@ int pt_handle_add(struct pt *p, int fd, uint64_t *ret_fh)
 	return 0;
 }
 
+int pt_handle_add(struct pt *p, int fd, bool dir, uint64_t *ret_fh)
+{
+	struct pt_handle *h = calloc(1, sizeof(*h));
+	int r;
+
+	if (!h) {
+		close(fd);
+		return -ENOMEM;
+	}
+	h->fd = fd;
+	h->dir = dir;
+	pthread_mutex_init(&h->lock, NULL);
+	pthread_mutex_lock(&p->handles_lock);
+	r = dir && p->dirs >= PT_MAX_DIRS ? -ENFILE : handle_enter(p, h, ret_fh);
+	if (r == 0)
+		p->dirs += dir;
+	pthread_mutex_unlock(&p->handles_lock);
+	if (r < 0)
+		handle_free(h);
+	return r;
+}
+
 struct pt_handle *pt_handle_get(struct pt *p, uint64_t fh)
 {
 	LOCK_SCOPE(&p->handles_lock);
 	return fh < p->handles ? p->handle[fh] : NULL; /* [0] is NULL */
-}
-
-static void handle_free(struct pt_handle *h)
-{
-	close(h->fd);
-	free(h->dirents);
-	pthread_mutex_destroy(&h->lock);
-	free(h);
 }
 
 void pt_release(struct fsb *b, uint64_t node, uint64_t fh)
@@ -77,6 +90,7 @@ void pt_release(struct fsb *b, uint64_t node, uint64_t fh)
 		return;
 	pthread_mutex_lock(&p->handles_lock);
 	p->handle[fh] = NULL;
+	p->dirs -= h->dir;
 	if (fh < p->first_free)
 		p->first_free = (uint32_t)fh;
 	pthread_mutex_unlock(&p->handles_lock);
@@ -105,7 +119,7 @@ static int open_node(struct pt *p, uint64_t node, uint32_t type, int flags, uint
 	else
 		r = fs_reopen(f.fd, flags);
 	pt_put(&p->nodes, &f);
-	return r < 0 ? r : pt_handle_add(p, r, ret_fh);
+	return r < 0 ? r : pt_handle_add(p, r, type == S_IFDIR, ret_fh);
 }
 
 int pt_open(
@@ -155,7 +169,7 @@ int pt_create(struct fsb *b, const struct fsb_req *req, uint64_t parent, const c
 				pt_forget(&p->nodes, ret->node, 1);
 		}
 	} else if (r == 0) {
-		r = pt_handle_add(p, steal_fd(&fd), ret_fh);
+		r = pt_handle_add(p, steal_fd(&fd), false, ret_fh);
 		if (r < 0)
 			pt_forget(&p->nodes, ret->node, 1);
 	}
@@ -196,7 +210,7 @@ int pt_tmpfile(struct fsb *b, const struct fsb_req *req, uint64_t parent, uint32
 	r = pt_enter(&p->nodes, NULL, NULL, &sx, r, &ret->node);
 	if (r < 0)
 		return r;
-	r = pt_handle_add(p, steal_fd(&fd), ret_fh);
+	r = pt_handle_add(p, steal_fd(&fd), false, ret_fh);
 	if (r < 0)
 		pt_forget(&p->nodes, ret->node, 1);
 	return r;

@@ -6,11 +6,13 @@
 #include "fs/backends/passthrough_nodes.h"
 
 #define PT_MAX_HANDLES	 16384 /* open files and directories */
+#define PT_MAX_DIRS	 2048  /* of those, directories: each has a buffer */
 #define PT_DIRENTS_BYTES 32768 /* read from a host directory at once */
 
 /* An open file or directory. */
 struct pt_handle {
 	int fd;
+	bool dir;
 	/* of a directory */
 	pthread_mutex_t lock; /* guards the position and the buffer */
 	uint64_t pos;	      /* of the entry at @at */
@@ -24,7 +26,7 @@ struct pt {
 	struct pt_nodes nodes;
 	pthread_mutex_t handles_lock;
 	struct pt_handle **handle; /* fh is the index; 0 stays empty */
-	uint32_t handles, first_free;
+	uint32_t handles, first_free, dirs;
 };
 
 static inline struct pt *pt_of(struct fsb *b)
@@ -39,7 +41,8 @@ int pt_lookup_in(
 	struct pt *p, const struct pt_ref *parent, const char *name, struct fsb_entry *ret);
 
 /* ---- passthrough_file.c */
-int pt_handle_add(struct pt *p, int fd, uint64_t *ret_fh);  /* takes @fd in any case */
+/* Takes @fd in any case. -ENFILE at the limits above. */
+int pt_handle_add(struct pt *p, int fd, bool dir, uint64_t *ret_fh);
 struct pt_handle *pt_handle_get(struct pt *p, uint64_t fh); /* NULL */
 void pt_handles_done(struct pt *p);
 int pt_open(

@@ -573,6 +573,14 @@ static void handles_are_bounded(void **state)
 	assert_int_equal(n, PT_MAX_HANDLES - 1);
 	assert_int_equal(req_release(&q, FUSE_RELEASE, node, fh), 0);
 	assert_int_equal(req_open(&q, FUSE_OPEN, node, O_RDONLY), 0);
+	stop();
+	start(false);
+	for (n = 0; (r = req_open(&q, FUSE_OPENDIR, 1, 0)) == 0; n++)
+		fh = REQ_REPLY(&q, struct fuse_open_out)->fh;
+	assert_int_equal(r, -ENFILE);
+	assert_int_equal(n, PT_MAX_DIRS);
+	assert_int_equal(req_release(&q, FUSE_RELEASEDIR, 1, fh), 0);
+	assert_int_equal(req_open(&q, FUSE_OPENDIR, 1, 0), 0);
 }
 
 static void deep_trees(void **state)
