@@ -142,3 +142,16 @@ gone() {
 	grep -q 'Power down' "$s/console"
 	exec {fd}>&-
 }
+
+@test "poweroff in the guest is a stop" {
+	echo start >"$s/ctl"
+	guest 'trap "echo ended > /root/ended; exit" TERM; poweroff; while :; do sleep 0.1; done' || true
+	for _ in $(seq 100); do
+		[ "$(cat "$s/state")" = stopped ] && break
+		sleep 0.1
+	done
+	cat "$s/state" "$s/error"
+	tail -n 3 "$s/console" "$s/events"
+	[ "$(cat "$s/state")" = stopped ]
+	[ "$(cat "$s/root/root/ended")" = ended ]
+}
