@@ -236,7 +236,7 @@ static int copy_key(const struct msb_msg *m, const char *key, char *out, size_t 
 /* What a start needs beside the id. Bounds are vmm_spec_check()'s. */
 static int decode_spec(const struct msb_msg *m, struct vmm_spec *s)
 {
-	uint64_t cpus, memory;
+	uint64_t cpus = 0, memory = 0;
 	int r = msb_msg_get_u64(m, "cpus", &cpus);
 
 	if (r == 0)

@@ -88,7 +88,7 @@ int machines_start(struct machines *m, const struct vmm_spec *asked, struct msb_
 	_cleanup_domain_ virDomainPtr d = NULL;
 	struct vmm_host host = {.kvm = m->kvm};
 	struct vmm_spec spec = *asked;
-	struct host_parts parts;
+	struct host_parts parts = {0};
 	char line[256];
 	int r = vmm_spec_check(&spec, e);
 

@@ -428,10 +428,11 @@ static void case_identity(void)
 static void case_refused(void)
 {
 	struct machine *m = spec(0, "idle");
+	const char *bytes = getenv("MEMORY_BYTES");
 	struct msb_err e = {0};
 
-	if (getenv("MEMORY_BYTES"))
-		m->spec.memory_bytes = strtoull(getenv("MEMORY_BYTES"), NULL, 10);
+	if (bytes)
+		m->spec.memory_bytes = strtoull(bytes, NULL, 10);
 	CHECK(vmm_start_paused(vmm, &m->spec, &e) < 0, "it started");
 	printf("%s: %s\n", strerrorname_np(e.code), e.msg);
 	CHECK(listed() == 0, "%zu", listed());
