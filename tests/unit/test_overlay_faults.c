@@ -162,6 +162,83 @@ static void full_disk_is_emptied(void **state)
 	fx_done(&fx);
 }
 
+static int no_room_for_big(void *arg, const char *name, size_t n, uint64_t ino, uint32_t type,
+	uint64_t next_off, const struct fsb_entry *entry)
+{
+	return n == 3 && memcmp(name, "big", 3) == 0;
+}
+
+/* The file of a copy-up that failed, and the descriptor of it, go with the inode and not before:
+ * also where a listing meets it after its last FORGET has counted and before that has freed it. */
+static void half_copied_up(void **state)
+{
+	struct rlimit old, cut;
+	struct ovl_inode *i;
+	struct fsb_entry a, big;
+	struct fx fx;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+	fx_init(&fx, true);
+	assert_int_equal(fx_walk(fx.b, "a", &a), 0);
+	assert_int_equal(fx_walk(fx.b, "a/big", &big), 0);
+	cut = old;
+	cut.rlim_cur = 4096;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &cut), 0);
+	assert_int_equal(fx_write(fx.b, "a/big", "x", 1, 0, 0), -EFBIG);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	i = ovl_find(ovl_of(fx.b), big.node);
+	assert_non_null(i);
+	assert_non_null(i->fd);
+	atomic_store(&i->refs, 0);
+	assert_int_equal(
+		fx.b->ops->readdir(fx.b, &fx_req, a.node, 0, 2, true, no_room_for_big, NULL), 0);
+	assert_ptr_equal(ovl_find(ovl_of(fx.b), big.node), i);
+	assert_int_equal(ovl_of(fx.b)->fds, 1);
+	ovl_forget(fx.b, big.node, 0);
+	assert_null(ovl_find(ovl_of(fx.b), big.node));
+	assert_int_equal(ovl_of(fx.b)->fds, 0);
+	fx_forget(fx.b, a.node);
+	fx_done(&fx);
+}
+
+/* A log may speak of more files than may be in memory at once: all but those left are gone. */
+static void more_removed_than_nodes(void **state)
+{
+	const struct fsb_setattr mode = {.valid = FATTR_MODE, .mode = 0600};
+	struct msb_str log = MSB_STR_INIT;
+	struct ovl *o = ovl_alloc();
+	struct msb_err e = {0};
+	struct ovl_inode *i;
+	char path[128];
+	uint64_t end;
+	struct fx fx;
+	int fd;
+
+	fx_init(&fx, true);
+	for (int n = 0; n < 10; n++) {
+		assert_int_equal(fx_mk(fx.b, "t", S_IFREG | 0600, NULL), 0);
+		assert_int_equal(fx_rm(fx.b, "t", false), 0);
+	}
+	assert_int_equal(fx_setattr(fx.b, "many/000", &mode), 0);
+	(void)snprintf(path, sizeof(path), "%s/upper/log", fx.dir);
+	assert_int_equal(msb_read_file(AT_FDCWD, path, 1 << 20, &log), 0);
+	fd = fx_open(fx.dir, "index", O_RDONLY);
+	assert_int_equal(img_index_open(fd, &o->lower, &e), 0);
+	close(fd);
+	o->lower_root = img_index_root(o->lower);
+	o->lower_id = ovl_of(fx.b)->lower_id;
+	assert_int_equal(ovl_from_lower(o, OVL_ROOT, &i), 0);
+	o->max_nodes = 4;
+	assert_int_equal(ovl_log_replay(o, (const uint8_t *)log.buf, log.len, &end), 0);
+	assert_int_equal(end, log.len);
+	assert_int_equal(o->nodes, 2);
+	assert_int_equal(o->max_nodes, 4);
+	o->fsb.ops->stop(&o->fsb);
+	msb_str_done(&log);
+	fx_done(&fx);
+}
+
 /* A rewrite that fails leaves the old log in use. */
 static void compaction_fails(void **state)
 {
@@ -217,6 +294,8 @@ int main(void)
 #endif
 		cmocka_unit_test(disk_runs_out),
 		cmocka_unit_test(full_disk_is_emptied),
+		cmocka_unit_test(half_copied_up),
+		cmocka_unit_test(more_removed_than_nodes),
 		cmocka_unit_test(compaction_fails),
 		cmocka_unit_test(damaged_head),
 	};

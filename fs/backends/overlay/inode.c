@@ -263,8 +263,9 @@ void ovl_forget(struct fsb *b, uint64_t node, uint64_t count)
 
 void ovl_unref(struct ovl *o, struct ovl_inode *i, uint64_t count)
 {
-	/* Only clean lower inodes go here: what has a file to remove waits for forget. */
-	if (drop_lookups(i, count) && ovl_unused(i) && !(i->flags & OVL_CHANGED)) {
+	/* Only clean lower inodes go here. What has a file to remove, be it of a copy-up that
+	 * failed, waits for forget. */
+	if (drop_lookups(i, count) && ovl_unused(i) && !(i->flags & (OVL_CHANGED | OVL_FILE))) {
 		ovl_remove(o, i);
 		ovl_inode_free(i);
 	}

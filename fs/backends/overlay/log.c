@@ -81,11 +81,14 @@ static void settle(struct ovl *o)
 
 int ovl_log_replay(struct ovl *o, const uint8_t *p, size_t n, uint64_t *ret_end)
 {
+	const uint64_t max_nodes = o->max_nodes;
 	size_t at = OVL_LOG_HEAD;
 	int r = check_head(o, p, n);
 
 	if (r < 0)
 		return r;
+	/* Files that were removed again count until settle(): what was written once must load. */
+	o->max_nodes = UINT64_MAX;
 	for (; n - at >= OVL_FRAME_HEAD; o->log.seq++) {
 		const uint8_t *payload = p + at + OVL_FRAME_HEAD;
 		uint32_t bytes, seq;
@@ -101,9 +104,12 @@ int ovl_log_replay(struct ovl *o, const uint8_t *p, size_t n, uint64_t *ret_end)
 			break;
 		r = ovl_apply(o, payload, bytes);
 		if (r < 0)
-			return r;
+			break;
 		at += OVL_FRAME_HEAD + bytes;
 	}
+	o->max_nodes = max_nodes;
+	if (r < 0)
+		return r;
 	settle(o);
 	if (!ovl_find(o, OVL_ROOT))
 		return -EBADMSG;
