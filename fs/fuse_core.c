@@ -158,8 +158,8 @@ int64_t fuse_handle(struct fsd_session *s, struct fuse_worker *w, const struct i
 	args = in_bytes - HEAD;
 	if (c.h.opcode == FUSE_WRITE || c.h.opcode == FUSE_BATCH_FORGET)
 		args = args < op->arg_bytes ? args : op->arg_bytes;
-	if (c.h.len != in_bytes) {
-		r = -EINVAL;
+	if (c.h.len != in_bytes || in_bytes > FUSE_MAX_IO + FUSE_MAX_ARGS) {
+		r = -EINVAL; /* also a list of FORGETs as long as all memory */
 	} else if (args > FUSE_MAX_ARGS) {
 		r = -E2BIG;
 	} else {

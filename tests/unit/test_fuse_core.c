@@ -278,6 +278,30 @@ static void batch_forget(void **state)
 	assert_int_equal(back.lookups, 0);
 }
 
+/* Descriptors of a ring may all mean the same memory: a list of any length costs a guest nothing.
+ */
+static void endless_forget_is_refused(void **state)
+{
+	const struct fuse_batch_forget_in head = {UINT32_MAX, 0};
+	struct iovec in[40] = {{q.in, 0}}, out = {q.out, 0};
+	const struct fuse_forget_one one = {101, 1};
+
+	(void)req_lookup(&q, 1, "a");
+	req_start(&q, FUSE_BATCH_FORGET, 0);
+	req_add(&q, &head, sizeof(head));
+	in[0].iov_len = q.n;
+	for (size_t i = 0; i < 32768; i += sizeof(one))
+		req_add(&q, &one, sizeof(one));
+	for (size_t i = 1; i < ARRAY_LEN(in); i++)
+		in[i] = (struct iovec){q.in + in[0].iov_len, 32768};
+	req_head(&q)->len = (uint32_t)(in[0].iov_len + 39 * 32768);
+	assert_int_equal(fuse_handle(q.s, q.w, in, 40, &out, 0), 0);
+	assert_int_equal(back.lookups, 1);
+	req_head(&q)->len = (uint32_t)(in[0].iov_len + 20 * 32768);
+	assert_int_equal(fuse_handle(q.s, q.w, in, 21, &out, 0), 0);
+	assert_int_equal(back.lookups, 0);
+}
+
 static void names_are_checked(void **state)
 {
 	static const struct {
@@ -672,12 +696,13 @@ static void references_table(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {T(init_negotiates), T(nothing_before_init),
-		T(lookups_are_counted), T(batch_forget), T(names_are_checked),
-		T(lengths_are_checked), T(entry_without_room_is_given_back), T(scattered_pieces),
-		T(handles_are_the_sessions), T(write_sizes), T(readonly_holds), T(stateless_open),
-		T(truncating_open_takes_setid_bits), T(directories), T(symlink_targets),
-		T(unknown_is_enosys), T(end_gives_all_back), T(forget_waits_for_requests),
-		T(serial_backends_see_one_at_a_time), cmocka_unit_test(references_table)};
+		T(lookups_are_counted), T(batch_forget), T(endless_forget_is_refused),
+		T(names_are_checked), T(lengths_are_checked), T(entry_without_room_is_given_back),
+		T(scattered_pieces), T(handles_are_the_sessions), T(write_sizes), T(readonly_holds),
+		T(stateless_open), T(truncating_open_takes_setid_bits), T(directories),
+		T(symlink_targets), T(unknown_is_enosys), T(end_gives_all_back),
+		T(forget_waits_for_requests), T(serial_backends_see_one_at_a_time),
+		cmocka_unit_test(references_table)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
