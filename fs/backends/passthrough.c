@@ -6,8 +6,9 @@
  * with one name at a time, so nothing in the tree, links and ".." included, leads out of it.
  * Run by root, new files are given to the user who asked; run by an ordinary user all files are
  * that user's. Two things a share never makes on the host, whoever asks in the guest: set-id files
- * (chmod drops the bits of regular files, and file capabilities cannot be set) and device nodes.
- * Other file systems mounted below the directory are not entered: EXDEV.
+ * (chmod drops the bits of regular files, a write those that the host had set, and file
+ * capabilities cannot be set) and device nodes. Other file systems mounted below the directory are
+ * not entered: EXDEV.
  */
 #include "fs/backends/passthrough_priv.h"
 #include "base/cleanup.h"

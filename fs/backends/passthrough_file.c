@@ -227,7 +227,9 @@ int64_t pt_readv(
 	return h ? r < 0 ? -errno : r : -EBADF;
 }
 
-/* As the kernel does for a local writer who lacks CAP_FSETID. */
+/* As the kernel does for a local writer who lacks CAP_FSETID, which this process has for chmod. A
+ * guest is not asked whether it wants that: it must not write what the host runs as somebody else.
+ */
 static int kill_suidgid(int fd)
 {
 	struct stat st;
@@ -252,7 +254,7 @@ int64_t pt_writev(struct fsb *b, const struct fsb_req *req, uint64_t node, uint6
 		return -EBADF;
 	if (p->readonly)
 		return -EROFS;
-	if (write_flags & FUSE_WRITE_KILL_SUIDGID) {
+	if (p->privileged || write_flags & FUSE_WRITE_KILL_SUIDGID) {
 		int e = kill_suidgid(h->fd);
 
 		if (e < 0)
@@ -316,6 +318,9 @@ int64_t pt_copy_file_range(struct fsb *b, const struct fsb_req *req, uint64_t no
 		return -EBADF;
 	if (p->readonly)
 		return -EROFS;
+	r = p->privileged ? kill_suidgid(out->fd) : 0;
+	if (r < 0)
+		return r;
 	r = copy_file_range(in->fd, &from, out->fd, &to, len, 0);
 	return r < 0 ? -errno : r;
 }

@@ -122,6 +122,8 @@ static int remove_name(struct pt *p, uint64_t parent, const char *name, int flag
 		return r;
 	pt_hold(&p->nodes, &dir, name);
 	r = unlinkat(dir.fd, name, flags) < 0 ? -errno : 0;
+	if (r < 0)
+		pt_moved(&p->nodes, &dir, name); /* it keeps its place */
 	pt_put(&p->nodes, &dir);
 	return r;
 }
@@ -141,11 +143,12 @@ int pt_rename(struct fsb *b, const struct fsb_req *req, uint64_t parent, const c
 {
 	struct pt *p = pt_of(b);
 	struct pt_ref from, to;
-	int r = begin(p, parent, &from);
+	int r;
 
 	if (flags & RENAME_WHITEOUT)
 		return -EINVAL; /* a shared directory gets no devices that only a guest understands
 				 */
+	r = begin(p, parent, &from);
 	if (r < 0)
 		return r;
 	r = pt_get(&p->nodes, newparent, &to);
@@ -153,7 +156,7 @@ int pt_rename(struct fsb *b, const struct fsb_req *req, uint64_t parent, const c
 		if (flags == 0)
 			pt_hold(&p->nodes, &to, newname);
 		r = renameat2(from.fd, name, to.fd, newname, flags) < 0 ? -errno : 0;
-		if (r == 0)
+		if (r == 0 || flags == 0) /* else what is there keeps its place */
 			pt_moved(&p->nodes, &to, newname);
 		if (r == 0 && (flags & RENAME_EXCHANGE))
 			pt_moved(&p->nodes, &from, name);

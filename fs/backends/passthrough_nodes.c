@@ -250,6 +250,13 @@ static bool is_above(const struct pt_node *n, const struct pt_node *below)
 	return false;
 }
 
+/* @n is found by its place, so its descriptor may go. */
+static void not_orphan(struct pt_nodes *t, struct pt_node *n)
+{
+	t->orphans -= n->orphan;
+	n->orphan = false;
+}
+
 /* @n, in use, is found as @name in @parent from now on. Takes @name where it returns true. */
 static bool set_place(struct pt_nodes *t, struct pt_node *n, struct pt_node *parent, char *name,
 	struct garbage *g)
@@ -260,10 +267,7 @@ static bool set_place(struct pt_nodes *t, struct pt_node *n, struct pt_node *par
 	 * other: the old place is then as good as the new one. */
 	if (n->id == FSB_ROOT || is_above(n, parent))
 		return false;
-	if (n->orphan) {
-		n->orphan = false;
-		t->orphans--;
-	}
+	not_orphan(t, n);
 	parent->children++;
 	n->parent = parent;
 	free(n->name);
@@ -457,8 +461,9 @@ int pt_enter(struct pt_nodes *t, const struct pt_ref *parent, const char *name,
 				g.fd = -1;
 			n->orphan = true;
 			t->orphans++;
-		} else if (name && !is_place(n, parent->node, name) &&
-			   set_place(t, n, parent->node, own, &g)) {
+		} else if (name && is_place(n, parent->node, name)) {
+			not_orphan(t, n);
+		} else if (name && set_place(t, n, parent->node, own, &g)) {
 			own = NULL;
 		}
 		unuse(t, n);
@@ -526,8 +531,9 @@ void pt_moved(struct pt_nodes *t, const struct pt_ref *parent, const char *name)
 		n = find_file(t, &sx);
 		if (n) {
 			use(t, n);
-			if (!is_place(n, parent->node, name) &&
-				set_place(t, n, parent->node, own, &g))
+			if (is_place(n, parent->node, name))
+				not_orphan(t, n);
+			else if (set_place(t, n, parent->node, own, &g))
 				own = NULL;
 			unuse(t, n);
 		}

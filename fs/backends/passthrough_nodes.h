@@ -66,7 +66,8 @@ void pt_forget(struct pt_nodes *t, uint64_t id, uint64_t count);
 /* @name in @parent is about to go away: keeps its node reachable. Best effort. */
 void pt_hold(struct pt_nodes *t, const struct pt_ref *parent, const char *name);
 
-/* A file was renamed to @name in @parent: that is its node's place now. */
+/* Whatever @name in @parent is now, after a rename or where one or a removal failed: that is its
+ * node's place. */
 void pt_moved(struct pt_nodes *t, const struct pt_ref *parent, const char *name);
 
 /**

@@ -221,6 +221,42 @@ static void unlinked_files_live_on(void **state)
 	assert_int_equal(REQ_REPLY(&q, struct fuse_attr_out)->attr.nlink, 0);
 }
 
+/* A removal that failed takes none of the descriptors that are kept for files without a name. */
+static void failed_removals_hold_nothing(void **state)
+{
+	struct pt_nodes *t = &pt_of(fs.b)->nodes;
+	uint64_t fh, node, d;
+
+	assert_int_equal(req_mkdir(&q, 1, "d", 0755), 0);
+	d = REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
+	assert_int_equal(req_create(&q, d, "f", O_RDWR, 0644), 0);
+	assert_int_equal(req_mkdir(&q, 1, "e", 0755), 0);
+	assert_int_equal(req_name(&q, FUSE_RMDIR, 1, "d"), -ENOTEMPTY);
+	assert_int_equal(req_name(&q, FUSE_UNLINK, 1, "d"), -EISDIR);
+	assert_int_equal(req_rename(&q, 1, "e", 1, "d", 0), -ENOTEMPTY);
+	assert_int_equal(t->orphans, 0);
+	node = make("g", &fh);
+	assert_int_equal(req_name(&q, FUSE_UNLINK, 1, "g"), 0);
+	assert_int_equal(t->orphans, 1);
+	assert_int_equal(req_release(&q, FUSE_RELEASE, node, fh), 0);
+	req_forget(&q, node, 1);
+	assert_int_equal(t->orphans, 0);
+}
+
+/* What is refused holds no node either. */
+static void refused_renames_hold_nothing(void **state)
+{
+	struct pt_nodes *t = &pt_of(fs.b)->nodes;
+	uint32_t live = t->live;
+	uint64_t d;
+
+	assert_int_equal(req_mkdir(&q, 1, "d", 0755), 0);
+	d = REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
+	assert_int_equal(req_rename(&q, d, "a", d, "b", RENAME_WHITEOUT), -EINVAL);
+	req_forget(&q, d, 1);
+	assert_int_equal(t->live, live);
+}
+
 static void renames(void **state)
 {
 	uint64_t fh, a = make("a", &fh), b = make("b", &fh), d;
@@ -404,6 +440,11 @@ static void setid_bits_go_with_a_write(void **state)
 
 	assert_int_equal(fchmodat(host, "f", 06755, 0), 0); /* the host may */
 	assert_int_equal(req_write(&q, node, fh, 0, "a", 1, FUSE_WRITE_KILL_SUIDGID), 0);
+	assert_int_equal(fstatat(host, "f", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0755);
+	/* A guest's kernel may lie about who writes. */
+	assert_int_equal(fchmodat(host, "f", 06755, 0), 0);
+	assert_int_equal(req_write(&q, node, fh, 0, "b", 1, 0), 0);
 	assert_int_equal(fstatat(host, "f", &st, 0), 0);
 	assert_int_equal(st.st_mode & 07777, 0755);
 	assert_int_equal(fchmodat(host, "f", 04755, 0), 0);
@@ -650,7 +691,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {T(data_goes_through), T(nothing_leads_out),
 		T(replaced_file_is_never_the_wrong_one), T(moved_on_the_host),
-		T(unlinked_files_live_on), T(renames), T(links), T(attributes), T(ownership),
+		T(unlinked_files_live_on), T(failed_removals_hold_nothing),
+		T(refused_renames_hold_nothing), T(renames), T(links), T(attributes), T(ownership),
 		T(special_files), T(xattrs), T(setid_bits_go_with_a_write),
 		T(readonly_is_the_backends_too), T(sparse_and_copied), T(temporary_files),
 		T(many_entries), T(descriptors_are_bounded), T(handles_are_bounded), T(deep_trees),
