@@ -230,11 +230,18 @@ static bool later(struct timespec a, struct ovl_time b)
 
 void ovl_data_refresh(struct ovl *o, struct ovl_inode *i)
 {
-	struct stat st;
+	struct ovl_fd *f = cached(o, &i->fd);
+	struct stat st = {0};
+	int r = 0;
 
-	if (!(i->flags & OVL_FILE) ||
-		fstatat(o->data_fd, name_of(i->ino).path, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		st = (struct stat){0};
+	if (f) {
+		r = fstat(f->fd, &st); /* a third of what the name costs */
+		ovl_fd_put(o, f);
+	} else if (i->flags & OVL_FILE) {
+		r = fstatat(o->data_fd, name_of(i->ino).path, &st, AT_SYMLINK_NOFOLLOW);
+	}
+	if (r < 0 && errno != ENOENT)
+		return; /* asked again next time */
 	i->blocks = (uint64_t)st.st_blocks;
 	/* A write that the log has not seen: it left its mark on the file alone. */
 	if (i->flags & OVL_STALE_SIZE) {
