@@ -7,6 +7,15 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Parts of a sentence come from users, from helpers that a guest may have taken over, and from
+ * programs. It is shown on terminals and in files of one line a record. */
+static void one_line(char *p)
+{
+	for (; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			*p = '?';
+}
+
 int(msb_err_set)(struct msb_err *e, int code, const char *fmt, ...)
 {
 	if (e) {
@@ -16,6 +25,7 @@ int(msb_err_set)(struct msb_err *e, int code, const char *fmt, ...)
 		va_start(ap, fmt);
 		(void)vsnprintf(e->msg, sizeof(e->msg), fmt, ap); /* cut on purpose */
 		va_end(ap);
+		one_line(e->msg);
 	}
 	return -code;
 }
@@ -37,6 +47,7 @@ int(msb_err_wrap)(struct msb_err *e, const char *fmt, ...)
 	if ((size_t)n < sizeof(e->msg))
 		(void)snprintf(e->msg + n, sizeof(e->msg) - (size_t)n, ": %s",
 			e->code ? old : strerror(EIO));
+	one_line(e->msg);
 	if (!e->code)
 		e->code = EIO;
 	return -e->code;

@@ -197,6 +197,7 @@ int msb_unix_listen(const char *path, int type, mode_t mode, struct msb_err *e)
 
 int msb_unix_connect(const char *path, int type)
 {
+	const struct timeval limit = {.tv_sec = MSB_CONNECT_MS / 1000}, none = {0};
 	_cleanup_close_ int fd = -1;
 	struct sockaddr_un sa;
 	int r = unix_addr(path, &sa);
@@ -204,11 +205,14 @@ int msb_unix_connect(const char *path, int type)
 	if (r < 0)
 		return r;
 	fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
-	if (fd < 0)
+	/* Where the backlog of one that no longer accepts is full, connect() waits for ever. */
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0)
 		return -errno;
 	while (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		if (errno != EINTR)
-			return -errno;
+			return errno == EAGAIN ? -ETIMEDOUT : -errno;
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof(none)) < 0)
+		return -errno;
 	return steal_fd(&fd);
 }
 

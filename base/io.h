@@ -29,8 +29,10 @@ int msb_rm_rf(int dirfd,
 /* AF_UNIX SOCK_SEQPACKET sockets at an absolute path of at most 107 bytes. Descriptors are CLOEXEC.
  */
 int msb_unix_listen(const char *path, int type, mode_t mode,
-	struct msb_err *e);			  /* replaces a stale socket file */
-int msb_unix_connect(const char *path, int type); /* fd or -errno */
+	struct msb_err *e); /* replaces a stale socket file */
+#define MSB_CONNECT_MS 5000
+int msb_unix_connect(
+	const char *path, int type); /* fd or -errno; -ETIMEDOUT after MSB_CONNECT_MS */
 
 /* Waits until @fd has @events (poll(2)) or @timeout_ms passes (-1: for ever). 0, -ETIMEDOUT or
  * -errno. */

@@ -242,9 +242,9 @@ int msb_msg_answer(int sock, struct msb_msg *m, struct msb_err *e)
 	if (r < 0)
 		return msb_err_set(
 			e, -r, "%s", r == -EPIPE ? "the helper process ended" : strerror(-r));
+	msb_msg_close_fds(m); /* no answer has any: a peer that was taken over may fill our table */
 	if (!strcmp(msb_msg_verb(m), "ok"))
 		return 0;
-	msb_msg_close_fds(m);
 	if (strcmp(msb_msg_verb(m), "error") != 0)
 		return msb_err_set(e, EBADMSG, "the helper process sent an unknown answer");
 	if (msb_msg_get_u64(m, "code", &code) < 0 || code == 0 || code > 4095)

@@ -112,8 +112,8 @@ int ctl_db_open(const char *path, struct ctl_db **ret, struct msb_err *e)
 		return msb_err_set(e, ENOMEM, "no memory");
 	r = make_private(path, &mine);
 	if (r == 0 && sqlite3_open_v2(path, &db->sq,
-		    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-		    NULL) != SQLITE_OK)
+			      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+			      NULL) != SQLITE_OK)
 		r = fail(db->sq, "open", &mine);
 	/* A checkpoint calls fsync: ctl_db_checkpoint() does it apart from everybody's lock. */
 	if (r == 0 && sqlite3_exec(db->sq,

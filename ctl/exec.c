@@ -56,9 +56,10 @@ static int next(const struct ctl_req *q, struct ctl_job *j, bool nonblock)
 
 	while (poll(pf, 2, nonblock ? 0 : -1) < 0 && errno == EINTR)
 		;
-	if (pf[0].revents)
-		return msb_msg_recv(j->sock, &j->m);
-	return pf[1].revents ? -EINTR : -EAGAIN;
+	/* First, because a command may print without end, and faster than it is read. */
+	if (pf[1].revents)
+		return -EINTR;
+	return pf[0].revents ? msb_msg_recv(j->sock, &j->m) : -EAGAIN;
 }
 
 static void end(struct ctl_job *j, int code, const char *fmt, ...)

@@ -8,7 +8,9 @@
 #include "fs/fsd.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -85,6 +87,16 @@ void ctl_files_unview(const struct ctl *c, const char *id)
 	(void)rmdir(path);	      /* absent where there never was a view */
 	(void)snprintf(path, sizeof(path), "views/%s", id);
 	(void)unlinkat(c->run_fd, path, AT_REMOVEDIR);
+}
+
+int ctl_files_answer(struct ctl_files_of *of, int r)
+{
+	if (r != -ETIMEDOUT && r != -EBADMSG)
+		return r;
+	LOCK_SCOPE(&of->c->lock);
+	if (of->f->fsd.pidfd >= 0 && pidfd_send_signal(of->f->fsd.pidfd, SIGKILL, NULL, 0) == 0)
+		log_err("%s: the file server does not answer; killing it", of->name ?: of->id);
+	return r;
 }
 
 static int open_below(int dirfd, const char *path, int flags, struct msb_err *e)
@@ -201,7 +213,7 @@ int ctl_files_view(struct ctl_files_of *of, char ret_path[MSB_PATH_MAX], struct 
 	if (fuse < 0)
 		return fuse;
 	of->f->viewed = true;
-	r = fsd_view(of->f->sock, fuse, e);
+	r = ctl_files_answer(of, fsd_view(of->f->sock, fuse, e));
 	if (r < 0) {
 		(void)fsd_fuse_unmount(ret_path); /* lazy */
 		of->f->viewed = false;

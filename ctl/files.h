@@ -2,8 +2,8 @@
 /*
  * File servers. A sandbox's lives from the first need (a start, or the first look at `root`) until
  * rmdir; an image's from the first look at `rootfs`. One server gives a guest its exports and the
- * host its view, which is a FUSE mount of its own at run/views/ID/root: `root` is a symlink to it, so
- * nothing that walks the control tree descends into a guest's files.
+ * host its view, which is a FUSE mount of its own at run/views/ID/root: `root` is a symlink to it,
+ * so nothing that walks the control tree descends into a guest's files.
  */
 #ifndef MSB_CTL_FILES_H
 #define MSB_CTL_FILES_H
@@ -38,6 +38,10 @@ void ctl_files_end(struct ctl_files_of *of);
  * 0 living; -ESRCH. */
 int ctl_files_recover(struct ctl_files_of *of);
 
+/* What a call to the server returned. One that gave no answer, or a senseless one, is killed: its
+ * later answers could not be told from those to other calls. The supervisor does the rest. Returns
+ * @r. */
+int ctl_files_answer(struct ctl_files_of *of, int r);
 /* Lets those pass to @sb's view who may use @sb; -ENOENT there is none. ctl.lock held. */
 int ctl_files_gate(const struct ctl_sandbox *sb);
 /* Unmounts the view of @id and removes its directories. */

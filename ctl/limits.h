@@ -35,6 +35,7 @@
 
 #define CTL_BOOT_TIMEOUT_MS  120000 /* PID 1 must be ready; TCG on a loaded machine is slow */
 #define CTL_STOP_TIMEOUT_MS  10000  /* graceful stop, then kill */
+#define CTL_STOP_TERM_MS     7000   /* of it: from SIGTERM to SIGKILL; the rest is for sync */
 #define CTL_END_TIMEOUT_MS   500    /* a helper that was asked to end, then SIGKILL */
 #define CTL_CHECKPOINT_MS    30000  /* the write-ahead log is folded in by a thread of its own */
 #define CTL_DRAIN_TIMEOUT_MS 5000   /* --stop waits for verbs under way */

@@ -285,7 +285,8 @@ int ctl_sandbox_own(struct ctl_sandbox *sb, uid_t uid, gid_t gid, mode_t mode, s
 	sb->mode = mode;
 	r = ctl_files_gate(sb);
 	if (r < 0 && r != -ENOENT)
-		return msb_err_set(e, -r, "cannot give away the view of its root: %s", strerror(-r));
+		return msb_err_set(
+			e, -r, "cannot give away the view of its root: %s", strerror(-r));
 	return 0;
 }
 

@@ -297,7 +297,7 @@ int ctl_restart(const struct ctl_req *q, struct ctl_sandbox *sb, struct msb_err 
 
 void ctl_op_clean(struct ctl_sandbox *sb, int code, const char *fmt, ...)
 {
-	struct msb_err e = {0};
+	struct msb_err e = {0}, why = {0};
 	char msg[MSB_ERR_MAX];
 	va_list ap;
 
@@ -306,16 +306,17 @@ void ctl_op_clean(struct ctl_sandbox *sb, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(msg, sizeof(msg), fmt, ap); /* cut on purpose */
 	va_end(ap);
+	msb_err_set(&why, code, "%s", msg); /* QEMU's own words may be in it: one line of text */
 	if (sb->op) {
-		doom(sb, code, msg);
+		doom(sb, code, why.msg);
 		return;
 	}
 	sb->doom = 0;
-	doom(sb, code, msg);
+	doom(sb, code, why.msg);
 	if (begin(sb, VERB_CLEAN, &e) < 0) {
 		log_err("%s: %s; what was left of its machine goes with the next verb: %s",
-			sb->name, msg, e.msg);
-		ctl_sandbox_state(sb, ST_FAILED, msg);
+			sb->name, why.msg, e.msg);
+		ctl_sandbox_state(sb, ST_FAILED, why.msg);
 	}
 }
 

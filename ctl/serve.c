@@ -113,11 +113,12 @@ static void op_setattr(
 	const int owner = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID;
 	struct ctl *c = ctl_of(req);
 	struct ctl_sandbox *sb = NULL;
+	struct ctl_image *img = NULL;
 	struct msb_err e = {0};
 	struct ctl_at at;
-	uid_t uid;
-	gid_t gid;
-	mode_t mode;
+	uid_t uid = 0;
+	gid_t gid = 0;
+	mode_t mode = 0;
 	bool found;
 
 	/* Sizes and times change nothing: commands and values are not files of bytes. */
@@ -127,8 +128,11 @@ static void op_setattr(
 	}
 	pthread_mutex_lock(&c->lock);
 	found = find(req, ino, &at);
-	if (found && at.node == &ctl_nodes[D_SANDBOX]) {
+	if (found && at.sb)
 		sb = ctl_sandbox_ref(at.sb);
+	if (found && at.img)
+		img = ctl_image_ref(at.img);
+	if (sb) {
 		uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : sb->uid;
 		gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : sb->gid;
 		mode = to_set & FUSE_SET_ATTR_MODE ? attr->st_mode & 0777 : sb->mode;
@@ -136,17 +140,17 @@ static void op_setattr(
 	pthread_mutex_unlock(&c->lock);
 	if (!found)
 		return;
-	if (!sb) {
+	if (at.node != &ctl_nodes[D_SANDBOX])
 		msb_err_set(&e, EPERM,
 			"owner and mode are the sandbox directory's: chown or chmod that");
-		refuse(req, &at, NULL, &e);
-		return;
-	}
-	if (ctl_sandbox_own(sb, uid, gid, mode, &e) < 0)
+	else
+		(void)ctl_sandbox_own(sb, uid, gid, mode, &e); /* said in e */
+	if (e.code)
 		refuse(req, &at, NULL, &e);
 	else
 		reply_attr(req, ino);
 	ctl_sandbox_unref(sb);
+	ctl_image_unref(img);
 }
 
 /* ---- making and removing names */

@@ -153,8 +153,8 @@ static int plan_make(
 	return 0;
 }
 
-static int export_one(
-	struct ctl_sandbox *sb, struct plan *p, const struct plan_mount *m, struct msb_err *e)
+static int export_one(struct ctl_sandbox *sb, struct ctl_files_of *of, struct plan *p,
+	const struct plan_mount *m, struct msb_err *e)
 {
 	unsigned int i = p->spec.nfs;
 	struct vmm_fs *fs = &p->spec.fs[i];
@@ -175,6 +175,7 @@ static int export_one(
 	sb->nexports++; /* also where it fails: unexport accepts what is not there */
 	r = m ? fsd_export_dir(sb->files.sock, fs->tag, fd, m->fd, m->readonly, e)
 	      : fsd_export_tree(sb->files.sock, fs->tag, fd, false, e);
+	r = ctl_files_answer(of, r);
 	return r < 0 ? msb_err_wrap(e, "%s", m ? m->source : "the root") : 0;
 }
 
@@ -186,9 +187,9 @@ static int start_files(
 	LOCK_SCOPE(&sb->files.lock);
 	r = ctl_files_start(of, e);
 	if (r == 0)
-		r = export_one(sb, p, NULL, e);
+		r = export_one(sb, of, p, NULL, e);
 	for (size_t i = 0; r == 0 && i < p->nmounts; i++)
-		r = export_one(sb, p, &p->mounts[i], e);
+		r = export_one(sb, of, p, &p->mounts[i], e);
 	return r;
 }
 

@@ -51,7 +51,8 @@ int ctl_op_stop(struct ctl_op *op, struct msb_err *e)
 			r = vmm_resume(vmm, sb->id, &why);
 	}
 	if (r == 0)
-		r = agent_shutdown(sock, CTL_STOP_TIMEOUT_MS, &why);
+		r = agent_shutdown(
+			sock, CTL_STOP_TERM_MS, CTL_STOP_TIMEOUT_MS, op->cancel_fd, &why);
 	if (r == 0) {
 		uint64_t now = msb_now_ms();
 
@@ -67,6 +68,9 @@ int ctl_op_stop(struct ctl_op *op, struct msb_err *e)
 
 static void unexport(struct ctl_sandbox *sb)
 {
+	struct ctl_files_of of = {
+		.c = sb->c, .f = &sb->files, .id = sb->id, .name = sb->name, .sb = sb};
+
 	LOCK_SCOPE(&sb->files.lock);
 	for (unsigned int i = 0; i < sb->nexports; i++) {
 		char tag[37], file[80];
@@ -74,7 +78,7 @@ static void unexport(struct ctl_sandbox *sb)
 		(void)snprintf(tag, sizeof(tag), i ? "mnt%u" : "root", i);
 		/* It fails where the server is gone, and then there is nothing to take back. */
 		if (sb->files.sock >= 0)
-			(void)fsd_unexport(sb->files.sock, tag, NULL);
+			(void)ctl_files_answer(&of, fsd_unexport(sb->files.sock, tag, NULL));
 		(void)snprintf(file, sizeof(file), "sb/%s/fs%u", sb->id, i);
 		(void)unlinkat(sb->c->run_fd, file, 0);
 	}

@@ -2,12 +2,14 @@
 // The thread that waits for what nobody asked for.
 #include "ctl/supervise.h"
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "ctl/handle.h"
 #include "ctl/logfile.h"
 #include "ctl/op.h"
 #include "ctl/thread.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -145,19 +147,34 @@ static void qemu_ended(struct ctl *c, struct ctl_sandbox *sb)
 	ctl_machine_exited(sb);
 }
 
+/* An event may be older than the process that now stands in its place. */
+static bool has_ended(const struct ctl_helper *h)
+{
+	return h->pidfd >= 0 && msb_wait_fd(h->pidfd, POLLIN, 0) == 0;
+}
+
 static void helper_ended(struct ctl *c, enum kind kind, uint32_t serial)
 {
 	struct ctl_sandbox *sb;
 	struct ctl_image *img;
+	const struct ctl_helper *h;
 
 	LOCK_SCOPE(&c->lock);
 	sb = kind == K_FSD_IMAGE ? NULL : ctl_sandbox_by_serial(c, serial);
 	img = kind == K_FSD_IMAGE ? ctl_image_by_serial(c, serial) : NULL;
-	if (kind == K_AGENT && sb)
+	if (!sb && !img)
+		return;
+	h = kind == K_AGENT  ? &sb->agent
+	    : kind == K_QEMU ? &sb->qemu
+	    : sb	     ? &sb->files.fsd
+			     : &img->files.fsd;
+	if (!has_ended(h))
+		return;
+	if (kind == K_AGENT)
 		agent_ended(c, sb);
-	else if (kind == K_QEMU && sb)
+	else if (kind == K_QEMU)
 		qemu_ended(c, sb);
-	else if (sb || img)
+	else
 		fsd_ended(c, sb, img);
 }
 

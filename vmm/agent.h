@@ -75,7 +75,10 @@ struct agent_exec {
  * booted; -EAGAIN AGENT_MAX_JOBS reached. Whether the program exists is said by the job ("error" or
  * exit 127). */
 int agent_exec(const char *control_path, const struct agent_exec *, struct msb_err *e);
-int agent_shutdown(const char *control_path, int timeout_ms, struct msb_err *e);
+/* Has the guest end: SIGTERM to everything, SIGKILL after @term_ms, sync, power off. Waits for
+ * @wait_ms at most; @cancel_fd readable (-1: none): -EINTR. */
+int agent_shutdown(
+	const char *control_path, int term_ms, int wait_ms, int cancel_fd, struct msb_err *e);
 int agent_watch(const char *control_path, struct msb_err *e);	  /* a connected socket */
 int agent_set_clock(const char *control_path, struct msb_err *e); /* to the host's */
 int agent_drop_caches(const char *control_path, struct msb_err *e);

@@ -70,7 +70,8 @@ static void add_all(struct msb_msg *m, const char *key, const char *const *v)
 }
 
 /* An answer to what was sent on @fd, or -EINTR once @cancel_fd is readable. */
-static int wait_or_cancel(int fd, int cancel_fd, int timeout_ms, struct msb_err *e)
+static int wait_or_cancel(
+	int fd, int cancel_fd, int timeout_ms, const char *what, struct msb_err *e)
 {
 	uint64_t end = msb_now_ms() + (uint64_t)timeout_ms;
 
@@ -87,8 +88,8 @@ static int wait_or_cancel(int fd, int cancel_fd, int timeout_ms, struct msb_err 
 		if (r > 0)
 			return msb_err_set(e, EINTR, "interrupted");
 		if (r == 0 && now >= end)
-			return msb_err_set(e, ETIMEDOUT, "the guest did not become ready in %d ms",
-				timeout_ms);
+			return msb_err_set(
+				e, ETIMEDOUT, "the guest did not %s in %d ms", what, timeout_ms);
 	}
 }
 
@@ -115,7 +116,7 @@ int agent_boot(const char *control_path, const struct agent_boot *b, struct msb_
 		return msb_err_set(e, -r, "%s",
 			r == -E2BIG ? "the sandbox's environment is too long" : strerror(-r));
 	/* The daemon's own limit, which says more, comes first. */
-	r = wait_or_cancel(fd, b->cancel_fd, b->timeout_ms + 1000, e);
+	r = wait_or_cancel(fd, b->cancel_fd, b->timeout_ms + 1000, "become ready", e);
 	return r < 0 ? r : msb_msg_answer(fd, &m, e);
 }
 
@@ -145,13 +146,22 @@ int agent_exec(const char *control_path, const struct agent_exec *x, struct msb_
 	return r < 0 ? r : steal_fd(&fd);
 }
 
-int agent_shutdown(const char *control_path, int timeout_ms, struct msb_err *e)
+int agent_shutdown(
+	const char *control_path, int term_ms, int wait_ms, int cancel_fd, struct msb_err *e)
 {
+	_cleanup_close_ int fd = connect_to(control_path, e);
 	struct msb_msg m;
+	int r;
 
+	if (fd < 0)
+		return fd;
 	msb_msg_init(&m, "shutdown");
-	msb_msg_set(&m, "timeout_ms", "%d", timeout_ms);
-	return call_once(control_path, &m, timeout_ms + GUEST_CALL_MS, e);
+	msb_msg_set(&m, "timeout_ms", "%d", term_ms);
+	r = msb_msg_send(fd, &m);
+	if (r < 0)
+		return msb_err_set(e, -r, "the sandbox's agent: %s", strerror(-r));
+	r = wait_or_cancel(fd, cancel_fd, wait_ms, "end", e);
+	return r < 0 ? r : msb_msg_answer(fd, &m, e);
 }
 
 int agent_watch(const char *control_path, struct msb_err *e)

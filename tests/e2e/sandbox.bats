@@ -258,6 +258,71 @@ sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
 	state_is $name stopped
 }
 
+@test "a command that prints without end: its writer can be interrupted" {
+	sandbox $name
+	echo start >"$m/$name/ctl"
+	timeout -s INT 2 bash -c "echo yes > $m/$name/exec" || true
+	bash -c "echo yes > $m/$name/exec" &
+	sleep 1
+	kill -9 $!
+	begun=${EPOCHREALTIME/./}
+	wait $! || true
+	[ $((${EPOCHREALTIME/./} - begun)) -lt 2000000 ]
+	until_is 5 0 guest $name 'grep -lx yes /proc/[0-9]*/comm | wc -l'
+}
+
+# What a helper does that a guest has taken over: nothing. (A stopped process is not a dead one.)
+@test "an agent's process that hangs: stop and kill get through, exec fails" {
+	sandbox $name
+	echo start >"$m/$name/ctl"
+	kill -STOP "$(status_of $name agent_pid)"
+	python3 - "$m/$name/exec" <<-'PY'
+	import os, sys, threading, time
+	# More than the backlog of its socket holds.
+	def one():
+	    fd = os.open(sys.argv[1], os.O_WRONLY)
+	    try:
+	        os.write(fd, b"true\n")
+	        os._exit(1)
+	    except OSError:
+	        pass
+	ts = [threading.Thread(target=one) for _ in range(200)]
+	begun = time.time()
+	[t.start() for t in ts]; [t.join() for t in ts]
+	assert time.time() - begun < 15, time.time() - begun
+	PY
+	bash -c "echo stop > $m/$name/ctl" &
+	until_is 2 stopping cat "$m/$name/state"
+	begun=${EPOCHREALTIME/./}
+	echo kill >"$m/$name/ctl"
+	[ $((${EPOCHREALTIME/./} - begun)) -lt 8000000 ]
+	state_is $name stopped
+	wait
+	echo start >"$m/$name/ctl"
+	guest $name 'echo fine'
+	kill -STOP "$(status_of $name agent_pid)"
+	begun=${EPOCHREALTIME/./}
+	echo stop >"$m/$name/ctl"
+	[ $((${EPOCHREALTIME/./} - begun)) -lt 13000000 ]
+	state_is $name stopped
+}
+
+@test "a file server that hangs: kill gets through, and the next start has another" {
+	mkdir -p "$dir/share1" "$dir/share2"
+	sandbox $name
+	printf '%s\n' "$dir/share1 /mnt passthrough" "$dir/share2 /opt/s passthrough" >"$m/$name/mounts"
+	echo start >"$m/$name/ctl"
+	kill -STOP "$(status_of $name fsd_pid)"
+	begun=${EPOCHREALTIME/./}
+	echo kill >"$m/$name/ctl"
+	[ $((${EPOCHREALTIME/./} - begun)) -lt 13000000 ]
+	state_is $name stopped
+	grep -q "does not answer" "$m/log"
+	until_is 5 0 status_of $name fsd_pid
+	echo start >"$m/$name/ctl"
+	[ "$(guest $name 'echo again')" = again ]
+}
+
 msbd_pid() {
 	pgrep -x -f "$bin/msbd" | while read -r p; do
 		if grep -qz "MSB_MNT=$m" "/proc/$p/environ"; then echo "$p"; fi

@@ -691,7 +691,7 @@ static void not_booted(void **state)
 	const struct agent_exec x = {.argv = argv};
 
 	assert_int_equal(agent_exec(ctl, &x, &e), -EBUSY);
-	assert_int_equal(agent_shutdown(ctl, 100, &e), -EBUSY);
+	assert_int_equal(agent_shutdown(ctl, 100, WAIT_MS, -1, &e), -EBUSY);
 	assert_int_equal(boot_as("x", 100, &e), -EBUSY); /* nothing attached */
 	start_guest();
 	attach();
@@ -790,7 +790,7 @@ static void shutdown_ends_the_jobs(void **state)
 	while (!r.out.buf)
 		assert_true(step(rude, &r));
 	done(&r);
-	assert_int_equal(agent_shutdown(ctl, 1000, &e), 0);
+	assert_int_equal(agent_shutdown(ctl, 1000, WAIT_MS, -1, &e), 0);
 	r = finish(rude);
 	done(&r);
 	r = (struct result){.started = true};

@@ -45,6 +45,11 @@ static void errors_wrap(void **state)
 	for (int i = 0; i < 400; i++)
 		msb_err_wrap(&e, "again");
 	assert_true(strlen(e.msg) < MSB_ERR_MAX);
+	/* One line of text, whoever supplied the words; UTF-8 stays. */
+	msb_err_set(&e, EIO, "a\nstate running\033[2J\177 %s", "ü\t");
+	assert_string_equal(e.msg, "a?state running?[2J? ü?");
+	msb_err_wrap(&e, "x\ny");
+	assert_string_equal(e.msg, "x?y: a?state running?[2J? ü?");
 }
 
 static void atomic_files(void **state)

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 static struct msb_msg m, r; /* 64 KiB each: not for the stack of a test under ASan */
@@ -113,7 +114,7 @@ static void malformed(void **state)
 static void answers(void **state)
 {
 	struct msb_err e = {0}, why = {0};
-	int sv[2];
+	int sv[2], before, after;
 
 	pair(sv);
 	msb_err_set(&why, ENOSPC, "no space on %s", "/x");
@@ -133,6 +134,18 @@ static void answers(void **state)
 	assert_int_equal(msb_msg_send(sv[1], &m), 0);
 	msb_msg_init(&m, "go");
 	assert_int_equal(msb_msg_call(sv[0], &m, 1000, &e), -EIO);
+	/* Nor fill the caller's table of descriptors. */
+	before = dup(0);
+	close(before);
+	msb_msg_init(&m, "ok");
+	for (int i = 0; i < MSB_MSG_FDS; i++)
+		msb_msg_add_fd(&m, 0);
+	assert_int_equal(msb_msg_send(sv[1], &m), 0);
+	msb_msg_init(&m, "go");
+	assert_int_equal(msb_msg_call(sv[0], &m, 1000, &e), 0);
+	after = dup(0);
+	assert_int_equal(before, after);
+	close(after);
 	close(sv[1]);
 	msb_msg_init(&m, "go");
 	assert_int_equal(msb_msg_call(sv[0], &m, 1000, &e), -EPIPE);
