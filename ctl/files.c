@@ -8,6 +8,7 @@
 #include "fs/fsd.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -106,11 +107,31 @@ static int open_below(int dirfd, const char *path, int flags, struct msb_err *e)
 	return fd < 0 ? msb_err_set(e, errno, "cannot open %s of the store: %m", path) : fd;
 }
 
-/* Gives a fresh server its tree. */
-static int give_tree(struct ctl_files_of *of, struct msb_err *e)
+/* Bytes of the files directly in the upper directory: whatever msb-fsd writes there first, it grows
+ * with the first change. */
+static uint64_t upper_bytes(int fd)
+{
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	_cleanup_closedir_ DIR *d = own >= 0 ? fdopendir(own) : NULL;
+	struct dirent *de;
+	uint64_t bytes = 0;
+	struct stat st;
+
+	if (d)
+		rewinddir(d);
+	while (d && (de = readdir(d)))
+		if (fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+			bytes += (uint64_t)st.st_size;
+	return bytes;
+}
+
+/* Gives a server its tree; @ret_bytes: of an upper directory that was made now, else 0. */
+static int give_tree(struct ctl_files_of *of, uint64_t *ret_bytes, struct msb_err *e)
 {
 	_cleanup_close_ int index = -1, packs = -1, upper = -1;
+	bool fresh = false;
 	char path[128];
+	int r;
 
 	(void)snprintf(path, sizeof(path), "images/%s/index", of->digest);
 	index = open_below(of->c->store_fd, path, O_RDONLY, e);
@@ -121,13 +142,16 @@ static int give_tree(struct ctl_files_of *of, struct msb_err *e)
 		return packs;
 	if (of->sb) {
 		(void)snprintf(path, sizeof(path), "%s/upper", of->id);
-		if (mkdirat(of->c->sandboxes_fd, path, 0700) < 0 && errno != EEXIST)
+		fresh = mkdirat(of->c->sandboxes_fd, path, 0700) == 0;
+		if (!fresh && errno != EEXIST)
 			return msb_err_set(e, errno, "cannot make the directory for changes: %m");
 		upper = open_below(of->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY, e);
 		if (upper < 0)
 			return upper;
 	}
-	return fsd_tree(of->f->sock, index, packs, upper, e);
+	r = fsd_tree(of->f->sock, index, packs, upper, e);
+	*ret_bytes = r == 0 && fresh ? upper_bytes(upper) : 0;
+	return r;
 }
 
 /* Ends the process and forgets it; files.lock held. */
@@ -155,6 +179,7 @@ int ctl_files_start(struct ctl_files_of *of, struct msb_err *e)
 	struct ctl *c = of->c;
 	char sock[108], dir[80];
 	struct ctl_helper h;
+	uint64_t bytes = 0;
 	int r, pidfd = -1;
 	pid_t pid;
 
@@ -180,7 +205,7 @@ int ctl_files_start(struct ctl_files_of *of, struct msb_err *e)
 		of->f->sock = msb_unix_connect(sock, SOCK_SEQPACKET);
 		r = of->f->sock < 0 ? msb_err_set(e, -of->f->sock, "the file server: %s",
 					      strerror(-of->f->sock))
-				    : give_tree(of, e);
+				    : give_tree(of, &bytes, e);
 	}
 	if (r < 0) {
 		drop(of, 0);
@@ -189,8 +214,12 @@ int ctl_files_start(struct ctl_files_of *of, struct msb_err *e)
 	pthread_mutex_lock(&c->lock);
 	ctl_supervise_fsd(of);
 	if (of->sb && !of->sb->used) {
+		char text[24];
+
 		of->sb->used = true;
-		ctl_sandbox_fact(of->sb, ".used", "1");
+		of->sb->fresh_bytes = bytes;
+		(void)snprintf(text, sizeof(text), "%" PRIu64, bytes);
+		ctl_sandbox_fact(of->sb, ".used", text);
 	}
 	pthread_mutex_unlock(&c->lock);
 	return 0;
@@ -219,6 +248,35 @@ int ctl_files_view(struct ctl_files_of *of, char ret_path[MSB_PATH_MAX], struct 
 		of->f->viewed = false;
 	}
 	return r;
+}
+
+void ctl_files_reset(struct ctl_sandbox *sb)
+{
+	struct ctl_files_of of = {
+		.c = sb->c, .f = &sb->files, .id = sb->id, .name = sb->name, .sb = sb};
+	_cleanup_close_ int upper = -1;
+	char path[64];
+
+	LOCK_SCOPE(&sb->files.lock);
+	pthread_mutex_lock(&sb->c->lock);
+	if (!sb->used || !sb->fresh_bytes || sb->op || !ctl_state_ended(sb->state)) {
+		pthread_mutex_unlock(&sb->c->lock);
+		return;
+	}
+	pthread_mutex_unlock(&sb->c->lock);
+	if (sb->files.sock >= 0)
+		(void)fsd_quit(sb->files.sock, NULL); /* flushes; where it fails drop() ends it */
+	drop(&of, CTL_END_TIMEOUT_MS);
+	(void)snprintf(path, sizeof(path), "%s/upper", sb->id);
+	upper = openat(sb->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (upper < 0 || upper_bytes(upper) != sb->fresh_bytes)
+		return;
+	if (msb_rm_rf(sb->c->sandboxes_fd, path) < 0)
+		return; /* then the image stays as it is */
+	pthread_mutex_lock(&sb->c->lock);
+	sb->used = false;
+	ctl_sandbox_fact(sb, ".used", NULL);
+	pthread_mutex_unlock(&sb->c->lock);
 }
 
 struct ctl_exit ctl_files_lost(struct ctl_files_of *of)

@@ -30,6 +30,9 @@ void ctl_files_of_image(struct ctl_image *img, struct ctl_files_of *ret);
 int ctl_files_start(struct ctl_files_of *of, struct msb_err *e);
 /* Have the view mounted, and its path. Takes files.lock. */
 int ctl_files_view(struct ctl_files_of *of, char ret_path[MSB_PATH_MAX], struct msb_err *e);
+/* Puts a sandbox's root back to never served, where it was served but nothing in it changed:
+ * another image may be set then. Ends its server. Takes files.lock. */
+void ctl_files_reset(struct ctl_sandbox *sb);
 /* The server has ended or is to end at once: reaps it and unmounts the view. Takes files.lock. */
 struct ctl_exit ctl_files_lost(struct ctl_files_of *of);
 /* Flushes and ends the server for good, unmounts the view. Takes files.lock. */

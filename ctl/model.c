@@ -295,7 +295,7 @@ void ctl_sandbox_fact(struct ctl_sandbox *sb, const char *key, const char *value
 	struct msb_err e = {0};
 
 	if (!sb->gone && ctl_db_value_set(sb->c->db, sb->id, key, value, &e) < 0)
-		log_err("%s: %s; a restart of msbd may take it for %s", sb->name, e.msg, "older");
+		log_err("%s: %s; the next msbd will not know of its change", sb->name, e.msg);
 }
 
 void ctl_sandbox_state(struct ctl_sandbox *sb, enum ctl_state s, const char *reason)
@@ -484,9 +484,10 @@ static int load_value(void *arg, const char *id, const char *key, const char *va
 		return -EBADMSG;
 	if (!strncmp(key, "env/", 4))
 		return load_env(sb, key + 4, value);
-	if (!strcmp(key, ".used"))
+	if (!strcmp(key, ".used")) {
 		sb->used = true;
-	else if (!strcmp(key, ".reason"))
+		sb->fresh_bytes = strtoull(value, NULL, 10);
+	} else if (!strcmp(key, ".reason"))
 		(void)snprintf(sb->reason, sizeof(sb->reason), "%s", value);
 	else if (!strcmp(key, ".state"))
 		for (size_t i = 0; i < ARRAY_LEN(state_names); i++)

@@ -83,9 +83,10 @@ struct ctl_image {
 struct ctl_sandbox {
 	struct ctl *c;
 	unsigned int refs;
-	uint32_t serial; /* in node ids; never reused while msbd runs */
-	bool gone;	 /* removed: what is still open reads as ended */
-	bool used;	 /* its root was served once: the image is fixed */
+	uint32_t serial;      /* in node ids; never reused while msbd runs */
+	bool gone;	      /* removed: what is still open reads as ended */
+	bool used;	      /* its root was served once, from the image that is set */
+	uint64_t fresh_bytes; /* of its upper directory while nothing is changed; 0: not known */
 	char id[33], name[64];
 	uid_t uid;
 	gid_t gid;

@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "ctl/conf.h"
+#include "ctl/files.h"
 #include "ctl/nodes.h"
 
 #include <errno.h>
@@ -61,10 +62,21 @@ int ctl_read_conf(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
 	return 0;
 }
 
+static bool image_changes(struct ctl_sandbox *sb, const struct ctl_line *l)
+{
+	const char *now;
+
+	LOCK_SCOPE(&sb->c->lock);
+	now = sb->conf[CONF_IMAGE] ?: "";
+	return sb->used && (strlen(now) != l->n || memcmp(now, l->p, l->n) != 0);
+}
+
 int ctl_write_conf(const struct ctl_at *at, const struct ctl_line *l, struct msb_err *e)
 {
 	if (l->n == 0 && l->more)
 		return 0; /* the newline of a value that came in pieces */
+	if (at->node->arg == CONF_IMAGE && image_changes(at->sb, l))
+		ctl_files_reset(at->sb); /* a mere look at the root binds nobody */
 	return ctl_conf_set(at->sb, (enum ctl_conf_id)at->node->arg, l->p, l->n, e);
 }
 

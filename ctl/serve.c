@@ -368,7 +368,7 @@ static void do_create(struct ctl_work *w)
 		if (r == 0)
 			entry_of(&at, &entry);
 	}
-	if (r < 0) {
+	if (r < 0 || !h) {
 		ctl_work_fail(w, &e);
 		return;
 	}
@@ -502,6 +502,12 @@ static void op_poll(
 
 /* ---- links */
 
+static bool has_image(struct ctl_sandbox *sb)
+{
+	LOCK_SCOPE(&sb->c->lock);
+	return sb->conf[CONF_IMAGE] != NULL;
+}
+
 static void do_readlink(struct ctl_work *w)
 {
 	char path[MSB_PATH_MAX];
@@ -509,10 +515,16 @@ static void do_readlink(struct ctl_work *w)
 	struct msb_err e = {0};
 	int r = 0;
 
-	if (w->sb)
-		r = ctl_files_of_sandbox(w->sb, &of, &e);
-	else
+	if (w->img) {
 		ctl_files_of_image(w->img, &of);
+	} else if (!has_image(w->sb)) {
+		/* No failure: `ls -l` of a new sandbox would be one. */
+		ctl_work_answer(w);
+		fuse_reply_readlink(w->req, "(no image yet)");
+		return;
+	} else {
+		r = ctl_files_of_sandbox(w->sb, &of, &e);
+	}
 	if (r == 0)
 		r = ctl_files_view(&of, path, &e);
 	if (r < 0) {

@@ -113,8 +113,8 @@ static int plan_values(struct ctl_sandbox *sb, struct plan *p)
 	p->spec.cpus = (uint32_t)strtoul(cpus, NULL, 10); /* checked when it was set */
 	p->spec.memory_bytes = strtoull(memory, NULL, 10);
 	p->hostname = strdup(hostname && *hostname ? hostname : sb->name);
-	p->user = strdup(user && *user ? user : p->meta.user);
-	p->workdir = strdup(workdir && *workdir ? workdir : p->meta.workdir);
+	p->user = strdup(user && *user ? user : p->meta.user ?: "");
+	p->workdir = strdup(workdir && *workdir ? workdir : p->meta.workdir ?: "");
 	r = p->hostname && p->user && p->workdir ? set_env(p, default_path) : -ENOMEM;
 	for (size_t i = 0; r == 0 && i < p->meta.nenv; i++)
 		r = set_env(p, p->meta.env[i]);

@@ -209,12 +209,26 @@ sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
 	[ -e "$m/$name/root/etc/note" ]
 	echo stop >"$m/$name/ctl"
 	[ "$(cat "$m/$name/root/etc/note")" = "from the host" ]
-	fails "busy" "may hold changes" "$m/$name/error" "echo 'import $repo/build/images/busybox cc' > $m/images/ctl; echo cc > $m/$name/image"
+	echo "import $repo/build/images/busybox cc" >"$m/images/ctl"
+	fails "busy" "may hold changes" "$m/$name/error" "echo cc > $m/$name/image"
 	fails "busy" "uses image" "$m/error" "echo 'rm bb' > $m/images/ctl"
 	echo 'rm cc' >"$m/images/ctl"
 	echo "$dir/none /x passthrough" >"$m/$name/mounts"
 	fails "No such file" "mount source" "$m/$name/error" "echo start > $m/$name/ctl"
 	state_is $name stopped
+}
+
+@test "the image may change while nothing in the root did" {
+	echo "import $repo/build/images/busybox cc" >"$m/images/ctl"
+	sandbox $name
+	ls "$m/$name/root/etc" >/dev/null
+	cat "$m/$name/root/etc/passwd" >/dev/null
+	echo cc >"$m/$name/image"
+	echo bb >"$m/$name/image"
+	echo x >"$m/$name/root/x"
+	fails "busy" "may hold changes" "$m/$name/error" "echo cc > $m/$name/image"
+	[ "$(cat "$m/$name/image" "$m/$name/root/x")" = "$(printf 'bb\nx')" ]
+	echo 'rm cc' >"$m/images/ctl"
 }
 
 @test "kill -9 of QEMU: failed within a second with the reason; others do not notice" {

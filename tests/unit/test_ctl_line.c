@@ -90,7 +90,7 @@ static void words(void **state)
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct msb_err e = {0};
-		struct ctl_words w;
+		struct ctl_words w = {0};
 		size_t k = 0;
 
 		assert_int_equal(
@@ -111,7 +111,7 @@ static void quote_reads_back(void **state)
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		_cleanup_str_ struct msb_str s = MSB_STR_INIT;
-		struct ctl_words w;
+		struct ctl_words w = {0};
 
 		ctl_word_quote(&s, rows[i]);
 		assert_int_equal(ctl_words_split(s.buf, s.len, &w, NULL), 0);
