@@ -274,10 +274,13 @@ static void conn_event(struct agentd *a, struct ad_conn *c, uint32_t events)
 		ad_job_drain(a, c->job);
 	if (events & EPOLLOUT && c->fd >= 0 && c->kind == AD_WATCH && c->dropped)
 		tell_dropped(a, c);
-	if (c->fd >= 0 && events & EPOLLIN)
-		conn_read(a, c);
-	else if (c->fd >= 0 && events & (EPOLLHUP | EPOLLERR))
+	if (c->fd >= 0 && events & EPOLLIN) {
+		/* Those before it in this round may have filled the send buffer. */
+		if (c->kind == AD_WATCH || ad_link_room(a))
+			conn_read(a, c);
+	} else if (c->fd >= 0 && events & (EPOLLHUP | EPOLLERR)) {
 		ad_conn_close(a, c);
+	}
 }
 
 static int accept_all(struct agentd *a)

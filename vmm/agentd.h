@@ -37,6 +37,7 @@ struct agentd;
 /* A file that is appended to and renamed to FILE.1 at a size. */
 struct ad_file {
 	int dir_fd, fd;
+	bool failing; /* the last write failed, which was logged */
 	const char *name;
 	uint64_t size, max;
 };

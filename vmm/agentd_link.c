@@ -134,6 +134,8 @@ static void hello(struct agentd *a, const struct wire_preamble *p)
 	}
 	if (memcmp(p->nonce, a->nonce, sizeof(a->nonce)) != 0)
 		return; /* an answer to an earlier SYNC */
+	if (p->version != WIRE_VERSION && a->refused)
+		return; /* said once: the guest may repeat it without end */
 	a->refused = p->version != WIRE_VERSION;
 	if (a->refused) {
 		log_err("the guest's agent speaks version %u, this msb speaks %u", p->version,

@@ -50,10 +50,13 @@ void ad_file_add(struct ad_file *f, const void *p, size_t n)
 	if (f->fd < 0)
 		return;
 	r = msb_write_full(f->fd, p, n);
-	if (r < 0) {
-		log_warn("cannot write %s of the sandbox: %s", f->name, strerror(-r));
+	/* Once: the guest says how much there is to write, and may have filled the disk. */
+	if (r < 0 && !f->failing)
+		log_warn("cannot write %s of the sandbox: %s; what it would hold is lost", f->name,
+			strerror(-r));
+	f->failing = r < 0;
+	if (r < 0)
 		return;
-	}
 	f->size += n;
 }
 

@@ -870,6 +870,37 @@ static void console_is_kept(void **state)
 	assert_string_equal(s.buf, "console says\n");
 }
 
+/* As many as one round of events holds, each as large as it may be. */
+static void long_commands_at_once(void **state)
+{
+	enum { N = 64 };
+	static char arg[60000];
+	int s[N];
+
+	memset(arg, 'x', sizeof(arg) - 1);
+	kill(agentd, SIGSTOP);
+	for (int i = 0; i < N; i++) {
+		s[i] = msb_unix_connect(ctl, SOCK_SEQPACKET);
+		assert_true(s[i] >= 0);
+		msb_msg_init(&m, "exec");
+		msb_msg_set(&m, "arg", "/bin/true");
+		msb_msg_set(&m, "arg", "%s", arg);
+		assert_int_equal(msb_msg_send(s[i], &m), 0);
+	}
+	kill(agentd, SIGCONT);
+	for (int i = 0; i < N; i++) {
+		struct result r;
+
+		assert_int_equal(msb_wait_fd(s[i], POLLIN, WAIT_MS), 0);
+		assert_int_equal(msb_msg_recv(s[i], &m), 0);
+		if (strcmp(msb_msg_verb(&m), "ok") != 0)
+			fail_msg("%d: %s", i, msb_msg_get(&m, "msg"));
+		r = finish(s[i]);
+		assert_int_equal(r.code, 0);
+		done(&r);
+	}
+}
+
 static void files_rotate(void **state)
 {
 	_cleanup_str_ struct msb_str now = MSB_STR_INIT, old = MSB_STR_INIT;
@@ -1113,15 +1144,18 @@ static void another_version(void **state)
 {
 	const char *const argv[] = {"x", NULL};
 	struct msb_err e = {0};
+	char kind[32];
+	int w = agent_watch(ctl, &e), r = 0;
 	struct wire_frame f;
-	int r = 0;
 
 	guest_attach();
 	assert_true(guest_next(&f));
 	gsync.kind = WIRE_HELLO;
 	gsync.version = WIRE_VERSION + 1;
-	wire_tx_start(&gtx, &gsync, false);
-	guest_send();
+	for (int i = 0; i < 100; i++) {
+		wire_tx_start(&gtx, &gsync, false);
+		guest_send();
+	}
 	for (uint64_t end = msb_now_ms() + WAIT_MS; msb_now_ms() < end;) {
 		r = agent_exec(ctl, &(struct agent_exec){.argv = argv}, &e);
 		if (r != -EBUSY)
@@ -1129,6 +1163,11 @@ static void another_version(void **state)
 	}
 	assert_int_equal(r, -EPROTO);
 	assert_int_equal(boot_as("h", 1000, &e), -EPROTO);
+	/* It is told, and logged, once. */
+	assert_int_equal(event(w, kind), 0);
+	assert_string_equal(kind, "lost");
+	assert_int_equal(poll(&(struct pollfd){.fd = w, .events = POLLIN}, 1, 200), 0);
+	close(w);
 	close(gport);
 }
 
@@ -1226,6 +1265,7 @@ int main(void)
 		WITH_GUEST(terminal_eof_and_interrupt),
 		WITH_GUEST(signals_reach_the_group),
 		WITH_GUEST(many_at_once),
+		WITH_GUEST(long_commands_at_once),
 		WITH_GUEST(a_reader_that_sleeps),
 		WITH_GUEST(a_job_that_reads_nothing),
 		WITH_GUEST(input_after_the_reader_is_gone),
