@@ -2,11 +2,13 @@
 // Requests that may wait.
 #include "ctl/work.h"
 #include "base/cleanup.h"
+#include "ctl/interrupt.h"
 #include "ctl/report.h"
 #include "ctl/thread.h"
 
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 
 static const int caps[CLASS_COUNT] = {
 	[CLASS_READ] = CTL_MAX_READERS,
@@ -43,21 +45,76 @@ static void work_free(struct ctl_work *w)
 	free(w);
 }
 
-/* On the thread that reads the session; takes ctl.lock for a moment. */
-static void on_interrupt(fuse_req_t req, void *arg)
-{
-	struct ctl_work *w = arg;
+/* Requests whose caller got a signal that means nothing: looked at again until they are answered.
+ */
+static struct {
+	pthread_mutex_t lock; /* taken before ctl.lock, never after it */
+	struct ctl_work *first;
+	bool watched; /* a thread looks */
+} doubts = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+static void cancel(struct ctl_work *w)
+{
 	w->cancel.set = true;
 	(void)eventfd_write(w->cancel.fd, 1); /* a full counter is readable too */
 	LOCK_SCOPE(&w->q.c->lock);
 	pthread_cond_broadcast(&w->q.c->changed);
 }
 
+static bool look_again(void)
+{
+	LOCK_SCOPE(&doubts.lock);
+	for (struct ctl_work **at = &doubts.first; *at;) {
+		struct ctl_work *w = *at;
+
+		if (ctl_caller_waits_on(w->q.pid)) {
+			at = &w->next_doubt;
+			continue;
+		}
+		*at = w->next_doubt;
+		w->doubted = false;
+		cancel(w);
+	}
+	return doubts.watched = doubts.first != NULL;
+}
+
+static void *doubts_thread(void *arg)
+{
+	const struct timespec pause = {.tv_nsec = CTL_LOOK_AGAIN_MS * 1000000L};
+
+	do
+		nanosleep(&pause, NULL);
+	while (look_again());
+	return NULL;
+}
+
+/* On the thread that reads the session; takes ctl.lock for a moment. */
+static void on_interrupt(fuse_req_t req, void *arg)
+{
+	struct ctl_work *w = arg;
+
+	LOCK_SCOPE(&doubts.lock);
+	if (!w->doubted && ctl_caller_waits_on(w->q.pid) &&
+		(doubts.watched || ctl_thread(doubts_thread, NULL) == 0)) {
+		w->doubted = doubts.watched = true;
+		w->next_doubt = doubts.first;
+		doubts.first = w;
+	}
+	if (!w->doubted)
+		cancel(w);
+}
+
 void ctl_work_answer(struct ctl_work *w)
 {
 	/* Waits for an interrupt that is being delivered, so that it does not find freed memory. */
 	fuse_req_interrupt_func(w->req, NULL, NULL);
+	LOCK_SCOPE(&doubts.lock);
+	for (struct ctl_work **at = &doubts.first; w->doubted && *at; at = &(*at)->next_doubt)
+		if (*at == w) {
+			*at = w->next_doubt;
+			break;
+		}
+	w->doubted = false;
 }
 
 void ctl_work_fail(struct ctl_work *w, const struct msb_err *e)

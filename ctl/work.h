@@ -13,6 +13,8 @@ struct ctl_work {
 	fuse_req_t req;
 	struct ctl_req q; /* q.cancel is &cancel */
 	struct ctl_cancel cancel;
+	struct ctl_work *next_doubt; /* work.c's own */
+	bool doubted;
 	enum ctl_class class;
 	/* Answers the request by one of the functions below. */
 	void (*fn)(struct ctl_work *);
