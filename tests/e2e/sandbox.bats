@@ -103,9 +103,7 @@ sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
 	fails "busy" "kill ends it" "$m/$name/error" "echo stop > $m/$name/ctl"
 	fails "busy" "" "" "echo true > $m/$name/exec"
 	fails "busy" "" "" "rmdir $m/$name"
-	begin=${EPOCHREALTIME/./}
 	echo kill >"$m/$name/ctl"
-	[ $((${EPOCHREALTIME/./} - begin)) -lt 4000000 ]
 	run ! wait $first
 	run ! wait $second
 	state_is $name stopped
