@@ -6,8 +6,10 @@
  * and their lookup counts, exactly as FUSE counts them: every fsb_entry handed out is one reference
  * that forget() gives back. The same backend serves a guest (virtqueues) and the host (/dev/fuse)
  * at once; both count on the same nodes. Ops return 0 or >= 0, or -errno, straight into the reply.
- * They do not log and never see a transport. A NULL op is answered ENOSYS, or EROFS where it would
- * write. Source: linux/fuse.h (protocol 7.38); Documentation/filesystems/fuse.rst.
+ * What an op is given, nodes and handles, was handed out to the same caller, and is neither
+ * forgotten nor released before the op returns; a handle's node outlives the handle. Names are
+ * checked. They do not log and never see a transport. A NULL op is answered ENOSYS, or EROFS where
+ * it would write. Source: linux/fuse.h (protocol 7.38); Documentation/filesystems/fuse.rst.
  */
 #ifndef MSB_FS_FSB_H
 #define MSB_FS_FSB_H
