@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Importing one image: each layer is read once; digests, decompression and unpacking run beside it.
+/*
+ * Importing one image.
+ *
+ * Theory of operation: a layer is read once. One thread reads it, digests it, decompresses it and
+ * digests that; this one takes the tar apart and stores what is in it. The two digests are looked
+ * at when all has come, so what was applied to the tree until then is only kept if they are right.
+ */
 #include "fs/image/import.h"
 #include "fs/image/layer.h"
 #include "fs/image/plan.h"
+#include "fs/image/queue.h"
 #include "fs/image/sha.h"
 #include "fs/image/unzip.h"
 #include "base/cleanup.h"
@@ -18,27 +25,31 @@ struct import {
 	const struct img_import_opts *opts;
 	struct img_tree *tree;
 	struct img_store *store;
-	uint64_t done, total, unpacked;
-	uint64_t told; /* of done */
+	uint64_t done, total, unpacked; /* the reader's while there is one */
+	uint64_t told;			/* of done; likewise */
 };
 
-/* What a layer's bytes go through. */
-struct stream {
+/* The reading half, which runs in a thread of its own until it is joined. */
+struct reader {
 	struct import *im;
-	EVP_MD_CTX *diff;
-	struct img_tar *tar;
+	const struct img_member *member;
+	struct img_queue *queue;
+	struct img_unzip *unzip;
+	EVP_MD_CTX *packed, *unpacked;
+	int result;
+	struct msb_err err;
 };
 
 static int unpacked(void *arg, const void *p, size_t n, struct msb_err *e)
 {
-	struct stream *s = arg;
+	struct reader *rd = arg;
 
-	s->im->unpacked += n;
-	if (s->im->unpacked > s->im->opts->max_bytes)
+	rd->im->unpacked += n;
+	if (rd->im->unpacked > rd->im->opts->max_bytes)
 		return msb_err_set(e, E2BIG, "the image unpacks to more than %llu bytes",
-			(unsigned long long)s->im->opts->max_bytes);
-	(void)EVP_DigestUpdate(s->diff, p, n);
-	return img_tar_feed(s->tar, p, n, e);
+			(unsigned long long)rd->im->opts->max_bytes);
+	(void)EVP_DigestUpdate(rd->unpacked, p, n);
+	return img_queue_put(rd->queue, p, n);
 }
 
 static void tell(struct import *im, const char *stage, bool force)
@@ -49,10 +60,10 @@ static void tell(struct import *im, const char *stage, bool force)
 	im->opts->progress(im->opts->arg, stage, im->done, im->total);
 }
 
-static int read_layer(struct import *im, const struct img_member *m, EVP_MD_CTX *packed,
-	struct img_unzip *unzip, struct msb_err *e)
+static int read_member(struct reader *rd, struct msb_err *e)
 {
 	_cleanup_free_ char *buf = malloc(READ_BYTES);
+	const struct img_member *m = rd->member;
 	int r = buf ? 0 : msb_err_set(e, ENOMEM, "out of memory");
 
 	for (uint64_t off = 0; r == 0 && off < m->size;) {
@@ -62,13 +73,61 @@ static int read_layer(struct import *im, const struct img_member *m, EVP_MD_CTX 
 		if (n != (int64_t)want)
 			return msb_err_set(e, n < 0 ? (int)-n : EBADMSG, "cannot read it: %s",
 				n < 0 ? strerror((int)-n) : "it ends too early");
-		(void)EVP_DigestUpdate(packed, buf, want);
-		r = img_unzip_feed(unzip, buf, want, e);
+		(void)EVP_DigestUpdate(rd->packed, buf, want);
+		r = img_unzip_feed(rd->unzip, buf, want, e);
 		off += want;
-		im->done += want;
-		tell(im, "layers", false);
+		rd->im->done += want;
+		tell(rd->im, "layers", false);
 	}
-	return r < 0 ? r : img_unzip_finish(unzip, e);
+	return r < 0 ? r : img_unzip_finish(rd->unzip, e);
+}
+
+static void *reader_main(void *arg)
+{
+	struct reader *rd = arg;
+
+	rd->result = read_member(rd, &rd->err);
+	img_queue_end(rd->queue);
+	return NULL;
+}
+
+/* Runs both halves. What the tar says comes first: the reader's error is then that it was stopped.
+ */
+static int unpack(struct reader *rd, struct img_tar *tar, struct msb_err *e)
+{
+	const void *p;
+	pthread_t thread;
+	size_t n;
+	int r = pthread_create(&thread, NULL, reader_main, rd);
+
+	if (r)
+		return msb_err_set(e, r, "cannot start a thread: %s", strerror(r));
+	while (r == 0 && (n = img_queue_get(rd->queue, &p)))
+		r = img_tar_feed(tar, p, n, e);
+	if (r < 0)
+		img_queue_stop(rd->queue);
+	(void)pthread_join(thread, NULL); /* of a thread that exists */
+	if (r == 0 && rd->result < 0) {
+		if (e)
+			*e = rd->err;
+		return rd->result;
+	}
+	return r < 0 ? r : img_tar_finish(tar, e);
+}
+
+static int check_digests(struct reader *rd, const struct img_plan_layer *pl, struct msb_err *e)
+{
+	char got[65];
+
+	img_sha_hex(rd->packed, got);
+	if (*pl->digest && strcmp(got, pl->digest) != 0)
+		return msb_err_set(e, EBADMSG, "damaged: its digest is sha256:%s, not sha256:%s",
+			got, pl->digest);
+	img_sha_hex(rd->unpacked, got);
+	if (strcmp(got, pl->diff_id) != 0)
+		return msb_err_set(e, EBADMSG, "damaged: it unpacks to sha256:%s, not sha256:%s",
+			got, pl->diff_id);
+	return 0;
 }
 
 static int take_layer(struct import *im, const struct img_source *src,
@@ -77,9 +136,8 @@ static int take_layer(struct import *im, const struct img_source *src,
 	_cleanup_(img_sha_free) EVP_MD_CTX *packed = img_sha_new(), *diff = img_sha_new();
 	struct img_layer layer = {.tree = im->tree, .store = im->store, .number = number};
 	_cleanup_(img_member_done) struct img_member m = {0};
-	struct stream s = {.im = im, .diff = diff};
-	struct img_unzip *unzip = NULL;
-	char got[65];
+	struct reader rd = {.im = im, .member = &m, .packed = packed, .unpacked = diff};
+	struct img_tar *tar = NULL;
 	int r = img_source_member(src, pl->path, &m, e);
 
 	if (r == -ENOENT)
@@ -89,26 +147,15 @@ static int take_layer(struct import *im, const struct img_source *src,
 	if (m.size != pl->size)
 		return msb_err_set(e, EBADMSG, "it has %llu bytes, not %llu",
 			(unsigned long long)m.size, (unsigned long long)pl->size);
-	if (!packed || !diff || img_tar_new(&img_layer_ops, &layer, &s.tar) < 0 ||
-		img_unzip_new(unpacked, &s, &unzip) < 0)
+	if (packed && diff && img_tar_new(&img_layer_ops, &layer, &tar) == 0 &&
+		img_queue_new(&rd.queue) == 0 && img_unzip_new(unpacked, &rd, &rd.unzip) == 0)
+		r = unpack(&rd, tar, e);
+	else
 		r = msb_err_set(e, ENOMEM, "out of memory");
-	if (r == 0)
-		r = read_layer(im, &m, packed, unzip, e);
-	if (r == 0)
-		r = img_tar_finish(s.tar, e);
-	img_tar_free(s.tar);
-	img_unzip_free(unzip);
-	if (r < 0)
-		return r;
-	img_sha_hex(packed, got);
-	if (*pl->digest && strcmp(got, pl->digest) != 0)
-		return msb_err_set(e, EBADMSG, "damaged: its digest is sha256:%s, not sha256:%s",
-			got, pl->digest);
-	img_sha_hex(diff, got);
-	if (strcmp(got, pl->diff_id) != 0)
-		return msb_err_set(e, EBADMSG, "damaged: it unpacks to sha256:%s, not sha256:%s",
-			got, pl->diff_id);
-	return 0;
+	img_tar_free(tar);
+	img_unzip_free(rd.unzip);
+	img_queue_free(rd.queue);
+	return r < 0 ? r : check_digests(&rd, pl, e);
 }
 
 /* ---- the finished tree */

@@ -10,7 +10,8 @@
 struct img_import_opts {
 	uint64_t max_bytes;  /* of all layers, unpacked, tar headers included */
 	uint64_t max_inodes; /* at any time while layers are applied */
-	/* May be NULL. Bytes of the layers as they are stored in the source. */
+	/* May be NULL. Bytes of the layers as they are stored in the source. Called from whichever
+	 * thread got on, never from two at once. */
 	void (*progress)(void *arg, const char *stage, uint64_t done, uint64_t total);
 	void *arg;
 };

@@ -81,12 +81,13 @@ static int gc(const struct msb_msg *m, struct msb_err *e)
 /* Reading sources that the caller may read is all that root keeps: it can be nobody's file. */
 static int narrow(struct msb_err *e)
 {
-	static const char *const syscalls[] = {"brk", "clock_gettime", "close", "exit_group",
-		"faccessat", "faccessat2", "fallocate", "fcntl", "fdatasync", "flock", "fstat",
-		"fsync", "ftruncate", "futex", "getdents64", "getpid", "getrandom", "gettid",
-		"ioctl", "lseek", "madvise", "mkdirat", "mmap", "mprotect", "mremap", "munmap",
-		"newfstatat", "openat", "openat2", "pread64", "prlimit64", "pwrite64", "read",
-		"recvmsg", "renameat", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sendmsg",
+	static const char *const syscalls[] = {"brk", "clock_gettime", "clone", "clone3", "close",
+		"exit", "exit_group", "faccessat", "faccessat2", "fallocate", "fcntl", "fdatasync",
+		"flock", "fstat", "fsync", "ftruncate", "futex", "getdents64", "getpid",
+		"getrandom", "gettid", "ioctl", "lseek", "madvise", "mkdirat", "mmap", "mprotect",
+		"mremap", "munmap", "newfstatat", "openat", "openat2", "pread64", "prlimit64",
+		"pwrite64", "read", "recvmsg", "renameat", "rt_sigaction", "rt_sigprocmask", "rseq",
+		"rt_sigreturn", "sched_getaffinity", "set_robust_list", "sendmsg",
 		"sync_file_range", "sysinfo", "unlinkat", "write", "writev", NULL};
 	const struct rlimit memory = {IMG_MAX_MEMORY, IMG_MAX_MEMORY};
 	const struct msb_jail_dir dirs[] = {{STORE_FD, true}, {SOURCE_FD, false}};

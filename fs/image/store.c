@@ -12,8 +12,9 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#define META_MAX  (2 * IMG_MAX_JSON_BYTES)
-#define STORE_TMP "tmp" /* what is being made or removed; nothing in it outlives the lock */
+#define INDEX_BUFFER (256u << 10)
+#define META_MAX     (2 * IMG_MAX_JSON_BYTES)
+#define STORE_TMP    "tmp" /* what is being made or removed; nothing in it outlives the lock */
 
 static int open_dir(int at, const char *name, int *ret, struct msb_err *e)
 {
@@ -266,6 +267,7 @@ static int write_index(struct img_store *s, int dirfd, const char *digest, struc
 	f = fd < 0 ? NULL : fdopen(fd, "we");
 	if (!f)
 		return msb_err_set(e, errno, "cannot write the tree index: %m");
+	(void)setvbuf(f, NULL, _IOFBF, INDEX_BUFFER); /* else it is smaller, no more */
 	r = img_index_write(t, packs, n, uuid, f, e);
 	if (r == 0 && fdatasync(fd) < 0)
 		r = msb_err_set(e, errno, "cannot write the tree index: %m");
