@@ -6,8 +6,11 @@
 #include "base/msg.h"
 #include "base/spawn.h"
 
+#include <fcntl.h>
+#include <linux/mount.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 /* A file server answers at once, but for sync, which waits for a disk. */
 #define CALL_MS 10000
@@ -31,19 +34,34 @@ pid_t fsd_spawn(const char *bin_dir, const char *sandbox, const char *control_pa
 	return msb_spawn(path, argv, &sock, 1, log_fd, ret_pidfd, e);
 }
 
+/*
+ * The directory as the root of a mount of its own: there "..", whoever follows it, stays. A server
+ * that a guest has taken over has then what it serves and nothing above that. Mounts below come
+ * along, so that they are recognised. -1 where that is not permitted: for an ordinary user.
+ */
+static int own_mount(int dir_fd)
+{
+	return dir_fd < 0 ? -1
+			  : (int)syscall(SYS_open_tree, dir_fd, "",
+				    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
+					    AT_RECURSIVE);
+}
+
 int fsd_tree(int sock, int index_fd, int packs_fd, int upper_fd, struct msb_err *e)
 {
 	const struct {
 		const char *key;
 		int fd;
 	} part[] = {{"index", index_fd}, {"packs", packs_fd}, {"upper", upper_fd}};
+	_cleanup_close_ int packs = own_mount(packs_fd), upper = own_mount(upper_fd);
+	const int own[ARRAY_LEN(part)] = {-1, packs, upper};
 	struct msb_msg m;
 
 	msb_msg_init(&m, "tree");
 	for (size_t i = 0; i < ARRAY_LEN(part); i++)
 		if (part[i].fd >= 0) {
 			msb_msg_set(&m, part[i].key, "%u", m.nfds);
-			msb_msg_add_fd(&m, part[i].fd);
+			msb_msg_add_fd(&m, own[i] >= 0 ? own[i] : part[i].fd);
 		}
 	return msb_msg_call(sock, &m, CALL_MS, e);
 }
@@ -80,7 +98,10 @@ int fsd_export_tree(int sock, const char *tag, int listen_fd, bool readonly, str
 int fsd_export_dir(
 	int sock, const char *tag, int listen_fd, int dir_fd, bool readonly, struct msb_err *e)
 {
-	return export_call(sock, tag, "passthrough", listen_fd, dir_fd, readonly, e);
+	_cleanup_close_ int own = own_mount(dir_fd);
+
+	return export_call(
+		sock, tag, "passthrough", listen_fd, own >= 0 ? own : dir_fd, readonly, e);
 }
 
 int fsd_unexport(int sock, const char *tag, struct msb_err *e)

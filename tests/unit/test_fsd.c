@@ -7,13 +7,16 @@
 #include "base/io.h"
 #include "base/msg.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/mount.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <cmocka.h>
 
@@ -130,6 +133,22 @@ static void export_tree(const char *tag)
 		fail_msg("%s", e.msg);
 	if (fsd_export_tree(control, tag, l, false, &e) < 0)
 		fail_msg("%s", e.msg);
+}
+
+static ino_t upper_ino(void)
+{
+	struct stat st;
+
+	assert_int_equal(stat(in_top("upper"), &st), 0);
+	return st.st_ino;
+}
+
+static bool clone_is_refused(void)
+{
+	_cleanup_close_ int fd =
+		(int)syscall(SYS_open_tree, AT_FDCWD, top, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	return fd < 0;
 }
 
 /* Carries a request over ring @arg. */
@@ -442,13 +461,47 @@ static void tree_is_seen_from_the_host(void **state)
 	assert_int_equal(req_getattr(&q, 1), 0);
 }
 
+/* A server that was taken over has no descriptor that leads above what it serves. */
+static void descriptors_lead_nowhere(void **state)
+{
+	unsigned int dirs = 0;
+	struct dirent *de;
+	char path[128];
+	DIR *d;
+
+	if (!pid || geteuid() != 0 || clone_is_refused())
+		skip();
+	export_tree("root");
+	export_share("share.sock", false);
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	d = opendir(path);
+	assert_non_null(d);
+	while ((de = readdir(d))) {
+		struct stat st, up;
+		int n;
+
+		if (de->d_name[0] == '.' || fstatat(dirfd(d), de->d_name, &st, 0) < 0 ||
+			!S_ISDIR(st.st_mode))
+			continue;
+		n = snprintf(path, sizeof(path), "%.20s/..", de->d_name);
+		assert_in_range(n, 4, sizeof(path) - 1);
+		assert_int_equal(fstatat(dirfd(d), path, &up, 0), 0);
+		/* data/ of the tree lies one below */
+		assert_true(up.st_ino == st.st_ino || up.st_ino == upper_ino());
+		dirs++;
+	}
+	closedir(d);
+	assert_in_range(dirs, 4, 20); /* /proc/self/fd, upper, data, share */
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {T(share_serves_a_guest), T(tree_serves_a_guest),
 		T(readonly_share), T(broken_queue_ends_nothing_else), T(control_comes_and_goes),
-		T(bad_control_messages), T(tree_is_seen_from_the_host)};
+		T(bad_control_messages), T(tree_is_seen_from_the_host),
+		T(descriptors_lead_nowhere)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
