@@ -17,7 +17,8 @@
 #define WORKER_MAX_STARTS   12 /* of them starts: the rest is for stopping what runs */
 #define WORKER_MAX_QUEUED   256
 #define WORKER_MAX_MACHINES 1024
-/* What a machine costs the host beside its memory: QEMU and what it translates, file server, agent. */
+/* What a machine costs the host beside its memory: QEMU and what it translates, file server, agent.
+ */
 #define WORKER_MARGIN_BYTES (UINT64_C(128) << 20)
 
 /**
@@ -61,18 +62,18 @@ struct view {
 
 /**
  * view_open() - Enter a mount namespace where QEMUs of other uids reach libvirt, sockets and kernel
+ * @kvm: /dev/kvm is to be among what they reach
  * For root only; for others, and where the kernel forbids it, says where things are. Threads:
  * before any other.
  */
-void view_open(struct view *v, const char *run, const char *share);
+void view_open(struct view *v, const char *run, const char *share, bool kvm);
 
 /**
  * view_admit() - Give the machine @s a uid of its own, and to that uid its file servers' sockets
  * @s: checked; its paths become those inside the view
  * Return: 0; -errno with @e.
  */
-int view_admit(
-	const struct view *v, struct vmm_spec *s, bool kvm, struct vmm_host *h, struct msb_err *e);
+int view_admit(const struct view *v, struct vmm_spec *s, struct vmm_host *h, struct msb_err *e);
 
 /* ---- worker_host.c: what a start needs from the host */
 

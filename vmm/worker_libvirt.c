@@ -197,7 +197,7 @@ static int locate(struct machines *m, const char *run, const char *share, struct
 				m->pids, sizeof(m->pids), "%s/libvirt/qemu/run", rt ? rt : "/run");
 		return 0;
 	}
-	view_open(&m->view, run, share);
+	view_open(&m->view, run, share, m->kvm);
 	root = m->view.libvirt;
 	add_uri_escaped(&escaped, root);
 	if (escaped.oom)

@@ -99,7 +99,7 @@ int machines_start(struct machines *m, const struct vmm_spec *asked, struct msb_
 	if (r == 0)
 		r = memory_check(spec.memory_bytes, e);
 	if (r == 0)
-		r = view_admit(&m->view, &spec, m->kvm, &host, e);
+		r = view_admit(&m->view, &spec, &host, e);
 	if (r < 0)
 		return r;
 	host.qemu = parts.qemu;

@@ -85,7 +85,21 @@ static void detach_fuse(void)
 	}
 }
 
-static int enter(const char *run, const char *share)
+/* In the view everybody may use KVM: there are only QEMUs in it, and their uids are in no group. */
+static int own_kvm(void)
+{
+	struct stat st;
+
+	if (stat("/dev/kvm", &st) < 0 || mknod(VIEW "/kvm", S_IFCHR | 0600, st.st_rdev) < 0 ||
+		chmod(VIEW "/kvm", 0666) < 0 ||
+		mount(VIEW "/kvm", "/dev/kvm", NULL, MS_BIND, NULL) < 0 ||
+		mount(NULL, "/dev/kvm", NULL, MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NOEXEC, NULL) <
+			0)
+		return -errno;
+	return 0;
+}
+
+static int enter(const char *run, const char *share, bool kvm)
 {
 	_cleanup_close_ int lib = -1, sb = -1, shr = -1;
 	int r = 0;
@@ -111,6 +125,8 @@ static int enter(const char *run, const char *share)
 		r = bind_dir(sb, VIEW "/sb", MS_NOEXEC);
 	if (r == 0)
 		r = bind_dir(shr, VIEW "/share", MS_NOEXEC | MS_RDONLY);
+	if (r == 0 && kvm)
+		r = own_kvm();
 	if (r == 0 && mount(NULL, VIEW, NULL,
 			      MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
 			      NULL) < 0)
@@ -121,7 +137,7 @@ static int enter(const char *run, const char *share)
 	return r;
 }
 
-void view_open(struct view *v, const char *run, const char *share)
+void view_open(struct view *v, const char *run, const char *share, bool kvm)
 {
 	int r;
 
@@ -131,7 +147,7 @@ void view_open(struct view *v, const char *run, const char *share)
 	(void)snprintf(v->share, sizeof(v->share), "%s", share);
 	if (geteuid() != 0)
 		return;
-	r = enter(run, share);
+	r = enter(run, share, kvm);
 	if (r < 0) {
 		log_warn("no mount namespace for the machines (%s): QEMU runs as root",
 			strerror(-r));
@@ -173,17 +189,12 @@ static int give(const char *socket, uint32_t uid, uint32_t gid)
 	return st.st_mode & 1 || chmod(dir, (st.st_mode & 07777) | 1) == 0 ? 0 : -errno;
 }
 
-int view_admit(
-	const struct view *v, struct vmm_spec *s, bool kvm, struct vmm_host *h, struct msb_err *e)
+int view_admit(const struct view *v, struct vmm_spec *s, struct vmm_host *h, struct msb_err *e)
 {
-	struct stat st;
-
 	if (!v->entered)
 		return 0;
 	h->set_uid = true;
 	h->uid = h->gid = UID_BASE | ((uint32_t)strtoul(s->id + 24, NULL, 16) & UID_MASK);
-	if (kvm && stat("/dev/kvm", &st) == 0)
-		h->gid = st.st_gid;
 	rebase(v, s->agent_socket, sizeof(s->agent_socket));
 	rebase(v, s->console_socket, sizeof(s->console_socket));
 	for (unsigned int i = 0; i < s->nfs; i++) {

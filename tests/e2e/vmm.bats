@@ -93,6 +93,13 @@ drive_as_nobody() {
 	[[ $output =~ uid=[12][0-9]{9}\ caps=0000000000000000\ seccomp=2 ]]
 }
 
+@test "as root, that user may use KVM whatever the mode of /dev/kvm" {
+	[ "$(id -u)" = 0 ] || skip "needs root"
+	[ -e /dev/kvm ] || skip "no /dev/kvm"
+	output=$(MSB_ACCEL=kvm drive identity)
+	[[ $output =~ uid=[12][0-9]{9}\ caps=0000000000000000 ]]
+}
+
 @test "more memory than the host has: ENOMEM and both numbers" {
 	MEMORY_BYTES=$((1 << 40)) run drive refused
 	[ "$status" = 0 ]
