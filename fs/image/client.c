@@ -113,13 +113,21 @@ int img_import(const char *bin_dir, int store_fd, const char *source, int log_fd
 int img_gc(
 	const char *bin_dir, int store_fd, const char *const *keep, int log_fd, struct msb_err *e)
 {
+	_cleanup_free_ uint8_t(*raw)[32] = calloc(IMG_MAX_KEEP, sizeof(*raw));
 	_cleanup_free_ struct msb_msg *m = malloc(sizeof(*m));
+	size_t n = 0;
 
-	if (!m)
+	if (!m || !raw)
 		return msb_err_set(e, ENOMEM, "out of memory");
+	for (; *keep; keep++, n++) {
+		if (n == IMG_MAX_KEEP)
+			return msb_err_set(e, E2BIG, "more than %d images to keep", IMG_MAX_KEEP);
+		/* One that names no image would be taken for "remove it". */
+		if (strlen(*keep) != 64 || msb_unhex(*keep, raw[n], sizeof(raw[n])) < 0)
+			return msb_err_set(e, EINVAL, "`%s` is not a digest", *keep);
+	}
 	msb_msg_init(m, "gc");
-	for (; *keep; keep++)
-		msb_msg_set(m, "keep", "%s", *keep);
+	msb_msg_payload(m, raw, n * sizeof(raw[0]));
 	/* It has no source; the descriptor's place is taken by the store's. */
 	return run(bin_dir, "gc", store_fd, store_fd, log_fd, -1, m, e) < 0
 		       ? msb_err_wrap(e, "clean the image store")

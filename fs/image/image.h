@@ -28,7 +28,8 @@
  *   "progress" {stage= done_bytes= total_bytes=}, zero or more, then
  *   "ok" {digest=HEX64 size_bytes=N} or "error" {code= msg=}
  * It leaves nothing behind when it fails; after it was killed the next one removes what it left.
- * msb-image gc: fd 3 store directory, fd 5 the socket; "gc" {keep=DIGEST}... -> "ok" or "error".
+ * msb-image gc: fd 3 store directory, fd 5 the socket; "gc" with the digests to keep as its
+ * payload, 32 raw bytes each -> "ok" or "error".
  * Neither ever runs beside another: both hold store/lock, the second waits.
  */
 #ifndef MSB_FS_IMAGE_IMAGE_H
@@ -44,7 +45,7 @@
 #define IMG_MAX_JSON_BYTES (4u << 20)
 #define IMG_MAX_DEPTH	   512		       /* directories */
 #define IMG_MAX_MEMORY	   (UINT64_C(4) << 30) /* address space of msb-image: past it -ENOMEM */
-#define IMG_MAX_KEEP	   850 /* images a store holds before img_gc() is -E2BIG: one message */
+#define IMG_MAX_KEEP	   2000		       /* digests that img_gc() takes: one message */
 
 struct img_imported {
 	char digest[65];

@@ -58,16 +58,19 @@ static int import(const struct msb_msg *m, struct msb_err *e)
 
 static int gc(const struct msb_msg *m, struct msb_err *e)
 {
-	_cleanup_free_ const char **keep = calloc(IMG_MAX_KEEP, sizeof(*keep));
+	const uint8_t(*raw)[32] = msb_msg_payload_ptr(m);
+	size_t n = m->payload_bytes / sizeof(raw[0]);
+	_cleanup_free_ char(*hex)[65] = calloc(n + 1, sizeof(*hex));
+	_cleanup_free_ const char **keep = calloc(n + 1, sizeof(*keep));
 	struct img_store *st;
-	size_t n = 0;
 	int r;
 
-	if (!keep)
+	if (!keep || !hex)
 		return msb_err_set(e, ENOMEM, "out of memory");
-	for (const char *d = NULL; (d = msb_msg_next(m, "keep", d)); keep[n++] = d)
-		if (n == IMG_MAX_KEEP)
-			return msb_err_set(e, E2BIG, "more than %d images to keep", IMG_MAX_KEEP);
+	for (size_t k = 0; k < n; k++) {
+		msb_hex(raw[k], sizeof(raw[k]), hex[k]);
+		keep[k] = hex[k];
+	}
 	r = img_store_open(STORE_FD, &st, e);
 	if (r < 0)
 		return r;

@@ -293,6 +293,33 @@ static void both_at_once(void **state)
 	close(store);
 }
 
+static void gc(void **state)
+{
+	static char text[IMG_MAX_KEEP + 1][65];
+	const char *keep[IMG_MAX_KEEP + 2] = {NULL};
+	int store = new_store("gc");
+	struct img_imported got;
+	struct msb_err e = {0};
+
+	assert_int_equal(img_import(bin_dir, store, source, -1, -1, &got, &e), 0);
+	for (int k = 0; k <= IMG_MAX_KEEP; k++) {
+		(void)snprintf(text[k], sizeof(text[k]), "%064x", k);
+		keep[k] = text[k];
+	}
+	assert_int_equal(img_gc(bin_dir, store, keep, -1, &e), -E2BIG);
+	keep[IMG_MAX_KEEP] = NULL;
+	keep[IMG_MAX_KEEP - 1] = got.digest;
+	assert_int_equal(img_gc(bin_dir, store, keep, -1, &e), 0);
+	verify(store, got.digest);
+	assert_int_equal(
+		img_gc(bin_dir, store, (const char *[]){"mistyped", NULL}, -1, &e), -EINVAL);
+	verify(store, got.digest);
+	assert_int_equal(img_gc(bin_dir, store, (const char *[]){NULL}, -1, &e), 0);
+	assert_int_equal(entries(store, "images"), 0);
+	assert_int_equal(entries(store, "packs"), 0);
+	close(store);
+}
+
 static void sentences(void **state)
 {
 	_cleanup_close_ int store = new_store("errors");
@@ -314,6 +341,7 @@ int main(void)
 		cmocka_unit_test(killed),
 		cmocka_unit_test(no_space),
 		cmocka_unit_test(both_at_once),
+		cmocka_unit_test(gc),
 		cmocka_unit_test(sentences),
 	};
 
