@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 
 #define VIEW	     "/mnt" /* covered in our own namespace only */
+#define VIEW_KERNEL  VIEW "/kernel"
 #define MAX_DETACHED 1024
 /* Above what systemd and the distributions assign (systemd.io/UIDS-GIDS). */
 #define UID_BASE 0x70000000u
@@ -99,9 +100,20 @@ static int own_kvm(void)
 	return 0;
 }
 
+/* $MSB_KERNEL may name a file where no other uid gets to. */
+static int bind_kernel(int file)
+{
+	_cleanup_close_ int fd = open(VIEW_KERNEL, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	char from[32];
+
+	(void)snprintf(from, sizeof(from), "/proc/self/fd/%d", file);
+	return fd < 0 || mount(from, VIEW_KERNEL, NULL, MS_BIND, NULL) < 0 ? -errno : 0;
+}
+
 static int enter(const char *run, const char *share, bool kvm)
 {
-	_cleanup_close_ int lib = -1, sb = -1, shr = -1;
+	_cleanup_close_ int lib = -1, sb = -1, shr = -1, own = -1;
+	const char *kernel = getenv("MSB_KERNEL");
 	int r = 0;
 
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
@@ -111,6 +123,8 @@ static int enter(const char *run, const char *share, bool kvm)
 	lib = own_dir(run, "libvirt");
 	sb = own_dir(run, "sb");
 	shr = open_dir(share);
+	if (kernel && kernel[0] == '/')
+		own = open(kernel, O_PATH | O_CLOEXEC); /* without it a start says why */
 	if (lib < 0 || sb < 0 || shr < 0)
 		return lib < 0 ? lib : sb < 0 ? sb : shr;
 	if (mount("msb", VIEW, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
@@ -125,6 +139,8 @@ static int enter(const char *run, const char *share, bool kvm)
 		r = bind_dir(sb, VIEW "/sb", MS_NOEXEC);
 	if (r == 0)
 		r = bind_dir(shr, VIEW "/share", MS_NOEXEC | MS_RDONLY);
+	if (r == 0 && own >= 0)
+		r = bind_kernel(own);
 	if (r == 0 && kvm)
 		r = own_kvm();
 	if (r == 0 && mount(NULL, VIEW, NULL,
@@ -154,6 +170,8 @@ void view_open(struct view *v, const char *run, const char *share, bool kvm)
 		return;
 	}
 	v->entered = true;
+	if (access(VIEW_KERNEL, F_OK) == 0 && setenv("MSB_KERNEL", VIEW_KERNEL, 1) < 0)
+		log_warn("out of memory: MSB_KERNEL may not be readable to QEMU, ignoring");
 	(void)snprintf(v->libvirt, sizeof(v->libvirt), VIEW "/libvirt");
 	(void)snprintf(v->share, sizeof(v->share), VIEW "/share");
 }

@@ -60,6 +60,11 @@ drive_as_nobody() {
 	drive adopt
 }
 
+@test "a kernel of the user's own, as a bzImage, where only its owner gets to" {
+	cp build/kernel/debian/vmlinuz "$MSB_STATE/"
+	MSB_KERNEL=$MSB_STATE/vmlinuz drive life
+}
+
 @test "power-off, reset and panic are told apart" {
 	drive ends
 }
@@ -116,6 +121,12 @@ drive_as_nobody() {
 	MSB_SHARE=$MSB_STATE run drive refused
 	[ "$status" = 0 ]
 	[[ $output == *"ENOENT: the kernel "*"/vmlinux is missing; make it with make kernel-debian"* ]]
+}
+
+@test "no kernel where MSB_KERNEL says: ENOENT and the path" {
+	MSB_KERNEL=/nonexistent/kernel run drive refused
+	[ "$status" = 0 ]
+	[[ $output == *"ENOENT: the kernel /nonexistent/kernel is missing"* ]]
 }
 
 @test "a QEMU that does not run: a sentence of what it said" {
