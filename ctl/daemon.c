@@ -228,8 +228,8 @@ int ctl_daemon_run(const struct msb_paths *p, bool foreground, int ready_fd, str
 	fuse_session_unmount(se);
 	if (c->vmm)
 		c->vmm = vmm_free(c->vmm);
+	pthread_mutex_lock(&c->fold_lock);
 	pthread_mutex_lock(&c->lock);
-	c->ending = true;
 	c->db = ctl_db_close(c->db);
 	log_info("msbd ends");
 	/* Threads of requests that nobody waits for any more stand at the lock, or wait: they end

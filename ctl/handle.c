@@ -74,15 +74,14 @@ static bool gone(const struct ctl_at *at)
 	return (at->sb && at->sb->gone) || (at->img && at->img->gone);
 }
 
-/* The text of a file as it is now; h->lock held. */
-static int snapshot(struct ctl_handle *h, struct msb_err *e)
+/* The text of a file as it is now. A slow one is made without any lock: the thread that answers the
+ * kernel takes h->lock. */
+static int make_text(struct ctl_handle *h, struct msb_str *s, struct msb_err *e)
 {
 	struct ctl *c = h->at.c;
 	bool slow = h->at.node->flags & NF_SLOW;
 	int r;
 
-	msb_str_done(&h->snap);
-	h->snapped = false;
 	pthread_mutex_lock(&c->lock);
 	if (gone(&h->at)) {
 		pthread_mutex_unlock(&c->lock);
@@ -91,13 +90,10 @@ static int snapshot(struct ctl_handle *h, struct msb_err *e)
 	h->seen = h->at.sb ? h->at.sb->changes : 0;
 	if (slow)
 		pthread_mutex_unlock(&c->lock);
-	r = h->at.node->read(&h->at, &h->snap, e);
+	r = h->at.node->read(&h->at, s, e);
 	if (!slow)
 		pthread_mutex_unlock(&c->lock);
-	if (r == 0 && h->snap.oom)
-		r = msb_err_set(e, ENOMEM, "no memory");
-	h->snapped = r == 0;
-	return r;
+	return r == 0 && s->oom ? msb_err_set(e, ENOMEM, "no memory") : r;
 }
 
 static void give(const struct msb_str *from, uint64_t off, size_t max, struct msb_str *s)
@@ -129,6 +125,8 @@ static int wait_end(const struct ctl_req *q, struct ctl_handle *h, struct msb_er
 static int read_text(const struct ctl_req *q, struct ctl_handle *h, uint64_t off, size_t max,
 	struct msb_str *s, struct msb_err *e)
 {
+	_cleanup_str_ struct msb_str text = MSB_STR_INIT;
+	bool fresh;
 	int r = 0;
 
 	if (off == 0 && h->at.node->kind == K_WAIT) {
@@ -136,9 +134,20 @@ static int read_text(const struct ctl_req *q, struct ctl_handle *h, uint64_t off
 		if (r < 0)
 			return r;
 	}
+	pthread_mutex_lock(&h->lock);
+	fresh = off == 0 || !h->snapped;
+	pthread_mutex_unlock(&h->lock);
+	if (fresh)
+		r = make_text(h, &text, e);
 	LOCK_SCOPE(&h->lock);
-	if (off == 0 || !h->snapped)
-		r = snapshot(h, e);
+	if (fresh) {
+		msb_str_done(&h->snap);
+		h->snapped = r == 0;
+	}
+	if (fresh && r == 0) {
+		h->snap = text;
+		text = (struct msb_str)MSB_STR_INIT;
+	}
 	if (r == 0)
 		give(&h->snap, off, max, s);
 	return r;
@@ -262,7 +271,7 @@ bool ctl_handle_waits(struct ctl_handle *h, uint64_t off)
 	case K_WAIT: return off == 0;
 	case K_EXEC: return h->rdwr;
 	case K_LOG: return true;
-	default: return (h->at.node->flags & NF_SLOW) && off == 0;
+	default: return h->at.node->flags & NF_SLOW;
 	}
 }
 

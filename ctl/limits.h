@@ -33,6 +33,9 @@
 #define CTL_MAX_ANSWER	  65536	     /* unread answers of a read-write fd on a ctl */
 #define CTL_MAX_LOG_BYTES (8u << 20) /* msb.log, then msb.log.1 */
 
+#define CTL_MAX_AGENT_ENDS 5 /* in ... an agent's process that ended is started again; then the */
+#define CTL_AGENT_ENDS_MS  60000 /* sandbox has failed */
+
 #define CTL_BOOT_TIMEOUT_MS  120000 /* PID 1 must be ready; TCG on a loaded machine is slow */
 #define CTL_STOP_TIMEOUT_MS  10000  /* graceful stop, then kill */
 #define CTL_STOP_TERM_MS     7000   /* of it: from SIGTERM to SIGKILL; the rest is for sync */

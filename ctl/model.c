@@ -530,6 +530,7 @@ int ctl_open(const struct msb_paths *paths, int log_fd, struct ctl **ret, struct
 	c->gid = getegid();
 	c->started_usec = ctl_now_usec();
 	c->epoll_fd = c->inotify_fd = -1;
+	pthread_mutex_init(&c->fold_lock, NULL);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_mutex_init(&c->vmm_lock, NULL);
 	pthread_condattr_init(&attr);

@@ -118,6 +118,8 @@ struct ctl_sandbox {
 	unsigned int nexports;	/* what the file server listens for: the root and mounts */
 	struct ctl_helper qemu; /* no child of ours: never reaped here */
 	struct ctl_helper agent;
+	unsigned int agent_ends;   /* by themselves, under a running machine, since ... */
+	uint64_t agent_ends_since; /* CLOCK_MONOTONIC, ms */
 	struct ctl_files files;
 };
 
@@ -128,6 +130,7 @@ struct ctl {
 	gid_t gid;
 	uint64_t started_usec;
 
+	pthread_mutex_t fold_lock; /* held while db's log is folded in: taken before lock */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct ctl_db *db;

@@ -129,14 +129,23 @@ static void fsd_ended(struct ctl *c, struct ctl_sandbox *sb, struct ctl_image *i
 /* Lock held. */
 static void agent_ended(struct ctl *c, struct ctl_sandbox *sb)
 {
+	uint64_t now = msb_now_ms();
 	char how[64];
 
 	ctl_exit_text(peek(sb->agent.pidfd), how, sizeof(how));
 	log_warn("%s: the agent's process ended: %s", sb->name, how);
 	ctl_supervise_drop(c, sb->agent.pidfd);
-	if (sb->state == ST_RUNNING || sb->state == ST_PAUSED)
-		ctl_op_reattach(sb);
-	else if (sb->op && sb->op->verb == VERB_START)
+	if (sb->state == ST_RUNNING || sb->state == ST_PAUSED) {
+		if (now - sb->agent_ends_since > CTL_AGENT_ENDS_MS) {
+			sb->agent_ends_since = now;
+			sb->agent_ends = 0;
+		}
+		/* A guest that has found a way to end it must not keep the host busy with that. */
+		if (++sb->agent_ends > CTL_MAX_AGENT_ENDS)
+			ctl_op_clean(sb, EIO, "the agent's process keeps ending: %s", how);
+		else
+			ctl_op_reattach(sb);
+	} else if (sb->op && sb->op->verb == VERB_START)
 		ctl_op_clean(sb, EIO, "the agent's process ended: %s", how);
 }
 
@@ -301,8 +310,10 @@ static void on_timer(struct supervisor *s)
 	uint64_t n;
 
 	(void)!read(s->timer_fd, &n, sizeof(n)); /* only to make it unreadable again */
-	if (!s->c->ending)
+	{
+		LOCK_SCOPE(&s->c->fold_lock);
 		ctl_db_checkpoint(s->c->db);
+	}
 	ctl_logfile_rotate(s->c->run_fd, "msb.log", CTL_MAX_LOG_BYTES);
 }
 

@@ -248,6 +248,35 @@ teardown() {
 	cd "$m/$name"
 }
 
+@test "a text that takes long keeps nobody waiting, not even who polls it" {
+	cd /
+	"$bin/msbd" --stop
+	mkdir -p "$MSB_STATE/run/libvirt"
+	"$bin/msbd"
+	python3 - "$m" "$MSB_STATE/run/libvirt/msb-vmm.lock" <<-'PY'
+	import fcntl, os, select, sys, threading, time
+	lock = os.open(sys.argv[2], os.O_RDWR | os.O_CREAT, 0o600)
+	fcntl.flock(lock, fcntl.LOCK_EX)  # the machine worker waits for it, and `features` for the worker
+	fd = os.open(sys.argv[1] + "/features", os.O_RDONLY)
+	got = []
+	t = threading.Thread(target=lambda: got.append(os.pread(fd, 4096, 0)))
+	t.start()
+	time.sleep(0.5)
+	assert not got
+	p = select.poll()
+	p.register(fd)
+	begun = time.time()
+	p.poll(100)
+	threading.Thread(target=lambda: os.pread(fd, 10, 10)).start()
+	assert open(sys.argv[1] + "/version").read()
+	assert time.time() - begun < 2, time.time() - begun
+	os.close(lock)
+	t.join()
+	assert got[0].startswith(b"accel ")
+	PY
+	cd "$m/$name"
+}
+
 @test "reads are snapshots, taken again at offset 0" {
 	python3 - <<-'PY'
 	import os

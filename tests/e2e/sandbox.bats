@@ -349,6 +349,22 @@ sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
 	[ "$(guest $name 'echo again')" = again ]
 }
 
+@test "an agent's process that keeps ending fails its sandbox" {
+	sandbox $name
+	echo start >"$m/$name/ctl"
+	for i in 1 2 3 4 5; do
+		pid=$(status_of $name agent_pid)
+		kill -9 "$pid"
+		until_is 5 back guest $name 'echo back'
+	done
+	kill -9 "$(status_of $name agent_pid)"
+	until_is 5 failed cat "$m/$name/state"
+	[[ $(cat "$m/$name/error") == *"keeps ending: signal 9"* ]]
+	until_is 3 0 status_of $name qemu_pid
+	echo start >"$m/$name/ctl"
+	[ "$(guest $name 'echo fine')" = fine ]
+}
+
 msbd_pid() {
 	pgrep -x -f "$bin/msbd" | while read -r p; do
 		if grep -qz "MSB_MNT=$m" "/proc/$p/environ"; then echo "$p"; fi
