@@ -21,7 +21,6 @@
 
 struct writer {
 	struct img_tree *tree;
-	const struct img_pack *packs;
 	size_t npacks;
 	const struct img_pack **by_id;
 	FILE *out;
@@ -30,7 +29,6 @@ struct writer {
 	size_t norder;
 	uint64_t meta_end;
 	uint32_t data_start, data_blocks;
-	uint64_t root_ino;
 };
 
 /* ---- directories */
@@ -407,12 +405,7 @@ int img_index_write(struct img_tree *t, const struct img_pack *packs, size_t npa
 	_cleanup_free_ const struct img_pack **by_id = calloc(npacks + 1, sizeof(*by_id));
 	_cleanup_free_ struct img_inode **order =
 		calloc(img_tree_inodes(t) + 1, sizeof(struct img_inode *));
-	struct writer w = {.tree = t,
-		.packs = packs,
-		.npacks = npacks,
-		.by_id = by_id,
-		.out = out,
-		.order = order};
+	struct writer w = {.tree = t, .npacks = npacks, .by_id = by_id, .out = out, .order = order};
 	struct img_inode *root = img_tree_root(t);
 	_cleanup_free_ struct name *v = NULL;
 	size_t n;

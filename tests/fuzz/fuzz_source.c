@@ -1,29 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Archives to import: any bytes as the file; its members are found, its documents planned.
 #include "fs/image/plan.h"
+#include "tests/fuzz/tarsum.h"
 #include "base/io.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void fix_sums(uint8_t *p, size_t n)
-{
-	for (size_t off = 0; off + 512 <= n; off += 512) {
-		unsigned int sum = 0;
-
-		if (memcmp(p + off + 257, "ustar", 5) != 0)
-			continue;
-		memset(p + off + 148, ' ', 8);
-		for (int i = 0; i < 512; i++)
-			sum += p[off + (size_t)i];
-		(void)snprintf((char *)p + off + 148, 8, "%06o", sum);
-	}
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
