@@ -559,5 +559,5 @@ int main(void)
 		cmocka_unit_test_setup_teardown(limits, setup, teardown),
 	};
 
-	return cmocka_run_group_tests_name("import", tests, setup, NULL);
+	return cmocka_run_group_tests_name("import", tests, NULL, NULL);
 }
