@@ -69,6 +69,10 @@ drive_as_nobody() {
 	drive ends
 }
 
+@test "a start that hangs in its file server is freed by destroying the machine" {
+	drive stuck
+}
+
 @test "a worker that ends at once leaves no QEMU behind" {
 	probes() { pgrep -f -- "-machine none.*/qmp-" | sort; }
 	before=$(probes)

@@ -389,6 +389,44 @@ static void case_missed(void)
 	CHECK(listed() == 0, "%zu", listed());
 }
 
+static void *stuck_thread(void *arg)
+{
+	struct machine *m = arg;
+	struct msb_err e = {0};
+	int r = vmm_start_paused(vmm, &m->spec, &e);
+
+	CHECK(r < 0, "started without a file server");
+	printf("stuck start: %s\n", e.msg);
+	return NULL;
+}
+
+/* A file server that says nothing stops QEMU's start; destroying the machine ends that. */
+static void case_stuck(void)
+{
+	struct machine *m = spec(0, "idle");
+	struct msb_err e = {0};
+	uint64_t t = msb_now_ms();
+	pthread_t thread;
+	int fd;
+
+	m->spec.nfs = 1;
+	(void)snprintf(m->spec.fs[0].tag, sizeof(m->spec.fs[0].tag), "root");
+	(void)snprintf(
+		m->spec.fs[0].socket, sizeof(m->spec.fs[0].socket), "%.90s/sb/0/fs", paths.run);
+	fd = msb_unix_listen(m->spec.fs[0].socket, SOCK_STREAM, 0600, &e);
+	CHECK(fd >= 0, "%s", e.msg);
+	CHECK(!pthread_create(&thread, NULL, stuck_thread, m), "thread");
+	/* Connected to, and not answered. */
+	CHECK(msb_wait_fd(fd, POLLIN, BOOT_MS) == 0, "QEMU does not come");
+	t = msb_now_ms();
+	CHECK(vmm_destroy(vmm, m->spec.id, &e) == 0, "%s", e.msg);
+	CHECK(!pthread_join(thread, NULL), "join");
+	printf("freed in %llu ms\n", (unsigned long long)(msb_now_ms() - t));
+	CHECK(msb_now_ms() - t < 2000, "%llu ms", (unsigned long long)(msb_now_ms() - t));
+	CHECK(listed() == 0, "%zu", listed());
+	close(fd);
+}
+
 /* Ends while libvirt still asks QEMU what it can do, as a killed msbd does. */
 static void case_hasty(void)
 {
@@ -445,8 +483,8 @@ int main(int argc, char **argv)
 		void (*fn)(void);
 	} cases[] = {{"life", case_life}, {"eight", case_eight}, {"crash", case_crash},
 		{"worker", case_worker}, {"adopt", case_adopt}, {"ends", case_ends},
-		{"missed", case_missed}, {"hasty", case_hasty}, {"identity", case_identity},
-		{"refused", case_refused}};
+		{"missed", case_missed}, {"stuck", case_stuck}, {"hasty", case_hasty},
+		{"identity", case_identity}, {"refused", case_refused}};
 	struct msb_err e = {0};
 
 	msb_log_init("vmm_driver", NULL, -1);
