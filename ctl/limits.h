@@ -41,7 +41,7 @@
 #define CTL_STOP_TERM_MS     7000   /* of it: from SIGTERM to SIGKILL; the rest is for sync */
 #define CTL_END_TIMEOUT_MS   500    /* a helper that was asked to end, then SIGKILL */
 #define CTL_CHECKPOINT_MS    30000  /* the write-ahead log is folded in by a thread of its own */
-#define CTL_LOOK_AGAIN_MS    50	   /* for a ^C behind a signal that meant nothing */
+#define CTL_LOOK_AGAIN_MS    50	    /* for a ^C behind a signal that meant nothing */
 #define CTL_DRAIN_TIMEOUT_MS 5000   /* --stop waits for verbs under way */
 
 #define CTL_DEFAULT_CPUS	 "1"
