@@ -56,7 +56,8 @@ int machines_list(struct machines *m, char (*ids)[33], struct msb_err *e);
 /* Where machines see things. As an ordinary user, or without the namespace: as they are. */
 struct view {
 	char libvirt[MSB_PATH_MAX + 16], share[MSB_PATH_MAX];
-	char sb[MSB_PATH_MAX + 16]; /* prefix of the sandboxes' sockets, outside the view */
+	char share_told[MSB_PATH_MAX]; /* share, as it is called outside the view */
+	char sb[MSB_PATH_MAX + 16];    /* prefix of the sandboxes' sockets, outside the view */
 	bool entered;
 };
 
@@ -92,9 +93,10 @@ struct host_parts {
 
 /**
  * host_parts_find() - QEMU from $MSB_QEMU, the kernel from $MSB_KERNEL (debian, mini or a path)
+ * @told: what users call @share, for sentences
  * Return: 0; -ENOENT with a sentence that says what to install.
  */
-int host_parts_find(const char *share, struct host_parts *ret, struct msb_err *e);
+int host_parts_find(const char *share, const char *told, struct host_parts *ret, struct msb_err *e);
 
 /**
  * host_pid_of() - The process whose pid is in @pidfile and whose command line holds @word

@@ -28,19 +28,22 @@ int host_memory_check(const char *meminfo, uint64_t memory_bytes, struct msb_err
 		(unsigned long long)(WORKER_MARGIN_BYTES >> 20), (unsigned long long)(have >> 20));
 }
 
-static int need(const char *path, int mode, const char *what, const char *how, struct msb_err *e)
+/* @told: the path as the user knows it, which may differ from where we see it. */
+static int need(const char *path, const char *told, int mode, const char *what, const char *how,
+	struct msb_err *e)
 {
 	if (access(path, mode) == 0)
 		return 0;
 	if (errno != ENOENT && errno != ENOTDIR)
-		return msb_err_set(e, errno, "%s %s: %m", what, path);
-	return msb_err_set(e, ENOENT, "%s %s is missing; %s", what, path, how);
+		return msb_err_set(e, errno, "%s %s: %m", what, told);
+	return msb_err_set(e, ENOENT, "%s %s is missing; %s", what, told, how);
 }
 
-int host_parts_find(const char *share, struct host_parts *ret, struct msb_err *e)
+int host_parts_find(const char *share, const char *told, struct host_parts *ret, struct msb_err *e)
 {
 	const char *qemu = getenv("MSB_QEMU"), *kernel = getenv("MSB_KERNEL"), *file = "vmlinux";
 	bool pvh = access(LOADER, R_OK) == 0, own = false;
+	char path[MSB_PATH_MAX + 32];
 	int n, r;
 
 	if (!kernel || !*kernel || !strcmp(kernel, "debian"))
@@ -63,14 +66,17 @@ int host_parts_find(const char *share, struct host_parts *ret, struct msb_err *e
 	if (own && kernel[0] != '/')
 		return msb_err_set(e, EINVAL,
 			"MSB_KERNEL is %s, neither debian nor mini nor an absolute path", kernel);
-	r = need(ret->qemu, X_OK, "QEMU", "install it with make deps", e);
+	r = need(ret->qemu, ret->qemu, X_OK, "QEMU", "install it with make deps", e);
+	(void)snprintf(path, sizeof(path), "%s/%s", told, file);
 	if (r == 0)
-		r = need(ret->kernel, R_OK, "the kernel",
+		r = need(ret->kernel, own ? ret->kernel : path, R_OK, "the kernel",
 			kernel && !strcmp(kernel, "mini") ? "build it with make kernel"
 							  : "make it with make kernel-debian",
 			e);
+	(void)snprintf(path, sizeof(path), "%s/initramfs", told);
 	if (r == 0)
-		r = need(ret->initrd, R_OK, "the initramfs", "make it with make kernel-debian", e);
+		r = need(ret->initrd, path, R_OK, "the initramfs",
+			"make it with make kernel-debian", e);
 	return r;
 }
 

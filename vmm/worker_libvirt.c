@@ -189,6 +189,7 @@ static int locate(struct machines *m, const char *run, const char *share, struct
 
 	if (uri && *uri) {
 		(void)snprintf(m->view.share, sizeof(m->view.share), "%s", share);
+		(void)snprintf(m->view.share_told, sizeof(m->view.share_told), "%s", share);
 		(void)snprintf(m->uri, sizeof(m->uri), "%s", uri);
 		if (strstr(uri, "/system"))
 			(void)snprintf(m->pids, sizeof(m->pids), "/run/libvirt/qemu");

@@ -95,7 +95,7 @@ int machines_start(struct machines *m, const struct vmm_spec *asked, struct msb_
 	if (r == 0)
 		r = await_gone(m, spec.id, e);
 	if (r == 0)
-		r = host_parts_find(m->view.share, &parts, e);
+		r = host_parts_find(m->view.share, m->view.share_told, &parts, e);
 	if (r == 0)
 		r = memory_check(spec.memory_bytes, e);
 	if (r == 0)

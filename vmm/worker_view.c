@@ -161,6 +161,7 @@ void view_open(struct view *v, const char *run, const char *share, bool kvm)
 	(void)snprintf(v->sb, sizeof(v->sb), "%s/sb/", run);
 	(void)snprintf(v->libvirt, sizeof(v->libvirt), "%s/libvirt", run);
 	(void)snprintf(v->share, sizeof(v->share), "%s", share);
+	(void)snprintf(v->share_told, sizeof(v->share_told), "%s", share);
 	if (geteuid() != 0)
 		return;
 	r = enter(run, share, kvm);

@@ -36,7 +36,7 @@ drive_as_nobody() {
 }
 
 
-@test "a machine starts, speaks, pauses, resumes and is destroyed within half a second" {
+@test "a machine starts, speaks, pauses, resumes" {
 	drive life
 }
 
@@ -44,7 +44,7 @@ drive_as_nobody() {
 	drive eight
 }
 
-@test "a killed QEMU is reported within a second, others do not notice, and it starts again" {
+@test "a killed QEMU is reported, others do not notice, and it starts again" {
 	drive crash
 }
 
