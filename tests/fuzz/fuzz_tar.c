@@ -16,25 +16,34 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define MAX_INODES 500
 
+#define INPUTS 256 /* of one store: contents pile up in it, and a pack must stay below 1 GiB */
+
 static struct img_store *store;
-static char dir[] = "/tmp/fuzz_tar.XXXXXX";
+static char dir[32];
+static int dir_fd;
 
 static void done(void)
 {
+	if (!store)
+		return;
 	img_store_close(store);
+	store = NULL;
+	close(dir_fd);
 	(void)msb_rm_rf(AT_FDCWD, dir);
 }
 
 static void start(void)
 {
-	int fd;
+	static bool registered;
 
+	strcpy(dir, "/tmp/fuzz_tar.XXXXXX");
 	if (!mkdtemp(dir))
 		abort();
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || img_store_open(fd, &store, NULL) < 0)
+	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir_fd < 0 || img_store_open(dir_fd, &store, NULL) < 0)
 		abort();
-	(void)atexit(done);
+	if (!registered)
+		registered = atexit(done) == 0;
 }
 
 struct walk {
@@ -89,11 +98,14 @@ static void check(struct img_tree *t)
 /* The first byte says where one layer ends and the next begins, and how the bytes are cut. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static unsigned int inputs;
 	_cleanup_free_ uint8_t *copy = malloc(size + 1);
 	size_t step, split;
 	struct img_tree *t;
 	int r = 0;
 
+	if (inputs++ % INPUTS == 0)
+		done();
 	if (!store)
 		start();
 	if (size < 1 || !copy)
@@ -125,6 +137,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (r == 0)
 		check(t);
+	else
+		done(); /* a failed import ends its process: the store may be in the middle of a
+			   file */
 	img_tree_free(t);
 	return 0;
 }
