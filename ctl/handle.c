@@ -9,13 +9,19 @@
 #include <fcntl.h>
 #include <string.h>
 
-int ctl_handle_new(const struct ctl_at *at, int flags, struct ctl_handle **ret, struct msb_err *e)
+int ctl_handle_new(
+	const struct ctl_at *at, uid_t uid, int flags, struct ctl_handle **ret, struct msb_err *e)
 {
+	bool others = uid != at->c->uid;
 	struct ctl_handle *h;
 
 	if (at->c->nhandles == CTL_MAX_HANDLES)
 		return msb_err_set(
 			e, ENFILE, "%d files are open, the most there can be", CTL_MAX_HANDLES);
+	if (others && at->c->nothers == CTL_OTHERS_SHARE(CTL_MAX_HANDLES))
+		return msb_err_set(e, ENFILE,
+			"%d files are open, the most for users other than the instance's",
+			CTL_OTHERS_SHARE(CTL_MAX_HANDLES));
 	h = calloc(1, sizeof(*h));
 	if (!h)
 		return msb_err_set(e, ENOMEM, "no memory");
@@ -29,11 +35,13 @@ int ctl_handle_new(const struct ctl_at *at, int flags, struct ctl_handle **ret, 
 	h->append = (flags & O_APPEND) != 0;
 	h->rdwr = (flags & O_ACCMODE) == O_RDWR;
 	h->rdonly = (flags & O_ACCMODE) == O_RDONLY;
+	h->others = others;
 	h->ring.seq = 1;
 	h->log.fd = h->log.old_fd = -1;
 	h->seen = at->sb ? at->sb->changes : 0;
 	pthread_mutex_init(&h->lock, NULL);
 	at->c->nhandles++;
+	at->c->nothers += others;
 	*ret = h;
 	return 0;
 }
@@ -53,8 +61,10 @@ void ctl_handle_unref(struct ctl_handle *h)
 		return;
 	pthread_mutex_lock(&h->at.c->lock);
 	last = --h->refs == 0;
-	if (last)
+	if (last) {
 		h->at.c->nhandles--;
+		h->at.c->nothers -= h->others;
+	}
 	pthread_mutex_unlock(&h->at.c->lock);
 	if (!last)
 		return;

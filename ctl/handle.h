@@ -14,6 +14,7 @@ struct ctl_handle {
 	struct ctl_at at;		     /* its sb and img are references */
 	unsigned int refs;		     /* ctl.lock */
 	bool nonblock, append, rdwr, rdonly; /* as it was opened */
+	bool others;			     /* opened by another user than the instance's */
 
 	pthread_mutex_t lock; /* guards what follows; never held across waits */
 	struct msb_str snap;  /* what reads give */
@@ -35,8 +36,9 @@ struct ctl_handle {
 	struct ctl_handle *poll_next, **poll_prev; /* in ctl.pollers while ph is set */
 };
 
-/* ctl.lock held; -ENFILE CTL_MAX_HANDLES. @flags: of open(2). */
-int ctl_handle_new(const struct ctl_at *at, int flags, struct ctl_handle **ret, struct msb_err *e);
+/* ctl.lock held; -ENFILE CTL_MAX_HANDLES, or what others may have of it. @flags: of open(2). */
+int ctl_handle_new(
+	const struct ctl_at *at, uid_t uid, int flags, struct ctl_handle **ret, struct msb_err *e);
 void ctl_handle_unref(struct ctl_handle *h);		 /* takes ctl.lock itself; NULL is fine */
 struct ctl_handle *ctl_handle_ref(struct ctl_handle *h); /* takes ctl.lock itself */
 

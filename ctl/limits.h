@@ -26,6 +26,10 @@
 #define CTL_MAX_KILLS	 64  /* writes to a ctl that begin with kill */
 #define CTL_THREAD_STACK (1u << 20)
 
+/* What all users but the instance's own may take together of each of these, and of open files: the
+ * rest is the owner's, who so always gets through. */
+#define CTL_OTHERS_SHARE(limit) ((limit) / 2)
+
 #define CTL_MAX_HANDLES	  16384 /* open files; ENFILE past it */
 #define CTL_MAX_EVENTS	  256	/* kept for a sandbox; a reader that falls behind sees dropped */
 #define CTL_MAX_GEVENTS	  2048	/* kept for all */

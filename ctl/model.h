@@ -143,9 +143,9 @@ struct ctl {
 	struct ctl_ring events, errors;
 	char error[MSB_ERR_MAX];
 	struct ctl_handle *pollers; /* open files that somebody polls */
-	size_t nhandles;
-	unsigned int nops; /* verbs under way */
-	bool ending;	   /* msbd is about to exit: no new verbs */
+	size_t nhandles, nothers;   /* all open files; those opened by others than uid */
+	unsigned int nops;	    /* verbs under way */
+	bool ending;		    /* msbd is about to exit: no new verbs */
 
 	pthread_mutex_t vmm_lock; /* guards the making of vmm; may be held across waits */
 	struct vmm *vmm;	  /* NULL until the first need */

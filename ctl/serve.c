@@ -329,6 +329,7 @@ static struct ctl_handle *handle_of(const struct fuse_file_info *fi)
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct ctl *c = ctl_of(req);
+	uid_t uid = fuse_req_ctx(req)->uid;
 	struct ctl_handle *h = NULL;
 	struct msb_err e = {0};
 	struct ctl_at at;
@@ -337,7 +338,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	pthread_mutex_lock(&c->lock);
 	found = find(req, ino, &at);
 	if (found)
-		(void)ctl_handle_new(&at, fi->flags, &h, &e); /* h stays NULL where it fails */
+		(void)ctl_handle_new(&at, uid, fi->flags, &h, &e); /* failed: h stays NULL */
 	pthread_mutex_unlock(&c->lock);
 	if (!found)
 		return;
@@ -364,7 +365,7 @@ static void do_create(struct ctl_work *w)
 		if (ctl_at_child(&dir, w->name, &at) < 0)
 			r = msb_err_set(&e, ENODEV, "it was unset at once");
 		else
-			r = ctl_handle_new(&at, w->fi.flags, &h, &e);
+			r = ctl_handle_new(&at, w->q.uid, w->fi.flags, &h, &e);
 		if (r == 0)
 			entry_of(&at, &entry);
 	}

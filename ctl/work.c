@@ -16,7 +16,7 @@ static const int caps[CLASS_COUNT] = {
 	[CLASS_COMMAND] = CTL_MAX_COMMANDS,
 	[CLASS_KILL] = CTL_MAX_KILLS,
 };
-static atomic_int running[CLASS_COUNT];
+static atomic_int running[CLASS_COUNT], of_others[CLASS_COUNT];
 
 struct ctl_work *ctl_work_new(struct ctl *c, fuse_req_t req, size_t n)
 {
@@ -137,10 +137,12 @@ static void *work_thread(void *arg)
 {
 	struct ctl_work *w = arg;
 	enum ctl_class class = w->class;
+	bool others = w->others;
 
 	w->fn(w);
 	work_free(w);
 	running[class]--;
+	of_others[class] -= others;
 	return NULL;
 }
 
@@ -150,9 +152,17 @@ void ctl_work_run(struct ctl_work *w, enum ctl_class class, void (*fn)(struct ct
 
 	w->class = class;
 	w->fn = fn;
+	/* Who opened it counts too: a set-user-ID program waits on what its caller has opened. */
+	w->others = w->q.uid != w->q.c->uid || (w->h && w->h->others);
+	of_others[class] += w->others;
 	if (++running[class] > caps[class]) {
 		msb_err_set(&e, EAGAIN, "%d requests of this kind wait already; try again later",
 			caps[class]);
+	} else if (w->others && of_others[class] > CTL_OTHERS_SHARE(caps[class])) {
+		msb_err_set(&e, EAGAIN,
+			"%d requests of this kind, of users other than the instance's, wait already; "
+			"try again later",
+			CTL_OTHERS_SHARE(caps[class]));
 	} else {
 		fuse_req_interrupt_func(w->req, on_interrupt, w);
 		if (ctl_thread(work_thread, w) == 0)
@@ -161,5 +171,6 @@ void ctl_work_run(struct ctl_work *w, enum ctl_class class, void (*fn)(struct ct
 		ctl_work_answer(w);
 	}
 	running[class]--;
+	of_others[class] -= w->others;
 	ctl_work_refuse(w, &e);
 }

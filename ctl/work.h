@@ -16,6 +16,7 @@ struct ctl_work {
 	struct ctl_work *next_doubt; /* work.c's own */
 	bool doubted;
 	enum ctl_class class;
+	bool others; /* counts as another user's than the instance's */
 	/* Answers the request by one of the functions below. */
 	void (*fn)(struct ctl_work *);
 	/* What the function needs; released with the work. */

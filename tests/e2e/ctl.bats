@@ -277,6 +277,58 @@ teardown() {
 	cd "$m/$name"
 }
 
+@test "other users together open half of the files: the owner gets through" {
+	[ "$(id -u)" = 0 ] || skip "needs root, to be two users"
+	timeout 60 python3 - "$m" "$name" <<-'PY'
+	import errno, os, resource, sys
+	m, name = sys.argv[1:]
+
+	def other(fn):
+	    """fn as another user, who then stays until end(); what fn returned, and end"""
+	    said, say = os.pipe()
+	    wait, go = os.pipe()
+	    if os.fork() == 0:
+	        try:
+	            os.close(go)
+	            os.setgroups([]); os.setgid(12345); os.setuid(12345)
+	            os.write(say, b"%d\n" % fn())
+	            os.read(wait, 1)
+	        finally:
+	            os._exit(0)
+	    os.close(say); os.close(wait)
+	    n = int(os.read(said, 100) or -1)
+	    def end():
+	        os.close(go)
+	        os.wait()
+	    return n, end
+
+	def owner():
+	    for f in ("version", "log"):
+	        assert open(f"{m}/{f}", "rb").read(1)
+	    fd = os.open(f"{m}/{name}/ctl", os.O_RDWR)
+	    os.write(fd, b"kill\n")
+	    assert os.read(fd, 100) == b"ok\n"
+	    os.close(fd)
+
+	resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
+	def opens():
+	    n = 0
+	    try:
+	        while n < 16384:
+	            os.open(m + "/version", os.O_RDONLY); n += 1
+	    except OSError as e:
+	        assert e.errno == errno.ENFILE, e
+	    return n
+	n, end = other(opens)
+	assert n == 8192, n
+	owner()
+	end()
+	n, end = other(lambda: os.open(m + "/version", os.O_RDONLY))
+	assert n >= 0
+	end()
+	PY
+}
+
 @test "reads are snapshots, taken again at offset 0" {
 	python3 - <<-'PY'
 	import os

@@ -191,6 +191,33 @@ sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
 	PY
 }
 
+@test "other users together have half of the requests that wait: the owner gets through" {
+	[ "$(id -u)" = 0 ] || skip "needs root, to be two users"
+	sandbox $name
+	echo start >"$m/$name/ctl"
+	chown 12345:12345 "$m/$name"
+	timeout 60 python3 - "$m/$name/wait" >"$dir/refused" <<-'PY' &
+	import errno, os, sys, threading
+	os.setgroups([]); os.setgid(12345); os.setuid(12345)
+	fd = os.open(sys.argv[1], os.O_RDONLY)
+	def read():
+	    try:
+	        os.pread(fd, 100, 0)
+	    except OSError as e:
+	        os.write(1, b"%s\n" % errno.errorcode[e.errno].encode())
+	for _ in range(256 + 20):
+	    threading.Thread(target=read).start()
+	PY
+	readers=$!
+	until_is 30 20 grep -c '^EAGAIN$' "$dir/refused"
+	grep -q "256 requests of this kind, of users other" "$m/$name/error"
+	[ -n "$(head -c 1 "$m/log")" ]
+	[ "$(guest $name 'echo through')" = through ]
+	echo kill >"$m/$name/ctl"
+	wait $readers
+	[ "$(wc -l <"$dir/refused")" = 20 ]
+}
+
 @test "pause and resume" {
 	sandbox $name
 	echo start >"$m/$name/ctl"
