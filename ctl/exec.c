@@ -186,6 +186,16 @@ int ctl_job_read(
 	return s->oom ? -ENOMEM : 0;
 }
 
+bool ctl_job_ready(struct ctl_job *j)
+{
+	const struct ctl_req nobody = {0};
+
+	/* One only, because a peer may send without end what is neither output nor the end. */
+	if (!j->bytes && !j->ended)
+		(void)step(&nobody, j, true); /* nothing yet is no failure */
+	return j->bytes || j->ended;
+}
+
 int ctl_job_wait(const struct ctl_req *q, struct ctl_job *j, struct msb_err *e)
 {
 	while (!j->ended) {

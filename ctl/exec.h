@@ -32,6 +32,8 @@ struct ctl_job *ctl_job_free(struct ctl_job *j); /* a job that has not ended is 
  */
 int ctl_job_read(
 	const struct ctl_req *q, struct ctl_job *j, size_t max, bool nonblock, struct msb_str *s);
+/* Whether a read gives output, or the end, without waiting. Takes a message that has come. */
+bool ctl_job_ready(struct ctl_job *j);
 /* Waits for the end, output thrown away. Return: 0 exit 0; -EREMOTEIO anything else; -EINTR. */
 int ctl_job_wait(const struct ctl_req *q, struct ctl_job *j, struct msb_err *e);
 

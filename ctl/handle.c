@@ -241,6 +241,7 @@ static void job_give(struct ctl_handle *h, struct ctl_job *j)
 	LOCK_SCOPE(&h->lock);
 	h->busy = false;
 	h->job = j;
+	ctl_handle_wake(h);
 }
 
 void ctl_handle_report(const struct ctl_req *q, struct ctl_handle *h, const struct msb_err *err)
@@ -320,6 +321,9 @@ static int write_exec(
 			"the last command of this descriptor has not been read to its end");
 	else
 		r = ctl_job_start(q, h->at.sb, l->p, l->n, &fresh, e);
+	/* poll found its end, and nobody read it. */
+	if (r == 0 && j && j->result < 0)
+		ctl_handle_report(q, h, &j->err);
 	if (r == 0)
 		j = (ctl_job_free(j), fresh);
 	job_give(h, j);

@@ -62,6 +62,8 @@ void ctl_handle_report(const struct ctl_req *q, struct ctl_handle *h, const stru
 void ctl_handle_unpoll(struct ctl_handle *h);
 /* poll(2): what is ready now; @ph (may be NULL) is notified once, when that may have changed. */
 unsigned int ctl_handle_poll(struct ctl_handle *h, struct fuse_pollhandle *ph);
+/* Notifies who polls this open file. Takes ctl.lock. */
+void ctl_handle_wake(struct ctl_handle *h);
 /* Notifies those who poll a file of @sb, or of the instance (NULL: everybody); ctl.lock held. */
 void ctl_poll_wake(struct ctl *c, const struct ctl_sandbox *sb);
 

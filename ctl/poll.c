@@ -2,6 +2,7 @@
 // Open files: poll.
 #include "base/cleanup.h"
 #include "ctl/handle.h"
+#include "ctl/supervise.h"
 
 #include <fuse_lowlevel.h>
 #include <poll.h>
@@ -29,6 +30,14 @@ void ctl_poll_wake(struct ctl *c, const struct ctl_sandbox *sb)
 		(void)fuse_lowlevel_notify_poll(h->ph); /* fails where the mount is gone */
 		unlink_poller(h);
 	}
+}
+
+void ctl_handle_wake(struct ctl_handle *h)
+{
+	LOCK_SCOPE(&h->at.c->lock);
+	if (h->ph)
+		(void)fuse_lowlevel_notify_poll(h->ph); /* fails where the mount is gone */
+	unlink_poller(h);
 }
 
 void ctl_handle_unpoll(struct ctl_handle *h)
@@ -74,7 +83,22 @@ static bool more_log(const struct ctl_handle *h)
 	return ctl_logfile_size(h->at.c->sandboxes_fd, path) > h->pos;
 }
 
-static unsigned int ready(const struct ctl_handle *h)
+/* h->lock held, as by whoever takes the job. */
+static unsigned int ready_exec(struct ctl_handle *h)
+{
+	const unsigned int in = POLLIN | POLLRDNORM, out = POLLOUT | POLLWRNORM;
+
+	if (h->busy)
+		return 0; /* woken when it is given back */
+	if (!h->rdwr || !h->job)
+		return in | out;
+	if (ctl_job_ready(h->job))
+		return h->job->bytes ? in : in | out | POLLHUP;
+	/* Better awake for nothing than asleep for ever. */
+	return h->ph && ctl_supervise_output(h->at.sb, h->job->sock) < 0 ? in : 0;
+}
+
+static unsigned int ready(struct ctl_handle *h)
 {
 	const struct ctl_sandbox *sb = h->at.sb;
 	unsigned int in = POLLIN | POLLRDNORM, out = POLLOUT | POLLWRNORM;
@@ -85,6 +109,7 @@ static unsigned int ready(const struct ctl_handle *h)
 	case K_RING: return more_ring(h) ? in : 0;
 	case K_LOG: return more_log(h) ? in : 0;
 	case K_WAIT: return sb && !sb->op && ctl_state_ended(sb->state) ? in : 0;
+	case K_EXEC: return ready_exec(h);
 	case K_CTL: return h->rdonly || h->answer.len ? in | out : out;
 	default:
 		if ((h->at.node->flags & NF_STATE) && sb && h->seen != sb->changes)

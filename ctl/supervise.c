@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 
 /* What an epoll event stands for: a kind, and the serial of the sandbox or image. */
-enum kind { K_SIGNAL, K_TIMER, K_INOTIFY, K_AGENT, K_QEMU, K_FSD_SANDBOX, K_FSD_IMAGE };
+enum kind { K_SIGNAL, K_TIMER, K_INOTIFY, K_AGENT, K_QEMU, K_FSD_SANDBOX, K_FSD_IMAGE, K_OUTPUT };
 #define TAG(kind, serial) ((uint64_t)(serial) << 8 | (kind))
 
 struct supervisor {
@@ -57,6 +57,16 @@ void ctl_supervise_qemu(struct ctl_sandbox *sb)
 {
 	if (watch(sb->c->epoll_fd, sb->qemu.pidfd, TAG(K_QEMU, sb->serial)) < 0)
 		log_err("%s: its machine is not watched: %m", sb->name);
+}
+
+int ctl_supervise_output(const struct ctl_sandbox *sb, int fd)
+{
+	struct epoll_event ev = {
+		.events = EPOLLIN | EPOLLONESHOT, .data.u64 = TAG(K_OUTPUT, sb->serial)};
+
+	if (epoll_ctl(sb->c->epoll_fd, EPOLL_CTL_MOD, fd, &ev) == 0)
+		return 0;
+	return epoll_ctl(sb->c->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
 void ctl_supervise_drop(struct ctl *c, int pidfd)
@@ -327,6 +337,16 @@ static void on_inotify(struct ctl *c)
 	ctl_poll_wake(c, NULL);
 }
 
+static void on_output(struct ctl *c, uint32_t serial)
+{
+	const struct ctl_sandbox *sb;
+
+	LOCK_SCOPE(&c->lock);
+	sb = ctl_sandbox_by_serial(c, serial);
+	if (sb)
+		ctl_poll_wake(c, sb);
+}
+
 static void *loop(void *arg)
 {
 	struct supervisor *s = arg;
@@ -344,6 +364,8 @@ static void *loop(void *arg)
 				on_timer(s);
 			else if (kind == K_INOTIFY)
 				on_inotify(s->c);
+			else if (kind == K_OUTPUT)
+				on_output(s->c, (uint32_t)(ev[i].data.u64 >> 8));
 			else
 				helper_ended(s->c, kind, (uint32_t)(ev[i].data.u64 >> 8));
 		}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One thread that waits for what nobody asked for: a helper that ends, a signal to msbd, a log that
- * grows under a poller. It never waits for anything else; what takes time it hands to a verb's
- * thread.
+ * grows under a poller, output of a command. It never waits for anything else; what takes time it
+ * hands to a verb's thread.
  */
 #ifndef MSB_CTL_SUPERVISE_H
 #define MSB_CTL_SUPERVISE_H
@@ -22,6 +22,9 @@ int ctl_supervise_start(struct ctl *c, int exit_fd, struct msb_err *e);
 void ctl_supervise_fsd(const struct ctl_files_of *of);
 void ctl_supervise_agent(struct ctl_sandbox *sb);
 void ctl_supervise_qemu(struct ctl_sandbox *sb);
+/* Wakes those who poll a file of @sb, once, when @fd is readable; closing it ends that. ctl.lock
+ * held. */
+int ctl_supervise_output(const struct ctl_sandbox *sb, int fd);
 /* Stop watching, before it is ended on purpose; ctl.lock held. -1 is fine. */
 void ctl_supervise_drop(struct ctl *c, int pidfd);
 

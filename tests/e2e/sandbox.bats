@@ -191,6 +191,54 @@ sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
 	PY
 }
 
+@test "poll of exec: asleep until the command prints, and until it ends" {
+	sandbox $name
+	echo start >"$m/$name/ctl"
+	timeout 60 python3 - "$m/$name" <<-'PY'
+	import os, select, sys, threading
+	sb = sys.argv[1]
+	IN, HUP = select.POLLIN, select.POLLHUP
+
+	def run(line):
+	    w = os.open(sb + "/exec", os.O_WRONLY)
+	    os.write(w, line + b"\n")
+	    os.close(w)
+
+	run(b"mkfifo /tmp/a /tmp/b")
+	fd = os.open(sb + "/exec", os.O_RDWR | os.O_NONBLOCK)
+	p = select.poll()
+	p.register(fd, IN | select.POLLOUT)
+	for code in (0, 4):
+	    os.write(fd, b"cat /tmp/a; cat /tmp/b; exit %d\n" % code)
+	    assert p.poll(200) == [], "ready before there is anything"
+	    t = threading.Thread(target=run, args=(b"echo some > /tmp/a",)); t.start()
+	    assert p.poll() == [(fd, IN)]
+	    assert p.poll(0) == [(fd, IN)]
+	    assert os.read(fd, 100) == b"some\n"
+	    t.join()
+	    assert p.poll(200) == [], "ready though all was read"
+	    t = threading.Thread(target=run, args=(b": > /tmp/b",)); t.start()
+	    assert p.poll()[0][1] & (IN | HUP) == IN | HUP
+	    assert os.read(fd, 100) == b""
+	    t.join()
+	    assert p.poll()[0][1] & (IN | HUP) == IN | HUP
+	assert "exit status 4" in open(sb + "/error").read()
+
+	# An end that poll found and nobody read is told too; epoll wakes as well; so does a kill.
+	os.write(fd, b"exit 5\n")
+	p.poll()
+	ep = select.epoll()
+	ep.register(fd, select.EPOLLIN)
+	os.write(fd, b"sleep 1; sleep 1000\n")
+	assert "exit status 5" in open(sb + "/error").read()
+	assert ep.poll(0.2) == []
+	t = threading.Thread(target=lambda: open(sb + "/ctl", "w").write("kill\n")); t.start()
+	assert ep.poll()[0][1] & IN
+	assert os.read(fd, 100) == b""
+	t.join()
+	PY
+}
+
 @test "other users together have half of the requests that wait: the owner gets through" {
 	[ "$(id -u)" = 0 ] || skip "needs root, to be two users"
 	sandbox $name
