@@ -48,6 +48,7 @@ struct ga;
 struct ga_watch {
 	void (*fn)(struct ga *g, struct ga_watch *w, uint32_t events);
 	int fd;	  /* -1: none */
+	int ep;	  /* the set it is in */
 	void *of; /* what it belongs to */
 };
 

@@ -23,13 +23,18 @@ int ga_watch_add(struct ga *g, struct ga_watch *w, int fd, uint32_t events)
 	if (epoll_ctl(g->ep, EPOLL_CTL_ADD, fd, &ev) < 0)
 		return -errno;
 	w->fd = fd;
+	w->ep = g->ep;
 	return 0;
 }
 
 void ga_watch_close(struct ga_watch *w)
 {
-	if (w->fd >= 0)
-		close(w->fd); /* which takes it out of the epoll set: nobody else has it */
+	if (w->fd >= 0) {
+		/* Closing alone leaves it in the set while a job between fork and exec has a copy.
+		 */
+		(void)epoll_ctl(w->ep, EPOLL_CTL_DEL, w->fd, NULL);
+		close(w->fd);
+	}
 	w->fd = -1;
 }
 
