@@ -71,18 +71,11 @@ static int visit(void *arg, const char *name, size_t n, uint64_t nid, uint8_t ty
 
 static int live_of_image(struct img_store *s, const char *digest, struct live *l, struct msb_err *e)
 {
-	_cleanup_close_ int fd = -1;
 	struct img_index *ix;
-	char path[80];
-	int r;
+	int r = store_open_index(s, digest, &ix, e);
 
-	(void)snprintf(path, sizeof(path), "%s/index", digest);
-	fd = openat(s->images_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return msb_err_set(e, errno, "image %.12s: %m", digest);
-	r = img_index_open(fd, &ix, e);
 	if (r < 0)
-		return msb_err_wrap(e, "image %.12s", digest);
+		return r;
 	l->ix = ix;
 	r = img_index_readdir(ix, img_index_root(ix), visit, l);
 	r = r < 0 ? r : l->error;

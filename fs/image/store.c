@@ -24,23 +24,29 @@ static int open_dir(int at, const char *name, int *ret, struct msb_err *e)
 	return *ret < 0 ? msb_err_set(e, errno, "cannot open %s of the store: %m", name) : 0;
 }
 
-/* The packs that an image's index names. */
-static int load_image(struct img_store *s, const char *digest, struct msb_err *e)
+int store_open_index(
+	struct img_store *s, const char *digest, struct img_index **ret, struct msb_err *e)
 {
 	_cleanup_close_ int fd = -1;
-	struct img_index *ix;
-	uint32_t *packs = NULL;
 	char path[80];
-	size_t n;
-	int r;
 
 	(void)snprintf(path, sizeof(path), "%s/index", digest);
 	fd = openat(s->images_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return msb_err_set(e, errno, "image %.12s: %m", digest);
-	r = img_index_open(fd, &ix, e);
+	return img_index_open(fd, ret, e) < 0 ? msb_err_wrap(e, "image %.12s", digest) : 0;
+}
+
+/* The packs that an image's index names. */
+static int load_image(struct img_store *s, const char *digest, struct msb_err *e)
+{
+	struct img_index *ix;
+	uint32_t *packs = NULL;
+	size_t n;
+	int r = store_open_index(s, digest, &ix, e);
+
 	if (r < 0)
-		return msb_err_wrap(e, "image %.12s", digest);
+		return r;
 	r = img_index_packs(ix, &packs, &n);
 	img_index_close(ix);
 	if (r < 0)

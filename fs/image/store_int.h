@@ -63,6 +63,9 @@ int store_close_pack(struct img_store *, struct msb_err *e); /* written, listed 
 void store_drop_fds(struct img_store *);
 void store_forget(
 	struct img_store *); /* every known pack and object; store_collect() finds them again */
+/* Maps the index of image @digest; @e names the image. */
+int store_open_index(
+	struct img_store *s, const char *digest, struct img_index **ret, struct msb_err *e);
 bool store_digest_valid(const char *name); /* an image's directory */
 
 /* Every pack that an image's index names is loaded; every other file of packs/ is removed. */

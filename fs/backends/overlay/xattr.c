@@ -88,6 +88,16 @@ static bool known_namespace(const char *name)
 	return false;
 }
 
+/* The inode of @node and its attribute @w->name; the tree is locked. -ENODATA where it has none. */
+static int find(struct ovl *o, uint64_t node, struct ovl_inode **ret, struct wanted *w)
+{
+	int r = ovl_get(o, node, ret);
+
+	if (r == 0)
+		r = each(o, *ret, want_one, w);
+	return r < 0 ? r : w->value ? 0 : -ENODATA;
+}
+
 int64_t ovl_getxattr(struct fsb *b, uint64_t node, const char *name, void *buf, size_t cap)
 {
 	struct ovl *o = ovl_of(b);
@@ -98,13 +108,9 @@ int64_t ovl_getxattr(struct fsb *b, uint64_t node, const char *name, void *buf, 
 	if (r < 0)
 		return r;
 	OVL_READ(o);
-	r = ovl_get(o, node, &i);
-	if (r == 0)
-		r = each(o, i, want_one, &w);
+	r = find(o, node, &i, &w);
 	if (r < 0)
 		return r;
-	if (!w.value)
-		return -ENODATA;
 	if (cap && w.value_n > cap)
 		return -ERANGE;
 	if (cap)
@@ -204,13 +210,9 @@ int ovl_removexattr(struct fsb *b, const struct fsb_req *req, uint64_t node, con
 	if (r < 0)
 		return r;
 	OVL_WRITE(o);
-	r = ovl_get(o, node, &i);
-	if (r == 0)
-		r = each(o, i, want_one, &w);
+	r = find(o, node, &i, &w);
 	if (r < 0)
 		return r;
-	if (!w.value)
-		return -ENODATA;
 	take_over(o, &t, i, name);
 	if (i->flags & OVL_OWN_XATTRS)
 		ovl_txn_xattr(&t, i->ino, name, w.name_n, NULL, OVL_XATTR_GONE);
