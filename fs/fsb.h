@@ -4,7 +4,8 @@
  *
  * A backend is one `const struct fsb_ops`. It owns its node ids (1 is the root, 0 is never valid)
  * and their lookup counts, exactly as FUSE counts them: every fsb_entry handed out is one reference
- * that forget() gives back. The same backend serves a guest (virtqueues) and the host (/dev/fuse)
+ * that forget() gives back. Ids and handles are below FSB_MAX_ID: what wraps backends uses the bits
+ * above. The same backend serves a guest (virtqueues) and the host (/dev/fuse)
  * at once; both count on the same nodes. Ops return 0 or >= 0, or -errno, straight into the reply.
  * What an op is given, nodes and handles, was handed out to the same caller, and is neither
  * forgotten nor released before the op returns; a handle's node outlives the handle. Names are
@@ -22,14 +23,24 @@
 #include <stdint.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
+#include <time.h>
 
-#define FSB_ROOT 1
+#define FSB_ROOT      1
+#define FSB_MAX_ID    (UINT64_C(1) << 48) /* node ids and handles are below */
+#define FSB_MAX_STATE 4096		  /* bytes that save() may write for one node */
 
 enum fsb_caps {
 	FSB_CAP_WRITE = 1,
 	FSB_CAP_NO_OPEN =
 		2, /* OPEN/OPENDIR/FLUSH carry no state: the host answers ENOSYS once to each */
 	FSB_CAP_XATTR = 4,
+	FSB_CAP_SEE_OPENS = 8, /* OPEN and OPENDIR are to be sent even where NO_OPEN is set */
+};
+
+/* How long, and how, a kernel may believe what it was told of a node. */
+struct fsb_cache {
+	uint32_t entry_ms, attr_ms, negative_ms;
+	uint32_t open_flags; /* FOPEN_* of an OPEN's reply */
 };
 
 enum fsb_threads {
@@ -72,6 +83,8 @@ struct fsb_setattr {
 typedef int (*fsb_dirent_fn)(void *arg, const char *name, size_t name_bytes, uint64_t ino,
 	uint32_t type, uint64_t next_off, const struct fsb_entry *entry);
 
+struct fsb_options;
+struct audit_sink;
 struct fsb; /* a backend's instance; each backend embeds it first in its own struct */
 
 struct fsb_ops {
@@ -136,14 +149,33 @@ struct fsb_ops {
 		uint64_t fh_in, uint64_t off_in, uint64_t node_out, uint64_t fh_out,
 		uint64_t off_out, uint64_t len);
 	int (*syncfs)(struct fsb *, uint64_t node);
+	/* Birth time. -EOPNOTSUPP where none is kept. */
+	int (*btime)(struct fsb *, uint64_t node, struct timespec *ret);
+	/* NULL op or NULL: as the mount's profile says. What is returned lives as long as the
+	 * backend. Views of the host are not asked for: nothing is cached there. */
+	const struct fsb_cache *(*cache)(struct fsb *, uint64_t node);
+
+	/* ---- device state: what a server started anew, on the same files, needs to go on for a
+	 * kernel that knows ids and handles of the old one. */
+	/* What finds @node again, in the backend's own form: at most FSB_MAX_STATE bytes. */
+	int64_t (*save)(struct fsb *, uint64_t node, void *buf, size_t cap);
+	/* Brings a node back under its id, with @lookups references; the bytes are hostile. Every
+	 * node is loaded before any other op runs, in no order. -ESTALE: its file is gone; the id
+	 * answers -ESTALE from then on, and its references are counted all the same. */
+	int (*load)(struct fsb *, uint64_t node, uint64_t lookups, const void *buf, size_t n);
+	/* Brings a handle back under its number, once every node is loaded. @flags as at open. */
+	int (*reopen)(struct fsb *, uint64_t node, uint64_t fh, bool dir, uint32_t flags);
+	/* Contents that are in no file of the host: all of them, to and from a pipe or file. */
+	int (*save_all)(struct fsb *, int fd);
+	int (*load_all)(struct fsb *, int fd);
 };
 
 struct fsb {
 	const struct fsb_ops *ops;
 };
 
-/* ---- the backends. Each takes ownership of the descriptors on success and on failure.
- * Their start functions; every key a user can set is checked by the caller that parses `mounts`. */
+/* ---- started directly, as unit tests do. Each takes ownership of the descriptors on success and
+ * on failure. */
 
 struct fsb_passthrough_opts {
 	int root_fd;   /* O_PATH or O_RDONLY directory */
@@ -158,5 +190,51 @@ struct fsb_overlay_opts {
 	int upper_fd; /* directory of the sandbox's changes; locked while open */
 };
 int fsb_overlay_start(const struct fsb_overlay_opts *, struct fsb **ret, struct msb_err *);
+
+/*
+ * The kinds: one row a backend or wrapper in fs/backends/backends.def, one definition in its own
+ * file. What a user may say of each is in fs/options.h.
+ */
+
+/* What a backend is made from. Descriptors are -1 where there is none; start() takes all of them
+ * over, on success and on failure. */
+struct fsb_start {
+	const struct fsb_options *options;
+	int dir_fd;	   /* passthrough: a directory, O_PATH or O_RDONLY */
+	int index_fd;	   /* image, overlay: the image's tree index; -1: an empty tree below */
+	int packs_fd;	   /* image, overlay: directory of pack files */
+	int upper_fd;	   /* overlay: directory of the changes; locked while open */
+	int sock_fd;	   /* plugin: a connected SOCK_STREAM socket to it */
+	struct fsb *inner; /* plugin: what it is laid over, or NULL; taken over */
+	struct audit_sink *sink; /* audit: outlives the backend */
+};
+#define FSB_START_NONE                                                                             \
+	{                                                                                          \
+		.dir_fd = -1, .index_fd = -1, .packs_fd = -1, .upper_fd = -1, .sock_fd = -1        \
+	}
+
+struct fsb_kind {
+	const char *name, *summary;
+	/* A backend; or NULL for a wrapper, which has wrap(). */
+	int (*start)(const struct fsb_start *, struct fsb **ret, struct msb_err *);
+	/* Lays the wrapper over @next, which it owns from then on and stops on failure too.
+	 * Returns @next itself where the options do not ask for the wrapper. */
+	int (*wrap)(const struct fsb_start *, struct fsb *next, struct fsb **ret, struct msb_err *);
+};
+
+/* Rows of backends.def in order; NULL at the end. */
+#define KIND(name) extern const struct fsb_kind fsb_##name##_kind;
+#include "fs/backends/backends.def"
+#undef KIND
+extern const struct fsb_kind *const fsb_kinds[];
+const struct fsb_kind *fsb_kind_find(const char *name); /* a backend's; NULL */
+
+/**
+ * fsb_stack_start() - A backend with all the wrappers that its options ask for
+ * @backend: its name; @from: its descriptors are taken over in any case
+ * Return: 0 and @ret, which stops all of them; -EOPNOTSUPP no such backend; what start() says.
+ */
+int fsb_stack_start(
+	const char *backend, const struct fsb_start *from, struct fsb **ret, struct msb_err *);
 
 #endif

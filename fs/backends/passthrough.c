@@ -11,6 +11,7 @@
  * not entered: EXDEV.
  */
 #include "fs/backends/passthrough_priv.h"
+#include "fs/options.h"
 #include "base/cleanup.h"
 #include "fs/reopen.h"
 
@@ -394,3 +395,17 @@ int fsb_passthrough_start(const struct fsb_passthrough_opts *o, struct fsb **ret
 	*ret = &p->b;
 	return 0;
 }
+
+static int kind_start(const struct fsb_start *s, struct fsb **ret, struct msb_err *e)
+{
+	const struct fsb_passthrough_opts o = {
+		.root_fd = s->dir_fd, .readonly = s->options->readonly};
+
+	return fsb_passthrough_start(&o, ret, e);
+}
+
+const struct fsb_kind fsb_passthrough_kind = {
+	.name = "passthrough",
+	.summary = "a host directory, shared with the host",
+	.start = kind_start,
+};

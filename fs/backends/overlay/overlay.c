@@ -246,3 +246,23 @@ int fsb_overlay_start(const struct fsb_overlay_opts *opts, struct fsb **ret, str
 	*ret = &o->fsb;
 	return 0;
 }
+
+static int kind_start(const struct fsb_start *s, struct fsb **ret, struct msb_err *e)
+{
+	const struct fsb_overlay_opts o = {
+		.index_fd = s->index_fd, .packs_fd = s->packs_fd, .upper_fd = s->upper_fd};
+
+	return fsb_overlay_start(&o, ret, e);
+}
+
+const struct fsb_kind fsb_overlay_kind = {
+	.name = "overlay",
+	.summary = "an image below, private changes above",
+	.start = kind_start,
+};
+
+const struct fsb_kind fsb_image_kind = {
+	.name = "image",
+	.summary = "the tree of an image, read-only",
+	.start = kind_start,
+};

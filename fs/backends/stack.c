@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of backends and wrappers, and putting them together.
+#include "fs/fsb.h"
+
+#include "base/cleanup.h"
+
+#include <string.h>
+
+const struct fsb_kind *const fsb_kinds[] = {
+#define KIND(name) &fsb_##name##_kind,
+#include "fs/backends/backends.def"
+#undef KIND
+	NULL,
+};
+
+const struct fsb_kind *fsb_kind_find(const char *name)
+{
+	for (const struct fsb_kind *const *k = fsb_kinds; *k; k++)
+		if ((*k)->start && !strcmp((*k)->name, name))
+			return *k;
+	return NULL;
+}
+
+static void close_all(const struct fsb_start *s)
+{
+	const int fd[] = {s->dir_fd, s->index_fd, s->packs_fd, s->upper_fd, s->sock_fd};
+
+	for (size_t i = 0; i < ARRAY_LEN(fd); i++)
+		if (fd[i] >= 0)
+			close(fd[i]);
+	if (s->inner)
+		s->inner->ops->stop(s->inner);
+}
+
+int fsb_stack_start(
+	const char *backend, const struct fsb_start *from, struct fsb **ret, struct msb_err *e)
+{
+	const struct fsb_kind *kind = fsb_kind_find(backend);
+	struct fsb *b;
+	int r;
+
+	if (!kind) {
+		close_all(from);
+		return msb_err_set(e, EOPNOTSUPP, "there is no backend `%s`", backend);
+	}
+	r = kind->start(from, &b, e);
+	for (const struct fsb_kind *const *k = fsb_kinds; r == 0 && *k; k++)
+		if ((*k)->wrap)
+			r = (*k)->wrap(from, b, &b, e);
+	if (r == 0)
+		*ret = b;
+	return r;
+}
