@@ -10,16 +10,20 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "fs/glob.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #define FSB_MAX_OPTIONS		  2048 /* bytes of all options of a mount */
 #define FSB_MAX_GLOBS		  32   /* patterns of one mount, all keys together */
-#define FSB_MAX_GLOB_BYTES	  255
-#define FSB_MAX_FAULTS		  16 /* error= and delay= of one mount, each */
+#define FSB_MAX_FAULTS		  16   /* error= and delay= of one mount, each */
 #define FSB_MAX_DELAY_USEC	  60000000u
 #define FSB_MAX_PLUGIN_TIMEOUT_MS 600000u
+#define FSB_PLUGIN_TIMEOUT_MS	  5000u /* unless timeout= says otherwise */
+#define FSB_MIN_BYTES		  4096u /* of quota_bytes and size_bytes */
+#define FSB_MAX_BYTES		  (UINT64_C(1) << 60)
+#define FSB_MAX_OVER		  1023 /* bytes of a path */
 
 /* Operations as options and audit name them; bits of a mask. options.c has the names in this order:
  * lookup getattr setattr readlink mknod mkdir symlink unlink rmdir rename link open create tmpfile
@@ -58,6 +62,7 @@ enum fsb_op {
 	FSB_OPS,
 };
 #define FSB_OP_BIT(op) (1u << (op))
+#define FSB_OPS_ALL    (FSB_OP_BIT(FSB_OPS) - 1)
 /* What changes a tree. */
 #define FSB_OPS_WRITING                                                                            \
 	(FSB_OP_BIT(FSB_SETATTR) | FSB_OP_BIT(FSB_MKNOD) | FSB_OP_BIT(FSB_MKDIR) |                 \
@@ -70,6 +75,8 @@ enum fsb_op {
 const char *fsb_op_name(enum fsb_op op);
 
 enum fsb_audit { FSB_AUDIT_NONE, FSB_AUDIT_CHANGES, FSB_AUDIT_OPENS, FSB_AUDIT_ALL };
+/* The operations that a level sees: what changes a tree; OPEN and OPENDIR too; all of them. */
+uint32_t fsb_audit_ops(enum fsb_audit level);
 enum fsb_map {
 	FSB_MAP_NONE, /* owners are the host's */
 	FSB_MAP_ROOT, /* owners, modes, devices and attributes are the guest's, kept beside the file
@@ -79,11 +86,12 @@ enum fsb_rule { FSB_ALLOW, FSB_DENY, FSB_REDACT };
 
 struct fsb_options {
 	bool readonly;	      /* ro */
-	uint64_t quota_bytes; /* quota=10G; 0: none */
-	uint64_t size_bytes;  /* memory: size=256M; 0: the default */
+	uint64_t quota_bytes; /* quota_bytes=10G; 0: none */
+	uint64_t size_bytes;  /* memory: size_bytes=256M; 0: the default */
 	enum fsb_map map;     /* passthrough: map=none|root */
 	bool map_set;	      /* said by the user */
-	bool submounts; /* passthrough: other file systems mounted below are entered; nosubmounts */
+	bool submounts; /* passthrough: other file systems mounted below are entered, which is the
+			   default; nosubmounts */
 
 	enum fsb_audit audit;	   /* audit, audit=changes|opens|all; noaudit */
 	uint32_t audit_ops;	   /* audit_ops=write+unlink: a mask; 0: what the level says */
@@ -108,15 +116,21 @@ struct fsb_options {
 
 	bool plugin_json;	    /* plugin: protocol=json|fuse */
 	uint32_t plugin_timeout_ms; /* plugin: timeout=5s */
-	char over[1024]; /* plugin: over=PATH: a directory of the host below it; "" none */
+	char over[FSB_MAX_OVER +
+		  1]; /* plugin: over=PATH: a directory of the host below it; "" none */
 };
 
 /**
  * fsb_options_parse() - Check and read the options of a mount
- * @backend: name of a backend that is in the table of kinds
- * @text, @n: the options; empty: defaults
+ * @backend: passthrough, overlay, image, memory, plugin: each start() of the table of kinds
+ * @text, @n: the options; empty: defaults. A comma within a value has a backslash before it: in a
+ *	pattern that stands for the comma itself, in a path it is taken away
+ * @ret: undefined on failure
+ * Keys that may repeat: audit_path, error, delay, allow, deny, redact. Any other said twice, in any
+ * of its forms (ro, rw), is refused: which one was meant is a guess.
  * Return: 0; -EINVAL an unknown key (the sentence names the nearest, and lists what there is), a
- * bad value, a key that this backend does not take; -E2BIG a limit above; -ERANGE.
+ * bad value, a key that this backend does not take; -E2BIG a limit above; -ERANGE; -EOPNOTSUPP no
+ * such backend.
  */
 int fsb_options_parse(const char *backend, const char *text, size_t n, struct fsb_options *ret,
 	struct msb_err *e);

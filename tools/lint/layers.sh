@@ -16,5 +16,5 @@ rule base 'base/'
 rule fs 'base/|fs/'
 rule vmm 'base/|vmm/|guest/wire\.h|fs/(fsd|virtq|vhost_user)\.h'
 rule guest 'base/|guest/'
-rule ctl 'base/|ctl/|fs/fsd\.h|fs/image/image\.h|vmm/(vmm|agent)\.h'
+rule ctl 'base/|ctl/|fs/(fsd|options)\.h|fs/image/image\.h|vmm/(vmm|agent)\.h'
 exit $bad
