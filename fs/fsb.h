@@ -9,7 +9,8 @@
  * at once; both count on the same nodes. Ops return 0 or >= 0, or -errno, straight into the reply.
  * What an op is given, nodes and handles, was handed out to the same caller, and is neither
  * forgotten nor released before the op returns; a handle's node outlives the handle. Names are
- * checked. They do not log and never see a transport. A NULL op is answered ENOSYS, or EROFS where
+ * checked. They do not log and never see a transport, and are called by any number
+ * of threads at once: a backend locks for itself. A NULL op is answered ENOSYS, or EROFS where
  * it would write. Source: linux/fuse.h (protocol 7.38); Documentation/filesystems/fuse.rst.
  */
 #ifndef MSB_FS_FSB_H
@@ -41,11 +42,6 @@ enum fsb_caps {
 struct fsb_cache {
 	uint32_t entry_ms, attr_ms, negative_ms;
 	uint32_t open_flags; /* FOPEN_* of an OPEN's reply */
-};
-
-enum fsb_threads {
-	FSB_SERIAL_ALL, /* one op at a time: the dispatcher holds a lock */
-	FSB_PARALLEL,	/* the backend locks for itself */
 };
 
 /* Who asks. A backend that keeps ownership gives new inodes uid and gid. */
@@ -90,7 +86,6 @@ struct fsb; /* a backend's instance; each backend embeds it first in its own str
 struct fsb_ops {
 	const char *name, *summary;
 	uint32_t caps;
-	enum fsb_threads threads;
 	void (*stop)(struct fsb *); /* frees the instance; accepts a half-started one */
 
 	int (*lookup)(struct fsb *, const struct fsb_req *, uint64_t parent, const char *name,
@@ -200,6 +195,7 @@ int fsb_overlay_start(const struct fsb_overlay_opts *, struct fsb **ret, struct 
  * over, on success and on failure. */
 struct fsb_start {
 	const struct fsb_options *options;
+	const char *mount; /* its name, in what is audited and logged */
 	int dir_fd;	   /* passthrough: a directory, O_PATH or O_RDONLY */
 	int index_fd;	   /* image, overlay: the image's tree index; -1: an empty tree below */
 	int packs_fd;	   /* image, overlay: directory of pack files */
@@ -212,6 +208,8 @@ struct fsb_start {
 	{                                                                                          \
 		.dir_fd = -1, .index_fd = -1, .packs_fd = -1, .upper_fd = -1, .sock_fd = -1        \
 	}
+
+void fsb_start_close(const struct fsb_start *); /* where it is not handed on after all */
 
 struct fsb_kind {
 	const char *name, *summary;

@@ -14,8 +14,8 @@ _Static_assert(sizeof(struct fuse_out_header) == 16, "FUSE 7.38");
 
 /* Every opcode that is not here is ENOSYS, which the kernel remembers: FLUSH (writes go straight
  * to the backend), ACCESS (default_permissions), locks (local to the kernel), IOCTL, POLL, BMAP,
- * INTERRUPT (no request waits for anything but a disk), DAX mappings, STATX. */
-const struct fuse_op fuse_ops_table[FUSE_TMPFILE + 1] = {
+ * INTERRUPT (no request waits for anything but a disk), DAX mappings. */
+const struct fuse_op fuse_ops_table[FUSE_STATX_OP + 1] = {
 	/* INIT's tail has grown over time: fuse_do_init() looks at what is there. */
 	[FUSE_INIT] = {fuse_do_init, 16, 0, OP_NO_NODE | OP_EARLY},
 	[FUSE_DESTROY] = {fuse_do_destroy, 0, 0, OP_NO_NODE},
@@ -55,6 +55,7 @@ const struct fuse_op fuse_ops_table[FUSE_TMPFILE + 1] = {
 	[FUSE_LISTXATTR] = {fuse_do_listxattr, sizeof(struct fuse_getxattr_in), 0, 0},
 	[FUSE_REMOVEXATTR] = {fuse_do_removexattr, 0, 1, OP_WRITES},
 	[FUSE_STATFS] = {fuse_do_statfs, 0, 0, 0},
+	[FUSE_STATX_OP] = {fuse_do_statx, 24, 0, 0},
 	[FUSE_SYNCFS] = {fuse_do_syncfs, sizeof(struct fuse_syncfs_in), 0, 0},
 };
 
@@ -151,7 +152,7 @@ int64_t fuse_handle(struct fsd_session *s, struct fuse_worker *w, const struct i
 		c.req.uid = c.h.uid;
 		c.req.gid = c.h.gid;
 	}
-	op = c.h.opcode <= FUSE_TMPFILE ? &fuse_ops_table[c.h.opcode] : NULL;
+	op = c.h.opcode <= FUSE_STATX_OP ? &fuse_ops_table[c.h.opcode] : NULL;
 	atomic_fetch_add_explicit(&s->requests, 1, memory_order_relaxed);
 
 	/* WRITE's data stays where it is; BATCH_FORGET reads its list piece by piece. */

@@ -31,11 +31,12 @@
 
 /* How a kind of mount is served. */
 struct fuse_profile {
-	uint32_t entry_ms, attr_ms, negative_ms; /* how long the kernel may believe a reply */
+	struct fsb_cache cache; /* how long the kernel may believe a reply */
+	bool ask_backend;	/* its cache() may say otherwise */
 	uint64_t init_flags; /* FUSE_* init flags wanted; what the kernel offers of them is taken */
-	uint32_t open_flags; /* FOPEN_* of every OPEN reply */
 	bool as_root;	     /* whoever asks is the guest's root: makes files for 0:0 */
-	bool skip_open;	     /* answer ENOSYS to OPEN and OPENDIR where the backend has NO_OPEN */
+	bool skip_open; /* answer ENOSYS to OPEN and OPENDIR where the backend has NO_OPEN and no
+			   SEE_OPENS */
 };
 
 extern const struct fuse_profile fuse_profile_guest; /* host edits are seen within 1 s */
@@ -43,10 +44,9 @@ extern const struct fuse_profile fuse_profile_view;  /* nothing is cached past a
 /* The same where only the server's own, ordinary user can look: the sandbox is theirs. */
 extern const struct fuse_profile fuse_profile_view_owner;
 
-/* A backend and the lock that serialises it where it asks for that. Shared by its sessions. */
+/* A backend. Shared by its sessions. */
 struct fsd_fs {
 	struct fsb *b;
-	pthread_mutex_t serial;
 };
 void fsd_fs_init(struct fsd_fs *fs, struct fsb *b);
 void fsd_fs_done(struct fsd_fs *fs); /* stops the backend */
@@ -75,6 +75,9 @@ struct fsd_session *fsd_session_free(struct fsd_session *s);
 
 /* Gives back every node and handle; those in use follow when their requests end. */
 void fsd_session_reset(struct fsd_session *s);
+
+/* Whether the kernel was told that OPEN need not be sent, which it does not forget before INIT. */
+bool fsd_session_opens_off(const struct fsd_session *s);
 
 struct fuse_counts {
 	uint64_t nodes, handles, requests;

@@ -12,7 +12,7 @@ int64_t fuse_do_opendir(struct fuse_call *c)
 	bool stateless = c->ops->caps & FSB_CAP_NO_OPEN;
 	int64_t n;
 
-	if (stateless && c->s->profile->skip_open)
+	if (fuse_skips_open(c))
 		return -ENOSYS;
 	if (!stateless) {
 		int r;
@@ -38,9 +38,9 @@ struct fill {
 	int error;
 };
 
-/* Appends one entry to the worker's reply. Runs under the backend's lock: it takes the reference
- * by the session's table alone, and a reference that does not fit there goes back to the backend
- * by the return value. */
+/* Appends one entry to the worker's reply. Runs inside of the backend, which may hold locks: it
+ * takes the reference by the session's table alone, and a reference that does not fit there goes
+ * back to the backend by the return value. */
 static int fill_one(void *arg, const char *name, size_t name_bytes, uint64_t ino, uint32_t type,
 	uint64_t next_off, const struct fsb_entry *entry)
 {
@@ -66,7 +66,7 @@ static int fill_one(void *arg, const char *name, size_t name_bytes, uint64_t ino
 	if (f->plus && entry && entry->node) {
 		struct fuse_entry_out o;
 
-		fuse_entry_out(f->c->s, entry, &o);
+		fuse_entry_out(f->c->s, f->c->h.nodeid, entry, &o);
 		memcpy(p, &o, sizeof(o));
 	}
 	memcpy(p + head, &d, FUSE_NAME_OFFSET);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/param.h>
 #include <sys/stat.h>
 
@@ -29,17 +30,33 @@ static int kill_suidgid(struct fuse_call *c)
 					    : CALL(c, setattr, &c->req, c->h.nodeid, 0, &set, &a);
 }
 
+bool fuse_skips_open(struct fuse_call *c)
+{
+	_Atomic bool *off = &c->s->opens_off;
+
+	if (!c->s->profile->skip_open ||
+		(c->ops->caps & (FSB_CAP_NO_OPEN | FSB_CAP_SEE_OPENS)) != FSB_CAP_NO_OPEN)
+		return false;
+	/* A mount that wants to see them may come meanwhile: who adds it changes the caps, then
+	 * looks at the mark. */
+	atomic_store(off, true);
+	if ((c->ops->caps & (FSB_CAP_NO_OPEN | FSB_CAP_SEE_OPENS)) == FSB_CAP_NO_OPEN)
+		return true;
+	atomic_store(off, false);
+	return false;
+}
+
 int64_t fuse_do_open(struct fuse_call *c)
 {
 	const struct fuse_open_in *in = ARGS(c, struct fuse_open_in);
-	struct fuse_open_out o = {.open_flags = c->s->profile->open_flags};
+	struct fuse_open_out o = {.open_flags = fuse_cache_of(c->s, c->h.nodeid)->open_flags};
 	bool stateless = c->ops->caps & FSB_CAP_NO_OPEN;
 	int64_t n;
 	int r = 0;
 
 	if (c->s->readonly && writes(in->flags))
 		return -EROFS;
-	if (stateless && c->s->profile->skip_open)
+	if (fuse_skips_open(c))
 		return -ENOSYS; /* once: the kernel remembers */
 	if (!stateless) {
 		if (!c->ops->open)
@@ -67,16 +84,13 @@ static int64_t reply_created(struct fuse_call *c, const struct fsb_entry *e, uin
 	struct {
 		struct fuse_entry_out entry;
 		struct fuse_open_out open;
-	} o = {.open.open_flags = c->s->profile->open_flags};
+	} o = {.open.open_flags = fuse_cache_of(c->s, e->node)->open_flags};
 	int64_t n = fuse_own_node(c->s, e->node);
 
 	/* Where OPEN carries no state the kernel does not send RELEASE either. */
 	if (n < 0 || (c->ops->caps & FSB_CAP_NO_OPEN)) {
-		if (fh && c->ops->release) {
-			fuse_lock_backend(c);
+		if (fh && c->ops->release)
 			c->ops->release(c->b, e->node, fh);
-			fuse_unlock_backend(c);
-		}
 		fh = 0;
 	}
 	if (n < 0)
@@ -84,7 +98,7 @@ static int64_t reply_created(struct fuse_call *c, const struct fsb_entry *e, uin
 	if (fh)
 		n = fuse_own_handle(c->s, false, e->node, fh);
 	if (n == 0) {
-		fuse_entry_out(c->s, e, &o.entry);
+		fuse_entry_out(c->s, c->h.nodeid, e, &o.entry);
 		o.open.fh = fh;
 		n = fuse_reply(c, &o, sizeof(o));
 		if (n < 0 && fh)

@@ -22,11 +22,12 @@
  * the guest. One second is what a host edit may take to show; changes of the file's time or size
  * throw away what was cached of it, so an open need not. */
 const struct fuse_profile fuse_profile_guest = {
-	.entry_ms = 1000,
-	.attr_ms = 1000,
-	.negative_ms = 1000,
+	.cache = {.entry_ms = 1000,
+		.attr_ms = 1000,
+		.negative_ms = 1000,
+		.open_flags = FOPEN_KEEP_CACHE},
+	.ask_backend = true,
 	.init_flags = COMMON_FLAGS | FUSE_CACHE_SYMLINKS,
-	.open_flags = FOPEN_KEEP_CACHE,
 	.skip_open = true,
 };
 

@@ -9,19 +9,31 @@
 
 #define NSEC_MAX 999999999u
 
-static void timeout(uint32_t ms, uint64_t *ret_sec, uint32_t *ret_nsec)
+void fuse_valid(uint32_t ms, uint64_t *ret_sec, uint32_t *ret_nsec)
 {
 	*ret_sec = ms / 1000;
 	*ret_nsec = ms % 1000 * 1000000u;
 }
 
-void fuse_entry_out(struct fsd_session *s, const struct fsb_entry *e, struct fuse_entry_out *o)
+const struct fsb_cache *fuse_cache_of(struct fsd_session *s, uint64_t node)
 {
+	const struct fsb_ops *ops = s->fs->b->ops;
+	const struct fsb_cache *c =
+		s->profile->ask_backend && ops->cache ? ops->cache(s->fs->b, node) : NULL;
+
+	return c ?: &s->profile->cache;
+}
+
+void fuse_entry_out(
+	struct fsd_session *s, uint64_t parent, const struct fsb_entry *e, struct fuse_entry_out *o)
+{
+	/* What a directory says of its names goes for the negative ones too. */
+	const struct fsb_cache *c = fuse_cache_of(s, e->node ?: parent);
+
 	*o = (struct fuse_entry_out){
 		.nodeid = e->node, .generation = e->generation, .attr = e->attr};
-	timeout(e->node ? s->profile->entry_ms : s->profile->negative_ms, &o->entry_valid,
-		&o->entry_valid_nsec);
-	timeout(s->profile->attr_ms, &o->attr_valid, &o->attr_valid_nsec);
+	fuse_valid(e->node ? c->entry_ms : c->negative_ms, &o->entry_valid, &o->entry_valid_nsec);
+	fuse_valid(c->attr_ms, &o->attr_valid, &o->attr_valid_nsec);
 }
 
 /* Owns the entry's reference from here on, whatever happens. */
@@ -33,7 +45,7 @@ int64_t fsd_reply_entry(struct fuse_call *c, const struct fsb_entry *e)
 
 	if (r < 0)
 		return r;
-	fuse_entry_out(c->s, e, &o);
+	fuse_entry_out(c->s, c->h.nodeid, e, &o);
 	n = fuse_reply(c, &o, sizeof(o));
 	if (n < 0)
 		fuse_forget(c->s, e->node, 1);
@@ -44,7 +56,7 @@ static int64_t reply_attr(struct fuse_call *c, const struct fuse_attr *a)
 {
 	struct fuse_attr_out o = {.attr = *a};
 
-	timeout(c->s->profile->attr_ms, &o.attr_valid, &o.attr_valid_nsec);
+	fuse_valid(fuse_cache_of(c->s, c->h.nodeid)->attr_ms, &o.attr_valid, &o.attr_valid_nsec);
 	return fuse_reply(c, &o, sizeof(o));
 }
 
@@ -62,12 +74,12 @@ int64_t fuse_do_lookup(struct fuse_call *c)
 		return r;
 	if (e.node)
 		return fsd_reply_entry(c, &e);
-	if (!c->s->profile->negative_ms)
+	if (!fuse_cache_of(c->s, c->h.nodeid)->negative_ms)
 		return -ENOENT;
 	{
 		struct fuse_entry_out o;
 
-		fuse_entry_out(c->s, &e, &o);
+		fuse_entry_out(c->s, c->h.nodeid, &e, &o);
 		return fuse_reply(c, &o, sizeof(o));
 	}
 }

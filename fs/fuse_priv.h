@@ -11,7 +11,8 @@ struct fsd_session {
 	const struct fuse_profile *profile;
 	bool readonly;
 	_Atomic uint64_t requests;
-	_Atomic bool ready; /* INIT has been answered */
+	_Atomic bool ready;	/* INIT has been answered */
+	_Atomic bool opens_off; /* so has OPEN or OPENDIR, with ENOSYS */
 
 	pthread_mutex_t lock; /* guards what follows; never held across a backend's op */
 	struct fuse_refs nodes, files, dirs;
@@ -51,12 +52,12 @@ struct fuse_op {
 	uint8_t flags;
 };
 
-extern const struct fuse_op fuse_ops_table[FUSE_TMPFILE + 1];
+/* Linux 6.6 (protocol 7.39), which the headers of Debian 12 lack. */
+#define FUSE_STATX_OP 52
+extern const struct fuse_op fuse_ops_table[FUSE_STATX_OP + 1];
 
 /* ---- fuse_core.c */
 int64_t fuse_reply(struct fuse_call *c, const void *p, size_t n);
-void fuse_lock_backend(struct fuse_call *c);
-void fuse_unlock_backend(struct fuse_call *c);
 
 /* The fixed arguments. The table has checked that they are there; the copy is 8-aligned. */
 #define ARGS(c, type) ((const type *)(const void *)(c)->args)
@@ -67,15 +68,8 @@ const char *fuse_arg_string(const struct fuse_call *c, size_t fixed, unsigned in
 /* A directory entry's name: 0, -EINVAL, -ENAMETOOLONG. */
 int fuse_check_name(const char *name);
 
-/* Runs one backend op under the backend's lock. */
-#define CALL(c, op, ...)                                                                           \
-	({                                                                                         \
-		__typeof__((c)->ops->op((c)->b, __VA_ARGS__)) r_;                                  \
-		fuse_lock_backend(c);                                                              \
-		r_ = (c)->ops->op((c)->b, __VA_ARGS__);                                            \
-		fuse_unlock_backend(c);                                                            \
-		r_;                                                                                \
-	})
+/* Runs one operation of the backend. */
+#define CALL(c, op, ...) ((c)->ops->op((c)->b, __VA_ARGS__))
 
 /* ---- fuse_session.c */
 int fuse_pin_node(struct fsd_session *s, uint64_t node); /* 0, -ESTALE; FUSE_ROOT_ID always 0 */
@@ -96,6 +90,7 @@ int64_t fuse_do_forget(struct fuse_call *c);
 int64_t fuse_do_batch_forget(struct fuse_call *c);
 int64_t fuse_do_getattr(struct fuse_call *c);
 int64_t fuse_do_setattr(struct fuse_call *c);
+int64_t fuse_do_statx(struct fuse_call *c); /* fuse_statx.c */
 int64_t fuse_do_readlink(struct fuse_call *c);
 int64_t fuse_do_symlink(struct fuse_call *c);
 int64_t fuse_do_mknod(struct fuse_call *c);
@@ -108,8 +103,14 @@ int64_t fuse_do_link(struct fuse_call *c);
 int64_t fuse_do_statfs(struct fuse_call *c);
 int64_t fuse_do_syncfs(struct fuse_call *c);
 int64_t fsd_reply_entry(struct fuse_call *c, const struct fsb_entry *e);
-void fuse_entry_out(struct fsd_session *s, const struct fsb_entry *e, struct fuse_entry_out *o);
+void fuse_entry_out(struct fsd_session *s, uint64_t parent, const struct fsb_entry *e,
+	struct fuse_entry_out *o);
+/* What the kernel may believe of @node. */
+const struct fsb_cache *fuse_cache_of(struct fsd_session *s, uint64_t node);
+void fuse_valid(uint32_t ms, uint64_t *ret_sec, uint32_t *ret_nsec);
 int64_t fuse_do_open(struct fuse_call *c); /* fuse_file.c */
+/* Whether OPEN and OPENDIR are answered ENOSYS; notes that they were. */
+bool fuse_skips_open(struct fuse_call *c);
 int64_t fuse_do_create(struct fuse_call *c);
 int64_t fuse_do_tmpfile(struct fuse_call *c);
 int64_t fuse_do_release(struct fuse_call *c);

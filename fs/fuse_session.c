@@ -8,56 +8,27 @@
 void fsd_fs_init(struct fsd_fs *fs, struct fsb *b)
 {
 	fs->b = b;
-	pthread_mutex_init(&fs->serial, NULL);
 }
 
 void fsd_fs_done(struct fsd_fs *fs)
 {
 	fs->b->ops->stop(fs->b);
 	fs->b = NULL;
-	pthread_mutex_destroy(&fs->serial);
-}
-
-/* Backends that ask for it see one op at a time, whichever session it is from. */
-static void enter(struct fsd_fs *fs)
-{
-	if (fs->b->ops->threads == FSB_SERIAL_ALL)
-		pthread_mutex_lock(&fs->serial);
-}
-
-static void leave(struct fsd_fs *fs)
-{
-	if (fs->b->ops->threads == FSB_SERIAL_ALL)
-		pthread_mutex_unlock(&fs->serial);
-}
-
-void fuse_lock_backend(struct fuse_call *c)
-{
-	enter(c->s->fs);
-}
-
-void fuse_unlock_backend(struct fuse_call *c)
-{
-	leave(c->s->fs);
 }
 
 static void backend_forget(struct fsd_session *s, uint64_t node, uint64_t count)
 {
-	enter(s->fs);
 	s->fs->b->ops->forget(s->fs->b, node, count);
-	leave(s->fs);
 }
 
 static void backend_release(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh)
 {
 	const struct fsb_ops *o = s->fs->b->ops;
 
-	enter(s->fs);
 	if (dir && o->releasedir)
 		o->releasedir(s->fs->b, node, fh);
 	else if (!dir && o->release)
 		o->release(s->fs->b, node, fh);
-	leave(s->fs);
 }
 
 int fuse_pin_node(struct fsd_session *s, uint64_t node)
@@ -196,6 +167,7 @@ void fsd_session_reset(struct fsd_session *s)
 	for (size_t i = 0; (key = next_held(s, &s->nodes, &i));)
 		fuse_forget(s, key, UINT64_MAX);
 	atomic_store(&s->ready, false);
+	atomic_store(&s->opens_off, false);
 }
 
 struct fsd_session *fsd_session_new(
@@ -226,6 +198,11 @@ struct fsd_session *fsd_session_free(struct fsd_session *s)
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 	return NULL;
+}
+
+bool fsd_session_opens_off(const struct fsd_session *s)
+{
+	return atomic_load(&s->opens_off);
 }
 
 void fsd_session_counts(struct fsd_session *s, struct fuse_counts *add_to)

@@ -270,6 +270,11 @@ const char *virtiofs_tag(const struct virtiofs *v)
 	return v->tag;
 }
 
+bool virtiofs_opens_off(const struct virtiofs *v)
+{
+	return fsd_session_opens_off(v->session);
+}
+
 void virtiofs_counts(struct virtiofs *v, struct fuse_counts *add_to)
 {
 	fsd_session_counts(v->session, add_to);

@@ -28,6 +28,7 @@ int virtiofs_new(struct fsd_fs *fs, const char *tag, int listen_fd, bool readonl
 struct virtiofs *virtiofs_free(struct virtiofs *v);
 
 const char *virtiofs_tag(const struct virtiofs *v);
+bool virtiofs_opens_off(const struct virtiofs *v); /* see fsd_session_opens_off() */
 void virtiofs_counts(struct virtiofs *v, struct fuse_counts *add_to);
 
 #endif

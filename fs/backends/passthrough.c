@@ -336,7 +336,6 @@ static const struct fsb_ops passthrough_ops = {
 	.name = "passthrough",
 	.summary = "a host directory, shared with the host",
 	.caps = FSB_CAP_WRITE | FSB_CAP_XATTR,
-	.threads = FSB_PARALLEL,
 	.stop = pt_stop,
 	.lookup = pt_lookup,
 	.forget = pt_forget_op,

@@ -3,7 +3,7 @@
 // are refused before a backend sees them.
 #include "tests/unit/fusereq.h"
 #include "base/cleanup.h"
-#include "fs/fuse_refs.h"
+#include "fs/fuse_priv.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -19,7 +19,7 @@
 struct counting {
 	struct fsb b; /* first */
 	struct fsb_ops ops;
-	_Atomic int64_t lookups, handles, inside, most_inside;
+	_Atomic int64_t lookups, handles;
 	_Atomic bool waiting, gate;
 	_Atomic uint64_t forgotten_inside; /* forgets while a getattr was held */
 	uint32_t written, last_mode;
@@ -60,10 +60,6 @@ static void b_forget(struct fsb *b, uint64_t node, uint64_t count)
 
 static int b_getattr(struct fsb *b, uint64_t node, uint64_t fh, struct fuse_attr *ret)
 {
-	int64_t now = ++of(b)->inside;
-
-	if (now > of(b)->most_inside)
-		of(b)->most_inside = now;
 	*ret = (struct fuse_attr){.ino = node, .mode = S_IFREG | 06755};
 	if (node == 100 + strlen("wait")) {
 		of(b)->waiting = true;
@@ -71,7 +67,6 @@ static int b_getattr(struct fsb *b, uint64_t node, uint64_t fh, struct fuse_attr
 			usleep(100);
 		of(b)->waiting = false;
 	}
-	of(b)->inside--;
 	return 0;
 }
 
@@ -157,7 +152,6 @@ static int b_symlink(struct fsb *b, const struct fsb_req *r, uint64_t parent, co
 
 static const struct fsb_ops counting_ops = {.name = "counting",
 	.caps = FSB_CAP_WRITE,
-	.threads = FSB_PARALLEL,
 	.stop = b_stop,
 	.lookup = b_lookup,
 	.forget = b_forget,
@@ -564,14 +558,75 @@ static void symlink_targets(void **state)
 static void unknown_is_enosys(void **state)
 {
 	static const uint32_t op[] = {0, FUSE_FLUSH, FUSE_ACCESS, FUSE_GETLK, FUSE_SETLKW,
-		FUSE_INTERRUPT, FUSE_BMAP, FUSE_IOCTL, FUSE_POLL, FUSE_SETUPMAPPING, 52 /* STATX */,
-		CUSE_INIT, UINT32_MAX};
+		FUSE_INTERRUPT, FUSE_BMAP, FUSE_IOCTL, FUSE_POLL, FUSE_SETUPMAPPING, 53, CUSE_INIT,
+		UINT32_MAX};
 
 	for (size_t i = 0; i < ARRAY_LEN(op); i++) {
 		req_start(&q, op[i], 1);
 		q.n += 64;
 		assert_int_equal(req_run(&q), -ENOSYS);
 	}
+}
+
+static int b_btime(struct fsb *b, uint64_t node, struct timespec *ret)
+{
+	*ret = (struct timespec){1234, 5678};
+	return 0;
+}
+
+/* The layout is the kernel's (protocol 7.39): the offsets are written out here. */
+static void statx_has_a_birth_time(void **state)
+{
+	const struct {
+		uint32_t getattr_flags, reserved;
+		uint64_t fh;
+		uint32_t flags, mask;
+	} in = {.mask = 0xfff};
+	uint32_t mask, mode;
+	int64_t birth;
+
+	for (int with = 0; with < 2; with++) {
+		back.ops.btime = with ? b_btime : NULL;
+		req_start(&q, FUSE_STATX_OP, 1);
+		req_add(&q, &in, sizeof(in));
+		assert_int_equal(req_run(&q), 0);
+		assert_int_equal(q.out_bytes, 288);
+		memcpy(&mask, q.out + 16 + 32, 4);
+		memcpy(&mode, q.out + 16 + 32 + 28, 4);
+		memcpy(&birth, q.out + 16 + 32 + 80, 8);
+		assert_int_equal(mask, with ? 0xfff : 0x7ff);
+		assert_int_equal(mode & 0xffff, S_IFREG | 06755);
+		assert_int_equal(birth, with ? 1234 : 0);
+	}
+}
+
+static const struct fsb_cache *b_cache(struct fsb *b, uint64_t node)
+{
+	static const struct fsb_cache long_ones = {5000, 6000, 7500, FOPEN_DIRECT_IO};
+
+	return node == 101 ? &long_ones : NULL;
+}
+
+/* What a backend says of a node goes before the profile, for a guest; a view believes nothing. */
+static void cache_times_are_the_backends(void **state)
+{
+	const struct fuse_entry_out *o = REQ_REPLY(&q, struct fuse_entry_out);
+
+	back.ops.cache = b_cache;
+	assert_true(req_lookup(&q, 1, "a") == 101);
+	assert_int_equal(o->entry_valid, 5);
+	assert_int_equal(o->attr_valid, 6);
+	assert_true(req_lookup(&q, 1, "bb") == 102);
+	assert_int_equal(o->entry_valid, 1);
+	assert_int_equal(req_name(&q, FUSE_LOOKUP, 101, "none"), 0);
+	assert_int_equal(o->entry_valid, 7);
+	assert_int_equal(o->entry_valid_nsec, 500000000);
+	(void)fsd_session_free(q.s);
+	q.s = fsd_session_new(&fs, &fuse_profile_view, false);
+	assert_int_equal(req_init(&q), 0);
+	assert_true(req_lookup(&q, 1, "a") == 101);
+	assert_int_equal(o->entry_valid, 0);
+	assert_int_equal(o->attr_valid, 0);
 }
 
 static void end_gives_all_back(void **state)
@@ -632,32 +687,6 @@ static void forget_waits_for_requests(void **state)
 	free(other);
 }
 
-static void *many_getattrs(void *arg)
-{
-	for (int i = 0; i < 2000; i++)
-		assert_int_equal(req_getattr(arg, 1), 0);
-	return NULL;
-}
-
-static void serial_backends_see_one_at_a_time(void **state)
-{
-	struct fusereq *other = malloc(sizeof(*other));
-	pthread_t t;
-
-	back.ops.threads = FSB_SERIAL_ALL;
-	/* Another session of the same file system. */
-	*other = (struct fusereq){.s = fsd_session_new(&fs, &fuse_profile_view, true),
-		.w = malloc(sizeof(*other->w))};
-	assert_int_equal(req_init(other), 0);
-	pthread_create(&t, NULL, many_getattrs, other);
-	(void)many_getattrs(&q);
-	pthread_join(t, NULL);
-	assert_int_equal(back.most_inside, 1);
-	(void)fsd_session_free(other->s);
-	free(other->w);
-	free(other);
-}
-
 static void references_table(void **state)
 {
 	struct fuse_refs r;
@@ -700,9 +729,9 @@ int main(void)
 		T(names_are_checked), T(lengths_are_checked), T(entry_without_room_is_given_back),
 		T(scattered_pieces), T(handles_are_the_sessions), T(write_sizes), T(readonly_holds),
 		T(stateless_open), T(truncating_open_takes_setid_bits), T(directories),
-		T(symlink_targets), T(unknown_is_enosys), T(end_gives_all_back),
-		T(forget_waits_for_requests), T(serial_backends_see_one_at_a_time),
-		cmocka_unit_test(references_table)};
+		T(symlink_targets), T(unknown_is_enosys), T(statx_has_a_birth_time),
+		T(cache_times_are_the_backends), T(end_gives_all_back),
+		T(forget_waits_for_requests), cmocka_unit_test(references_table)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
