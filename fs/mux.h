@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Several backends as one: a root directory with a directory for each, which is that backend's
+ * root.
+ *
+ * Ids and handles of a child get its seat above their 48 bits; a seat is not used twice while the
+ * mux lives, so what a kernel remembers of a removed child is -ESTALE and never another's. Inode
+ * numbers get the seat too: to a guest all of it is one file system. Names and links do not cross
+ * from one child to another (-EXDEV). What a child lacks is never answered ENOSYS, which a kernel
+ * would remember for all of them.
+ *
+ * Capabilities follow the children: NO_OPEN where each of them has it, SEE_OPENS where one has.
+ */
+#ifndef MSB_FS_MUX_H
+#define MSB_FS_MUX_H
+
+#include "fs/fsb.h"
+#include "fs/fsd.h"
+
+#define MUX_MAX_SEATS 0xffff /* children that a mux can have had; -ENOSPC past it */
+
+int mux_new(struct fsb **ret); /* -ENOMEM */
+
+/**
+ * mux_add() - Seat a child
+ * @name: [a-z0-9]{1,FSD_MAX_MOUNT_NAME}
+ * @child: the mux's from here on, also on failure
+ * Return: 0; -EINVAL; -EEXIST; -ENOSPC FSD_MAX_MOUNTS, or MUX_MAX_SEATS; -ENOMEM.
+ */
+int mux_add(struct fsb *mux, const char *name, struct fsb *child);
+
+/* Its operations under way end first; then it is stopped. -ENOENT. */
+int mux_remove(struct fsb *mux, const char *name);
+
+/* The child of that name, valid until it is removed; NULL. For the thread that adds and removes. */
+struct fsb *mux_find(struct fsb *mux, const char *name);
+unsigned int mux_count(const struct fsb *mux);
+
+#endif

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: Apache-2.0
+// Several backends as one: ids, names, what a kernel may hear, children that come and go.
+#include "tests/unit/fusereq.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "fs/mux.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+
+/* A child that has next to nothing, and says ENOSYS to what it has. getattr of node 9 waits. */
+struct poor {
+	struct fsb b; /* first */
+	struct fsb_ops ops;
+	_Atomic bool hold, held, gate, stopped;
+	uint64_t forgotten;
+	uint32_t contents;
+};
+
+static struct poor *poor_of(struct fsb *b)
+{
+	return (struct poor *)(void *)b;
+}
+
+static void poor_stop(struct fsb *b)
+{
+	poor_of(b)->stopped = true;
+}
+
+static int poor_lookup(struct fsb *b, const struct fsb_req *r, uint64_t parent, const char *name,
+	struct fsb_entry *ret)
+{
+	*ret = (struct fsb_entry){.node = 9, .attr = {.ino = 9, .mode = S_IFREG | 0644}};
+	return 0;
+}
+
+static void poor_forget(struct fsb *b, uint64_t node, uint64_t count)
+{
+	assert_int_equal(node, 9);
+	poor_of(b)->forgotten += count;
+}
+
+static int poor_getattr(struct fsb *b, uint64_t node, uint64_t fh, struct fuse_attr *ret)
+{
+	*ret = (struct fuse_attr){
+		.ino = node, .mode = node == 1 ? S_IFDIR | 0755 : S_IFREG | 0644, .size = 100};
+	if (node == 9 && poor_of(b)->hold) {
+		poor_of(b)->held = true;
+		while (!poor_of(b)->gate)
+			usleep(100);
+	}
+	return 0;
+}
+
+static int poor_mkdir(struct fsb *b, const struct fsb_req *r, uint64_t parent, const char *name,
+	uint32_t mode, struct fsb_entry *ret)
+{
+	return -ENOSYS;
+}
+
+static int64_t poor_save(struct fsb *b, uint64_t node, void *buf, size_t cap)
+{
+	memcpy(buf, "nine", 4);
+	return 4;
+}
+
+static int poor_load(struct fsb *b, uint64_t node, uint64_t lookups, const void *buf, size_t n)
+{
+	return n == 4 && node == 9 && !memcmp(buf, "nine", 4) ? 0 : -EBADMSG;
+}
+
+static int poor_save_all(struct fsb *b, int fd)
+{
+	return msb_write_full(fd, &poor_of(b)->contents, 4);
+}
+
+static int poor_load_all(struct fsb *b, int fd)
+{
+	return read(fd, &poor_of(b)->contents, 4) == 4 ? 0 : -EBADMSG;
+}
+
+static void poor_init(struct poor *p)
+{
+	*p = (struct poor){.ops = {.name = "poor",
+				   .caps = FSB_CAP_WRITE,
+				   .stop = poor_stop,
+				   .lookup = poor_lookup,
+				   .forget = poor_forget,
+				   .getattr = poor_getattr,
+				   .mkdir = poor_mkdir,
+				   .save = poor_save,
+				   .load = poor_load,
+				   .save_all = poor_save_all,
+				   .load_all = poor_load_all}};
+	p->b.ops = &p->ops;
+}
+
+static struct fsd_fs fs;
+static struct fusereq q;
+static char top[64];
+
+static struct fsb *overlay(const char *name)
+{
+	struct fsb_overlay_opts o = {.index_fd = -1, .packs_fd = -1};
+	struct msb_err e = {0};
+	struct fsb *b;
+	char path[128];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", top, name);
+	(void)mkdir(path, 0755);
+	o.upper_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fsb_overlay_start(&o, &b, &e) < 0)
+		fail_msg("%s", e.msg);
+	return b;
+}
+
+static int setup(void **state)
+{
+	struct fsb *mux;
+
+	(void)snprintf(top, sizeof(top), "/tmp/msb-mux-XXXXXX");
+	assert_non_null(mkdtemp(top));
+	assert_int_equal(mux_new(&mux), 0);
+	assert_int_equal(mux_add(mux, "a", overlay("a")), 0);
+	assert_int_equal(mux_add(mux, "b", overlay("b")), 0);
+	fsd_fs_init(&fs, mux);
+	q = (struct fusereq){
+		.s = fsd_session_new(&fs, &fuse_profile_guest, false), .w = malloc(sizeof(*q.w))};
+	return req_init(&q);
+}
+
+static int teardown(void **state)
+{
+	(void)fsd_session_free(q.s);
+	fsd_fs_done(&fs);
+	free(q.w);
+	return msb_rm_rf(AT_FDCWD, top);
+}
+
+static uint64_t make(uint64_t dir, const char *name)
+{
+	assert_int_equal(req_create(&q, dir, name, O_RDWR, 0644), 0);
+	return REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
+}
+
+static uint64_t ino_of(uint64_t node)
+{
+	assert_int_equal(req_getattr(&q, node), 0);
+	return REQ_REPLY(&q, struct fuse_attr_out)->attr.ino;
+}
+
+static int rename_over(uint64_t from, const char *name, uint64_t to)
+{
+	const struct fuse_rename_in in = {.newdir = to};
+
+	req_start(&q, FUSE_RENAME, from);
+	req_add(&q, &in, sizeof(in));
+	req_str(&q, name);
+	req_str(&q, name);
+	return req_run(&q);
+}
+
+static void children_are_directories(void **state)
+{
+	uint64_t a = req_lookup(&q, 1, "a"), b = req_lookup(&q, 1, "b"), fa, fb;
+
+	assert_true(a && b && a != b);
+	assert_int_equal(req_name(&q, FUSE_LOOKUP, 1, "c"), -ENOENT); /* not to be remembered */
+	fa = make(a, "f");
+	fb = make(b, "f");
+	assert_true(fa != fb);
+	/* The same number in both children, and yet two files to a program that compares. */
+	assert_true(ino_of(fa) != ino_of(fb));
+	assert_int_equal(ino_of(fa), req_lookup(&q, a, "f") ? ino_of(fa) : 0);
+	assert_int_equal(rename_over(a, "f", b), -EXDEV);
+	assert_int_equal(rename_over(a, "f", 1), -EXDEV);
+	assert_int_equal(req_name(&q, FUSE_UNLINK, a, "f"), 0);
+	assert_true(req_lookup(&q, b, "f") == fb);
+	assert_int_equal(req_name(&q, FUSE_RMDIR, 1, "a"), -EROFS);
+}
+
+static void links_stay_in_a_child(void **state)
+{
+	uint64_t a = req_lookup(&q, 1, "a"), b = req_lookup(&q, 1, "b");
+	const struct fuse_link_in in = {make(a, "f")};
+
+	req_start(&q, FUSE_LINK, b);
+	req_add(&q, &in, sizeof(in));
+	req_str(&q, "g");
+	assert_int_equal(req_run(&q), -EXDEV);
+	req_start(&q, FUSE_LINK, a);
+	req_add(&q, &in, sizeof(in));
+	req_str(&q, "g");
+	assert_int_equal(req_run(&q), 0);
+}
+
+static void root_lists_them(void **state)
+{
+	const struct fuse_read_in in = {.size = 4096};
+	char names[64] = "";
+
+	req_start(&q, FUSE_READDIRPLUS, 1);
+	req_add(&q, &in, sizeof(in));
+	assert_int_equal(req_run(&q), 0);
+	for (size_t at = 0; at < q.out_bytes;) {
+		const struct fuse_direntplus *d = (const void *)(q.out + 16 + at);
+
+		(void)snprintf(names + strlen(names), sizeof(names) - strlen(names), "%.*s ",
+			(int)d->dirent.namelen, d->dirent.name);
+		at += FUSE_DIRENTPLUS_SIZE(d);
+	}
+	assert_string_equal(names, ". .. a b ");
+}
+
+static void removed_children_are_stale(void **state)
+{
+	uint64_t a = req_lookup(&q, 1, "a"), f = make(a, "f"), again;
+
+	assert_int_equal(mux_remove(fs.b, "a"), 0);
+	assert_int_equal(mux_remove(fs.b, "a"), -ENOENT);
+	assert_null(mux_find(fs.b, "a"));
+	assert_int_equal(req_getattr(&q, f), -ESTALE);
+	assert_int_equal(req_name(&q, FUSE_LOOKUP, a, "f"), -ESTALE);
+	assert_int_equal(req_name(&q, FUSE_LOOKUP, 1, "a"), -ENOENT);
+	assert_int_equal(mux_add(fs.b, "a", overlay("a")), 0);
+	again = req_lookup(&q, 1, "a");
+	assert_true(again && again != a);
+	assert_int_equal(req_getattr(&q, f), -ESTALE);
+	assert_true(req_lookup(&q, again, "f") != 0);
+	req_forget(&q, f, 1); /* of one that is gone: nobody minds */
+}
+
+static void enosys_is_not_heard(void **state)
+{
+	const struct fuse_mkdir_in mk = {.mode = 0755};
+	const struct fuse_lseek_in seek = {.offset = 10, .whence = SEEK_HOLE};
+	const struct fuse_open_in op = {0};
+	struct poor p;
+	uint64_t d, n;
+
+	poor_init(&p);
+	assert_int_equal(fs.b->ops->caps & FSB_CAP_NO_OPEN, FSB_CAP_NO_OPEN);
+	assert_int_equal(mux_add(fs.b, "p", &p.b), 0);
+	assert_int_equal(fs.b->ops->caps & FSB_CAP_NO_OPEN, 0);
+	d = req_lookup(&q, 1, "p");
+	n = req_lookup(&q, d, "x");
+	req_start(&q, FUSE_MKDIR, d);
+	req_add(&q, &mk, sizeof(mk));
+	req_str(&q, "y");
+	assert_int_equal(req_run(&q), -EOPNOTSUPP);
+	req_start(&q, FUSE_LISTXATTR, n);
+	req_add(&q, &(struct fuse_getxattr_in){0}, sizeof(struct fuse_getxattr_in));
+	assert_int_equal(req_run(&q), 0);
+	/* A child without lseek: all is data, up to the end. */
+	req_start(&q, FUSE_OPEN, n);
+	req_add(&q, &op, sizeof(op));
+	assert_int_equal(req_run(&q), 0);
+	req_start(&q, FUSE_LSEEK, n);
+	req_add(&q, &seek, sizeof(seek));
+	assert_int_equal(req_run(&q), -EBADF); /* handles carry state here: 0 is none */
+	assert_int_equal(mux_remove(fs.b, "p"), 0);
+	assert_true(p.stopped);
+	req_start(&q, FUSE_OPEN, req_lookup(&q, 1, "a"));
+	req_add(&q, &op, sizeof(op));
+	assert_false(fsd_session_opens_off(q.s));
+	assert_int_equal(req_run(&q), -ENOSYS);
+	assert_true(fsd_session_opens_off(q.s));
+}
+
+static void *hold(void *arg)
+{
+	struct fusereq *r = arg;
+
+	assert_int_equal(req_getattr(r, r->unique), 0);
+	return NULL;
+}
+
+static void *take_away(void *arg)
+{
+	assert_int_equal(mux_remove(fs.b, arg), 0);
+	return NULL;
+}
+
+static void removal_waits_for_operations(void **state)
+{
+	struct fusereq *other = calloc(1, sizeof(*other));
+	struct poor p;
+	uint64_t n;
+	pthread_t t, u;
+
+	poor_init(&p);
+	assert_int_equal(mux_add(fs.b, "p", &p.b), 0);
+	n = req_lookup(&q, req_lookup(&q, 1, "p"), "x");
+	*other = (struct fusereq){.s = q.s, .w = malloc(sizeof(*other->w)), .unique = n};
+	p.hold = true;
+	pthread_create(&t, NULL, hold, other);
+	while (!p.held)
+		usleep(100);
+	pthread_create(&u, NULL, take_away, (char[]){"p"});
+	/* Newcomers are refused from some point on, others go on, and the child lives until the
+	 * held one has left. */
+	while (req_name(&q, FUSE_LOOKUP, n, "y") != -ESTALE)
+		usleep(100);
+	assert_true(req_lookup(&q, 1, "a") != 0);
+	assert_false(p.stopped);
+	p.gate = true;
+	pthread_join(u, NULL);
+	assert_true(p.stopped);
+	pthread_join(t, NULL);
+	free(other->w);
+	free(other);
+}
+
+static void limits(void **state)
+{
+	static struct poor p[FSD_MAX_MOUNTS + 1];
+	const char *const bad[] = {"", "A", "a/b", "..", "seventeen-letters", "abcdefghijklmnopq"};
+	char name[20];
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		poor_init(&p[0]);
+		assert_int_equal(mux_add(fs.b, bad[i], &p[0].b), -EINVAL);
+		assert_true(p[0].stopped);
+	}
+	poor_init(&p[0]);
+	assert_int_equal(mux_add(fs.b, "a", &p[0].b), -EEXIST);
+	for (unsigned int i = 2; i <= FSD_MAX_MOUNTS; i++) {
+		(void)snprintf(name, sizeof(name), "m%u", i);
+		poor_init(&p[i]);
+		assert_int_equal(mux_add(fs.b, name, &p[i].b), i < FSD_MAX_MOUNTS ? 0 : -ENOSPC);
+	}
+	assert_int_equal(mux_count(fs.b), FSD_MAX_MOUNTS);
+}
+
+/* What a server saved means the same to the next, wherever it seats its children. */
+static void state_goes_by_name(void **state)
+{
+	struct poor x[2], y[2];
+	struct fsb *from, *to;
+	char buf[FSB_MAX_STATE];
+	struct fsb_entry e;
+	int64_t n;
+	int fd = memfd_create("t", MFD_CLOEXEC);
+
+	for (int i = 0; i < 2; i++) {
+		poor_init(&x[i]);
+		poor_init(&y[i]);
+		x[i].contents = 7 + (uint32_t)i;
+	}
+	assert_int_equal(mux_new(&from), 0);
+	assert_int_equal(mux_new(&to), 0);
+	assert_int_equal(mux_add(from, "x", &x[0].b), 0);
+	assert_int_equal(mux_add(from, "y", &x[1].b), 0);
+	assert_int_equal(mux_add(to, "y", &y[1].b), 0);
+	assert_int_equal(mux_add(to, "x", &y[0].b), 0);
+	assert_int_equal(from->ops->lookup(from, NULL, 1, "x", &e), 0);
+	assert_int_equal(from->ops->lookup(from, NULL, e.node, "f", &e), 0);
+	n = from->ops->save(from, e.node, buf, sizeof(buf));
+	assert_true(n > 0);
+	assert_int_equal(to->ops->load(to, e.node, 3, buf, (size_t)n), 0);
+	assert_int_equal(to->ops->load(to, e.node, 3, buf, (size_t)n - 1), -EBADMSG);
+	assert_int_equal(to->ops->load(to, e.node, 3, "zz\0nine", 7), -ESTALE);
+	assert_int_equal(to->ops->load(to, e.node, 3, "y\0nine", 6), -EBADMSG); /* x has it */
+	assert_int_equal(to->ops->load(to, e.node, 3, "no end", 6), -EBADMSG);
+	assert_int_equal(to->ops->load(to, 9, 3, buf, (size_t)n), -EBADMSG);
+	to->ops->forget(to, e.node, 3);
+	assert_int_equal(y[0].forgotten, 3);
+	assert_int_equal(y[1].forgotten, 0);
+
+	assert_int_equal(from->ops->save_all(from, fd), 0);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_int_equal(to->ops->load_all(to, fd), 0);
+	assert_int_equal(y[0].contents, 7);
+	assert_int_equal(y[1].contents, 8);
+	assert_int_equal(ftruncate(fd, 9), 0);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_int_equal(to->ops->load_all(to, fd), -EBADMSG);
+	close(fd);
+	from->ops->stop(from);
+	to->ops->stop(to);
+}
+
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {T(children_are_directories), T(links_stay_in_a_child),
+		T(root_lists_them), T(removed_children_are_stale), T(enosys_is_not_heard),
+		T(removal_waits_for_operations), T(limits), cmocka_unit_test(state_goes_by_name)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
