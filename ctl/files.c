@@ -149,7 +149,7 @@ static int give_tree(struct ctl_files_of *of, uint64_t *ret_bytes, struct msb_er
 		if (upper < 0)
 			return upper;
 	}
-	r = fsd_tree(of->f->sock, index, packs, upper, e);
+	r = fsd_tree(of->f->sock, index, packs, upper, "", e);
 	*ret_bytes = r == 0 && fresh ? upper_bytes(upper) : 0;
 	return r;
 }
@@ -242,7 +242,7 @@ int ctl_files_view(struct ctl_files_of *of, char ret_path[MSB_PATH_MAX], struct 
 	if (fuse < 0)
 		return fuse;
 	of->f->viewed = true;
-	r = ctl_files_answer(of, fsd_view(of->f->sock, fuse, e));
+	r = ctl_files_answer(of, fsd_view(of->f->sock, NULL, fuse, e));
 	if (r < 0) {
 		(void)fsd_fuse_unmount(ret_path); /* lazy */
 		of->f->viewed = false;

@@ -7,15 +7,19 @@
  *path access: every directory, index and socket arrives as a descriptor. Its first control
  *connection sends "tree".
  *
- *	tree   {readonly=0|1} fds: index|none.. see below	 the root backend (overlay), once
- *		keys index=FDINDEX packs=FDINDEX upper=FDINDEX, absent where there is none
- *	view   fd: an open /dev/fuse that was just mounted	 serve the tree there too; "unview"
- *ends it export {tag= backend=tree|passthrough readonly=0|1} fds: listening vhost-user socket[,
- *directory] serve the backend on that socket to one QEMU at a time; reconnects are accepted
- *	unexport {tag=}
- *	status -> ok {exports= views= nodes= fds= requests=}
- *	sync   flush everything of the tree to disk
- *	quit   sync, then exit 0
+ *	audit  fd: a directory					 where audit lines go: `audit`,
+ *		rotated to `audit.1`; once, before what is audited
+ *	tree   {options=} fds by key: index= packs= upper=	 the root backend (overlay), once;
+ *		a key holds the position of its descriptor, and is absent where there is none
+ *	export {tag= what=tree|shares readonly=0|1} fd: listening vhost-user socket; serves it to
+ *one QEMU at a time, reconnects are accepted. `shares` is one file system with a directory for each
+ *mount, named like it unexport {tag=} mount  {name= backend= options=} fds by key: dir= index=
+ *packs= upper= sock= a backend below `shares`, at once also in a machine that has it mounted plugin
+ *{name=} fd: a connected socket			 a plugin that was started anew unmount
+ *{name=} its files answer ESTALE from then on view   {mount=NAME, absent: the tree} fd: an open
+ * /dev/fuse that was just mounted; serves the tree there too unview {} ends every view status -> ok
+ *{exports= views= mounts= nodes= fds= requests=} sync   flush everything to disk quit   sync, then
+ *exit 0
  */
 #ifndef MSB_FS_FSD_H
 #define MSB_FS_FSD_H
@@ -26,6 +30,8 @@
 #include <sys/types.h>
 
 #define FSD_MAX_EXPORTS	    32
+#define FSD_MAX_MOUNTS	    63 /* at once */
+#define FSD_MAX_MOUNT_NAME  16
 #define FSD_MAX_VIEWS	    4
 #define FSD_MAX_NODES	    (1u << 20) /* inodes a server keeps in memory; ENFILE past it */
 #define FSD_MAX_BACKEND_FDS 4096       /* open host descriptors, least recently used closed first */
@@ -40,11 +46,32 @@ pid_t fsd_spawn(const char *bin_dir, const char *sandbox, const char *control_pa
 	int *ret_pidfd, struct msb_err *e);
 
 /* Each of these is one call on a connected control socket; descriptors stay the caller's. */
-int fsd_tree(int sock, int index_fd, int packs_fd, int upper_fd, struct msb_err *e);
-int fsd_view(int sock, int fuse_fd, struct msb_err *e);
+int fsd_audit(int sock, int dir_fd, struct msb_err *e);
+int fsd_tree(
+	int sock, int index_fd, int packs_fd, int upper_fd, const char *options, struct msb_err *e);
+/* @mount NULL: the tree. At most FSD_MAX_VIEWS at once. */
+int fsd_view(int sock, const char *mount, int fuse_fd, struct msb_err *e);
 int fsd_export_tree(int sock, const char *tag, int listen_fd, bool readonly, struct msb_err *e);
 int fsd_export_dir(
 	int sock, const char *tag, int listen_fd, int dir_fd, bool readonly, struct msb_err *e);
+int fsd_export_shares(int sock, const char *tag, int listen_fd, struct msb_err *e);
+
+struct fsd_mount {
+	const char *name;    /* of its directory in the shares: [a-z0-9]{1,16} */
+	const char *backend; /* of the table in fs/backends/backends.def */
+	const char *options; /* as fsb_options_parse() takes them; checked again by the server */
+	int dir_fd, index_fd, packs_fd, upper_fd, sock_fd; /* see struct fsb_start; -1: none */
+};
+#define FSD_MOUNT_NONE                                                                             \
+	{                                                                                          \
+		.dir_fd = -1, .index_fd = -1, .packs_fd = -1, .upper_fd = -1, .sock_fd = -1        \
+	}
+/* -EEXIST; -ENOSPC FSD_MAX_MOUNTS; -EBUSY the guest has the shares mounted in a way that this
+ * backend or these options cannot join (no OPEN is sent any more); what the backend says. */
+int fsd_mount(int sock, const struct fsd_mount *m, struct msb_err *e);
+/* The plugin of that mount was started anew: this socket leads to it. -EOPNOTSUPP: it is none. */
+int fsd_plugin(int sock, const char *name, int sock_fd, struct msb_err *e);
+int fsd_unmount(int sock, const char *name, struct msb_err *e); /* -ENOENT */
 int fsd_unexport(int sock, const char *tag, struct msb_err *e);
 int fsd_sync(int sock, struct msb_err *e);
 int fsd_quit(int sock, struct msb_err *e);

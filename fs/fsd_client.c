@@ -47,42 +47,102 @@ static int own_mount(int dir_fd)
 					    AT_RECURSIVE);
 }
 
-int fsd_tree(int sock, int index_fd, int packs_fd, int upper_fd, struct msb_err *e)
+struct part {
+	const char *key;
+	int fd;
+	bool clone; /* a directory: see own_mount() */
+};
+
+/* Adds the descriptors that there are, and calls. */
+static int call_with(
+	int sock, struct msb_msg *m, const struct part *part, size_t n, struct msb_err *e)
 {
-	const struct {
-		const char *key;
-		int fd;
-	} part[] = {{"index", index_fd}, {"packs", packs_fd}, {"upper", upper_fd}};
-	_cleanup_close_ int packs = own_mount(packs_fd), upper = own_mount(upper_fd);
-	const int own[ARRAY_LEN(part)] = {-1, packs, upper};
+	int own[8], r;
+
+	for (size_t i = 0; i < n; i++) {
+		own[i] = part[i].clone ? own_mount(part[i].fd) : -1;
+		if (part[i].fd < 0)
+			continue;
+		msb_msg_set(m, part[i].key, "%u", m->nfds);
+		msb_msg_add_fd(m, own[i] >= 0 ? own[i] : part[i].fd);
+	}
+	r = msb_msg_call(sock, m, CALL_MS, e);
+	for (size_t i = 0; i < n; i++)
+		cleanup_close_(&own[i]);
+	return r;
+}
+
+int fsd_audit(int sock, int dir_fd, struct msb_err *e)
+{
+	const struct part part[] = {{"dir", dir_fd, true}};
+	struct msb_msg m;
+
+	msb_msg_init(&m, "audit");
+	return call_with(sock, &m, part, ARRAY_LEN(part), e);
+}
+
+int fsd_tree(
+	int sock, int index_fd, int packs_fd, int upper_fd, const char *options, struct msb_err *e)
+{
+	const struct part part[] = {
+		{"index", index_fd, false}, {"packs", packs_fd, true}, {"upper", upper_fd, true}};
 	struct msb_msg m;
 
 	msb_msg_init(&m, "tree");
-	for (size_t i = 0; i < ARRAY_LEN(part); i++)
-		if (part[i].fd >= 0) {
-			msb_msg_set(&m, part[i].key, "%u", m.nfds);
-			msb_msg_add_fd(&m, own[i] >= 0 ? own[i] : part[i].fd);
-		}
-	return msb_msg_call(sock, &m, CALL_MS, e);
+	msb_msg_set(&m, "options", "%s", options);
+	return call_with(sock, &m, part, ARRAY_LEN(part), e);
 }
 
-int fsd_view(int sock, int fuse_fd, struct msb_err *e)
+int fsd_mount(int sock, const struct fsd_mount *mount, struct msb_err *e)
+{
+	const struct part part[] = {{"dir", mount->dir_fd, true}, {"index", mount->index_fd, false},
+		{"packs", mount->packs_fd, true}, {"upper", mount->upper_fd, true},
+		{"sock", mount->sock_fd, false}};
+	struct msb_msg m;
+
+	msb_msg_init(&m, "mount");
+	msb_msg_set(&m, "name", "%s", mount->name);
+	msb_msg_set(&m, "backend", "%s", mount->backend);
+	msb_msg_set(&m, "options", "%s", mount->options);
+	return call_with(sock, &m, part, ARRAY_LEN(part), e);
+}
+
+/* A verb about one mount. */
+static int about(int sock, const char *verb, const char *name, int fd, struct msb_err *e)
 {
 	struct msb_msg m;
 
-	msb_msg_init(&m, "view");
-	msb_msg_add_fd(&m, fuse_fd);
+	msb_msg_init(&m, verb);
+	if (name)
+		msb_msg_set(&m, "name", "%s", name);
+	if (fd >= 0)
+		msb_msg_add_fd(&m, fd);
 	return msb_msg_call(sock, &m, CALL_MS, e);
 }
 
-static int export_call(int sock, const char *tag, const char *backend, int listen_fd, int dir_fd,
+int fsd_plugin(int sock, const char *name, int sock_fd, struct msb_err *e)
+{
+	return about(sock, "plugin", name, sock_fd, e);
+}
+
+int fsd_unmount(int sock, const char *name, struct msb_err *e)
+{
+	return about(sock, "unmount", name, -1, e);
+}
+
+int fsd_view(int sock, const char *mount, int fuse_fd, struct msb_err *e)
+{
+	return about(sock, "view", mount, fuse_fd, e);
+}
+
+static int export_call(int sock, const char *tag, const char *what, int listen_fd, int dir_fd,
 	bool readonly, struct msb_err *e)
 {
 	struct msb_msg m;
 
 	msb_msg_init(&m, "export");
 	msb_msg_set(&m, "tag", "%s", tag);
-	msb_msg_set(&m, "backend", "%s", backend);
+	msb_msg_set(&m, "what", "%s", what);
 	msb_msg_set(&m, "readonly", "%d", readonly);
 	msb_msg_add_fd(&m, listen_fd);
 	if (dir_fd >= 0)
@@ -95,13 +155,17 @@ int fsd_export_tree(int sock, const char *tag, int listen_fd, bool readonly, str
 	return export_call(sock, tag, "tree", listen_fd, -1, readonly, e);
 }
 
+int fsd_export_shares(int sock, const char *tag, int listen_fd, struct msb_err *e)
+{
+	return export_call(sock, tag, "shares", listen_fd, -1, false, e);
+}
+
 int fsd_export_dir(
 	int sock, const char *tag, int listen_fd, int dir_fd, bool readonly, struct msb_err *e)
 {
 	_cleanup_close_ int own = own_mount(dir_fd);
 
-	return export_call(
-		sock, tag, "passthrough", listen_fd, own >= 0 ? own : dir_fd, readonly, e);
+	return export_call(sock, tag, "dir", listen_fd, own >= 0 ? own : dir_fd, readonly, e);
 }
 
 int fsd_unexport(int sock, const char *tag, struct msb_err *e)

@@ -3,6 +3,8 @@
 #include "fs/fsd_server.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "fs/mux.h"
+#include "fs/options.h"
 
 #include <string.h>
 
@@ -23,18 +25,70 @@ static bool flag(const struct msb_msg *m, const char *key)
 	return msb_msg_get_u64(m, key, &v) == 0 && v == 1;
 }
 
+static int shares(struct fsd *d, struct msb_err *e)
+{
+	struct fsb *mux;
+
+	if (d->have_shares)
+		return 0;
+	if (mux_new(&mux) < 0)
+		return msb_err_set(e, ENOMEM, "no memory for the mounts");
+	fsd_fs_init(&d->shares, mux);
+	d->have_shares = true;
+	return 0;
+}
+
+/* What a plugin is laid over: a directory, where it has one. */
+static int start_inner(struct fsb_start *s, struct msb_err *e)
+{
+	struct fsb_start inner = FSB_START_NONE;
+
+	if (s->dir_fd < 0)
+		return 0;
+	inner.options = s->options;
+	inner.mount = s->mount;
+	inner.dir_fd = steal_fd(&s->dir_fd);
+	return fsb_kind_find("passthrough")->start(&inner, &s->inner, e);
+}
+
+/* A backend as the message describes it: its descriptors and options. */
+static int start(
+	struct fsd *d, struct msb_msg *m, const char *backend, struct fsb **ret, struct msb_err *e)
+{
+	_cleanup_free_ struct fsb_options *o = calloc(1, sizeof(*o));
+	const char *text = msb_msg_get(m, "options") ?: "";
+	struct fsb_start s = FSB_START_NONE;
+	int r;
+
+	if (!o)
+		return msb_err_set(e, ENOMEM, "no memory for a mount");
+	r = fsb_options_parse(backend, text, strlen(text), o, e);
+	if (r < 0)
+		return r;
+	s.options = o;
+	s.sink = d->sink;
+	s.mount = msb_msg_get(m, "name") ?: "root";
+	s.dir_fd = take_fd(m, "dir");
+	s.index_fd = take_fd(m, "index");
+	s.packs_fd = take_fd(m, "packs");
+	s.upper_fd = take_fd(m, "upper");
+	s.sock_fd = take_fd(m, "sock");
+	r = strcmp(backend, "plugin") ? 0 : start_inner(&s, e);
+	if (r < 0) {
+		fsb_start_close(&s);
+		return r;
+	}
+	return fsb_stack_start(backend, &s, ret, e);
+}
+
 static int do_tree(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 {
-	struct fsb_overlay_opts o = {.index_fd = -1, .packs_fd = -1, .upper_fd = -1};
 	struct fsb *b;
 	int r;
 
 	if (d->have_tree)
 		return msb_err_set(e, EEXIST, "the tree is there already");
-	o.index_fd = take_fd(m, "index");
-	o.packs_fd = take_fd(m, "packs");
-	o.upper_fd = take_fd(m, "upper");
-	r = fsb_overlay_start(&o, &b, e);
+	r = start(d, m, "overlay", &b, e);
 	if (r < 0)
 		return r;
 	fsd_fs_init(&d->tree, b);
@@ -42,35 +96,109 @@ static int do_tree(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 	return 0;
 }
 
+/* ---- views */
+
+static void view_done(struct fsd_viewed *v)
+{
+	if (!v->dev)
+		return;
+	v->dev = dev_fuse_free(v->dev);
+}
+
 static void reap_views(struct fsd *d)
 {
 	for (int i = 0; i < FSD_MAX_VIEWS; i++)
-		if (d->view[i] && dev_fuse_ended(d->view[i]))
-			d->view[i] = dev_fuse_free(d->view[i]);
+		if (d->view[i].dev && dev_fuse_ended(d->view[i].dev))
+			view_done(&d->view[i]);
 }
 
 static int do_view(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 {
-	int i = 0;
+	const char *name = msb_msg_get(m, "name");
+	struct fsd_viewed *v = NULL;
+	struct fsb *b = NULL;
 
-	if (!d->have_tree)
-		return msb_err_set(e, ENOENT, "no tree to view");
 	if (m->nfds != 1)
 		return msb_err_set(e, EINVAL, "view takes one descriptor");
+	if (name && d->have_shares)
+		b = mux_find(d->shares.b, name);
+	if (name ? !b : !d->have_tree)
+		return msb_err_set(
+			e, ENOENT, name ? "no mount %s to view" : "no tree to view", name);
 	reap_views(d);
-	while (i < FSD_MAX_VIEWS && d->view[i])
-		i++;
-	if (i == FSD_MAX_VIEWS)
-		return msb_err_set(e, ENOSPC, "a file server has at most %d views", i);
-	return dev_fuse_new(&d->tree, msb_msg_take_fd(m, 0), flag(m, "readonly"), &d->view[i], e);
+	for (int i = 0; i < FSD_MAX_VIEWS && !v; i++)
+		if (!d->view[i].dev)
+			v = &d->view[i];
+	if (!v)
+		return msb_err_set(e, ENOSPC, "a file server has at most %d views", FSD_MAX_VIEWS);
+	(void)snprintf(v->name, sizeof(v->name), "%s", name ?: "");
+	if (name)
+		fsd_fs_init(&v->mount, b);
+	return dev_fuse_new(name ? &v->mount : &d->tree, msb_msg_take_fd(m, 0), flag(m, "readonly"),
+		&v->dev, e);
 }
 
 static int do_unview(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 {
 	for (int i = 0; i < FSD_MAX_VIEWS; i++)
-		d->view[i] = dev_fuse_free(d->view[i]);
+		view_done(&d->view[i]);
 	return 0;
 }
+
+/* ---- mounts */
+
+/* A guest that was told to send no OPEN does so for all mounts, until it has let all of them go. */
+static bool opens_off(const struct fsd *d)
+{
+	for (int i = 0; i < FSD_MAX_EXPORTS; i++)
+		if (d->export[i].dev && d->export[i].shares && virtiofs_opens_off(d->export[i].dev))
+			return true;
+	return false;
+}
+
+static int do_mount(struct fsd *d, struct msb_msg *m, struct msb_err *e)
+{
+	const char *name = msb_msg_get(m, "name"), *kind = msb_msg_get(m, "backend");
+	struct fsb *b;
+	int r = shares(d, e);
+
+	if (r < 0)
+		return r;
+	if (!name || !kind)
+		return msb_err_set(e, EINVAL, "a mount has a name and a backend");
+	if (mux_find(d->shares.b, name))
+		return msb_err_set(e, EEXIST, "mount %s exists", name);
+	r = start(d, m, kind, &b, e);
+	if (r < 0)
+		return r;
+	r = mux_add(d->shares.b, name, b);
+	if (r == -ENOSPC)
+		return msb_err_set(
+			e, ENOSPC, "a file server has at most %d mounts", FSD_MAX_MOUNTS);
+	if (r < 0)
+		return msb_err_set(e, -r, "mount %s: %s", name, strerror(-r));
+	if ((b->ops->caps & (FSB_CAP_NO_OPEN | FSB_CAP_SEE_OPENS)) == FSB_CAP_NO_OPEN ||
+		!opens_off(d))
+		return 0;
+	(void)mux_remove(d->shares.b, name);
+	return msb_err_set(e, EBUSY,
+		"the machine has mounts already and reports no opening of files on them, which this one needs; "
+		"stop and start it, or unmount the others first");
+}
+
+static int do_unmount(struct fsd *d, struct msb_msg *m, struct msb_err *e)
+{
+	const char *name = msb_msg_get(m, "name");
+
+	for (int i = 0; name && i < FSD_MAX_VIEWS; i++)
+		if (!strcmp(d->view[i].name, name))
+			view_done(&d->view[i]);
+	if (!name || !d->have_shares || mux_remove(d->shares.b, name) < 0)
+		return msb_err_set(e, ENOENT, "no mount %s", name ?: "without a name");
+	return 0;
+}
+
+/* ---- exports */
 
 static struct fsd_export *find_export(struct fsd *d, const char *tag)
 {
@@ -80,18 +208,32 @@ static struct fsd_export *find_export(struct fsd *d, const char *tag)
 	return NULL;
 }
 
+static int start_dir(struct msb_msg *m, struct fsd_export *x, bool readonly, struct msb_err *e)
+{
+	const struct fsb_passthrough_opts o = {
+		.root_fd = msb_msg_take_fd(m, 1), .readonly = readonly};
+	struct fsb *b;
+	int r = o.root_fd < 0 ? msb_err_set(e, EINVAL, "a directory comes as a descriptor")
+			      : fsb_passthrough_start(&o, &b, e);
+
+	if (r == 0)
+		fsd_fs_init(&x->own, b);
+	return r;
+}
+
 static int do_export(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 {
-	const char *tag = msb_msg_get(m, "tag"), *kind = msb_msg_get(m, "backend");
-	bool readonly = flag(m, "readonly"), tree = kind && !strcmp(kind, "tree");
+	const char *tag = msb_msg_get(m, "tag"), *what = msb_msg_get(m, "what");
+	bool readonly = flag(m, "readonly"), tree = what && !strcmp(what, "tree"),
+	     mux = what && !strcmp(what, "shares"), dir = what && !strcmp(what, "dir");
 	struct fsd_export *x = NULL;
-	int r;
+	int r = 0;
 
 	if (!tag || !*tag || strlen(tag) > 36)
 		return msb_err_set(e, EINVAL, "an export's tag has 1 to 36 bytes");
-	if (!kind || (!tree && strcmp(kind, "passthrough") != 0))
-		return msb_err_set(e, EINVAL, "export %s: no such backend", tag);
-	if (m->nfds != (tree ? 1 : 2))
+	if (!tree && !mux && !dir)
+		return msb_err_set(e, EINVAL, "export %s: of what?", tag);
+	if (m->nfds != (dir ? 2 : 1))
 		return msb_err_set(e, EINVAL, "export %s: wrong number of descriptors", tag);
 	if (tree && !d->have_tree)
 		return msb_err_set(e, ENOENT, "export %s: no tree yet", tag);
@@ -103,19 +245,18 @@ static int do_export(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 	if (!x)
 		return msb_err_set(
 			e, ENOSPC, "a file server has at most %d exports", FSD_MAX_EXPORTS);
-	x->owns = !tree;
-	if (!tree) {
-		struct fsb_passthrough_opts o = {
-			.root_fd = msb_msg_take_fd(m, 1), .readonly = readonly};
-		struct fsb *b;
-
-		r = fsb_passthrough_start(&o, &b, e);
-		if (r < 0)
-			return r;
-		fsd_fs_init(&x->own, b);
-	}
-	r = virtiofs_new(
-		tree ? &d->tree : &x->own, tag, msb_msg_take_fd(m, 0), readonly, &x->dev, e);
+	x->owns = dir;
+	x->shares = mux;
+	if (dir)
+		r = start_dir(m, x, readonly, e);
+	else if (mux)
+		r = shares(d, e);
+	if (r < 0)
+		return r;
+	r = virtiofs_new(tree  ? &d->tree
+			 : mux ? &d->shares
+			       : &x->own,
+		tag, msb_msg_take_fd(m, 0), readonly, &x->dev, e);
 	if (r < 0 && x->owns)
 		fsd_fs_done(&x->own);
 	return r;
@@ -153,26 +294,31 @@ static int do_status(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 			virtiofs_counts(d->export[i].dev, &n);
 		}
 	for (int i = 0; i < FSD_MAX_VIEWS; i++)
-		if (d->view[i]) {
+		if (d->view[i].dev) {
 			views++;
-			dev_fuse_counts(d->view[i], &n);
+			dev_fuse_counts(d->view[i].dev, &n);
 		}
 	msb_msg_close_fds(m);
 	msb_msg_init(m, "ok");
 	msb_msg_set(m, "exports", "%u", exports);
 	msb_msg_set(m, "views", "%u", views);
+	msb_msg_set(m, "mounts", "%u", d->have_shares ? mux_count(d->shares.b) : 0);
 	msb_msg_set(m, "nodes", "%llu", (unsigned long long)n.nodes);
 	msb_msg_set(m, "fds", "%llu", (unsigned long long)n.handles);
 	msb_msg_set(m, "requests", "%llu", (unsigned long long)n.requests);
 	return 0;
 }
 
+static int sync_one(const struct fsd_fs *fs, bool have)
+{
+	return have && fs->b->ops->syncfs ? fs->b->ops->syncfs(fs->b, FSB_ROOT) : 0;
+}
+
 static int do_sync(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 {
-	int r = 0;
+	int r = sync_one(&d->tree, d->have_tree), s = sync_one(&d->shares, d->have_shares);
 
-	if (d->have_tree && d->tree.b->ops->syncfs)
-		r = d->tree.b->ops->syncfs(d->tree.b, FSB_ROOT);
+	r = r < 0 ? r : s;
 	return r < 0 ? msb_err_set(e, -r, "sync: %s", strerror(-r)) : 0;
 }
 
@@ -191,6 +337,8 @@ static const struct {
 	{"unview", do_unview},
 	{"export", do_export},
 	{"unexport", do_unexport},
+	{"mount", do_mount},
+	{"unmount", do_unmount},
 	{"status", do_status},
 	{"sync", do_sync},
 	{"quit", do_quit},
@@ -227,5 +375,7 @@ void fsd_done(struct fsd *d)
 		export_done(&d->export[i]);
 	if (d->have_tree)
 		fsd_fs_done(&d->tree);
-	d->have_tree = false;
+	if (d->have_shares)
+		fsd_fs_done(&d->shares);
+	d->have_tree = d->have_shares = false;
 }

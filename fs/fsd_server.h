@@ -9,15 +9,23 @@
 
 struct fsd_export {
 	struct virtiofs *dev; /* NULL: free */
-	struct fsd_fs own;    /* a passthrough's; unused where the tree is exported */
+	bool shares;	      /* the mux; else the tree, or a directory of its own */
+	struct fsd_fs own;    /* a directory's; unused else */
 	bool owns;
 };
 
+struct fsd_viewed {
+	struct dev_fuse *dev;		   /* NULL: free */
+	struct fsd_fs mount;		   /* of a mount's view: the mux owns the backend */
+	char name[FSD_MAX_MOUNT_NAME + 1]; /* of the mount; "": the tree's */
+};
+
 struct fsd {
-	struct fsd_fs tree;
-	bool have_tree, quit;
+	struct audit_sink *sink; /* NULL: nothing is audited */
+	struct fsd_fs tree, shares;
+	bool have_tree, have_shares, quit;
 	struct fsd_export export[FSD_MAX_EXPORTS];
-	struct dev_fuse *view[FSD_MAX_VIEWS];
+	struct fsd_viewed view[FSD_MAX_VIEWS];
 };
 
 /**

@@ -36,7 +36,8 @@ static const char *const syscalls[] = {
 	/* memory and threads */
 	"mmap", "munmap", "mprotect", "mremap", "madvise", "brk", "clone", "clone3", "futex",
 	"set_robust_list", "rseq", "rt_sigprocmask", "rt_sigaction", "rt_sigreturn",
-	"sched_getaffinity", "sched_yield", "getrandom", "prlimit64", "exit", "exit_group",
+	"sched_getaffinity", "sched_yield", "getrandom", "memfd_create", "prlimit64", "exit",
+	"exit_group",
 	/* who we are; abort() */
 	"getpid", "gettid", "tgkill", "getuid", "geteuid", "getgid", "getegid", NULL};
 

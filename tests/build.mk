@@ -44,9 +44,9 @@ format-check:
 
 # For tests/e2e/vmm.bats: a client of the worker, and machines with a PID 1 of a few lines.
 E2E_SHARE := $(B)/e2e/share
-check-build: $(B)/e2e/vmm_driver $(E2E_SHARE)/initramfs $(E2E_SHARE)/vmlinux
+check-build: $(B)/e2e/vmm_driver $(B)/e2e/fsmount $(E2E_SHARE)/initramfs $(E2E_SHARE)/vmlinux
 
-$(B)/e2e/vmm_driver: $(B)/obj/tests/e2e/vmm_driver.o $(ARCHIVES)
+$(B)/e2e/vmm_driver $(B)/e2e/fsmount: $(B)/e2e/%: $(B)/obj/tests/e2e/%.o $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(CC) $(OPT) -o $@ $< $(LDFLAGS) -Wl,--start-group $(ARCHIVES) -Wl,--end-group
 

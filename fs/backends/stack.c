@@ -21,7 +21,7 @@ const struct fsb_kind *fsb_kind_find(const char *name)
 	return NULL;
 }
 
-static void close_all(const struct fsb_start *s)
+void fsb_start_close(const struct fsb_start *s)
 {
 	const int fd[] = {s->dir_fd, s->index_fd, s->packs_fd, s->upper_fd, s->sock_fd};
 
@@ -40,7 +40,7 @@ int fsb_stack_start(
 	int r;
 
 	if (!kind) {
-		close_all(from);
+		fsb_start_close(from);
 		return msb_err_set(e, EOPNOTSUPP, "there is no backend `%s`", backend);
 	}
 	r = kind->start(from, &b, e);

@@ -129,7 +129,7 @@ static void export_tree(const char *tag)
 	_cleanup_close_ int l = listener(tag);
 	_cleanup_close_ int dir = open(in_top("upper"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (fsd_tree(control, -1, -1, dir, &e) < 0)
+	if (fsd_tree(control, -1, -1, dir, "", &e) < 0)
 		fail_msg("%s", e.msg);
 	if (fsd_export_tree(control, tag, l, false, &e) < 0)
 		fail_msg("%s", e.msg);
@@ -391,7 +391,7 @@ static void bad_control_messages(void **state)
 		_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 		assert_int_equal(fsd_export_tree(control, "a", l, false, &e), -ENOENT);
-		assert_int_equal(fsd_view(control, null, &e), -ENOENT);
+		assert_int_equal(fsd_view(control, NULL, null, &e), -ENOENT);
 		assert_int_equal(fsd_export_dir(control, "", l, dir, false, &e), -EINVAL);
 		assert_int_equal(fsd_export_dir(control, "a-tag-longer-than-thirty-six-bytes-xx", l,
 					 dir, false, &e),
@@ -431,7 +431,7 @@ static void tree_is_seen_from_the_host(void **state)
 	fd = fsd_fuse_mount(in_top("view"), false, &e);
 	if (fd < 0) /* no /dev/fuse here, or not for us */
 		skip();
-	assert_int_equal(fsd_view(control, fd, &e), 0);
+	assert_int_equal(fsd_view(control, NULL, fd, &e), 0);
 	close(fd);
 	attach("root");
 	assert_int_equal(req_create(&q, 1, "guest", O_RDWR, 0644), 0);
