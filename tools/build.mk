@@ -11,8 +11,18 @@ demo: ## a sandbox from nothing, each file operation shown; KEEP=1 leaves it run
 	tools/demo $(if $(KEEP),--keep)
 
 bench: ## benches, JSON Lines on stdout
-	$(MAKE) -j$$(nproc) all
+	$(MAKE) -j$$(nproc) all bench-build
 	@for b in tools/bench/*; do if [ -x $$b ]; then $$b || exit 1; fi; done
+
+# Programs that benches drive; nothing else needs them.
+BENCH_VUFS := $(patsubst %.c,$(B)/obj/tools/bench/%.o,vufs.c client.c ops.c ring.c server.c)
+.PHONY: bench-build
+bench-build: $(B)/bench/vufs
+
+$(B)/bench/vufs: $(BENCH_VUFS) $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(OPT) -o $@ $(BENCH_VUFS) $(LDFLAGS) -Wl,--start-group $(ARCHIVES) -Wl,--end-group
 
 install: all ## into $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/msb

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// Starting file servers for a bench, and reading what CPU they take.
+#include "tools/bench/server.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/spawn.h"
+#include "fs/fsd.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+
+static int start_ours(struct server *s, const char *backend, const char *bin_dir, const char *share,
+	struct msb_err *e)
+{
+	char control[160];
+	_cleanup_close_ int listener = msb_unix_listen(s->socket, SOCK_STREAM, 0600, e);
+	_cleanup_close_ int dir = open(share, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (listener < 0)
+		return listener;
+	if (dir < 0)
+		return msb_err_set(e, errno, "%s: %m", share);
+	(void)snprintf(control, sizeof(control), "%s/control", s->dir);
+	s->pid = fsd_spawn(bin_dir, "bench", control, -1, NULL, e);
+	if (s->pid < 0)
+		return s->pid;
+	s->control = msb_unix_connect(control, SOCK_SEQPACKET);
+	if (s->control < 0)
+		return msb_err_set(e, -s->control, "%s: %s", control, strerror(-s->control));
+	if (!strcmp(backend, "overlay")) {
+		int r = fsd_tree(s->control, -1, -1, dir, e);
+
+		return r < 0 ? r : fsd_export_tree(s->control, "bench", listener, false, e);
+	}
+	if (strcmp(backend, "passthrough") != 0)
+		return msb_err_set(e, EINVAL, "no backend `%s`", backend);
+	return fsd_export_dir(s->control, "bench", listener, dir, false, e);
+}
+
+static int start_peer(struct server *s, char *command, const char *share, struct msb_err *e)
+{
+	char socket_arg[192], source_arg[192];
+	char *argv[] = {command, socket_arg, "-o", source_arg, NULL};
+	_cleanup_close_ int log = -1;
+	char path[160];
+
+	(void)snprintf(socket_arg, sizeof(socket_arg), "--socket-path=%s", s->socket);
+	(void)snprintf(source_arg, sizeof(source_arg), "source=%s", share);
+	(void)snprintf(path, sizeof(path), "%s/log", s->dir);
+	log = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	s->pid = msb_spawn(command, argv, NULL, 0, log, NULL, e);
+	return s->pid < 0 ? s->pid : 0;
+}
+
+int server_start(struct server *s, const char *spec, const char *bin_dir, const char *work,
+	struct msb_err *e)
+{
+	const char *eq = strchr(spec, '=');
+	char share[160], command[4096];
+	int n;
+
+	*s = (struct server){.control = -1, .ours = !eq};
+	n = eq ? (int)(eq - spec) : (int)strlen(spec);
+	(void)snprintf(s->name, sizeof(s->name), "%.*s", n, spec);
+	for (char *p = s->name; *p; p++)
+		if (*p == ':')
+			*p = '-';
+	(void)snprintf(s->dir, sizeof(s->dir), "%s/%s", work, s->name);
+	(void)snprintf(s->socket, sizeof(s->socket), "%s/socket", s->dir);
+	(void)snprintf(share, sizeof(share), "%s/share", s->dir);
+	if (mkdir(s->dir, 0755) < 0 || mkdir(share, 0755) < 0)
+		return msb_err_set(e, errno, "%s: %m", share);
+	if (eq) {
+		(void)snprintf(command, sizeof(command), "%s", eq + 1);
+		return start_peer(s, command, share, e);
+	}
+	if (strncmp(spec, "msb:", 4) != 0)
+		return msb_err_set(e, EINVAL, "%s is neither msb:BACKEND nor NAME=COMMAND", spec);
+	return start_ours(s, spec + 4, bin_dir, share, e);
+}
+
+void server_stop(struct server *s)
+{
+	cleanup_close_(&s->control);
+	if (s->pid <= 0)
+		return;
+	server_find_pids(s);
+	for (unsigned int i = s->npids; i-- > 0;)
+		(void)kill(s->pids[i], SIGKILL);
+	(void)waitpid(s->pid, NULL, 0);
+	s->pid = 0;
+}
+
+static void add_children(struct server *s, pid_t pid)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	char path[64];
+	int child;
+
+	/* They fork before they start threads. */
+	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	f = fopen(path, "re");
+	while (f && s->npids < SERVER_MAX_PIDS && fscanf(f, "%d", &child) == 1)
+		s->pids[s->npids++] = child;
+}
+
+void server_find_pids(struct server *s)
+{
+	s->pids[0] = s->pid;
+	s->npids = 1;
+	for (unsigned int i = 0; i < s->npids; i++)
+		add_children(s, s->pids[i]);
+}
+
+uint64_t server_cpu_ns(const struct server *s)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < s->npids; i++) {
+		struct timespec t;
+		clockid_t clock;
+
+		if (clock_getcpuclockid(s->pids[i], &clock) == 0 && clock_gettime(clock, &t) == 0)
+			sum += (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+	}
+	return sum;
+}
