@@ -32,7 +32,7 @@ static const char *const syscalls[] = {
 	"copy_file_range", "fgetxattr", "fsetxattr", "flistxattr", "fremovexattr", "fadvise64",
 	/* sockets and waiting */
 	"accept", "accept4", "recvmsg", "sendmsg", "sendto", "shutdown", "poll", "ppoll",
-	"eventfd2", "clock_gettime", "clock_nanosleep", "nanosleep", "restart_syscall",
+	"eventfd2", "pipe2", "clock_gettime", "clock_nanosleep", "nanosleep", "restart_syscall",
 	/* memory and threads */
 	"mmap", "munmap", "mprotect", "mremap", "madvise", "brk", "clone", "clone3", "futex",
 	"set_robust_list", "rseq", "rt_sigprocmask", "rt_sigaction", "rt_sigreturn",

@@ -19,6 +19,7 @@
 #define VU_MAX_FDS     8	    /* descriptors of one message: SET_MEM_TABLE's limit */
 #define VU_MAX_PAYLOAD 512	    /* bytes; the largest message known (GET_CONFIG) needs 268 */
 #define VU_MAX_MEM     (1ULL << 43) /* bytes of one guest memory region */
+#define VU_MAX_LOG     (VU_MAX_MEM / GMEM_LOG_PAGE / 8) /* bytes of the dirty log */
 
 struct vu_mem_region {
 	uint64_t gpa, bytes, uaddr, mmap_offset;
@@ -49,7 +50,18 @@ struct vu_msg {
 			uint32_t offset, size, flags;
 			uint8_t region[256];
 		} config;
+		struct {
+			uint64_t bytes, offset;
+		} log;
+		struct {
+			uint64_t bytes, offset;
+			uint16_t queues, queue_size;
+		} inflight;
+		struct {
+			uint32_t direction, phase;
+		} transfer;
 	};
+	int fd; /* to be sent with the answer and closed, or -1 */
 };
 #define VU_HEADER_BYTES 12
 
@@ -67,6 +79,11 @@ struct vu_ops {
 	int (*get_config)(struct vu_dev *, uint32_t offset, void *buf, uint32_t bytes);
 	/* The front end is gone or has reset the device; every queue is stopped. May be NULL. */
 	void (*reset)(struct vu_dev *);
+	/* The device's own state, to and from a pipe; NULL: it cannot be migrated. On a thread of
+	 * its own, while every queue is stopped. They may block on @fd: where the front end goes
+	 * away, it fails. load() reads to the end; what it read is hostile. 0 or -errno. */
+	int (*save)(struct vu_dev *, int fd);
+	int (*load)(struct vu_dev *, int fd);
 };
 
 struct vu_queue {
@@ -75,13 +92,24 @@ struct vu_queue {
 	uint16_t base; /* next_avail while stopped */
 	int kick_fd, call_fd, err_fd;
 	bool have_addr, enabled, running;
+	bool log_ring; /* as SET_VRING_ADDR said; used while the log is on */
 };
+
+struct vu_state;
 
 /* A device's vhost-user state. A device embeds it first in its own struct. */
 struct vu_dev {
 	const struct vu_ops *ops;
 	uint64_t features, protocol_features; /* as negotiated */
 	struct gmem mem;
+	struct gmem_log log; /* bits NULL: none */
+	struct {
+		uint8_t *at; /* NULL: none */
+		size_t bytes;
+		uint16_t queues, queue_size;
+	} inflight;
+	uint8_t status;		/* virtio's status byte, as last told */
+	struct vu_state *state; /* a transfer of the device's state under way; NULL */
 	struct vu_queue q[VU_MAX_QUEUES];
 };
 
@@ -98,7 +126,7 @@ int vu_parse(const uint8_t *p, size_t n, struct vu_msg *ret);
 
 /**
  * vu_handle() - Carry out a message
- * @m:   as parsed; replaced by the answer where there is one
+ * @m:   as parsed; replaced by the answer where there is one, whose descriptor is the caller's
  * @fds: descriptors that came with it; those kept become -1, the others stay the caller's
  * Return: 1: send @m back; 0: no answer; -errno: end the connection.
  */

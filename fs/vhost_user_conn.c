@@ -72,23 +72,31 @@ static int receive(struct conn *c, size_t want)
 	return keep_fds(c, &mh) < 0 ? -EPROTO : 1;
 }
 
-static int answer(int sock, const struct vu_msg *m)
+/* Sends @m and its descriptor. */
+static int answer(int sock, struct vu_msg *m)
 {
-	uint8_t buf[VU_HEADER_BYTES + VU_MAX_PAYLOAD];
-	size_t n = VU_HEADER_BYTES + m->size, done = 0;
+	struct iovec iov[2] = {{m, VU_HEADER_BYTES}, {m->bytes, m->size}};
+	_Alignas(struct cmsghdr) char ctl[CMSG_SPACE(sizeof(int))] = {0};
+	struct msghdr mh = {.msg_iov = iov, .msg_iovlen = 2};
+	ssize_t w;
 
-	memcpy(buf, m, VU_HEADER_BYTES); /* request, flags, size */
-	memcpy(buf + VU_HEADER_BYTES, m->bytes, m->size);
-	while (done < n) {
-		/* A front end waits for each answer; one that lets them pile up is not one, and
-		 * must not hold us. */
-		ssize_t w = send(sock, buf + done, n - done, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (m->fd >= 0) {
+		struct cmsghdr *c;
 
-		if (w < 0)
-			return -errno;
-		done += (size_t)w;
+		mh.msg_control = ctl;
+		mh.msg_controllen = sizeof(ctl);
+		c = CMSG_FIRSTHDR(&mh);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &m->fd, sizeof(int));
 	}
-	return 0;
+	/* A front end waits for each answer; one that lets them pile up is not one, and must not
+	 * hold us. */
+	w = sendmsg(sock, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (w < 0)
+		return -errno;
+	return (size_t)w == VU_HEADER_BYTES + m->size ? 0 : -EAGAIN;
 }
 
 int vu_serve(struct vu_dev *d, int sock, int stop_fd, struct msb_err *e)
@@ -108,6 +116,7 @@ int vu_serve(struct vu_dev *d, int sock, int stop_fd, struct msb_err *e)
 			close_fds(&c);
 			if (r > 0)
 				r = answer(sock, &m);
+			cleanup_close_(&m.fd);
 			if (r < 0) {
 				(void)msb_err_set(e, -r, "vhost-user request %u failed: %s",
 					m.request, strerror(-r));

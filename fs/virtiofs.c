@@ -73,7 +73,7 @@ static int serve_waiting(struct queue *k)
 			k->q->vq.broken = true;
 			return -EPROTO;
 		}
-		vq_push(&k->q->vq, k->e.head, (uint32_t)n);
+		vq_push(&k->q->vq, &k->e, (uint32_t)n);
 		bytes += k->e.out_bytes + (size_t)n;
 		if (++batch < CALL_BATCH && bytes < CALL_BYTES)
 			continue;

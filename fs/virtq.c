@@ -8,70 +8,76 @@
 #include <string.h>
 
 _Static_assert(sizeof(struct vring_desc) == 16, "virtio 1.2, 2.7.5");
+_Static_assert(sizeof(struct vq_inflight_desc) == 16, "vhost-user, inflight description");
+_Static_assert(sizeof(struct vq_inflight) == 16, "vhost-user, inflight description");
+
+#define INFLIGHT_VERSION 1
 
 /* One load each, whatever the optimiser thinks of memory that "nobody" writes. */
 #define READ_ONCE(x)	 (*(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
+#define UNLIKELY(x)	 __builtin_expect(!!(x), 0)
 
-static bool overlap(uint64_t a, uint64_t b, uint64_t a_bytes, uint64_t b_bytes)
+/* What a chain's device has been given to write. */
+static void log_elem(const struct vq *q, const struct vq_elem *e)
 {
-	return a < b + b_bytes && b < a + a_bytes;
-}
+	for (unsigned int i = e->n_out; i < e->n_out + e->n_in; i++) {
+		const uint8_t *p = e->iov[i].iov_base;
 
-int gmem_add(struct gmem *m, const struct gmem_region *r)
-{
-	if (m->n == GMEM_MAX_REGIONS)
-		return -ENOSPC;
-	if (r->bytes == 0 || r->gpa + r->bytes < r->gpa || r->uaddr + r->bytes < r->uaddr)
-		return -EINVAL;
-	for (unsigned int i = 0; i < m->n; i++) {
-		const struct gmem_region *o = &m->r[i];
+		for (unsigned int k = 0; k < q->mem->n; k++) {
+			const struct gmem_region *r = &q->mem->r[k];
 
-		if (overlap(o->gpa, r->gpa, o->bytes, r->bytes) ||
-			overlap(o->uaddr, r->uaddr, o->bytes, r->bytes))
-			return -EINVAL;
-	}
-	m->r[m->n++] = *r;
-	return 0;
-}
-
-int gmem_del(struct gmem *m, uint64_t gpa, uint64_t uaddr, uint64_t bytes, struct gmem_region *ret)
-{
-	for (unsigned int i = 0; i < m->n; i++) {
-		struct gmem_region *o = &m->r[i];
-
-		if (o->gpa != gpa || o->uaddr != uaddr || o->bytes != bytes)
-			continue;
-		*ret = *o;
-		*o = m->r[--m->n];
-		return 0;
-	}
-	return -ENOENT;
-}
-
-void *gmem_at(const struct gmem *m, uint64_t gpa, uint64_t *ret_bytes)
-{
-	for (unsigned int i = 0; i < m->n; i++) {
-		const struct gmem_region *r = &m->r[i];
-
-		if (gpa - r->gpa < r->bytes) {
-			*ret_bytes = r->bytes - (gpa - r->gpa);
-			return r->host + (gpa - r->gpa);
+			if ((uintptr_t)p - (uintptr_t)r->host >= r->bytes)
+				continue;
+			gmem_log_mark(q->log, r->gpa + (uint64_t)(p - r->host), e->iov[i].iov_len);
+			break;
 		}
 	}
-	return NULL;
 }
 
-void *gmem_at_uaddr(const struct gmem *m, uint64_t uaddr, uint64_t bytes)
+static void log_used(const struct vq *q, size_t offset, size_t bytes)
 {
-	for (unsigned int i = 0; i < m->n; i++) {
-		const struct gmem_region *r = &m->r[i];
-		uint64_t at = uaddr - r->uaddr;
+	if (q->log && q->log_ring)
+		gmem_log_mark(q->log, q->used_gpa + offset, bytes);
+}
 
-		if (at < r->bytes)
-			return bytes <= r->bytes - at ? r->host + at : NULL;
+/* Which chains another device took from this ring and never gave back; they come first. */
+static int recover(struct vq *q, uint16_t cap)
+{
+	struct vq_inflight *f = q->inflight;
+	uint16_t used = READ_ONCE(q->used->idx), batch;
+
+	if (cap < q->num)
+		return -EINVAL;
+	if (READ_ONCE(f->version) == 0) {
+		WRITE_ONCE(f->used_idx, used);
+		WRITE_ONCE(f->desc_num, cap);
+		WRITE_ONCE(f->version, INFLIGHT_VERSION);
 	}
-	return NULL;
+	if (READ_ONCE(f->version) != INFLIGHT_VERSION || READ_ONCE(f->desc_num) != cap)
+		return -EINVAL;
+	/* It was killed between telling the guest and telling us: at most one chain here, but a
+	 * device may do more at once. */
+	batch = (uint16_t)(used - READ_ONCE(f->used_idx));
+	if (batch > q->num)
+		return -EINVAL;
+	for (uint16_t h = READ_ONCE(f->last_batch_head); batch; batch--) {
+		if (h >= q->num)
+			return -EINVAL;
+		WRITE_ONCE(f->desc[h].inflight, 0);
+		h = READ_ONCE(f->desc[h].next);
+	}
+	WRITE_ONCE(f->used_idx, used);
+	for (uint16_t i = 0; i < q->num; i++) {
+		uint64_t n = READ_ONCE(f->desc[i].counter);
+
+		if (READ_ONCE(f->desc[i].inflight) != 1)
+			continue;
+		q->again++;
+		q->counter = n >= q->counter ? n + 1 : q->counter;
+	}
+	q->next_avail = (uint16_t)(used + q->again);
+	return 0;
 }
 
 int vq_start(struct vq *q, const struct gmem *mem, const struct vq_layout *l, uint16_t base)
@@ -90,6 +96,12 @@ int vq_start(struct vq *q, const struct gmem *mem, const struct vq_layout *l, ui
 		.avail = gmem_at_uaddr(mem, l->avail_uaddr, 6 + sizeof(uint16_t) * num),
 		.used = gmem_at_uaddr(mem, l->used_uaddr, 6 + sizeof(struct vring_used_elem) * num),
 		.next_avail = base,
+		.tracked = l->log || l->inflight,
+		.log = l->log,
+		.log_ring = l->log_ring,
+		.used_gpa = l->used_gpa,
+		.inflight = l->inflight,
+		.counter = 1, /* 0: before all */
 	};
 	if (!q->desc || !q->avail || !q->used)
 		return -EFAULT;
@@ -99,7 +111,7 @@ int vq_start(struct vq *q, const struct gmem *mem, const struct vq_layout *l, ui
 		return -EINVAL;
 	q->avail_event = (void *)((uint8_t *)q->used + 4 + sizeof(struct vring_used_elem) * num);
 	q->next_used = q->signalled = READ_ONCE(q->used->idx);
-	return 0;
+	return q->inflight ? recover(q, l->inflight_num) : 0;
 }
 
 /* Adds the host pieces of one buffer. Zero bytes add nothing. */
@@ -171,37 +183,118 @@ bool vq_pending(const struct vq *q)
 	return READ_ONCE(q->avail->idx) != q->next_avail;
 }
 
+/* Takes the head of @e. */
+static int take(struct vq *q, struct vq_elem *e, uint16_t head)
+{
+	e->head = head;
+	e->n_out = e->n_in = 0;
+	e->out_bytes = e->in_bytes = 0;
+	if (head >= q->num || walk(q, e, q->desc, q->num, head, true) < 0) {
+		q->broken = true;
+		return -EPROTO;
+	}
+	return 1;
+}
+
+/* The oldest chain left of those that are to be taken again; the region may change under us, so
+ * there may be none. */
+static int take_again(struct vq *q, struct vq_elem *e)
+{
+	uint64_t least = UINT64_MAX;
+	uint16_t head = 0;
+
+	q->again--;
+	for (uint16_t i = 0; i < q->num; i++) {
+		uint64_t n = READ_ONCE(q->inflight->desc[i].counter);
+
+		if (READ_ONCE(q->inflight->desc[i].inflight) == 1 && n > q->last_again &&
+			n < least) {
+			least = n;
+			head = i;
+		}
+	}
+	if (least == UINT64_MAX) {
+		q->again = 0;
+		return 0;
+	}
+	q->last_again = least;
+	return take(q, e, head);
+}
+
 int vq_pop(struct vq *q, struct vq_elem *e)
 {
 	uint16_t waiting, head;
 
 	if (q->broken)
 		return -EPROTO;
+	if (UNLIKELY(q->again)) {
+		int r = take_again(q, e);
+
+		if (r != 0)
+			return r;
+	}
 	waiting = (uint16_t)(READ_ONCE(q->avail->idx) - q->next_avail);
 	if (waiting == 0)
 		return 0;
 	atomic_thread_fence(memory_order_acquire); /* the entry was written before the index */
 	head = READ_ONCE(q->avail->ring[q->next_avail & (q->num - 1)]);
-	e->head = head;
-	e->n_out = e->n_in = 0;
-	e->out_bytes = e->in_bytes = 0;
-	if (waiting > q->num || head >= q->num || walk(q, e, q->desc, q->num, head, true) < 0) {
+	if (waiting > q->num) {
 		q->broken = true;
 		return -EPROTO;
 	}
+	if (UNLIKELY(q->inflight) && head < q->num) {
+		WRITE_ONCE(q->inflight->desc[head].counter, q->counter++);
+		atomic_signal_fence(memory_order_seq_cst); /* only a kill comes between */
+		WRITE_ONCE(q->inflight->desc[head].inflight, 1);
+	}
+	if (take(q, e, head) < 0)
+		return -EPROTO;
 	q->next_avail++;
 	return 1;
 }
 
-void vq_push(struct vq *q, uint16_t head, uint32_t written)
+static void inflight_done(struct vq *q, uint16_t head)
+{
+	WRITE_ONCE(q->inflight->desc[head].inflight, 0);
+	atomic_signal_fence(memory_order_seq_cst);
+	WRITE_ONCE(q->inflight->used_idx, q->next_used);
+}
+
+static void before_push(struct vq *q, const struct vq_elem *e)
+{
+	if (q->log)
+		log_elem(q, e);
+	if (q->inflight) {
+		WRITE_ONCE(
+			q->inflight->desc[e->head].next, READ_ONCE(q->inflight->last_batch_head));
+		WRITE_ONCE(q->inflight->last_batch_head, e->head);
+	}
+}
+
+static void after_push(struct vq *q, const struct vq_elem *e)
+{
+	const size_t ring = offsetof(struct vring_used, ring);
+
+	log_used(q, ring + sizeof(struct vring_used_elem) * ((q->next_used - 1u) & (q->num - 1)),
+		sizeof(struct vring_used_elem));
+	log_used(q, 0, ring);
+	if (q->inflight)
+		inflight_done(q, e->head);
+}
+
+void vq_push(struct vq *q, const struct vq_elem *e, uint32_t written)
 {
 	struct vring_used_elem *u = &q->used->ring[q->next_used & (q->num - 1)];
 
-	WRITE_ONCE(u->id, head);
+	if (UNLIKELY(q->tracked))
+		before_push(q, e);
+	WRITE_ONCE(u->id, e->head);
 	WRITE_ONCE(u->len, written);
 	q->next_used++;
 	atomic_thread_fence(memory_order_release);
 	WRITE_ONCE(q->used->idx, q->next_used);
+	if (UNLIKELY(q->tracked))
+		after_push(q, e);
 }
 
 bool vq_need_call(struct vq *q)
@@ -224,6 +317,11 @@ bool vq_want_kicks(struct vq *q)
 		WRITE_ONCE(*q->avail_event, q->next_avail);
 	else
 		WRITE_ONCE(q->used->flags, 0);
+	if (UNLIKELY(q->tracked)) {
+		log_used(q, 0, sizeof(q->used->flags));
+		log_used(q, (size_t)((uint8_t *)q->avail_event - (uint8_t *)q->used),
+			sizeof(*q->avail_event));
+	}
 	atomic_thread_fence(memory_order_seq_cst);
 	return !vq_pending(q);
 }
@@ -231,6 +329,9 @@ bool vq_want_kicks(struct vq *q)
 void vq_no_kicks(struct vq *q)
 {
 	/* With event-idx the event index that we leave behind says it already. */
-	if (!q->event_idx)
+	if (!q->event_idx) {
 		WRITE_ONCE(q->used->flags, VRING_USED_F_NO_NOTIFY);
+		if (UNLIKELY(q->tracked))
+			log_used(q, 0, sizeof(q->used->flags));
+	}
 }

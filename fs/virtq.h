@@ -18,6 +18,7 @@
 #define GMEM_MAX_REGIONS 64   /* memory slots of one machine */
 #define VQ_MAX_SIZE	 1024 /* ring entries */
 #define VQ_MAX_SEGS	 1024 /* pieces of host memory one chain may span; IOV_MAX too */
+#define GMEM_LOG_PAGE	 4096 /* bytes of guest memory behind one bit of a log */
 
 /* One mapped piece of guest memory. Regions do not overlap, in either address space. */
 struct gmem_region {
@@ -47,6 +48,16 @@ void *gmem_at(const struct gmem *m, uint64_t gpa, uint64_t *ret_bytes);
 /* Host address of front-end address @uaddr where @bytes lie in one region behind it; else NULL. */
 void *gmem_at_uaddr(const struct gmem *m, uint64_t uaddr, uint64_t bytes);
 
+/* Which pages the device has written, for whoever copies a running guest's memory. Shared: bits are
+ * set atomically here and taken away by the front end. */
+struct gmem_log {
+	uint8_t *bits; /* one a page, from guest-physical address 0 on */
+	uint64_t bytes;
+};
+
+/* Marks what was written before; what the log does not cover is not marked. */
+void gmem_log_mark(const struct gmem_log *l, uint64_t gpa, uint64_t bytes);
+
 /* One chain of buffers: @n_out pieces to read, then @n_in to write. */
 struct vq_elem {
 	uint16_t head;
@@ -55,11 +66,34 @@ struct vq_elem {
 	struct iovec iov[VQ_MAX_SEGS];
 };
 
+/*
+ * Which chains a ring's device has taken and not given back, in memory that outlives the device: a
+ * new one starts with those. Shared and hostile. Zero bytes are a ring that never ran.
+ * Source: QEMU, docs/interop/vhost-user.rst, "Inflight I/O tracking" (split virtqueue).
+ */
+struct vq_inflight_desc {
+	uint8_t inflight, padding[5];
+	uint16_t next;	  /* head given back before this one */
+	uint64_t counter; /* order of taking */
+};
+struct vq_inflight {
+	uint64_t features;
+	uint16_t version, desc_num, last_batch_head, used_idx;
+	struct vq_inflight_desc desc[];
+};
+#define VQ_INFLIGHT_BYTES(num)                                                                     \
+	((sizeof(struct vq_inflight) + sizeof(struct vq_inflight_desc) * (num) + 63) & ~(size_t)63)
+
 /* Where a ring lies, as the front end told it. */
 struct vq_layout {
 	uint16_t num; /* power of two, at most VQ_MAX_SIZE */
 	uint64_t desc_uaddr, avail_uaddr, used_uaddr;
 	bool event_idx;
+	const struct gmem_log *log;   /* NULL: writes are not marked */
+	bool log_ring;		      /* with @log: writes to the used ring are marked too ... */
+	uint64_t used_gpa;	      /* ... as if it lay there */
+	struct vq_inflight *inflight; /* NULL: not tracked */
+	uint16_t inflight_num;	      /* entries that @inflight has room for */
 };
 
 struct vring_desc;
@@ -75,12 +109,21 @@ struct vq {
 	uint16_t *avail_event; /* behind the used ring */
 	uint16_t num, next_avail, next_used, signalled;
 	bool event_idx, broken;
+	bool tracked; /* there is a log or an inflight region: seldom */
+	bool log_ring;
+	const struct gmem_log *log;
+	uint64_t used_gpa;
+	struct vq_inflight *inflight;
+	uint64_t counter;    /* of the next chain taken */
+	uint16_t again;	     /* chains that are taken a second time, before new ones */
+	uint64_t last_again; /* counter of the one before */
 };
 
 /**
  * vq_start() - Take up a ring
- * @base: index of the first available entry to take
- * Return: 0; -EINVAL for a bad size or alignment; -EFAULT where a part lies outside of memory.
+ * @base: index of the first available entry to take; where chains are tracked, those say it
+ * Return: 0; -EINVAL for a bad size or alignment, or an inflight region that makes no sense;
+ * -EFAULT where a part lies outside of memory.
  */
 int vq_start(struct vq *q, const struct gmem *mem, const struct vq_layout *l, uint16_t base);
 
@@ -90,13 +133,15 @@ int vq_start(struct vq *q, const struct gmem *mem, const struct vq_layout *l, ui
  */
 int vq_pop(struct vq *q, struct vq_elem *e);
 
-/* Gives a chain back with @written bytes in its n_in pieces; the guest sees it at once. */
-void vq_push(struct vq *q, uint16_t head, uint32_t written);
+/* Gives a chain back as vq_pop() filled it, with @written bytes in its n_in pieces; the guest sees
+ * it at once. All of those pieces are marked in the log. */
+void vq_push(struct vq *q, const struct vq_elem *e, uint32_t written);
 
 /* Whether the guest wants to be called for what was pushed since the last time this said so. */
 bool vq_need_call(struct vq *q);
 
-/* Whether a chain waits. A few nanoseconds: for polling. */
+/* Whether a chain waits, besides those that vq_pop() takes again after a start. A few nanoseconds:
+ * for polling. */
 bool vq_pending(const struct vq *q);
 
 /* Asks the guest for kicks; false where a chain slipped in: pop again before sleeping. */

@@ -174,6 +174,28 @@ static inline int front_recv(struct front *f, void *payload, size_t n)
 	return recv(f->sock, payload, h[2], MSG_WAITALL) == (ssize_t)h[2] ? 0 : -EPIPE;
 }
 
+/* The same with the descriptor that comes along; -1 in @ret_fd where none does. */
+static inline int front_recv_fd(struct front *f, void *payload, size_t n, int *ret_fd)
+{
+	uint32_t h[3];
+	struct iovec iov = {h, sizeof(h)};
+	_Alignas(struct cmsghdr) char ctl[CMSG_SPACE(sizeof(int))];
+	struct msghdr mh = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = ctl,
+		.msg_controllen = sizeof(ctl)};
+	struct cmsghdr *c;
+
+	*ret_fd = -1;
+	if (recvmsg(f->sock, &mh, MSG_WAITALL | MSG_CMSG_CLOEXEC) != sizeof(h) || h[1] != (1 | 4) ||
+		h[2] > n)
+		return -EPIPE;
+	c = CMSG_FIRSTHDR(&mh);
+	if (c && c->cmsg_type == SCM_RIGHTS)
+		memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
+	return recv(f->sock, payload, h[2], MSG_WAITALL) == (ssize_t)h[2] ? 0 : -EPIPE;
+}
+
 static inline int front_ask(struct front *f, uint32_t request, uint64_t *ret)
 {
 	int r = front_send(f, request, 0, NULL, 0, -1);
@@ -192,8 +214,9 @@ static inline int front_do(struct front *f, uint32_t request, const void *p, uin
 	return r < 0 ? r : -(int)e;
 }
 
-/* Everything that QEMU says until @queues rings run, in its order. 0 or the first failure. */
-static inline int front_connect(struct front *f, unsigned int queues)
+/* Everything that QEMU says until @queues rings run, in its order, of a guest that has used them
+ * already. 0 or the first failure. */
+static inline int front_reconnect(struct front *f, unsigned int queues)
 {
 	uint64_t features, protocol, max = 0;
 	struct {
@@ -202,9 +225,6 @@ static inline int front_connect(struct front *f, unsigned int queues)
 	} mem = {1, 0, {FRONT_GPA, FRONT_BYTES, FRONT_UADDR, 0}};
 	int r = front_ask(f, 1, &features);
 
-	/* It answers: whoever had the memory before is gone. */
-	memset(f->mem, 0, FRONT_DATA);
-	memset(f->seen, 0, sizeof(f->seen));
 	if (r == 0)
 		r = front_ask(f, 15, &protocol);
 	if (r == 0)
@@ -221,7 +241,8 @@ static inline int front_connect(struct front *f, unsigned int queues)
 		r = front_do(f, 5, &mem, sizeof(mem), f->memfd);
 	for (uint32_t i = 0; r == 0 && i < queues; i++) {
 		struct vq_layout l = front_layout(i);
-		const uint32_t num[2] = {i, l.num}, base[2] = {i, 0}, on[2] = {i, 1};
+		const uint32_t num[2] = {i, l.num}, base[2] = {i, front_used(f, i)->idx},
+			       on[2] = {i, 1};
 		const struct {
 			uint32_t index, flags;
 			uint64_t desc, used, avail, log;
@@ -241,6 +262,18 @@ static inline int front_connect(struct front *f, unsigned int queues)
 			r = front_do(f, 18, on, 8, -1);
 	}
 	return r;
+}
+
+/* The same with empty rings. */
+static inline int front_connect(struct front *f, unsigned int queues)
+{
+	uint64_t features;
+	int r = front_ask(f, 1, &features);
+
+	/* It answers: whoever had the memory before is gone. */
+	memset(f->mem, 0, FRONT_DATA);
+	memset(f->seen, 0, sizeof(f->seen));
+	return r < 0 ? r : front_reconnect(f, queues);
 }
 
 #endif

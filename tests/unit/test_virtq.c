@@ -50,7 +50,7 @@ static void chain_arrives(void **state)
 	assert_ptr_equal(e.iov[2].iov_base, f.mem + FRONT_DATA + 300);
 	assert_int_equal(vq_pop(&q, &e), 0);
 
-	vq_push(&q, 5, 64);
+	vq_push(&q, &e, 64);
 	assert_int_equal(front_used(&f, 0)->idx, 1);
 	assert_int_equal(front_used(&f, 0)->ring[0].id, 5);
 	assert_int_equal(front_used(&f, 0)->ring[0].len, 64);
@@ -231,11 +231,12 @@ static void notifications(void **state)
 {
 	struct vring_avail *a = front_avail(&f, 0);
 
+	e = (struct vq_elem){.head = 0};
 	assert_false(vq_need_call(&q)); /* nothing new */
 	a->ring[FRONT_NUM] = 1;		/* used_event: after the second */
-	vq_push(&q, 0, 0);
+	vq_push(&q, &e, 0);
 	assert_false(vq_need_call(&q));
-	vq_push(&q, 1, 0);
+	vq_push(&q, &e, 0);
 	assert_true(vq_need_call(&q));
 	assert_false(vq_need_call(&q));
 
@@ -249,10 +250,10 @@ static void notifications(void **state)
 
 	q.event_idx = false;
 	a->flags = VRING_AVAIL_F_NO_INTERRUPT;
-	vq_push(&q, 0, 0);
+	vq_push(&q, &e, 0);
 	assert_false(vq_need_call(&q));
 	a->flags = 0;
-	vq_push(&q, 0, 0);
+	vq_push(&q, &e, 0);
 	assert_true(vq_need_call(&q));
 	vq_no_kicks(&q);
 	assert_int_equal(front_used(&f, 0)->flags, VRING_USED_F_NO_NOTIFY);
@@ -272,10 +273,211 @@ static void indices_wrap(void **state)
 		front_offer(&f, 0, (uint16_t)i);
 		assert_int_equal(vq_pop(&q, &e), 1);
 		assert_int_equal(e.head, i);
-		vq_push(&q, e.head, 0);
+		vq_push(&q, &e, 0);
 	}
 	assert_int_equal(q.next_avail, 2);
 	assert_int_equal(front_used(&f, 0)->idx, 2);
+}
+
+/* ---- the log */
+
+#define FIRST_PAGE (FRONT_GPA / GMEM_LOG_PAGE)
+
+static bool marked(const uint8_t *bits, uint64_t page)
+{
+	return bits[page / 8] >> page % 8 & 1;
+}
+
+static unsigned int marks(const uint8_t *bits, size_t n)
+{
+	unsigned int sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += (unsigned int)__builtin_popcount(bits[i]);
+	return sum;
+}
+
+static void writes_are_logged(void **state)
+{
+	static uint8_t bits[(FIRST_PAGE + FRONT_BYTES / GMEM_LOG_PAGE) / 8];
+	const struct gmem_log log = {bits, sizeof(bits)};
+	const uint64_t data = FIRST_PAGE + FRONT_DATA / GMEM_LOG_PAGE;
+	struct vring_desc *d = front_desc(&f, 0);
+	struct vq_layout l = front_layout(0);
+
+	l.log = &log;
+	memset(bits, 0, sizeof(bits));
+	assert_int_equal(vq_start(&q, &mem, &l, 0), 0);
+	d[0] = (struct vring_desc){DATA, 40, VRING_DESC_F_NEXT, 1};
+	d[1] = (struct vring_desc){
+		DATA + 3 * 4096 - 1, 4098, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 2};
+	d[2] = (struct vring_desc){DATA + 9 * 4096, 4096, VRING_DESC_F_WRITE, 0};
+	front_offer(&f, 0, 0);
+	assert_int_equal(vq_pop(&q, &e), 1);
+	vq_push(&q, &e, 16); /* how much says nothing about how far a failed write got */
+	for (uint64_t i = 2; i <= 4; i++)
+		assert_true(marked(bits, data + i));
+	assert_true(marked(bits, data + 9));
+	assert_int_equal(marks(bits, sizeof(bits)), 4); /* the ring is not asked for */
+
+	/* The ring, as if it lay at page 77. */
+	l.log_ring = true;
+	l.used_gpa = 77 * GMEM_LOG_PAGE;
+	memset(bits, 0, sizeof(bits));
+	assert_int_equal(vq_start(&q, &mem, &l, 1), 0);
+	assert_int_equal(marks(bits, sizeof(bits)), 0);
+	assert_true(vq_want_kicks(&q));
+	assert_true(marked(bits, 77));
+	bits[77 / 8] = 0;
+	front_offer(&f, 0, 2);
+	assert_int_equal(vq_pop(&q, &e), 1);
+	vq_push(&q, &e, 0);
+	assert_true(marked(bits, 77));
+	assert_true(marked(bits, data + 9));
+	assert_int_equal(marks(bits, sizeof(bits)), 2);
+	/* The last entry lies on the ring's second page. */
+	bits[77 / 8] = 0;
+	l.used_gpa = 78 * GMEM_LOG_PAGE - 4 - FRONT_NUM * 8;
+	assert_int_equal(vq_start(&q, &mem, &l, FRONT_NUM - 1), 0);
+	q.next_used = FRONT_NUM - 1;
+	front_avail(&f, 0)->idx = FRONT_NUM - 1;
+	front_offer(&f, 0, 2);
+	assert_int_equal(vq_pop(&q, &e), 1);
+	vq_push(&q, &e, 0);
+	assert_true(marked(bits, 77));
+	assert_true(vq_want_kicks(&q)); /* avail_event is behind it */
+	assert_true(marked(bits, 78));
+}
+
+static void log_too_short(void **state)
+{
+	static uint8_t bits[8];
+	const struct gmem_log log = {bits, 4};
+
+	gmem_log_mark(&log, 31 * GMEM_LOG_PAGE, 5 * GMEM_LOG_PAGE);
+	gmem_log_mark(&log, UINT64_MAX - 10, 100);
+	gmem_log_mark(&log, 0, 0);
+	assert_int_equal(marks(bits, 8), 1);
+	assert_true(marked(bits, 31));
+}
+
+/* ---- chains in flight */
+
+static _Alignas(64) uint8_t region[VQ_INFLIGHT_BYTES(FRONT_NUM)];
+#define REGION ((struct vq_inflight *)(void *)region)
+
+static struct vq_layout tracked(void)
+{
+	struct vq_layout l = front_layout(0);
+
+	l.inflight = REGION;
+	l.inflight_num = FRONT_NUM;
+	return l;
+}
+
+static void offer_n(uint16_t from, uint16_t to)
+{
+	for (uint16_t i = from; i < to; i++) {
+		front_desc(&f, 0)[i] = (struct vring_desc){DATA, 1, 0, 0};
+		front_offer(&f, 0, i);
+	}
+}
+
+static void taken_chains_come_again(void **state)
+{
+	struct vq_layout l = tracked();
+	struct vq_elem first[6];
+
+	memset(region, 0, sizeof(region));
+	assert_int_equal(vq_start(&q, &mem, &l, 0), 0);
+	offer_n(0, 8);
+	/* Head 5 is taken first, by a ring whose entries are not in the order of their heads. */
+	front_avail(&f, 0)->ring[0] = 5;
+	front_avail(&f, 0)->ring[5] = 0;
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(vq_pop(&q, &first[i]), 1);
+	vq_push(&q, &first[1], 0); /* heads 1 and 3 are done */
+	vq_push(&q, &first[3], 0);
+
+	/* Its successor is told a base that is no longer true. */
+	for (int round = 0; round < 2; round++) {
+		static const uint16_t want[] = {5, 2, 4, 0};
+
+		assert_int_equal(vq_start(&q, &mem, &l, 0), 0);
+		for (size_t i = 0; i < 4; i++) {
+			assert_int_equal(vq_pop(&q, &e), 1);
+			assert_int_equal(e.head, want[i]);
+		}
+	}
+	vq_push(&q, &e, 0); /* 0 */
+	assert_int_equal(vq_pop(&q, &e), 1);
+	assert_int_equal(e.head, 6); /* then what is new */
+	assert_int_equal(vq_start(&q, &mem, &l, 0), 0);
+	assert_int_equal(q.again, 4);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(vq_pop(&q, &e), 1);
+	assert_int_equal(e.head, 7);
+	assert_int_equal(vq_pop(&q, &e), 0);
+	assert_int_equal(front_used(&f, 0)->idx, 3);
+}
+
+static void killed_while_giving_back(void **state)
+{
+	struct vq_layout l = tracked();
+
+	memset(region, 0, sizeof(region));
+	assert_int_equal(vq_start(&q, &mem, &l, 0), 0);
+	offer_n(0, 2);
+	assert_int_equal(vq_pop(&q, &e), 1);
+	vq_push(&q, &e, 0);
+	/* The guest knows, the region does not yet. */
+	REGION->desc[0].inflight = 1;
+	REGION->used_idx = 0;
+	assert_int_equal(vq_start(&q, &mem, &l, 0), 0);
+	assert_int_equal(REGION->used_idx, 1);
+	assert_int_equal(vq_pop(&q, &e), 1);
+	assert_int_equal(e.head, 1);
+	/* The region was prepared, the guest does not know: that chain is still to be done. */
+	REGION->desc[1].next = 0;
+	REGION->last_batch_head = 1;
+	assert_int_equal(vq_start(&q, &mem, &l, 0), 0);
+	assert_int_equal(vq_pop(&q, &e), 1);
+	assert_int_equal(e.head, 1);
+}
+
+static void bad_regions(void **state)
+{
+	static const struct {
+		const char *what;
+		struct vq_inflight head;
+		uint16_t cap;
+	} row[] = {
+		{"another version", {0, 2, FRONT_NUM, 0, 0}, FRONT_NUM},
+		{"another size", {0, 1, FRONT_NUM * 2, 0, 0}, FRONT_NUM},
+		{"room for half", {0, 0, 0, 0, 0}, FRONT_NUM / 2},
+		{"a batch larger than the ring", {0, 1, FRONT_NUM, 0, 100}, FRONT_NUM},
+		{"a list that leaves the ring", {0, 1, FRONT_NUM, FRONT_NUM, UINT16_MAX},
+			FRONT_NUM},
+	};
+	struct vq_layout l = tracked();
+
+	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		memset(region, 0, sizeof(region));
+		*REGION = row[i].head;
+		l.inflight_num = row[i].cap;
+		if (vq_start(&q, &mem, &l, 0) != -EINVAL)
+			fail_msg("accepted: %s", row[i].what);
+	}
+	/* Every entry in flight, all with one counter; then none under our hands. */
+	l = tracked();
+	memset(region, 0xff, sizeof(region));
+	*REGION = (struct vq_inflight){0, 1, FRONT_NUM, 0, 0};
+	for (int i = 0; i < FRONT_NUM; i++)
+		REGION->desc[i].inflight = 1;
+	assert_int_equal(vq_start(&q, &mem, &l, 0), 0);
+	assert_int_equal(q.again, FRONT_NUM);
+	(void)vq_pop(&q, &e);
+	assert_int_equal(q.again, 0);
 }
 
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -284,7 +486,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {T(chain_arrives), T(indirect_table),
 		T(buffer_across_regions), T(malformed_breaks_the_queue), T(too_many_pieces),
-		T(bad_layouts), T(regions), T(notifications), T(indices_wrap)};
+		T(bad_layouts), T(regions), T(notifications), T(indices_wrap), T(writes_are_logged),
+		cmocka_unit_test(log_too_short), T(taken_chains_come_again),
+		T(killed_while_giving_back), T(bad_regions)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
