@@ -18,6 +18,8 @@ static struct {
 	int level;
 	int tty;
 	int journal;
+	int self;     /* who we are to ourselves ... */
+	char pid[16]; /* ... and to others, in whose PID namespace we may not be */
 } lg = {.proc = "msb", .fd = 2, .level = MSB_INFO};
 
 static const char *const names[] = {"err", "warn", "info", "debug"};
@@ -27,6 +29,12 @@ void msb_log_init(const char *proc, const char *sandbox, int fd)
 {
 	const char *env = getenv("MSB_LOG");
 
+	ssize_t n = readlink("/proc/self", lg.pid, sizeof(lg.pid) - 1);
+
+	if (n <= 0)
+		n = snprintf(lg.pid, sizeof(lg.pid), "%d", (int)getpid());
+	lg.pid[n] = '\0';
+	lg.self = (int)getpid();
 	lg.proc = proc;
 	(void)snprintf(lg.sandbox, sizeof(lg.sandbox), "%s", sandbox ? sandbox : "");
 	lg.fd = fd < 0 ? 2 : fd;
@@ -40,7 +48,7 @@ void msb_log_init(const char *proc, const char *sandbox, int fd)
 void msb_log(enum msb_log_level level, const char *fmt, ...)
 {
 	char text[1024];
-	char line[4096];
+	char line[4096], pid[16];
 	struct msb_str s = MSB_STR_FIXED(line);
 	struct timespec now;
 	struct tm tm;
@@ -60,10 +68,13 @@ void msb_log(enum msb_log_level level, const char *fmt, ...)
 			lg.sandbox);
 		msb_str_add_printable(&s, text, strlen(text));
 	} else {
+		/* A child that was forked since has no namespace of its own. */
+		(void)snprintf(pid, sizeof(pid), "%d", (int)getpid());
 		msb_str_addf(&s,
-			"{\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%06ldZ\",\"level\":\"%s\",\"proc\":\"%s\",\"pid\":%d,",
+			"{\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%06ldZ\",\"level\":\"%s\",\"proc\":\"%s\",\"pid\":%s,",
 			tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
-			tm.tm_sec, now.tv_nsec / 1000, names[level], lg.proc, (int)getpid());
+			tm.tm_sec, now.tv_nsec / 1000, names[level], lg.proc,
+			(int)getpid() == lg.self ? lg.pid : pid);
 		if (lg.sandbox[0]) {
 			msb_str_adds(&s, "\"sandbox\":");
 			msb_str_add_json(&s, lg.sandbox, strlen(lg.sandbox));

@@ -20,4 +20,9 @@
 pid_t msb_spawn(const char *path, char *const argv[], const int *fds, size_t nfds, int log_fd,
 	int *ret_pidfd, struct msb_err *e);
 
+/* The same in a PID namespace of its own, as its PID 1, where the host permits: the program can
+ * signal nobody else. The pid returned is the caller's view of it. */
+pid_t msb_spawn_alone(const char *path, char *const argv[], const int *fds, size_t nfds, int log_fd,
+	int *ret_pidfd, struct msb_err *e);
+
 #endif

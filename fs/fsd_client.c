@@ -31,7 +31,7 @@ pid_t fsd_spawn(const char *bin_dir, const char *sandbox, const char *control_pa
 	argv[1] = arg;
 	if ((size_t)snprintf(path, sizeof(path), "%s/msb-fsd", bin_dir) >= sizeof(path))
 		return msb_err_set(e, ENAMETOOLONG, "%s: the path is too long", bin_dir);
-	return msb_spawn(path, argv, &sock, 1, log_fd, ret_pidfd, e);
+	return msb_spawn_alone(path, argv, &sock, 1, log_fd, ret_pidfd, e);
 }
 
 /*

@@ -26,7 +26,7 @@ pid_t agent_spawn(const char *bin_dir, const char *sandbox, const char *control_
 		return listen_fd;
 	if (snprintf(path, sizeof(path), "%s/msb-agentd", bin_dir) >= (int)sizeof(path))
 		return msb_err_set(e, ENAMETOOLONG, "%s is too long a path", bin_dir);
-	return msb_spawn(path, argv, fds, 2, log_fd, ret_pidfd, e);
+	return msb_spawn_alone(path, argv, fds, 2, log_fd, ret_pidfd, e);
 }
 
 static int connect_to(const char *control_path, struct msb_err *e)

@@ -42,7 +42,7 @@ static int run(const char *bin_dir, const char *verb, int store_fd, int source_f
 	fds[0] = store_fd;
 	fds[1] = source_fd;
 	fds[2] = theirs;
-	pid = msb_spawn(path, argv, fds, 3, log_fd, NULL, e);
+	pid = msb_spawn_alone(path, argv, fds, 3, log_fd, NULL, e);
 	if (pid < 0)
 		return (int)pid;
 	close(steal_fd(&theirs));

@@ -9,6 +9,7 @@
 #include "base/spawn.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -87,6 +88,17 @@ static void rm_rf_stays_inside(void **state)
 	assert_int_equal(msb_rm_rf(AT_FDCWD, gone), 0);
 }
 
+static bool unshare_permitted(void)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		_exit(unshare(CLONE_NEWPID | (geteuid() ? CLONE_NEWUSER : 0)) < 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status == 0;
+}
+
 static void spawn_gives_only_these_fds(void **state)
 {
 	char *argv[] = {"sh", "-c",
@@ -117,6 +129,20 @@ static void spawn_gives_only_these_fds(void **state)
 	close(pidfd);
 	close(high);
 	close(leak);
+	/* Alone, it is the first of its namespace, as far as it knows; where that is permitted. */
+	(void)snprintf(out, sizeof(out), "%s/c1", dir);
+	a = open(out, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	argv[2] = (char[]){"echo $$ $(id -u) >&3"};
+	pid = msb_spawn_alone("/bin/sh", argv, &a, 1, -1, NULL, &e);
+	assert_true(pid > 1);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	s.len = 0;
+	assert_int_equal(msb_read_file(AT_FDCWD, out, 100, &s), 0);
+	(void)snprintf(
+		out, sizeof(out), "%d %d\n", unshare_permitted() ? 1 : (int)pid, (int)geteuid());
+	assert_string_equal(s.buf, out);
+	close(a);
 	argv[0] = "/no/such/program";
 	assert_int_equal(msb_spawn("/no/such/program", argv, NULL, 0, -1, NULL, &e), -ENOENT);
 	assert_non_null(strstr(e.msg, "/no/such/program"));
