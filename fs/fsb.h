@@ -51,6 +51,10 @@ struct fsb_req {
 			   unmasked */
 };
 
+/* Of the request that this thread is serving, for ops that are not given it; NULL: none. Set by
+ * fuse_handle(), so that a wrapper can say who asked. */
+extern _Thread_local const struct fsb_req *fsb_asking;
+
 /* A node as LOOKUP returns it: one reference is the caller's. attr.ino is the st_ino that users
  * see. */
 struct fsb_entry {

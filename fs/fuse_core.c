@@ -166,7 +166,9 @@ int64_t fuse_handle(struct fsd_session *s, struct fuse_worker *w, const struct i
 	} else {
 		c.args_bytes = iov_read(in, n_in, HEAD, w->args, args);
 		c.out_bytes = out_bytes > sizeof(o) ? out_bytes - sizeof(o) : 0;
+		fsb_asking = &c.req;
 		r = dispatch(&c, op);
+		fsb_asking = NULL;
 	}
 	if (op && (op->flags & OP_NO_REPLY))
 		return 0;
