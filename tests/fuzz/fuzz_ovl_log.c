@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The overlay's log: any bytes are replayed, then what they made is walked and worked on.
-// First byte: 1 an image lies below, 2 checks and frame numbers are left as they are.
+// First byte: 1 an image lies below, 2 checks and frame numbers are left as they are, 4 the bytes
+// are a node and its device state instead.
 #include "fs/backends/overlay/ovl.h"
 #include "fs/backends/overlay/record.h"
 #include "fs/image/index_write.h"
@@ -133,6 +134,32 @@ static void walk(struct fsb *b, uint64_t node, int depth, int *budget)
 		each(b, node, names[i], depth, budget);
 }
 
+/* What a load took must be there, be saved again, and go with its last reference. */
+static void state(struct ovl *o, const uint8_t *p, size_t n)
+{
+	uint8_t again[FSB_MAX_STATE];
+	uint64_t node, nodes = o->nodes;
+	struct fuse_attr a;
+
+	if (n < sizeof(node))
+		return;
+	memcpy(&node, p, sizeof(node));
+	node = le64toh(node);
+	o->next_ino = OVL_OWN_BASE + 1000;
+	if (ovl_load(&o->fsb, node, 1, p + sizeof(node), n - sizeof(node)) < 0) {
+		if (o->nodes != nodes || o->next_ino != OVL_OWN_BASE + 1000)
+			abort();
+		return;
+	}
+	if (ovl_getattr(&o->fsb, node, 0, &a) < 0 || a.ino != node)
+		abort();
+	if (ovl_save(&o->fsb, node, again, sizeof(again)) == -ESTALE)
+		abort();
+	ovl_forget(&o->fsb, node, 1);
+	if (o->nodes != nodes)
+		abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct img_index *ix;
@@ -159,7 +186,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (ovl_from_lower(o, OVL_ROOT, &root) < 0)
 			abort();
 	}
-	if (ovl_log_replay(o, copy, size - 1, &end) == 0) {
+	if (data[0] & 4) {
+		state(o, data + 1, size - 1);
+	} else if (ovl_log_replay(o, copy, size - 1, &end) == 0) {
 		if (end > size - 1)
 			abort();
 		walk(&o->fsb, FSB_ROOT, 0, &budget);

@@ -7,13 +7,9 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-struct data_name {
-	char path[32];
-};
-
-static struct data_name name_of(uint64_t ino)
+struct ovl_data_name ovl_data_name(uint64_t ino)
 {
-	struct data_name d;
+	struct ovl_data_name d;
 
 	snprintf(d.path, sizeof(d.path), "%02x/%llx", (unsigned int)(ino & 255),
 		(unsigned long long)ino);
@@ -148,10 +144,13 @@ void ovl_fd_drop(struct ovl *o, struct ovl_fd **owner)
 }
 
 /* Makes the file and, for the first of its 256, the directory. */
-static int make_file(struct ovl *o, const struct data_name *d)
+static int make_file(struct ovl *o, const struct ovl_data_name *d)
 {
 	const char dir[3] = {d->path[0], d->path[1], '\0'};
-	int fd = openat(o->data_fd, d->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int fd;
+
+	ovl_data_purge(o); /* one that an earlier server left there is not ours to go on with */
+	fd = openat(o->data_fd, d->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 	if (fd < 0 && errno == ENOENT) {
 		if (mkdirat(o->data_fd, dir, 0700) < 0 && errno != EEXIST)
@@ -163,13 +162,13 @@ static int make_file(struct ovl *o, const struct data_name *d)
 
 int ovl_fd_get(struct ovl *o, struct ovl_inode *i, bool create, struct ovl_fd **ret)
 {
-	struct data_name d;
+	struct ovl_data_name d;
 	int fd;
 
 	*ret = cached(o, &i->fd);
 	if (*ret)
 		return 0;
-	d = name_of(i->ino);
+	d = ovl_data_name(i->ino);
 	if (i->flags & OVL_FILE) {
 		fd = openat(o->data_fd, d.path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 		fd = fd < 0 ? -errno : fd;
@@ -210,7 +209,7 @@ int ovl_pack_get(struct ovl *o, uint32_t pack, struct ovl_fd **ret)
 
 int ovl_data_unlink(struct ovl *o, uint64_t ino)
 {
-	return unlinkat(o->data_fd, name_of(ino).path, 0) < 0 ? -errno : 0;
+	return unlinkat(o->data_fd, ovl_data_name(ino).path, 0) < 0 ? -errno : 0;
 }
 
 int ovl_data_sync_dir(struct ovl *o, uint64_t ino)
@@ -238,7 +237,7 @@ void ovl_data_refresh(struct ovl *o, struct ovl_inode *i)
 		r = fstat(f->fd, &st); /* a third of what the name costs */
 		ovl_fd_put(o, f);
 	} else if (i->flags & OVL_FILE) {
-		r = fstatat(o->data_fd, name_of(i->ino).path, &st, AT_SYMLINK_NOFOLLOW);
+		r = fstatat(o->data_fd, ovl_data_name(i->ino).path, &st, AT_SYMLINK_NOFOLLOW);
 	}
 	if (r < 0 && errno != ENOENT)
 		return; /* asked again next time */
@@ -251,53 +250,4 @@ void ovl_data_refresh(struct ovl *o, struct ovl_inode *i)
 				(struct ovl_time){st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec};
 	}
 	i->flags &= ~(uint32_t)(OVL_STALE_SIZE | OVL_STALE_BLOCKS);
-}
-
-/* ---- what a crash left behind */
-
-/* Whether a file of data/ is somebody's; that inode knows it then. */
-static bool claimed(const struct ovl *o, const char *name)
-{
-	char *end;
-	uint64_t ino = strtoull(name, &end, 16);
-	struct ovl_inode *i = *end ? NULL : ovl_find(o, ino);
-
-	if (!i || !(i->flags & OVL_OWN_DATA) || strcmp(name_of(ino).path + 3, name) != 0)
-		return false;
-	i->flags |= OVL_FILE;
-	return true;
-}
-
-static int scan_dir(struct ovl *o, const char *dir)
-{
-	int fd = openat(o->data_fd, dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	_cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
-
-	if (!d) {
-		int err = errno;
-
-		if (fd >= 0)
-			close(fd);
-		return err == ENOENT ? 0 : -err;
-	}
-	while ((e = readdir(d))) {
-		if (e->d_name[0] != '.' && !claimed(o, e->d_name) &&
-			unlinkat(dirfd(d), e->d_name, 0) < 0)
-			return -errno;
-	}
-	return 0;
-}
-
-int ovl_data_scan(struct ovl *o)
-{
-	int r = 0;
-
-	for (unsigned int b = 0; b < 256 && r == 0; b++) {
-		char dir[3];
-
-		snprintf(dir, sizeof(dir), "%02x", b);
-		r = scan_dir(o, dir);
-	}
-	return r;
 }

@@ -71,7 +71,7 @@ int ovl_dir_lookup(
 		*ret = e->ino;
 		return e->ino ? 0 : -ENOENT;
 	}
-	if (!dir->lower)
+	if (!dir->lower || !dir->a.nlink) /* a removed one has nothing, whatever the image says */
 		return -ENOENT;
 	r = img_index_lookup(o->lower, dir->lower, name, n, &nid);
 	return r < 0 ? r : ovl_ino_of_nid(o, nid, ret);
@@ -287,7 +287,7 @@ int ovl_dir_list_lower(struct ovl *o, struct ovl_inode *dir)
 		return -ENOMEM;
 	if (l.d->listed)
 		return 0;
-	if (dir->lower)
+	if (dir->lower && dir->a.nlink)
 		r = img_index_readdir(o->lower, dir->lower, list_one, &l);
 	if (l.err < 0 || r < 0) {
 		l.d->lower_n = 0;

@@ -202,11 +202,11 @@ bool ovl_unused(const struct ovl_inode *i)
 	       (!(i->flags & OVL_CHANGED) || i->a.nlink == 0);
 }
 
-void ovl_ref(struct ovl_inode *i)
+void ovl_ref(struct ovl_inode *i, uint64_t lookups)
 {
 	/* A guest that looks up for days on end must not run over into the pins. */
 	if ((atomic_load_explicit(&i->refs, memory_order_relaxed) & OVL_LOOKUPS) < OVL_LOOKUPS / 2)
-		atomic_fetch_add_explicit(&i->refs, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&i->refs, lookups, memory_order_relaxed);
 }
 
 /* Frees @ino's inode where nothing wants it any more. Its file goes once the lock is given back:
@@ -222,8 +222,8 @@ static void reap(struct ovl *o, uint64_t ino)
 		ovl_remove(o, i);
 	}
 	ovl_fd_drop(o, &i->fd);
-	if (i->flags & OVL_FILE)
-		(void)ovl_data_unlink(o, ino); /* else the next load removes it */
+	if (i->flags & OVL_FILE && !atomic_load(&o->saved))
+		(void)ovl_data_unlink(o, ino); /* else the next load finds it */
 	ovl_inode_free(i);
 }
 
@@ -312,5 +312,5 @@ void ovl_fill_entry(struct ovl *o, struct ovl_inode *i, struct fsb_entry *ret)
 	ret->node = i->ino;
 	ret->generation = 0; /* an ino is never used twice */
 	ovl_fill_attr(o, i, &ret->attr);
-	ovl_ref(i);
+	ovl_ref(i, 1);
 }

@@ -144,6 +144,8 @@ int ovl_commit(struct ovl *o, struct ovl_txn *t, bool removes)
 	struct ovl_log *l = &o->log;
 	int r;
 
+	ovl_data_purge(o);
+	atomic_store(&o->saved, false);
 	if (o->broken || t->oom)
 		return o->broken ? o->broken : -ENOMEM;
 	if (t->len - OVL_FRAME_HEAD > OVL_MAX_FRAME)
@@ -213,6 +215,7 @@ static void put_inode(struct writer *w, const struct ovl_inode *i)
 	ovl_txn_inode(&w->t, i->ino, i->lower, i->flags, &i->a);
 	if (i->target)
 		ovl_txn_target(&w->t, i->ino, i->target, strlen(i->target));
+	/* Not ovl_txn_whole(): all attributes of one inode may be longer than a frame. */
 	for (const struct ovl_xattr *x = i->xattrs; x; x = x->next) {
 		ovl_txn_xattr(
 			&w->t, i->ino, x->bytes, x->name_n, x->bytes + x->name_n + 1, x->value_n);
@@ -378,6 +381,7 @@ int ovl_log_open(struct ovl *o, struct msb_err *e)
 
 int ovl_log_flush(struct ovl *o)
 {
+	const bool saved = atomic_load(&o->saved);
 	OVL_TXN(t);
 	int r = 0;
 
@@ -391,7 +395,10 @@ int ovl_log_flush(struct ovl *o)
 			t.len = OVL_FRAME_HEAD;
 		}
 	}
-	return r == 0 && t.len > OVL_FRAME_HEAD ? ovl_commit(o, &t, true) : r;
+	if (r == 0 && t.len > OVL_FRAME_HEAD)
+		r = ovl_commit(o, &t, true);
+	atomic_store(&o->saved, saved); /* what is written down has not changed by that */
+	return r;
 }
 
 int ovl_log_sync(struct ovl *o)

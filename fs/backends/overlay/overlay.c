@@ -15,7 +15,8 @@
 // differs from the image is in memory: a table of inodes (inode.c), where each changed directory
 // has the entries that differ from the lower one (dir.c). Inodes of the image are made when they
 // are looked up and leave again when they are forgotten unchanged. An inode's number is its node id
-// and is stable for the life of the sandbox; numbers are never used again, so generations are 0.
+// and is stable for the life of the sandbox; numbers are never used again, so generations are 0,
+// and a device state says little more than numbers (state.c).
 //
 // A change is a list of records. It is written to the log first, by one pwrite, then applied by the
 // same code that a load uses, so memory is always what a load would give, and a kill at any moment
@@ -68,6 +69,8 @@ static void ovl_stop(struct fsb *b)
 	}
 	pthread_mutex_destroy(&o->pack_lock);
 	pthread_mutex_destroy(&o->fd_lock);
+	pthread_mutex_destroy(&o->scan_lock);
+	free(o->unclaimed);
 	pthread_rwlock_destroy(&o->tree);
 	free(o);
 }
@@ -104,6 +107,8 @@ static const struct fsb_ops overlay_ops = {
 	.lseek = ovl_lseek,
 	.copy_file_range = ovl_copy_file_range,
 	.syncfs = ovl_syncfs,
+	.save = ovl_save,
+	.load = ovl_load,
 };
 
 static const struct fsb_ops image_ops = {
@@ -121,6 +126,8 @@ static const struct fsb_ops image_ops = {
 	.getxattr = ovl_getxattr,
 	.listxattr = ovl_listxattr,
 	.lseek = ovl_lseek,
+	.save = ovl_save,
+	.load = ovl_load,
 };
 
 struct ovl *ovl_alloc(void)
@@ -147,6 +154,7 @@ struct ovl *ovl_alloc(void)
 	}
 	pthread_mutex_init(&o->pack_lock, NULL);
 	pthread_mutex_init(&o->fd_lock, NULL);
+	pthread_mutex_init(&o->scan_lock, NULL);
 	ovl_fds_init(o);
 	if (ovl_table_init(o) < 0) {
 		ovl_stop(&o->fsb);

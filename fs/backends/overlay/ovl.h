@@ -167,6 +167,14 @@ struct ovl {
 	unsigned int fds, max_fds;
 	struct ovl_fd *pack[OVL_PACK_SLOTS];
 	uint32_t pack_id[OVL_PACK_SLOTS];
+
+	/* A device state was asked for and nothing has changed since: the data files of inodes
+	 * without a name are kept past their last reference, for whoever loads the state. */
+	_Atomic bool saved;
+	_Atomic bool has_unclaimed;
+	pthread_mutex_t scan_lock; /* guards what follows; the last lock to be taken */
+	uint64_t *unclaimed;	   /* numbers of data files that no inode owns; 0: claimed since */
+	uint64_t unclaimed_n;
 };
 
 static inline struct ovl *ovl_of(struct fsb *b)
@@ -205,7 +213,7 @@ void ovl_table_done(struct ovl *o);
 bool ovl_unused(const struct ovl_inode *i);	     /* may leave memory now */
 void ovl_remove(struct ovl *o, struct ovl_inode *i); /* from the table */
 
-void ovl_ref(struct ovl_inode *i); /* one LOOKUP; shared lock */
+void ovl_ref(struct ovl_inode *i, uint64_t lookups); /* shared lock */
 static inline void ovl_pin(struct ovl_inode *i)
 {
 	atomic_fetch_add_explicit(&i->refs, OVL_PIN, memory_order_relaxed);
@@ -273,6 +281,7 @@ void ovl_txn_dent(
 void ovl_txn_xattr(struct ovl_txn *t, uint64_t ino, const char *name, size_t n, const void *value,
 	uint32_t value_n);
 void ovl_txn_next(struct ovl_txn *t, uint64_t next_ino);
+void ovl_txn_whole(struct ovl_txn *t, const struct ovl_inode *i); /* all but a directory's names */
 
 /**
  * ovl_apply() - Bring the tree to what the records of one transaction say
@@ -304,9 +313,21 @@ void ovl_fd_drop(struct ovl *o, struct ovl_fd **owner); /* any lock but fd_lock 
 int ovl_data_sync_dir(struct ovl *o, uint64_t ino);	/* where its file's name is */
 int ovl_data_unlink(struct ovl *o, uint64_t ino);
 void ovl_data_refresh(struct ovl *o, struct ovl_inode *i); /* size and blocks; attr lock held */
-int ovl_data_scan(struct ovl *o); /* after a load: drops what no inode owns; single-threaded */
+struct ovl_data_name {
+	char path[32]; /* below data/ */
+};
+struct ovl_data_name ovl_data_name(uint64_t ino);
 int ovl_fds_init(struct ovl *o);
 void ovl_fds_done(struct ovl *o);
+
+/* ---- scan.c: data files that nobody owns */
+int ovl_data_scan(struct ovl *o); /* after a load of the log, which has no other user yet */
+bool ovl_data_claim(struct ovl *o, uint64_t ino); /* whether there was one of that number */
+void ovl_data_purge(struct ovl *o);		  /* removes the rest; any lock but scan_lock */
+
+/* ---- state.c: device state */
+int64_t ovl_save(struct fsb *b, uint64_t node, void *buf, size_t cap);
+int ovl_load(struct fsb *b, uint64_t node, uint64_t lookups, const void *buf, size_t n);
 
 /* ---- copyup.c: lower contents and how they become own ones */
 int64_t ovl_lower_readv(

@@ -18,7 +18,8 @@ enum ovl_record {
 	OVL_R_NEXT,
 };
 
-#define OVL_R_INODE_BODY 84
-#define OVL_R_TOUCH_BODY 28
+#define OVL_R_INODE_BODY  84
+#define OVL_R_INODE_NLINK 36 /* where in it */
+#define OVL_R_TOUCH_BODY  28
 
 #endif

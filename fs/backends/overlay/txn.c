@@ -141,6 +141,15 @@ void ovl_txn_next(struct ovl_txn *t, uint64_t next_ino)
 	put64(t, next_ino);
 }
 
+void ovl_txn_whole(struct ovl_txn *t, const struct ovl_inode *i)
+{
+	ovl_txn_inode(t, i->ino, i->lower, i->flags, &i->a);
+	if (i->target)
+		ovl_txn_target(t, i->ino, i->target, strlen(i->target));
+	for (const struct ovl_xattr *x = i->xattrs; x; x = x->next)
+		ovl_txn_xattr(t, i->ino, x->bytes, x->name_n, x->bytes + x->name_n + 1, x->value_n);
+}
+
 /* ---- applying. A cursor that has been read past its end stays bad and yields zeros. */
 
 struct cur {
