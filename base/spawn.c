@@ -11,15 +11,46 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define FIRST_FD 3
 #define MAX_FDS	 32
 
+/* What the child is to become. */
+struct child {
+	const char *path;
+	char *const *argv, *const *envp;
+	const int *fds;
+	size_t nfds;
+	int log_fd, null_fd, err_fd;
+	const struct msb_spawn_as *as; /* NULL: one of ours */
+	bool alone;
+};
+
+/* Gives up everything that is ours. 0 or -1 with errno. */
+static int become(const struct msb_spawn_as *g)
+{
+	const struct rlimit files = {g->max_files, g->max_files}, core = {0, 0},
+			    data = {g->max_data_bytes, g->max_data_bytes};
+
+	if (setrlimit(RLIMIT_NOFILE, &files) < 0 || setrlimit(RLIMIT_CORE, &core) < 0 ||
+		setrlimit(RLIMIT_DATA, &data) < 0 || chdir("/") < 0)
+		return -1;
+	umask(022);
+	/* By system call: the libc's functions would talk to the other threads that the parent had.
+	 */
+	if (geteuid() == 0 && (syscall(SYS_setgroups, 0, NULL) < 0 ||
+				      syscall(SYS_setresgid, g->gid, g->gid, g->gid) < 0 ||
+				      syscall(SYS_setresuid, g->uid, g->uid, g->uid) < 0))
+		return -1;
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
 /* Runs between fork and exec in a threaded program: async-signal-safe calls only. */
-static void child(const char *path, char *const argv[], const int *fds, size_t nfds, int log_fd,
-	int null_fd, int err_fd)
+static void child(struct child *c)
 {
 	int moved[MAX_FDS], saved;
 	sigset_t none;
@@ -28,26 +59,29 @@ static void child(const char *path, char *const argv[], const int *fds, size_t n
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
+	if (c->as)
+		signal(SIGHUP, SIG_DFL);
 	/* Lift everything above the range that dup2 is about to fill, so that no source is
 	 * overwritten. */
-	err_fd = fcntl(err_fd, F_DUPFD_CLOEXEC, FIRST_FD + MAX_FDS);
-	for (size_t i = 0; i < nfds; i++)
-		moved[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, FIRST_FD + MAX_FDS);
-	if (log_fd >= 0)
-		log_fd = fcntl(log_fd, F_DUPFD_CLOEXEC, FIRST_FD + MAX_FDS);
-	dup2(null_fd, 0);
-	if (log_fd >= 0) {
-		dup2(log_fd, 1);
-		dup2(log_fd, 2);
+	c->err_fd = fcntl(c->err_fd, F_DUPFD_CLOEXEC, FIRST_FD + MAX_FDS);
+	for (size_t i = 0; i < c->nfds; i++)
+		moved[i] = fcntl(c->fds[i], F_DUPFD_CLOEXEC, FIRST_FD + MAX_FDS);
+	if (c->log_fd >= 0)
+		c->log_fd = fcntl(c->log_fd, F_DUPFD_CLOEXEC, FIRST_FD + MAX_FDS);
+	dup2(c->null_fd, 0);
+	if (c->log_fd >= 0) {
+		dup2(c->log_fd, 1);
+		dup2(c->log_fd, 2);
 	}
-	for (size_t i = 0; i < nfds; i++)
+	for (size_t i = 0; i < c->nfds; i++)
 		if (dup2(moved[i], FIRST_FD + (int)i) < 0)
 			goto fail;
-	syscall(SYS_close_range, FIRST_FD + (unsigned int)nfds, ~0U, CLOSE_RANGE_CLOEXEC);
-	execv(path, argv);
+	syscall(SYS_close_range, FIRST_FD + (unsigned int)c->nfds, ~0U, CLOSE_RANGE_CLOEXEC);
+	if (!c->as || become(c->as) == 0)
+		execve(c->path, c->argv, c->envp);
 fail:
 	saved = errno;
-	(void)!write(err_fd, &saved, sizeof(saved));
+	(void)!write(c->err_fd, &saved, sizeof(saved));
 	_exit(127);
 }
 
@@ -77,30 +111,32 @@ static pid_t fork_alone(const char *uid_map, const char *gid_map)
 	return (pid_t)pid;
 }
 
-static pid_t spawn(const char *path, char *const argv[], const int *fds, size_t nfds, int log_fd,
-	int *ret_pidfd, bool alone, struct msb_err *e)
+static pid_t spawn(struct child *c, int *ret_pidfd, struct msb_err *e)
 {
 	_cleanup_close_ int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	_cleanup_close_ int rd = -1, wr = -1;
 	char uid_map[40], gid_map[40];
+	const char *path = c->path;
 	int p[2], failed = 0, fd;
 	ssize_t n;
 	pid_t pid;
 
-	if (nfds > MAX_FDS)
+	if (c->nfds > MAX_FDS)
 		return msb_err_set(e, E2BIG, "%s: too many descriptors", path);
 	if (null_fd < 0 || pipe2(p, O_CLOEXEC) < 0)
 		return msb_err_set(e, errno, "cannot start %s: %m", path);
 	rd = p[0];
 	wr = p[1];
+	c->null_fd = null_fd;
+	c->err_fd = wr;
 	/* Made here: the child of a threaded program may not format. */
 	(void)snprintf(uid_map, sizeof(uid_map), "%u %u 1", geteuid(), geteuid());
 	(void)snprintf(gid_map, sizeof(gid_map), "%u %u 1", getegid(), getegid());
-	pid = alone ? fork_alone(uid_map, gid_map) : fork();
+	pid = c->alone ? fork_alone(uid_map, gid_map) : fork();
 	if (pid < 0)
 		return msb_err_set(e, errno, "cannot start %s: %m", path);
 	if (pid == 0)
-		child(path, argv, fds, nfds, log_fd, null_fd, wr);
+		child(c);
 	close(steal_fd(&wr));
 	do
 		n = read(rd, &failed, sizeof(failed));
@@ -121,11 +157,39 @@ static pid_t spawn(const char *path, char *const argv[], const int *fds, size_t 
 pid_t msb_spawn(const char *path, char *const argv[], const int *fds, size_t nfds, int log_fd,
 	int *ret_pidfd, struct msb_err *e)
 {
-	return spawn(path, argv, fds, nfds, log_fd, ret_pidfd, false, e);
+	struct child c = {.path = path,
+		.argv = argv,
+		.envp = environ,
+		.fds = fds,
+		.nfds = nfds,
+		.log_fd = log_fd};
+
+	return spawn(&c, ret_pidfd, e);
 }
 
 pid_t msb_spawn_alone(const char *path, char *const argv[], const int *fds, size_t nfds, int log_fd,
 	int *ret_pidfd, struct msb_err *e)
 {
-	return spawn(path, argv, fds, nfds, log_fd, ret_pidfd, true, e);
+	struct child c = {.path = path,
+		.argv = argv,
+		.envp = environ,
+		.fds = fds,
+		.nfds = nfds,
+		.log_fd = log_fd,
+		.alone = true};
+
+	return spawn(&c, ret_pidfd, e);
+}
+
+pid_t msb_spawn_as(const struct msb_spawn_as *s, int *ret_pidfd, struct msb_err *e)
+{
+	struct child c = {.path = s->path,
+		.argv = s->argv,
+		.envp = s->envp,
+		.fds = &s->sock_fd,
+		.nfds = 1,
+		.log_fd = s->out_fd,
+		.as = s};
+
+	return spawn(&c, ret_pidfd, e);
 }

@@ -6,6 +6,7 @@
 #include "base/err.h"
 
 #include <stddef.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 /**
@@ -24,5 +25,17 @@ pid_t msb_spawn(const char *path, char *const argv[], const int *fds, size_t nfd
  * signal nobody else. The pid returned is the caller's view of it. */
 pid_t msb_spawn_alone(const char *path, char *const argv[], const int *fds, size_t nfds, int log_fd,
 	int *ret_pidfd, struct msb_err *e);
+
+/* The same for a program that is not ours: somebody else's, with that user's rights alone. */
+struct msb_spawn_as {
+	const char *path; /* opened by the user itself, in the child */
+	char *const *argv, *const *envp;
+	int sock_fd, out_fd; /* become 3, and 1 and 2 */
+	uid_t uid;	     /* taken on where the caller is root; no supplementary groups */
+	gid_t gid;
+	rlim_t max_files, max_data_bytes; /* RLIMIT_NOFILE, RLIMIT_DATA; core files are off */
+};
+/* Its working directory is /. */
+pid_t msb_spawn_as(const struct msb_spawn_as *s, int *ret_pidfd, struct msb_err *e);
 
 #endif

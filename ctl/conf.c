@@ -3,7 +3,7 @@
 #include "ctl/conf.h"
 #include "base/cleanup.h"
 #include "base/str.h"
-#include "ctl/fstab.h"
+#include "fs/options.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -94,6 +94,19 @@ static int check_workdir(
 	return 0;
 }
 
+static int check_root_options(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	struct fsb_options *o = calloc(1, sizeof(*o));
+	int r = o ? fsb_options_parse("overlay", text, strlen(text), o, e)
+		  : msb_err_set(e, ENOMEM, "no memory");
+
+	if (r == 0 && *text)
+		fsb_options_print(ret, o);
+	free(o);
+	return r;
+}
+
 static const struct conf {
 	const char *key, *def;
 	bool live; /* may be set while a machine runs: the next command sees it */
@@ -105,7 +118,8 @@ static const struct conf {
 	[CONF_HOSTNAME] = {"hostname", "", false, check_hostname},
 	[CONF_USER] = {"user", "", true, check_user},
 	[CONF_WORKDIR] = {"workdir", "", true, check_workdir},
-	[CONF_MOUNTS] = {"mounts", "", false, NULL}, /* ctl_mounts_set() */
+	[CONF_MOUNTS] = {"mounts", "", false, NULL}, /* ctl_mounts_write() */
+	[CONF_ROOT_OPTIONS] = {"root_options", "", false, check_root_options},
 };
 
 const char *ctl_conf_key(enum ctl_conf_id id)
@@ -121,14 +135,19 @@ int ctl_conf_find(const char *key)
 	return -ENOENT;
 }
 
-static const char *value(const struct ctl_sandbox *sb, enum ctl_conf_id id)
+const char *ctl_conf_value(const struct ctl_sandbox *sb, enum ctl_conf_id id)
 {
 	return sb->conf[id] ?: confs[id].def;
 }
 
+bool ctl_conf_root_readonly(const struct ctl_sandbox *sb)
+{
+	return !strncmp(ctl_conf_value(sb, CONF_ROOT_OPTIONS), "ro", 2); /* printed first, or rw */
+}
+
 void ctl_conf_get(const struct ctl_sandbox *sb, enum ctl_conf_id id, struct msb_str *s)
 {
-	const char *v = value(sb, id);
+	const char *v = ctl_conf_value(sb, id);
 
 	if (id == CONF_HOSTNAME && !*v)
 		v = sb->name;
@@ -137,8 +156,8 @@ void ctl_conf_get(const struct ctl_sandbox *sb, enum ctl_conf_id id, struct msb_
 		msb_str_adds(s, "\n");
 }
 
-/* Lock held. Neither memory nor the state file changes where the other cannot. */
-static int store(struct ctl_sandbox *sb, enum ctl_conf_id id, struct msb_str *s, struct msb_err *e)
+int ctl_conf_store(
+	struct ctl_sandbox *sb, enum ctl_conf_id id, const struct msb_str *s, struct msb_err *e)
 {
 	char *copy;
 	int r;
@@ -166,10 +185,10 @@ static int may_set(const struct ctl_sandbox *sb, enum ctl_conf_id id, struct msb
 	return 0;
 }
 
-int ctl_conf_set(
-	struct ctl_sandbox *sb, enum ctl_conf_id id, const char *line, size_t n, struct msb_err *e)
+/* Lock held. */
+static int check(struct ctl_sandbox *sb, enum ctl_conf_id id, const char *line, size_t n,
+	struct msb_str *ret, struct msb_err *e)
 {
-	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
 	char text[CTL_MAX_LINE + 1];
 	int r;
 
@@ -179,55 +198,30 @@ int ctl_conf_set(
 				(unsigned char)line[i]);
 	memcpy(text, line, n);
 	text[n] = '\0';
-	{
-		LOCK_SCOPE(&sb->c->lock);
-		r = may_set(sb, id, e);
-		if (r == 0)
-			r = confs[id].check(sb, text, &s, e);
-		return r < 0 ? r : store(sb, id, &s, e);
-	}
+	r = may_set(sb, id, e);
+	return r < 0 ? r : confs[id].check(sb, text, ret, e);
 }
 
-/* How many mounts a table has, and whether one of them is at @path. */
-static size_t count_mounts(const char *table, const char *path, bool *taken)
-{
-	struct ctl_mount m;
-	size_t n = strlen(table), pos = 0, len, count = 0;
-	const char *line;
-
-	while (ctl_line_next(table, n, &pos, &line, &len) == 1)
-		if (ctl_mount_parse(line, len, &m, NULL) == 1) {
-			count++;
-			*taken |= !strcmp(m.path, path);
-		}
-	return count;
-}
-
-int ctl_mounts_set(
-	struct ctl_sandbox *sb, const char *line, size_t n, bool replace, struct msb_err *e)
+int ctl_conf_set(
+	struct ctl_sandbox *sb, enum ctl_conf_id id, const char *line, size_t n, struct msb_err *e)
 {
 	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
-	struct ctl_mount m;
-	bool taken = false;
-	int r = ctl_mount_parse(line, n, &m, e), may;
+	int r;
 
-	if (r < 0)
-		return r;
 	LOCK_SCOPE(&sb->c->lock);
-	may = may_set(sb, CONF_MOUNTS, e);
-	if (may < 0)
-		return may;
-	if (!replace)
-		msb_str_adds(&s, value(sb, CONF_MOUNTS));
-	if (r == 1) {
-		if (s.buf && count_mounts(s.buf, m.path, &taken) >= CTL_MAX_MOUNTS)
-			return msb_err_set(
-				e, EDQUOT, "a sandbox has at most %d mounts", CTL_MAX_MOUNTS);
-		if (taken)
-			return msb_err_set(e, EEXIST, "there is a mount at %s already", m.path);
-		ctl_mount_print(&s, &m);
-	}
-	return store(sb, CONF_MOUNTS, &s, e);
+	r = check(sb, id, line, n, &s, e);
+	return r < 0 ? r : ctl_conf_store(sb, id, &s, e);
+}
+
+int ctl_conf_differs(
+	struct ctl_sandbox *sb, enum ctl_conf_id id, const char *line, size_t n, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	int r;
+
+	LOCK_SCOPE(&sb->c->lock);
+	r = check(sb, id, line, n, &s, e);
+	return r < 0 ? r : strcmp(s.buf ?: "", ctl_conf_value(sb, id)) != 0;
 }
 
 bool ctl_env_name_valid(const char *name)

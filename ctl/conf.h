@@ -12,14 +12,20 @@
  */
 int ctl_conf_set(
 	struct ctl_sandbox *sb, enum ctl_conf_id id, const char *line, size_t n, struct msb_err *e);
+/* Whether that would change it: 1 or 0; errors as above. Takes ctl.lock. */
+int ctl_conf_differs(
+	struct ctl_sandbox *sb, enum ctl_conf_id id, const char *line, size_t n, struct msb_err *e);
 /* What a reader sees, newline included; ctl.lock held. */
 void ctl_conf_get(const struct ctl_sandbox *sb, enum ctl_conf_id id, struct msb_str *s);
 const char *ctl_conf_key(enum ctl_conf_id id);
 int ctl_conf_find(const char *key); /* id, or -ENOENT */
 
-/* `mounts`: the first line of a write replaces the table, later ones add to it. Takes ctl.lock. */
-int ctl_mounts_set(
-	struct ctl_sandbox *sb, const char *line, size_t n, bool replace, struct msb_err *e);
+const char *ctl_conf_value(const struct ctl_sandbox *sb, enum ctl_conf_id id); /* lock held */
+bool ctl_conf_root_readonly(const struct ctl_sandbox *sb);		       /* lock held */
+/* Keeps a checked value; ctl.lock held. Neither memory nor the state file changes where the other
+ * cannot. */
+int ctl_conf_store(
+	struct ctl_sandbox *sb, enum ctl_conf_id id, const struct msb_str *s, struct msb_err *e);
 
 /**
  * ctl_env_set() - Set a variable; NULL unsets it

@@ -216,6 +216,22 @@ int ctl_db_value_set(
 	return run(db, st, e);
 }
 
+int ctl_db_values_set(
+	struct ctl_db *db, const char *id, const struct ctl_db_value *values, struct msb_err *e)
+{
+	int r = 0;
+
+	if (sqlite3_exec(db->sq, "BEGIN", NULL, NULL, NULL) != SQLITE_OK)
+		return fail(db->sq, "begin", e);
+	for (; r == 0 && values->key; values++)
+		r = ctl_db_value_set(db, id, values->key, values->value, e);
+	if (r == 0 && sqlite3_exec(db->sq, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
+		r = fail(db->sq, "commit", e);
+	if (r < 0) /* SQLite may have done so itself */
+		(void)sqlite3_exec(db->sq, "ROLLBACK", NULL, NULL, NULL);
+	return r;
+}
+
 int ctl_db_image_add(struct ctl_db *db, const char *id, const char *name, const char *digest,
 	uint64_t size_bytes, uint64_t created_usec, struct msb_err *e)
 {

@@ -39,6 +39,13 @@ int ctl_db_sandbox_owner(
 int ctl_db_value_set(
 	struct ctl_db *db, const char *id, const char *key, const char *value, struct msb_err *e);
 
+/* Several at once: all or none. A @key NULL ends them. */
+struct ctl_db_value {
+	const char *key, *value;
+};
+int ctl_db_values_set(
+	struct ctl_db *db, const char *id, const struct ctl_db_value *values, struct msb_err *e);
+
 int ctl_db_image_add(struct ctl_db *db, const char *id, const char *name, const char *digest,
 	uint64_t size_bytes, uint64_t created_usec, struct msb_err *e);
 int ctl_db_image_del(struct ctl_db *db, const char *name, struct msb_err *e);

@@ -4,7 +4,10 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "ctl/conf.h"
+#include "ctl/plugin.h"
 #include "ctl/supervise.h"
+#include "ctl/tree.h"
 #include "fs/fsd.h"
 
 #include <fcntl.h>
@@ -125,21 +128,64 @@ static uint64_t upper_bytes(int fd)
 	return bytes;
 }
 
+int ctl_files_open_image(
+	struct ctl *c, const char *digest, int *ret_index, int *ret_packs, struct msb_err *e)
+{
+	_cleanup_close_ int index = -1;
+	char path[128];
+	int packs;
+
+	(void)snprintf(path, sizeof(path), "images/%s/index", digest);
+	index = open_below(c->store_fd, path, O_RDONLY, e);
+	if (index < 0)
+		return index;
+	packs = open_below(c->store_fd, "packs", O_RDONLY | O_DIRECTORY, e);
+	if (packs < 0)
+		return packs;
+	*ret_index = steal_fd(&index);
+	*ret_packs = packs;
+	return 0;
+}
+
+/* The directory that audit lines of all of a sandbox's mounts go to. */
+static int give_audit(struct ctl_files_of *of, struct msb_err *e)
+{
+	_cleanup_close_ int dir = -1;
+	char path[64];
+	int r;
+
+	(void)snprintf(path, sizeof(path), "%s/" CTL_AUDIT_DIR, of->id);
+	if (mkdirat(of->c->sandboxes_fd, path, 0700) < 0 && errno != EEXIST)
+		return msb_err_set(e, errno, "cannot make the directory for audit lines: %m");
+	dir = open_below(of->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY, e);
+	r = dir < 0 ? dir : fsd_audit(of->f->sock, dir, e);
+	return r == -ENOSYS ? 0 : r; /* a server without the audit wrapper */
+}
+
+static char *root_options(const struct ctl_files_of *of)
+{
+	if (!of->sb)
+		return strdup("");
+	LOCK_SCOPE(&of->c->lock);
+	return strdup(ctl_conf_value(of->sb, CONF_ROOT_OPTIONS));
+}
+
 /* Gives a server its tree; @ret_bytes: of an upper directory that was made now, else 0. */
 static int give_tree(struct ctl_files_of *of, uint64_t *ret_bytes, struct msb_err *e)
 {
 	_cleanup_close_ int index = -1, packs = -1, upper = -1;
+	_cleanup_free_ char *options = root_options(of);
 	bool fresh = false;
 	char path[128];
 	int r;
 
-	(void)snprintf(path, sizeof(path), "images/%s/index", of->digest);
-	index = open_below(of->c->store_fd, path, O_RDONLY, e);
-	if (index < 0)
-		return index;
-	packs = open_below(of->c->store_fd, "packs", O_RDONLY | O_DIRECTORY, e);
-	if (packs < 0)
-		return packs;
+	if (!options)
+		return msb_err_set(e, ENOMEM, "no memory");
+	r = ctl_files_open_image(of->c, of->digest, &index, &packs, e);
+	if (r == 0 && of->sb)
+		r = give_audit(of, e);
+	if (r < 0)
+		return r;
 	if (of->sb) {
 		(void)snprintf(path, sizeof(path), "%s/upper", of->id);
 		fresh = mkdirat(of->c->sandboxes_fd, path, 0700) == 0;
@@ -171,6 +217,9 @@ static struct ctl_exit drop(struct ctl_files_of *of, int grace_ms)
 	of->f->sock = -1;
 	ctl_files_unview(of->c, of->id);
 	of->f->viewed = false;
+	of->f->nmounts = 0;
+	if (of->sb)
+		ctl_plugins_stop(of->sb);
 	return x;
 }
 
@@ -277,6 +326,25 @@ void ctl_files_reset(struct ctl_sandbox *sb)
 	sb->used = false;
 	ctl_sandbox_fact(sb, ".used", NULL);
 	pthread_mutex_unlock(&sb->c->lock);
+}
+
+int ctl_files_set_options(struct ctl_sandbox *sb, const char *line, size_t n, struct msb_err *e)
+{
+	struct ctl_files_of of = {
+		.c = sb->c, .f = &sb->files, .id = sb->id, .name = sb->name, .sb = sb};
+	int r;
+
+	/* While this is held no start gets at the server. */
+	LOCK_SCOPE(&sb->files.lock);
+	r = ctl_conf_differs(sb, CONF_ROOT_OPTIONS, line, n, e);
+	if (r < 0)
+		return r;
+	/* Before they are kept: at no time may a server have others than are read here. */
+	if (r && sb->files.sock >= 0) {
+		(void)fsd_quit(sb->files.sock, NULL); /* flushes; where it fails drop() ends it */
+		(void)drop(&of, CTL_END_TIMEOUT_MS);
+	}
+	return ctl_conf_set(sb, CONF_ROOT_OPTIONS, line, n, e);
 }
 
 struct ctl_exit ctl_files_lost(struct ctl_files_of *of)

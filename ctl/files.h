@@ -25,7 +25,8 @@ void ctl_files_of_image(struct ctl_image *img, struct ctl_files_of *ret);
 
 /**
  * ctl_files_start() - Have a file server with its tree; files.lock held by the caller
- * Errors: -ENOENT the image's files are gone; -ENODEV its owner was removed.
+ * Errors: -ENOENT the image's files are gone; -ENODEV its owner was removed. A sandbox's has a
+ * directory for audit lines too.
  */
 int ctl_files_start(struct ctl_files_of *of, struct msb_err *e);
 /* Have the view mounted, and its path. Takes files.lock. */
@@ -33,6 +34,12 @@ int ctl_files_view(struct ctl_files_of *of, char ret_path[MSB_PATH_MAX], struct 
 /* Puts a sandbox's root back to never served, where it was served but nothing in it changed:
  * another image may be set then. Ends its server. Takes files.lock. */
 void ctl_files_reset(struct ctl_sandbox *sb);
+/* `root_options`: sets them, and ends a server that has others; the next use starts it with these.
+ * Errors: as ctl_conf_set(). Takes files.lock. */
+int ctl_files_set_options(struct ctl_sandbox *sb, const char *line, size_t n, struct msb_err *e);
+/* An image's index and the directory of packs. */
+int ctl_files_open_image(
+	struct ctl *c, const char *digest, int *ret_index, int *ret_packs, struct msb_err *e);
 /* The server has ended or is to end at once: reaps it and unmounts the view. Takes files.lock. */
 struct ctl_exit ctl_files_lost(struct ctl_files_of *of);
 /* Flushes and ends the server for good, unmounts the view. Takes files.lock. */

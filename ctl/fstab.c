@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One line of `mounts`.
 #include "ctl/fstab.h"
+#include "base/cleanup.h"
 
 #include <errno.h>
 #include <string.h>
@@ -29,28 +30,38 @@ static bool plain_path(const char *p)
 	return true;
 }
 
-static int options(const char *list, bool *readonly, struct msb_err *e)
-{
-	for (const char *p = list; *p;) {
-		size_t n = strcspn(p, ",");
+/* What each backend is made of. @what: for people. */
+static const struct source {
+	const char *backend, *what;
+	enum { SRC_PATH, SRC_IMAGE, SRC_NONE } kind;
+} sources[] = {
+	{"passthrough", "an absolute path of a directory", SRC_PATH},
+	{"plugin", "an absolute path of a program", SRC_PATH},
+	{"image", "the name of an image", SRC_IMAGE},
+	{"overlay", "the name of an image", SRC_IMAGE},
+	{"memory", "`none`", SRC_NONE},
+};
 
-		if (n == 2 && !strncmp(p, "ro", n))
-			*readonly = true;
-		else if (n == 2 && !strncmp(p, "rw", n))
-			*readonly = false;
-		else if (!(n == 8 && !strncmp(p, "defaults", n)))
-			return msb_err_set(e, EINVAL,
-				"mount option `%.*s` is not known; there are ro, rw, defaults",
-				(int)n, p);
-		p += n;
-		if (*p == ',' && !*++p)
-			return msb_err_set(e, EINVAL, "the mount options end in a comma");
+static int check_source(const struct ctl_mount *m, struct msb_err *e)
+{
+	for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
+		const struct source *s = &sources[i];
+
+		if (strcmp(m->backend, s->backend) != 0)
+			continue;
+		if (s->kind == SRC_PATH	       ? *m->source == '/' && printable(m->source)
+			: s->kind == SRC_IMAGE ? msb_name_valid(m->source)
+					       : !strcmp(m->source, "none"))
+			return 0;
+		return msb_err_set(e, EINVAL, "mount source `%.300s` is not %s, which %s takes",
+			m->source, s->what, s->backend);
 	}
-	return 0;
+	return msb_err_set(e, EOPNOTSUPP, "backend `%s` cannot be mounted yet", m->backend);
 }
 
 int ctl_mount_parse(const char *line, size_t len, struct ctl_mount *ret, struct msb_err *e)
 {
+	const char *options;
 	int r = ctl_words_split(line, len, &ret->words, e);
 
 	if (r < 0)
@@ -63,28 +74,43 @@ int ctl_mount_parse(const char *line, size_t len, struct ctl_mount *ret, struct 
 	ret->source = ret->words.w[0];
 	ret->path = ret->words.w[1];
 	ret->backend = ret->words.w[2];
-	ret->readonly = false;
-	if (*ret->source != '/' || !printable(ret->source))
-		return msb_err_set(
-			e, EINVAL, "mount source `%s` is not an absolute path", ret->source);
+	options = ret->words.n == 4 ? ret->words.w[3] : "";
 	if (strlen(ret->path) > CTL_MAX_GUEST_PATH)
 		return msb_err_set(
 			e, E2BIG, "the guest path is longer than %d bytes", CTL_MAX_GUEST_PATH);
 	if (!plain_path(ret->path) || !printable(ret->path))
 		return msb_err_set(e, EINVAL,
-			"guest path `%s` is not absolute, is /, or has empty, . or .. components",
+			"guest path `%.300s` is not absolute, is /, or has empty, . or .. components",
 			ret->path);
-	if (strcmp(ret->backend, "passthrough") != 0)
-		return msb_err_set(e, EOPNOTSUPP,
-			"mount backend `%s` is not known; there is passthrough", ret->backend);
-	r = ret->words.n == 4 ? options(ret->words.w[3], &ret->readonly, e) : 0;
+	r = fsb_options_parse(ret->backend, options, strlen(options), &ret->options, e);
+	if (r < 0) {
+		(void)msb_err_wrap(e, "%.200s", ret->path); /* @e may be NULL */
+		return r;
+	}
+	r = check_source(ret, e);
 	return r < 0 ? r : 1;
 }
 
 void ctl_mount_print(struct msb_str *s, const struct ctl_mount *m)
 {
+	_cleanup_str_ struct msb_str options = MSB_STR_INIT;
+
+	fsb_options_print(&options, &m->options);
 	ctl_word_quote(s, m->source);
 	msb_str_adds(s, " ");
 	ctl_word_quote(s, m->path);
-	msb_str_addf(s, " %s %s\n", m->backend, m->readonly ? "ro" : "rw");
+	msb_str_addf(s, " %s ", m->backend);
+	ctl_word_quote(s, options.buf ?: "defaults");
+	msb_str_adds(s, "\n");
+	s->oom |= options.oom;
+}
+
+/* FNV-1a: two lines of one table that share a name are refused where they are written. */
+void ctl_mount_name(const char *line, size_t n, char ret[FSD_MAX_MOUNT_NAME + 1])
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ (unsigned char)line[i]) * UINT64_C(0x100000001b3);
+	(void)snprintf(ret, FSD_MAX_MOUNT_NAME + 1, "%016llx", (unsigned long long)h);
 }

@@ -6,6 +6,8 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "ctl/line.h"
+#include "fs/fsd.h"
+#include "fs/options.h"
 
 #include <stdbool.h>
 
@@ -13,19 +15,26 @@
 
 struct ctl_mount {
 	const char *source, *path, *backend; /* into words */
-	bool readonly;
+	struct fsb_options options;
 	struct ctl_words words;
 };
 
 /**
  * ctl_mount_parse() - Parse a line of fstab(5) syntax
- * Options: a comma list of ro, rw, defaults; may be absent. The source is an absolute host path,
- * the guest path absolute and without ., .. or empty components, and not / itself. Return: 1 a
- * mount; 0 a blank line or a comment; -EINVAL; -E2BIG; -EOPNOTSUPP unknown backend.
+ * The source is what the backend takes: passthrough an absolute host path of a directory, plugin
+ * one of a program, image and overlay the name of an image, memory `none`. The guest path is
+ * absolute and without ., .. or empty components, and not / itself. Options: see fs/options.h; may
+ * be absent.
+ * Return: 1 a mount; 0 a blank line or a comment; -EINVAL; -E2BIG; -ERANGE; -EOPNOTSUPP unknown
+ * backend.
  */
 int ctl_mount_parse(const char *line, size_t len, struct ctl_mount *ret, struct msb_err *e);
 
-/* Appends the line that stands for @m, with its newline. */
+/* Appends the line that stands for @m, with its newline. May be longer than what can be written. */
 void ctl_mount_print(struct msb_str *s, const struct ctl_mount *m);
+
+/* The name that a printed line (@n bytes, no newline) has in the file server: of all its words, so
+ * that a changed line is another mount. */
+void ctl_mount_name(const char *line, size_t n, char ret[FSD_MAX_MOUNT_NAME + 1]);
 
 #endif

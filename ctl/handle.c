@@ -183,7 +183,7 @@ static int read_log(
 	struct ctl_handle *h, uint64_t off, size_t max, struct msb_str *s, struct msb_err *e)
 {
 	struct ctl *c = h->at.c;
-	char path[80];
+	char path[CTL_LOG_PATH] = "msb.log";
 	int r;
 
 	LOCK_SCOPE(&h->lock);
@@ -191,9 +191,7 @@ static int read_log(
 		if (h->log_open)
 			ctl_logfile_close(&h->log);
 		if (h->at.sb)
-			(void)snprintf(path, sizeof(path), "%s/%s", h->at.sb->id, h->at.node->name);
-		else
-			(void)snprintf(path, sizeof(path), "msb.log");
+			ctl_log_path(&h->at, path);
 		ctl_logfile_open(&h->log, h->at.sb ? c->sandboxes_fd : c->run_fd, path);
 		h->log_open = true;
 	}
@@ -384,13 +382,15 @@ int64_t ctl_handle_write(const struct ctl_req *q, struct ctl_handle *h, uint64_t
 			.more = pos > 0 || off > 0};
 		size_t at = pos;
 
-		r = ctl_line_next(p, n, &at, &l.p, &l.n);
-		if (r == -E2BIG)
-			msb_err_set(e, E2BIG, "a line is longer than %d bytes", CTL_MAX_LINE);
-		else if (r < 0)
-			msb_err_set(e, EINVAL, "a line holds a NUL byte");
-		else
+		if (h->at.node->flags & NF_WHOLE) {
+			l.p = p;
+			l.n = n;
+			l.used = &pos;
 			r = one_line(q, h, &l, e);
+			break;
+		}
+		r = ctl_line_next(p, n, &at, &l.p, &l.n);
+		r = r < 0 ? ctl_line_error(r, e) : one_line(q, h, &l, e);
 		if (r == 0)
 			pos = at;
 		/* One command of a read-write descriptor at a time: the rest is the next write's.

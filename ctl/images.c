@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "base/str.h"
 #include "ctl/files.h"
+#include "ctl/mounts.h"
 #include "fs/image/image.h"
 
 #include <string.h>
@@ -124,7 +125,9 @@ static int detach(struct ctl *c, const char *name, struct ctl_image **ret, struc
 	if (!img)
 		return msb_err_set(e, ENOENT, "there is no image `%s`; see `ls images`", name);
 	for (size_t i = 0; i < c->nsb; i++)
-		if (c->sb[i]->conf[CONF_IMAGE] && !strcmp(c->sb[i]->conf[CONF_IMAGE], name))
+		if (!strcmp(c->sb[i]->conf[CONF_IMAGE] ?: "", name) ||
+			ctl_table_uses_image(c->sb[i]->conf[CONF_MOUNTS] ?: "", name) ||
+			ctl_table_uses_image(c->sb[i]->other_mounts ?: "", name))
 			return msb_err_set(
 				e, EBUSY, "sandbox %s uses image `%s`", c->sb[i]->name, name);
 	r = ctl_image_drop(img, e);

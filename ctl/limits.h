@@ -13,7 +13,9 @@
 #define CTL_MAX_ENV	     256   /* variables of a sandbox */
 #define CTL_MAX_ENV_NAME     128   /* bytes */
 #define CTL_MAX_ENV_BYTES    32768 /* names and values of a sandbox: one message to the agent */
-#define CTL_MAX_MOUNTS	     15	   /* lines of `mounts`; the root takes one export more */
+#define CTL_MAX_MOUNTS	     31	   /* lines of `mounts` */
+#define CTL_MAX_MOUNTS_BYTES 65536 /* of them all */
+#define CTL_MAX_OVERLAYS     256 /* directories of changes that overlay mounts of a sandbox left */
 #define CTL_MAX_MEMORY_BYTES (UINT64_C(1) << 40)
 #define CTL_MAX_META_BYTES   (1u << 20)
 #define CTL_MAX_CONFIG_BYTES (4u << 20) /* an image's config.json */
@@ -40,6 +42,17 @@
 #define CTL_MAX_AGENT_ENDS 5 /* in ... an agent's process that ended is started again; then the */
 #define CTL_AGENT_ENDS_MS  60000 /* sandbox has failed */
 
+/* A plugin that ends is started again after a while, twice as long each time; one that ran for
+ * CTL_PLUGIN_GOOD_MS counts from the beginning again. After CTL_MAX_PLUGIN_ENDS it stays away. */
+#define CTL_MAX_PLUGIN_ENDS  8
+#define CTL_PLUGIN_WAIT_MS   100
+#define CTL_PLUGIN_GOOD_MS   10000
+#define CTL_MAX_PLUGIN_FILES 4096		 /* RLIMIT_NOFILE of a plugin */
+#define CTL_MAX_PLUGIN_BYTES (UINT64_C(4) << 30) /* RLIMIT_DATA */
+#define CTL_MAX_PLUGIN_LINE  1024 /* bytes of a line it prints; longer ones are cut up */
+#define CTL_MAX_PLUGIN_LINES 100  /* ... in ... that are logged, the rest are counted */
+#define CTL_PLUGIN_LINES_MS  10000
+
 #define CTL_BOOT_TIMEOUT_MS  120000 /* PID 1 must be ready; TCG on a loaded machine is slow */
 #define CTL_STOP_TIMEOUT_MS  10000  /* graceful stop, then kill */
 #define CTL_STOP_TERM_MS     7000   /* of it: from SIGTERM to SIGKILL; the rest is for sync */
@@ -51,7 +64,7 @@
 #define CTL_DEFAULT_CPUS	 "1"
 #define CTL_DEFAULT_MEMORY_BYTES "268435456"
 
-_Static_assert(CTL_MAX_MOUNTS + 1 <= FSD_MAX_EXPORTS && CTL_MAX_MOUNTS + 1 <= VMM_MAX_FS,
-	"a machine holds the root and every mount");
+_Static_assert(2 * CTL_MAX_MOUNTS <= FSD_MAX_MOUNTS,
+	"a file server holds the old table and the new one while they are exchanged");
 
 #endif

@@ -24,6 +24,12 @@ int ctl_line_next(const char *p, size_t n, size_t *pos, const char **line, size_
 	return 1;
 }
 
+int ctl_line_error(int r, struct msb_err *e)
+{
+	return r == -E2BIG ? msb_err_set(e, E2BIG, "a line is longer than %d bytes", CTL_MAX_LINE)
+			   : msb_err_set(e, EINVAL, "a line holds a NUL byte");
+}
+
 /* The byte of an octal escape at @p (after the backslash), or -1. */
 static int octal(const char *p, size_t n)
 {

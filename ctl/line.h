@@ -18,6 +18,9 @@
  */
 int ctl_line_next(const char *p, size_t n, size_t *pos, const char **line, size_t *len);
 
+/* Says what ctl_line_next() refused; returns @r. */
+int ctl_line_error(int r, struct msb_err *e);
+
 /* Words of a line. Valid as long as the struct is. */
 struct ctl_words {
 	size_t n;

@@ -99,6 +99,7 @@ static void sandbox_free(struct ctl_sandbox *sb)
 		free(sb->env[i].value);
 	}
 	free(sb->env);
+	free(sb->other_mounts);
 	ctl_ring_done(&sb->events);
 	files_done(&sb->files);
 	free(sb);
@@ -487,6 +488,10 @@ static int load_value(void *arg, const char *id, const char *key, const char *va
 	if (!strcmp(key, ".used")) {
 		sb->used = true;
 		sb->fresh_bytes = strtoull(value, NULL, 10);
+	} else if (!strcmp(key, ".mounts")) {
+		free(sb->other_mounts);
+		sb->other_mounts = strdup(value);
+		return sb->other_mounts ? 0 : -ENOMEM;
 	} else if (!strcmp(key, ".reason"))
 		(void)snprintf(sb->reason, sizeof(sb->reason), "%s", value);
 	else if (!strcmp(key, ".state"))

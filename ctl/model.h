@@ -26,6 +26,7 @@
 struct ctl;
 struct ctl_handle;
 struct ctl_op;
+struct ctl_plugin;
 
 enum ctl_state { /* names in ctl_state_name() */
 	ST_CREATED,
@@ -45,6 +46,7 @@ enum ctl_conf_id { /* rows of the table in conf.c */
 	CONF_USER,
 	CONF_WORKDIR,
 	CONF_MOUNTS,
+	CONF_ROOT_OPTIONS,
 	CONF_COUNT,
 };
 
@@ -62,7 +64,9 @@ struct ctl_files {
 	struct ctl_helper fsd; /* ctl.lock */
 	int sock;	       /* control connection, -1: none; files.lock */
 	bool viewed;	       /* mounted at run/views/ID/root; files.lock */
-	bool closed;	       /* its owner is being removed: never start again; files.lock */
+	unsigned int nmounts;  /* what else it serves, by name; files.lock */
+	char mount[FSD_MAX_MOUNTS][FSD_MAX_MOUNT_NAME + 1];
+	bool closed; /* its owner is being removed: never start again; files.lock */
 };
 
 struct ctl_env {
@@ -115,8 +119,13 @@ struct ctl_sandbox {
 	bool end_told;	    /* the machine worker has said how: end_how, end_detail */
 	enum vmm_end end_how;
 	char end_detail[256];
-	unsigned int nexports;	/* what the file server listens for: the root and mounts */
-	struct ctl_helper qemu; /* no child of ours: never reaped here */
+	/* Another table of mounts, while `mounts` is being exchanged for it or it for `mounts`:
+	 * what only this one has is to go, what only `mounts` has is to come. NULL: none. */
+	char *other_mounts;
+	bool agent_lost;	    /* its process ended during a verb that can do without */
+	struct ctl_plugin *plugins; /* of its mounts */
+	unsigned int nexports;	    /* what the file server listens for: root, shares */
+	struct ctl_helper qemu;	    /* no child of ours: never reaped here */
 	struct ctl_helper agent;
 	unsigned int agent_ends;   /* by themselves, under a running machine, since ... */
 	uint64_t agent_ends_since; /* CLOCK_MONOTONIC, ms */

@@ -27,6 +27,7 @@ CTL_READ(ctl_read_end);
 CTL_READ(ctl_read_conf); /* arg: enum ctl_conf_id */
 CTL_WRITE(ctl_write_conf);
 CTL_WRITE(ctl_write_mounts);
+CTL_WRITE(ctl_write_root_options);
 CTL_READ(ctl_read_env);
 CTL_WRITE(ctl_write_env);
 CTL_READ(ctl_read_metric); /* arg: enum ctl_metric */

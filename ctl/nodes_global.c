@@ -6,6 +6,7 @@
 #include "ctl/line.h"
 #include "ctl/nodes.h"
 #include "ctl/op.h"
+#include "fs/options.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -27,9 +28,11 @@ int ctl_read_features(const struct ctl_at *at, struct msb_str *s, struct msb_err
 	msb_str_addf(s,
 		"accel %s\n"
 		"image_sources oci-layout oci-archive docker-archive\n"
-		"mount_backends passthrough\n"
-		"verbs start stop kill restart pause resume unset\n",
+		"mount_backends",
 		vmm_accel(vmm));
+	for (size_t i = 0; fsb_backend_name(i); i++)
+		msb_str_addf(s, " %s", fsb_backend_name(i));
+	msb_str_adds(s, "\nverbs start stop kill restart pause resume unset\n");
 	return 0;
 }
 

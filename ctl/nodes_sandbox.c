@@ -4,6 +4,7 @@
 #include "base/io.h"
 #include "ctl/conf.h"
 #include "ctl/files.h"
+#include "ctl/mounts.h"
 #include "ctl/nodes.h"
 
 #include <errno.h>
@@ -82,7 +83,12 @@ int ctl_write_conf(const struct ctl_at *at, const struct ctl_line *l, struct msb
 
 int ctl_write_mounts(const struct ctl_at *at, const struct ctl_line *l, struct msb_err *e)
 {
-	return ctl_mounts_set(at->sb, l->p, l->n, l->replace, e);
+	return ctl_mounts_write(l->q, at->sb, l->p, l->n, l->replace, l->used, e);
+}
+
+int ctl_write_root_options(const struct ctl_at *at, const struct ctl_line *l, struct msb_err *e)
+{
+	return l->n == 0 && l->more ? 0 : ctl_files_set_options(at->sb, l->p, l->n, e);
 }
 
 int ctl_read_env(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)

@@ -4,6 +4,8 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/str.h"
+#include "ctl/conf.h"
 #include "ctl/report.h"
 #include "ctl/thread.h"
 
@@ -13,7 +15,7 @@
 #include <sys/eventfd.h>
 
 static const char *const verb_names[] = {
-	"start", "stop", "kill", "pause", "resume", "clean up", "reattach"};
+	"start", "stop", "kill", "pause", "resume", "clean up", "reattach", "mounts", "mend"};
 
 static void op_unref(struct ctl_op *op)
 {
@@ -28,6 +30,7 @@ static void op_unref(struct ctl_op *op)
 	close(op->cancel_fd);
 	close(op->done_fd);
 	ctl_sandbox_unref(op->sb);
+	free(op->table);
 	free(op);
 }
 
@@ -73,6 +76,8 @@ static void settle(struct ctl_op *op, int r, bool as_before)
 		}
 		break;
 	case VERB_REATTACH:
+	case VERB_MOUNTS:
+	case VERB_MEND:
 		if (r == 0)
 			return;
 		break;
@@ -99,6 +104,8 @@ static int perform(struct ctl_op *op, struct msb_err *e)
 	case VERB_START: return ctl_op_start(op, e);
 	case VERB_STOP: return ctl_op_stop(op, e);
 	case VERB_REATTACH: return ctl_op_reattach_run(op, e);
+	case VERB_MOUNTS: return ctl_op_mounts_run(op, e);
+	case VERB_MEND: return ctl_op_mend_run(op, e);
 	case VERB_PAUSE:
 	case VERB_RESUME:
 		r = ctl_vmm(op->sb->c, &vmm, e);
@@ -110,6 +117,24 @@ static int perform(struct ctl_op *op, struct msb_err *e)
 	case VERB_CLEAN: break;
 	}
 	return 0;
+}
+
+/* Whether a verb that fails leaves the machine as it was. */
+static bool spares_machine(enum ctl_verb v)
+{
+	return v == VERB_PAUSE || v == VERB_RESUME || v == VERB_MOUNTS || v == VERB_MEND;
+}
+
+/* What became due while a verb was under way; lock held. */
+static void follow_up(struct ctl_sandbox *sb)
+{
+	bool lost = sb->agent_lost;
+
+	sb->agent_lost = false;
+	if (lost && (sb->state == ST_RUNNING || sb->state == ST_PAUSED))
+		ctl_op_reattach(sb);
+	else
+		ctl_op_mend(sb);
 }
 
 static void *op_thread(void *arg)
@@ -126,7 +151,7 @@ static void *op_thread(void *arg)
 
 		if (d < 0)
 			r = d;
-		else if (r < 0 && (op->verb == VERB_PAUSE || op->verb == VERB_RESUME))
+		else if (r < 0 && spares_machine(op->verb))
 			machine_stays = as_before = true;
 		else if (r < 0 && op->verb == VERB_START && !sb->nexports)
 			as_before = true; /* refused before anything was begun */
@@ -149,6 +174,7 @@ static void *op_thread(void *arg)
 	sb->op = NULL;
 	sb->doom = 0;
 	settle(op, r, as_before);
+	follow_up(sb);
 	op->result = r;
 	c->nops--;
 	(void)eventfd_write(op->done_fd, 1); /* cannot fail: it was 0 */
@@ -216,11 +242,12 @@ static int wait_for(const struct ctl_req *q, struct ctl_op *op, bool report, str
 
 static int busy(const struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
 {
-	return msb_err_set(e, EBUSY, "cannot %s %s: it is %s%s", verb_names[v], sb->name,
+	return msb_err_set(e, EBUSY, "cannot %s %s: it is %s%s",
+		v == VERB_MOUNTS ? "change the mounts of" : verb_names[v], sb->name,
 		ctl_state_name(sb->state),
-		v == VERB_STOP && sb->state == ST_STARTING  ? "; kill ends it"
-		: v == VERB_START && sb->state == ST_PAUSED ? "; resume it"
-							    : "");
+		v == VERB_STOP && sb->state == ST_STARTING			  ? "; kill ends it"
+		: (v == VERB_START || v == VERB_MOUNTS) && sb->state == ST_PAUSED ? "; resume it"
+										  : "");
 }
 
 /* What @v is to do now; lock held. 1: join sb->op. 2: wait for sb->op, then look again. 3: doom it
@@ -238,7 +265,7 @@ static int decide(struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
 		return ctl_state_ended(sb->state) ? 0 : 4;
 	}
 	if (sb->op && cur == v)
-		return 1;
+		return v == VERB_MOUNTS ? 2 : 1; /* another table, or on top of it */
 	if (v == VERB_STOP && sb->op && ending)
 		return 2;
 	if (sb->op && (cur == VERB_START || ending))
@@ -249,6 +276,10 @@ static int decide(struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
 	case VERB_START:
 		return sb->state == ST_RUNNING ? 0 : sb->state == ST_PAUSED ? busy(sb, v, e) : 4;
 	case VERB_STOP: return ctl_state_ended(sb->state) ? 0 : 4;
+	case VERB_MOUNTS:
+		return ctl_state_ended(sb->state) ? 0
+		       : sb->state == ST_RUNNING  ? 4
+						  : busy(sb, v, e);
 	case VERB_PAUSE:
 		return sb->state == ST_PAUSED ? 0 : sb->state == ST_RUNNING ? 4 : busy(sb, v, e);
 	default: return sb->state == ST_RUNNING ? 0 : sb->state == ST_PAUSED ? 4 : busy(sb, v, e);
@@ -284,6 +315,58 @@ int ctl_verb(const struct ctl_req *q, struct ctl_sandbox *sb, enum ctl_verb v, s
 			(void)vmm_destroy(vmm, sb->id, NULL);
 		r = wait_for(q, op, what == 1 || what == 4, e);
 		if (r < 0 || what == 1 || what == 4)
+			return r;
+	}
+}
+
+/* The new table, in place of the one that is stored or carried out; lock held. */
+static int exchange(struct ctl_sandbox *sb, bool run, struct msb_str *table, struct msb_err *e)
+{
+	char *copy;
+	int r;
+
+	if (!strcmp(table->buf ?: "", ctl_conf_value(sb, CONF_MOUNTS)))
+		return 0;
+	if (!run)
+		return ctl_conf_store(sb, CONF_MOUNTS, table, e);
+	copy = table->oom ? NULL : strdup(table->buf ?: "");
+	if (!copy)
+		return msb_err_set(e, ENOMEM, "no memory");
+	r = begin(sb, VERB_MOUNTS, e);
+	if (r == 0)
+		sb->op->table = copy; /* its thread takes the lock before it looks */
+	else
+		free(copy);
+	return r;
+}
+
+int ctl_op_mounts(const struct ctl_req *q, struct ctl_sandbox *sb,
+	int (*make)(struct ctl_sandbox *sb, void *arg, struct msb_str *table, struct msb_err *e),
+	void *arg, struct msb_err *e)
+{
+	struct ctl *c = sb->c;
+
+	for (;;) {
+		_cleanup_str_ struct msb_str table = MSB_STR_INIT;
+		struct ctl_op *op;
+		int what, r = 0;
+
+		pthread_mutex_lock(&c->lock);
+		what = decide(sb, VERB_MOUNTS, e);
+		if (what == 4 && c->ending)
+			what = msb_err_set(e, EBUSY, "msbd is ending");
+		if (what == 0 || what == 4)
+			r = make(sb, arg, &table, e);
+		if (r == 0 && (what == 0 || what == 4))
+			r = exchange(sb, what == 4, &table, e);
+		op = what > 0 && r == 0 ? sb->op : NULL;
+		if (op)
+			op->refs++;
+		pthread_mutex_unlock(&c->lock);
+		if (!op)
+			return what < 0 ? what : r;
+		r = wait_for(q, op, what == 4, e);
+		if (r < 0 || what == 4)
 			return r;
 	}
 }
@@ -324,8 +407,20 @@ void ctl_op_reattach(struct ctl_sandbox *sb)
 {
 	struct msb_err e = {0};
 
-	if (sb->op)
+	if (sb->op && (sb->op->verb == VERB_MOUNTS || sb->op->verb == VERB_MEND))
+		sb->agent_lost = true; /* that verb fails, or does not, by itself */
+	else if (sb->op)
 		doom(sb, EIO, "the agent's process ended");
 	else if (begin(sb, VERB_REATTACH, &e) < 0)
 		log_err("%s: cannot start the agent's process again: %s", sb->name, e.msg);
+}
+
+void ctl_op_mend(struct ctl_sandbox *sb)
+{
+	struct msb_err e = {0};
+
+	if (sb->gone || sb->op || !sb->other_mounts || sb->state != ST_RUNNING)
+		return;
+	if (begin(sb, VERB_MEND, &e) < 0)
+		log_err("%s: its mounts may differ from the table: %s", sb->name, e.msg);
 }

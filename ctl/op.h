@@ -23,6 +23,8 @@ enum ctl_verb {
 	VERB_RESUME,
 	VERB_CLEAN,    /* of msbd's own: the machine has ended, or has to; doom says why */
 	VERB_REATTACH, /* of msbd's own: the agent's process ended under a running machine */
+	VERB_MOUNTS,   /* a write to `mounts` of a running sandbox */
+	VERB_MEND,     /* of msbd's own: an exchange of mounts that was cut off is undone */
 };
 
 struct ctl_op {
@@ -33,6 +35,7 @@ struct ctl_op {
 	int cancel_fd; /* eventfd: readable once doomed */
 	int done_fd;   /* eventfd: readable once done */
 	int result;    /* 0 or -errno, once done */
+	char *table;   /* VERB_MOUNTS: the new one */
 	struct msb_err err;
 };
 
@@ -44,15 +47,35 @@ struct ctl_op {
 int ctl_verb(const struct ctl_req *q, struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e);
 int ctl_restart(const struct ctl_req *q, struct ctl_sandbox *sb, struct msb_err *e);
 
+/**
+ * ctl_op_mounts() - Exchange the table of mounts
+ * @make: makes the new table of the present one; called with ctl.lock held, again where another
+ * change came before
+ * Without a machine it is stored. Under a running one it is carried out first, by a verb.
+ * Errors: @make's; -EBUSY the state; ctl_op_mounts_run()'s; -EINTR, and it goes on.
+ */
+int ctl_op_mounts(const struct ctl_req *q, struct ctl_sandbox *sb,
+	int (*make)(struct ctl_sandbox *sb, void *arg, struct msb_str *table, struct msb_err *e),
+	void *arg, struct msb_err *e);
+
 /* Starts one of msbd's own verbs; ctl.lock held. Where a verb is under way that one is doomed. */
 void ctl_op_clean(struct ctl_sandbox *sb, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void ctl_op_reattach(struct ctl_sandbox *sb);
+/* The same, where an exchange of mounts was cut off; nothing where none was. */
+void ctl_op_mend(struct ctl_sandbox *sb);
+
+/* Tags of the two file systems of every machine. */
+#define CTL_TAG_ROOT   "root"
+#define CTL_TAG_SHARES "shares" /* a directory for each mount; guest/init_share.c has it too */
 
 /* ---- for the verbs themselves, on the op's thread (start.c, stop.c) */
 int ctl_op_start(struct ctl_op *op, struct msb_err *e);
 int ctl_op_stop(struct ctl_op *op, struct msb_err *e);
 int ctl_op_reattach_run(struct ctl_op *op, struct msb_err *e);
+int ctl_op_mounts_run(struct ctl_op *op, struct msb_err *e);
+int ctl_op_mend_run(struct ctl_op *op, struct msb_err *e);
+void ctl_mounts_settled(struct ctl_sandbox *sb); /* the table alone counts again; lock held */
 /* Ends machine and agent and takes the exports back; what is gone already is fine. */
 void ctl_teardown(struct ctl_sandbox *sb);
 int ctl_agent_start(

@@ -6,6 +6,7 @@
 
 #include <fuse_lowlevel.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/inotify.h>
 
 /* ctl.lock held. */
@@ -50,12 +51,15 @@ void ctl_handle_unpoll(struct ctl_handle *h)
 static void watch_log(const struct ctl_handle *h)
 {
 	const struct ctl *c = h->at.c;
-	char path[MSB_PATH_MAX + 64];
+	char path[MSB_PATH_MAX + 128], log[CTL_LOG_PATH];
 
-	if (h->at.sb)
-		(void)snprintf(path, sizeof(path), "%s/sandboxes/%s", c->paths.state, h->at.sb->id);
-	else
+	if (h->at.sb) {
+		ctl_log_path(&h->at, log);
+		*strrchr(log, '/') = '\0'; /* its directory: it may not be there yet */
+		(void)snprintf(path, sizeof(path), "%s/sandboxes/%s", c->paths.state, log);
+	} else {
 		(void)snprintf(path, sizeof(path), "%s/msb.log", c->paths.run);
+	}
 	/* Where there is no watch to be had, a poller wakes with the next event. */
 	(void)inotify_add_watch(c->inotify_fd, path, IN_MODIFY | IN_CREATE | IN_MOVED_TO);
 }
@@ -73,13 +77,13 @@ static bool more_ring(const struct ctl_handle *h)
 /* A log's size costs system calls on the host's own disk, no waiting. */
 static bool more_log(const struct ctl_handle *h)
 {
-	char path[80];
+	char path[CTL_LOG_PATH];
 
 	if (h->log_open)
 		return ctl_logfile_end(&h->log) > h->pos;
 	if (!h->at.sb)
 		return ctl_logfile_size(h->at.c->run_fd, "msb.log") > h->pos;
-	(void)snprintf(path, sizeof(path), "%s/%s", h->at.sb->id, h->at.node->name);
+	ctl_log_path(&h->at, path);
 	return ctl_logfile_size(h->at.c->sandboxes_fd, path) > h->pos;
 }
 

@@ -6,8 +6,10 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "ctl/files.h"
-#include "ctl/fstab.h"
+#include "ctl/conf.h"
+#include "ctl/mounts.h"
 #include "ctl/op.h"
+#include "ctl/plugin.h"
 #include "ctl/supervise.h"
 #include "fs/fsd.h"
 
@@ -59,17 +61,18 @@ static void end_agent(struct ctl_sandbox *sb)
 		(void)ctl_helper_end(&h, CTL_END_TIMEOUT_MS); /* not our child: nothing to learn */
 }
 
-/* The sockets that a running machine's file server listens at. */
-static unsigned int count_exports(const struct ctl_sandbox *sb)
+/* Plugins were ended: what they print went to an msbd that is gone. Their mounts wait for them. */
+static void resume_plugins(struct ctl_sandbox *sb)
 {
-	const char *table = sb->conf[CONF_MOUNTS] ?: "", *line;
-	size_t n = strlen(table), pos = 0, len;
-	unsigned int count = 1;
-	struct ctl_mount m;
+	struct msb_err e = {0};
+	struct ctl_table t;
 
-	while (ctl_line_next(table, n, &pos, &line, &len) == 1)
-		count += ctl_mount_parse(line, len, &m, NULL) == 1;
-	return count;
+	if (ctl_table_parse(ctl_conf_value(sb, CONF_MOUNTS), &t) < 0)
+		log_err("%s: no memory to look at its mounts", sb->name);
+	for (size_t i = 0; i < t.n; i++)
+		if (!strcmp(t.s[i].backend, "plugin") && ctl_plugin_resume(sb, &t.s[i], &e) < 0)
+			log_err("%s: %s: %s", sb->name, t.s[i].path, e.msg);
+	ctl_table_done(&t);
 }
 
 static void settle(struct ctl_sandbox *sb, enum ctl_state s, const char *why)
@@ -86,6 +89,8 @@ static void take_up(struct ctl_sandbox *sb, struct vmm *vmm, bool files)
 	struct ctl_helper h;
 
 	ctl_machine_watch(sb, vmm);
+	if (files)
+		resume_plugins(sb);
 	LOCK_SCOPE(&c->lock);
 	if (sb->state != ST_PAUSED)
 		sb->state = ST_RUNNING;
@@ -95,6 +100,7 @@ static void take_up(struct ctl_sandbox *sb, struct vmm *vmm, bool files)
 		sb->agent = h;
 		ctl_supervise_agent(sb);
 		log_info("%s: found running", sb->name);
+		ctl_op_mend(sb);
 	} else {
 		log_info("%s: found running, its agent's process is started again", sb->name);
 		ctl_op_reattach(sb);
@@ -111,9 +117,12 @@ static void recover_one(struct ctl_sandbox *sb, struct vmm *vmm, const struct ma
 
 	if (sb->state == ST_FAILED)
 		(void)snprintf(sb->error, sizeof(sb->error), "%s", sb->reason);
+	ctl_plugins_end_stale(sb->c, sb->id);
+	if (files)
+		ctl_shares_recover(sb);
 	if (machine) {
 		sb->machine = true;
-		sb->nexports = count_exports(sb);
+		sb->nexports = 2; /* root and shares */
 	}
 	if (machine && (sb->state == ST_RUNNING || sb->state == ST_PAUSED)) {
 		take_up(sb, vmm, files);
@@ -161,6 +170,7 @@ static void clear_run(struct ctl *c, const char *id)
 		if (ctl_helper_load(c, id, helpers[i], &h) == 0)
 			(void)ctl_helper_end(&h, CTL_END_TIMEOUT_MS);
 	}
+	ctl_plugins_end_stale(c, id);
 	ctl_files_unview(c, id);
 	(void)snprintf(path, sizeof(path), "sb/%s", id);
 	(void)msb_rm_rf(c->run_fd, path);

@@ -6,9 +6,9 @@
 #include "base/str.h"
 #include "ctl/conf.h"
 #include "ctl/files.h"
-#include "ctl/fstab.h"
 #include "ctl/images.h"
 #include "ctl/meta.h"
+#include "ctl/mounts.h"
 #include "ctl/op.h"
 #include "ctl/supervise.h"
 #include "vmm/agent.h"
@@ -27,13 +27,12 @@ struct plan {
 	struct vmm_spec spec;
 	char *hostname, *user, *workdir;
 	char **env; /* NAME=VALUE, NULL at the end */
-	size_t nenv, nmounts;
+	size_t nenv;
+	bool readonly; /* the root */
 	struct ctl_meta meta;
-	struct plan_mount {
-		char *source, *path;
-		bool readonly;
-		int fd; /* the source, opened; -1 until then */
-	} mounts[CTL_MAX_MOUNTS];
+	struct ctl_table mounts;
+	size_t nopen;
+	struct ctl_share_fds fds[CTL_MAX_MOUNTS]; /* the first nopen of them */
 };
 
 static void plan_done(struct plan *p)
@@ -44,12 +43,9 @@ static void plan_done(struct plan *p)
 	for (size_t i = 0; i < p->nenv; i++)
 		free(p->env[i]);
 	free(p->env);
-	for (size_t i = 0; i < p->nmounts; i++) {
-		free(p->mounts[i].source);
-		free(p->mounts[i].path);
-		if (p->mounts[i].fd >= 0)
-			close(p->mounts[i].fd);
-	}
+	for (size_t i = 0; i < p->nopen; i++)
+		ctl_share_close(&p->fds[i]);
+	ctl_table_done(&p->mounts);
 	ctl_meta_done(&p->meta);
 }
 #define _cleanup_plan_ _cleanup_(plan_done)
@@ -76,25 +72,6 @@ static int set_env(struct plan *p, const char *pair)
 	p->env = grown;
 	p->env[p->nenv++] = copy;
 	p->env[p->nenv] = NULL;
-	return 0;
-}
-
-static int plan_mounts(struct plan *p, const char *table)
-{
-	size_t n = strlen(table), pos = 0, len;
-	struct ctl_mount m;
-	const char *line;
-
-	while (ctl_line_next(table, n, &pos, &line, &len) == 1) {
-		struct plan_mount *pm = &p->mounts[p->nmounts];
-
-		if (ctl_mount_parse(line, len, &m, NULL) != 1 || p->nmounts == CTL_MAX_MOUNTS)
-			continue;
-		*pm = (struct plan_mount){strdup(m.source), strdup(m.path), m.readonly, .fd = -1};
-		p->nmounts++;
-		if (!pm->source || !pm->path)
-			return -ENOMEM;
-	}
 	return 0;
 }
 
@@ -125,7 +102,8 @@ static int plan_values(struct ctl_sandbox *sb, struct plan *p)
 			    ? -ENOMEM
 			    : set_env(p, pair);
 	}
-	return r < 0 ? r : plan_mounts(p, sb->conf[CONF_MOUNTS] ?: "");
+	p->readonly = ctl_conf_root_readonly(sb);
+	return r < 0 ? r : ctl_table_parse(ctl_conf_value(sb, CONF_MOUNTS), &p->mounts);
 }
 
 /* Everything that can be refused before anything is begun. */
@@ -140,12 +118,10 @@ static int plan_make(
 		return r;
 	if (plan_values(sb, p) < 0)
 		return msb_err_set(e, ENOMEM, "no memory");
-	for (size_t i = 0; i < p->nmounts; i++) {
-		struct plan_mount *m = &p->mounts[i];
-
-		m->fd = open(m->source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (m->fd < 0)
-			return msb_err_set(e, errno, "mount source %s: %m", m->source);
+	for (; p->nopen < p->mounts.n; p->nopen++) {
+		r = ctl_share_open(sb, &p->mounts.s[p->nopen], &p->fds[p->nopen], e);
+		if (r < 0)
+			return r;
 	}
 	(void)snprintf(p->spec.id, sizeof(p->spec.id), "%s", sb->id);
 	ctl_sock_path(sb->c, sb->id, "ch", p->spec.agent_socket);
@@ -153,9 +129,12 @@ static int plan_make(
 	return 0;
 }
 
+/* Listens for one of the two file systems that every machine has: its root, and one that holds all
+ * mounts, there are some or none. */
 static int export_one(struct ctl_sandbox *sb, struct ctl_files_of *of, struct plan *p,
-	const struct plan_mount *m, struct msb_err *e)
+	const char *tag, struct msb_err *e)
 {
+	bool root = !strcmp(tag, CTL_TAG_ROOT);
 	unsigned int i = p->spec.nfs;
 	struct vmm_fs *fs = &p->spec.fs[i];
 	_cleanup_close_ int fd = -1;
@@ -167,16 +146,13 @@ static int export_one(struct ctl_sandbox *sb, struct ctl_files_of *of, struct pl
 	fd = msb_unix_listen(fs->socket, SOCK_STREAM, 0600, e);
 	if (fd < 0)
 		return fd;
-	if (m)
-		(void)snprintf(fs->tag, sizeof(fs->tag), "mnt%u", i);
-	else
-		(void)snprintf(fs->tag, sizeof(fs->tag), "root");
+	(void)snprintf(fs->tag, sizeof(fs->tag), "%s", tag);
 	p->spec.nfs++;
 	sb->nexports++; /* also where it fails: unexport accepts what is not there */
-	r = m ? fsd_export_dir(sb->files.sock, fs->tag, fd, m->fd, m->readonly, e)
-	      : fsd_export_tree(sb->files.sock, fs->tag, fd, false, e);
+	r = root ? fsd_export_tree(sb->files.sock, tag, fd, p->readonly, e)
+		 : fsd_export_shares(sb->files.sock, tag, fd, e);
 	r = ctl_files_answer(of, r);
-	return r < 0 ? msb_err_wrap(e, "%s", m ? m->source : "the root") : 0;
+	return r < 0 ? msb_err_wrap(e, "the machine's %s", tag) : 0;
 }
 
 static int start_files(
@@ -186,10 +162,13 @@ static int start_files(
 
 	LOCK_SCOPE(&sb->files.lock);
 	r = ctl_files_start(of, e);
+	/* First, because what fails here fails before anything of a machine is begun. */
+	for (size_t i = 0; r == 0 && i < p->mounts.n; i++)
+		r = ctl_share_up(of, &p->mounts.s[i], &p->fds[i], e);
 	if (r == 0)
-		r = export_one(sb, of, p, NULL, e);
-	for (size_t i = 0; r == 0 && i < p->nmounts; i++)
-		r = export_one(sb, of, p, &p->mounts[i], e);
+		r = export_one(sb, of, p, CTL_TAG_ROOT, e);
+	if (r == 0)
+		r = export_one(sb, of, p, CTL_TAG_SHARES, e);
 	return r;
 }
 
@@ -254,20 +233,21 @@ int ctl_agent_start(struct ctl_sandbox *sb, struct msb_err *e)
 
 static int boot(struct ctl_op *op, struct plan *p, struct msb_err *e)
 {
-	struct agent_mount mounts[CTL_MAX_MOUNTS + 1] = {{"root", "/", false}};
+	struct agent_mount mounts[CTL_MAX_MOUNTS];
 	struct agent_boot b = {.hostname = p->hostname,
 		.user = p->user,
 		.workdir = p->workdir,
 		.env = (const char *const *)p->env,
-		.nmounts = p->nmounts + 1,
+		.readonly = p->readonly,
+		.nmounts = p->mounts.n,
 		.mounts = mounts,
 		.timeout_ms = CTL_BOOT_TIMEOUT_MS,
 		.cancel_fd = op->cancel_fd};
 	char sock[108];
 
-	for (size_t i = 0; i < p->nmounts; i++)
-		mounts[i + 1] = (struct agent_mount){
-			p->spec.fs[i + 1].tag, p->mounts[i].path, p->mounts[i].readonly};
+	for (size_t i = 0; i < p->mounts.n; i++)
+		mounts[i] = (struct agent_mount){
+			p->mounts.s[i].name, p->mounts.s[i].path, p->mounts.s[i].readonly};
 	ctl_sock_path(op->sb->c, op->sb->id, "agent", sock);
 	return agent_boot(sock, &b, e);
 }

@@ -4,7 +4,9 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "ctl/files.h"
+#include "ctl/mounts.h"
 #include "ctl/op.h"
+#include "ctl/plugin.h"
 #include "ctl/supervise.h"
 #include "vmm/agent.h"
 
@@ -72,10 +74,11 @@ static void unexport(struct ctl_sandbox *sb)
 		.c = sb->c, .f = &sb->files, .id = sb->id, .name = sb->name, .sb = sb};
 
 	LOCK_SCOPE(&sb->files.lock);
+	ctl_shares_down(&of);
 	for (unsigned int i = 0; i < sb->nexports; i++) {
-		char tag[37], file[80];
+		const char *tag = i ? CTL_TAG_SHARES : CTL_TAG_ROOT;
+		char file[80];
 
-		(void)snprintf(tag, sizeof(tag), i ? "mnt%u" : "root", i);
 		/* It fails where the server is gone, and then there is nothing to take back. */
 		if (sb->files.sock >= 0)
 			(void)ctl_files_answer(&of, fsd_unexport(sb->files.sock, tag, NULL));
@@ -115,6 +118,7 @@ void ctl_teardown(struct ctl_sandbox *sb)
 	/* After the machine, so that the last of its console has been read. */
 	(void)ctl_helper_end(&agent, CTL_END_TIMEOUT_MS); /* how it ends is of no interest now */
 	unexport(sb);
+	ctl_plugins_stop(sb);
 	for (size_t i = 0; i < ARRAY_LEN(left); i++) {
 		char file[80];
 
@@ -128,6 +132,7 @@ void ctl_teardown(struct ctl_sandbox *sb)
 		close(sb->qemu.pidfd);
 	sb->qemu = (struct ctl_helper){.pidfd = -1};
 	sb->started_usec = 0;
+	ctl_mounts_settled(sb);
 	pthread_mutex_unlock(&c->lock);
 }
 

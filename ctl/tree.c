@@ -45,13 +45,15 @@ const struct ctl_node ctl_nodes[] = {
 	{"exec",         D_SANDBOX, K_EXEC,  0600, NULL, NULL, 0, NF_FRESH},
 	{"console",      D_SANDBOX, K_LOG,   0400, NULL, NULL, 0, 0},
 	{"log",          D_SANDBOX, K_LOG,   0400, NULL, NULL, 0, 0},
+	{"audit",        D_SANDBOX, K_LOG,   0400, NULL, NULL, 0, 0},
 	{"image",        D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_IMAGE, 0},
 	{"cpus",         D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_CPUS, 0},
 	{"memory_bytes", D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_MEMORY, 0},
 	{"hostname",     D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_HOSTNAME, 0},
 	{"user",         D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_USER, 0},
 	{"workdir",      D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_WORKDIR, 0},
-	{"mounts",       D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_mounts, CONF_MOUNTS, 0},
+	{"mounts",       D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_mounts, CONF_MOUNTS, NF_FRESH | NF_WHOLE},
+	{"root_options", D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_root_options, CONF_ROOT_OPTIONS, 0},
 	{"root",         D_SANDBOX, K_LINK,  0777, NULL, NULL, 0, 0},
 	{"*",            D_ENV,     K_LINES, 0600, ctl_read_env, ctl_write_env, 0, 0},
 	{"cpu_usec",     D_METRICS, K_TEXT,  0400, ctl_read_metric, NULL, METRIC_CPU_USEC, NF_SLOW},
@@ -195,10 +197,17 @@ static mode_t sandbox_mode(const struct ctl_at *at)
 	return own << 6 | (own & (dir >> 3 & 7)) << 3 | (own & (dir & 7));
 }
 
+void ctl_log_path(const struct ctl_at *at, char ret[CTL_LOG_PATH])
+{
+	/* What a file server writes is in a directory of its own, which is all it is given. */
+	(void)snprintf(ret, CTL_LOG_PATH, "%s/%s%s", at->sb->id,
+		strcmp(at->node->name, "audit") != 0 ? "" : CTL_AUDIT_DIR "/", at->node->name);
+}
+
 static uint64_t size_of(const struct ctl_at *at)
 {
 	struct ctl *c = at->c;
-	char path[80];
+	char path[CTL_LOG_PATH];
 
 	switch (at->node->kind) {
 	case K_DIR:
@@ -210,7 +219,7 @@ static uint64_t size_of(const struct ctl_at *at)
 	case K_LOG:
 		if (!at->sb)
 			return ctl_logfile_size(c->run_fd, "msb.log");
-		(void)snprintf(path, sizeof(path), "%s/%s", at->sb->id, at->node->name);
+		ctl_log_path(at, path);
 		return ctl_logfile_size(c->sandboxes_fd, path);
 	default: return 4096; /* as in sysfs: tools do not read a file of no size */
 	}

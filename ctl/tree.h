@@ -26,6 +26,7 @@ enum ctl_node_flags {
 		1,   /* a node id of its own for every lookup: writers do not wait for each other */
 	NF_SLOW = 2, /* its text may wait for the disk: read on a thread, without ctl.lock */
 	NF_STATE = 4, /* poll says POLLPRI once the state changed after the last read */
+	NF_WHOLE = 8, /* the lines of one write are written together */
 };
 
 /* Directories; the other rows follow them. The root's row is its node id, 1. */
@@ -49,6 +50,7 @@ struct ctl_line {
 	size_t n;
 	bool replace; /* it begins the file anew: offset 0 of a descriptor without O_APPEND */
 	bool more;    /* it is not at the beginning: an empty one is no value */
+	size_t *used; /* NF_WHOLE: @p is all lines of the write; set to how much of it was done */
 };
 
 struct ctl_node {
@@ -82,6 +84,10 @@ void ctl_at_stat(const struct ctl_at *at, struct stat *ret);
 /* Calls @fn for each entry but . and ..; it returns nonzero to stop. */
 void ctl_at_list(const struct ctl_at *dir,
 	int (*fn)(void *arg, const char *name, const struct ctl_at *child), void *arg);
+#define CTL_AUDIT_DIR "audit" /* in a sandbox's directory */
+#define CTL_LOG_PATH  64
+/* Where the log of a sandbox's K_LOG is, below the directory of sandboxes. */
+void ctl_log_path(const struct ctl_at *at, char ret[CTL_LOG_PATH]);
 /* "/NAME/file", for errors. */
 void ctl_at_path(const struct ctl_at *at, const char *child, struct msb_str *s);
 

@@ -19,6 +19,11 @@ static const struct {
 	{"plugin", OPT_PLUGIN},
 };
 
+const char *fsb_backend_name(size_t i)
+{
+	return i < ARRAY_LEN(backends) ? backends[i].name : NULL;
+}
+
 /* Insertions, deletions and changes that turn one word into the other. */
 static size_t distance(const char *a, size_t n, const char *b)
 {
@@ -139,6 +144,17 @@ static int consistent(const struct fsb_options *o, struct msb_err *e)
 					   needs[level]);
 }
 
+static int no_backend(const char *name, struct msb_err *e)
+{
+	char list[128];
+	struct msb_str s = MSB_STR_FIXED(list);
+
+	for (size_t i = 0; i < ARRAY_LEN(backends); i++)
+		msb_str_addf(&s, "%s%s", i ? ", " : "", backends[i].name);
+	return msb_err_set(
+		e, EOPNOTSUPP, "there is no backend `%.64s`; there are %s", name, list);
+}
+
 int fsb_options_parse(
 	const char *backend, const char *text, size_t n, struct fsb_options *ret, struct msb_err *e)
 {
@@ -150,7 +166,7 @@ int fsb_options_parse(
 		if (!strcmp(backend, backends[i].name))
 			bit = backends[i].bit;
 	if (!bit)
-		return msb_err_set(e, EOPNOTSUPP, "there is no backend `%s`", backend);
+		return no_backend(backend, e);
 	if (n > FSB_MAX_OPTIONS)
 		return msb_err_set(
 			e, E2BIG, "the mount options have more than %d bytes", FSB_MAX_OPTIONS);

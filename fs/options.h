@@ -135,6 +135,8 @@ struct fsb_options {
 int fsb_options_parse(const char *backend, const char *text, size_t n, struct fsb_options *ret,
 	struct msb_err *e);
 
+const char *fsb_backend_name(size_t i); /* from 0 on; NULL past the last */
+
 /* Appends the options in their shortest form, in the order of the table: what reads back. */
 void fsb_options_print(struct msb_str *s, const struct fsb_options *o);
 

@@ -38,6 +38,9 @@ struct ga_ops {
 	void (*power_off)(void);
 	int (*drop_caches)(struct msb_err *e); /* in a child */
 	int (*set_clock)(uint64_t usec);
+	/* In a child. A share that is mounted there already, or no longer, is 0. */
+	int (*mount)(const struct ga_mount *m, struct msb_err *e);
+	int (*umount)(const struct ga_umount *u, struct msb_err *e);
 };
 
 /* Runs until power_off() returns. Return: -errno where it could not even start. */
@@ -92,7 +95,13 @@ struct ga_reply {
 	uint8_t data[];
 };
 
-enum ga_task_kind { GA_TASK_BOOT, GA_TASK_DROP_CACHES, GA_TASK_SETTLE };
+enum ga_task_kind {
+	GA_TASK_BOOT,
+	GA_TASK_DROP_CACHES,
+	GA_TASK_SETTLE,
+	GA_TASK_MOUNT,
+	GA_TASK_UMOUNT,
+};
 
 struct ga_task {
 	struct ga_task *next;
@@ -169,7 +178,8 @@ void ga_cgroup_remove(struct ga *g, uint64_t serial);
 void ga_cgroup_sweep(struct ga *g); /* tries again what could not be removed */
 
 /* ga_task.c */
-int ga_task_start(struct ga *g, enum ga_task_kind kind, uint32_t id);
+/* @of: struct ga_mount or ga_umount of those kinds; the child has a copy. */
+int ga_task_start(struct ga *g, enum ga_task_kind kind, uint32_t id, const void *of);
 void ga_task_adopt(struct ga *g, enum ga_task_kind kind, uint32_t id); /* answers that request */
 /* Begins the end of the guest. @id: the request to answer, 0: the guest itself wants it. */
 void ga_end(struct ga *g, uint32_t id, uint32_t timeout_ms);

@@ -148,7 +148,7 @@ static void boot(struct ga *g, const struct wire_frame *f)
 	if (b.clock_usec)
 		(void)g->ops->set_clock(b.clock_usec); /* a wrong clock is no reason not to boot */
 	g->booting = true;
-	if (ga_task_start(g, GA_TASK_BOOT, f->id) < 0) {
+	if (ga_task_start(g, GA_TASK_BOOT, f->id, NULL) < 0) {
 		g->booting = false;
 		msb_err_set(&e, ENOMEM, "the guest cannot start a process");
 		ga_reply_err(g, f->id, &e);
@@ -165,6 +165,45 @@ static void status(struct ga *g, uint32_t id)
 	(void)wire_kv_add(b, sizeof(b), &n, "jobs", text); /* fits */
 	(void)wire_kv_add(b, sizeof(b), &n, "ready", g->booted ? "1" : "0");
 	ga_reply(g, WIRE_OK, id, b, n);
+}
+
+static void task(struct ga *g, enum ga_task_kind kind, uint32_t id, const void *of)
+{
+	struct msb_err e = {0};
+
+	if (ga_task_start(g, kind, id, of) == 0)
+		return;
+	msb_err_set(&e, ENOMEM, "the guest cannot start a process");
+	ga_reply_err(g, id, &e);
+}
+
+static void mount_share(struct ga *g, const struct wire_frame *f)
+{
+	struct msb_err e = {0};
+	struct ga_mount m;
+	uint8_t *raw = NULL;
+	int r = g->booted ? ga_mount_parse(f->payload, f->len, &m, &raw, &e)
+			  : msb_err_set(&e, EBUSY, "the guest has no root yet");
+
+	if (r < 0)
+		ga_reply_err(g, f->id, &e);
+	else
+		task(g, GA_TASK_MOUNT, f->id, &m);
+	free(raw);
+}
+
+static void umount_share(struct ga *g, const struct wire_frame *f)
+{
+	struct msb_err e = {0};
+	struct ga_umount u = {0};
+	int r = g->booted ? ga_umount_parse(f->payload, f->len, &u, &e)
+			  : msb_err_set(&e, EBUSY, "the guest has no root yet");
+
+	if (r < 0)
+		ga_reply_err(g, f->id, &e);
+	else
+		task(g, GA_TASK_UMOUNT, f->id, &u);
+	free(u.raw);
 }
 
 static int frame(struct ga *g, const struct wire_frame *f)
@@ -191,12 +230,9 @@ static int frame(struct ga *g, const struct wire_frame *f)
 			ga_reply(g, WIRE_OK, f->id, NULL, 0);
 		}
 		return 0;
-	case WIRE_DROP_CACHES:
-		if (ga_task_start(g, GA_TASK_DROP_CACHES, f->id) < 0) {
-			msb_err_set(&e, ENOMEM, "the guest cannot start a process");
-			ga_reply_err(g, f->id, &e);
-		}
-		return 0;
+	case WIRE_DROP_CACHES: task(g, GA_TASK_DROP_CACHES, f->id, NULL); return 0;
+	case WIRE_MOUNT: mount_share(g, f); return 0;
+	case WIRE_UMOUNT: umount_share(g, f); return 0;
 	case WIRE_STATUS: status(g, f->id); return 0;
 	default: return ga_job_frame(g, f);
 	}

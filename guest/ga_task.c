@@ -10,7 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/wait.h>
 
-static _Noreturn void child(struct ga *g, enum ga_task_kind kind, int fd)
+static _Noreturn void child(struct ga *g, enum ga_task_kind kind, const void *of, int fd)
 {
 	struct msb_err e = {0};
 	sigset_t none;
@@ -27,6 +27,14 @@ static _Noreturn void child(struct ga *g, enum ga_task_kind kind, int fd)
 			e.code = EIO;
 		break;
 	case GA_TASK_SETTLE: g->ops->settle(); break;
+	case GA_TASK_MOUNT:
+		if (g->ops->mount(of, &e) < 0 && !e.code)
+			e.code = EIO;
+		break;
+	case GA_TASK_UMOUNT:
+		if (g->ops->umount(of, &e) < 0 && !e.code)
+			e.code = EIO;
+		break;
 	}
 	(void)!write(fd, &e, sizeof(e)); /* without an answer the agent reports a death */
 	_exit(0);
@@ -82,7 +90,7 @@ static void task_event(struct ga *g, struct ga_watch *w, uint32_t events)
 	g->ntasks--;
 }
 
-int ga_task_start(struct ga *g, enum ga_task_kind kind, uint32_t id)
+int ga_task_start(struct ga *g, enum ga_task_kind kind, uint32_t id, const void *of)
 {
 	struct ga_task *t = NULL;
 	int fds[2];
@@ -104,7 +112,7 @@ int ga_task_start(struct ga *g, enum ga_task_kind kind, uint32_t id)
 		.session = g->session};
 	pid = fork();
 	if (pid == 0)
-		child(g, kind, fds[1]);
+		child(g, kind, of, fds[1]);
 	close(fds[1]);
 	if (pid < 0 || fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0 ||
 		ga_watch_add(g, &t->w, fds[0], EPOLLIN) < 0) {
@@ -168,7 +176,7 @@ uint64_t ga_end_tick(struct ga *g, uint64_t now)
 			break;
 		g->ending = GA_SETTLE;
 		g->ending_at = now + GA_SETTLE_MS;
-		if (ga_task_start(g, GA_TASK_SETTLE, 0) < 0)
+		if (ga_task_start(g, GA_TASK_SETTLE, 0, NULL) < 0)
 			g->off = true;
 		break;
 	case GA_SETTLE:

@@ -140,7 +140,8 @@ static int mount_root(const struct ga_boot *b, struct msb_err *e)
 		return msb_err_set(e, errno, "cannot enter the sandbox's root: %m");
 	r = kernel_mounts(readonly, e);
 	for (size_t i = 1; r == 0 && i < b->nmounts; i++)
-		r = mount_entry(&b->mounts[i], b->mounts[i].path, e);
+		r = b->mounts[i].share ? ga_share_mount(&b->mounts[i], e)
+				       : mount_entry(&b->mounts[i], b->mounts[i].path, e);
 	if (r < 0)
 		return r;
 	links();
@@ -237,35 +238,6 @@ static void kill_all(int sig)
 		(void)kill(-1, sig);
 }
 
-size_t ga_mount_points(char *text, char *points[], size_t max)
-{
-	size_t n = 0;
-
-	for (char *line = text, *next; line && *line && n < max; line = next) {
-		char *p = line, *w;
-
-		next = strchr(line, '\n');
-		if (next)
-			*next++ = '\0';
-		for (int i = 0; p && i < 4; i++) {
-			p = strchr(p, ' ');
-			p += p != NULL;
-		}
-		if (!p)
-			continue;
-		points[n++] = w = p;
-		for (; *p && *p != ' '; p++)
-			if (*p == '\\' && p[1] && p[2] && p[3]) {
-				*w++ = (char)((p[1] - '0') << 6 | (p[2] - '0') << 3 | (p[3] - '0'));
-				p += 3;
-			} else {
-				*w++ = *p;
-			}
-		*w = '\0';
-	}
-	return n;
-}
-
 static void settle(void)
 {
 	_cleanup_str_ struct msb_str text = MSB_STR_INIT;
@@ -317,4 +289,6 @@ const struct ga_ops ga_init_ops = {
 	.power_off = power_off,
 	.drop_caches = drop_caches,
 	.set_clock = set_clock,
+	.mount = ga_share_mount,
+	.umount = ga_share_umount,
 };

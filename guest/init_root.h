@@ -20,4 +20,19 @@ int ga_mount_kernel_fs(const char *type, const char *path, unsigned long flags, 
  */
 size_t ga_mount_points(char *text, char *points[], size_t max);
 
+/**
+ * ga_share_find() - Where the share @name is in a mountinfo(5), seen from @path
+ * @text: cut up in place, as above
+ * Return: what a umount2(2) of @path would meet.
+ */
+enum ga_share_at {
+	GA_SHARE_NONE,	  /* it is not mounted there */
+	GA_SHARE_TOP,	  /* it */
+	GA_SHARE_COVERED, /* something that was mounted over it */
+} ga_share_find(char *text, const char *name, const char *path);
+
+/* Both run in a child of PID 1 whose root directory is the sandbox's root. */
+int ga_share_mount(const struct ga_mount *m, struct msb_err *e);
+int ga_share_umount(const struct ga_umount *u, struct msb_err *e);
+
 #endif

@@ -160,19 +160,25 @@ static int mount_option(struct ga_mount *m, const char *o)
 		}
 	if (!strncmp(o, "type=", 5) && o[5]) {
 		m->type = o + 5;
+		m->share = !strcmp(m->type, "share");
 		return 0;
 	}
 	return *o ? -EINVAL : 0;
 }
 
-/* @value lies in the request's own copy and is cut up in place. */
-static int mount_entry(struct ga_boot *b, char *value, struct msb_err *e)
+static bool share_name_ok(const char *p)
 {
-	struct ga_mount *m = &b->mounts[b->nmounts];
+	size_t n = strlen(p);
+
+	return n > 0 && n <= GA_MAX_SHARE_NAME &&
+	       strspn(p, "abcdefghijklmnopqrstuvwxyz0123456789") == n;
+}
+
+/* @value lies in the request's own copy and is cut up in place. */
+static int mount_value(struct ga_mount *m, char *value, struct msb_err *e)
+{
 	char *path = strchr(value, '\t'), *opts = path ? strchr(path + 1, '\t') : NULL, *next;
 
-	if (b->nmounts == GA_MAX_MOUNTS)
-		return msb_err_set(e, E2BIG, "more than %d mounts", GA_MAX_MOUNTS);
 	if (!opts)
 		return msb_err_set(e, EINVAL, "mount %.100s: not SOURCE, PATH and OPTIONS", value);
 	*path++ = '\0';
@@ -181,9 +187,6 @@ static int mount_entry(struct ga_boot *b, char *value, struct msb_err *e)
 	if (!*value || !path_ok(path))
 		return msb_err_set(
 			e, EINVAL, "mount %.100s: '%.100s' is no absolute path", value, path);
-	if (!strcmp(path, "/") != (b->nmounts == 0))
-		return msb_err_set(
-			e, EINVAL, "mount %.100s: the root comes first, and once", value);
 	for (; opts; opts = next) {
 		next = strchr(opts, ',');
 		if (next)
@@ -192,6 +195,23 @@ static int mount_entry(struct ga_boot *b, char *value, struct msb_err *e)
 			return msb_err_set(
 				e, EINVAL, "mount %.100s: unknown option '%.100s'", path, opts);
 	}
+	if (m->share && (!share_name_ok(value) || !path[1]))
+		return msb_err_set(e, EINVAL, "mount %.100s: no share can be there", path);
+	return 0;
+}
+
+static int mount_entry(struct ga_boot *b, char *value, struct msb_err *e)
+{
+	int r;
+
+	if (b->nmounts == GA_MAX_MOUNTS)
+		return msb_err_set(e, E2BIG, "more than %d mounts", GA_MAX_MOUNTS);
+	r = mount_value(&b->mounts[b->nmounts], value, e);
+	if (r < 0)
+		return r;
+	if (!strcmp(b->mounts[b->nmounts].path, "/") != (b->nmounts == 0))
+		return msb_err_set(
+			e, EINVAL, "mount %.100s: the root comes first, and once", value);
 	b->nmounts++;
 	return 0;
 }
@@ -243,6 +263,50 @@ int ga_boot_parse(const uint8_t *p, size_t n, struct ga_boot *b, struct msb_err 
 			return r;
 	}
 	return b->nmounts ? 0 : msb_err_set(e, EINVAL, "no root to mount");
+}
+
+int ga_mount_parse(
+	const uint8_t *p, size_t n, struct ga_mount *ret, uint8_t **raw, struct msb_err *e)
+{
+	struct entry en;
+	size_t pos = 0;
+	int r = take(p, n, raw, e), k;
+
+	*ret = (struct ga_mount){0};
+	while (r == 0 && (k = wire_kv_next(*raw, n, &pos, &en.key, &en.key_len, &en.value)) != 0) {
+		if (k < 0)
+			return msb_err_set(e, EINVAL, "a malformed request");
+		if (!is(&en, "mount") || ret->path)
+			return bad(&en, e);
+		r = mount_value(ret, (char *)(uintptr_t)en.value, e);
+	}
+	return r == 0 && !ret->share ? msb_err_set(e, EINVAL, "no share to mount") : r;
+}
+
+int ga_umount_parse(const uint8_t *p, size_t n, struct ga_umount *u, struct msb_err *e)
+{
+	struct entry en;
+	size_t pos = 0;
+	uint64_t v = 0;
+	int r, k;
+
+	*u = (struct ga_umount){0};
+	r = take(p, n, &u->raw, e);
+	while (r == 0 &&
+		(k = wire_kv_next(u->raw, n, &pos, &en.key, &en.key_len, &en.value)) != 0) {
+		if (k < 0)
+			return msb_err_set(e, EINVAL, "a malformed request");
+		if (is(&en, "name") && share_name_ok(en.value))
+			u->name = en.value;
+		else if (is(&en, "path") && path_ok(en.value) && en.value[1])
+			u->path = en.value;
+		else if (is(&en, "lazy"))
+			r = number(&en, 1, &v, e);
+		else
+			return bad(&en, e);
+		u->lazy = v;
+	}
+	return r == 0 && (!u->name || !u->path) ? msb_err_set(e, EINVAL, "no share to unmount") : r;
 }
 
 void ga_boot_done(struct ga_boot *b)

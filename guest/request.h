@@ -9,8 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define GA_MAX_MOUNTS	33 /* the root and 32 shares */
-#define GA_MAX_HOSTNAME 64 /* bytes, what Linux takes */
+#define GA_MAX_MOUNTS	  33 /* the root and 32 shares */
+#define GA_MAX_SHARE_NAME 16
+#define GA_MAX_HOSTNAME	  64 /* bytes, what Linux takes */
 
 /* Strings point into @raw, which the request owns. */
 struct ga_exec {
@@ -26,6 +27,13 @@ struct ga_exec {
 struct ga_mount {
 	const char *source, *path, *type;
 	unsigned long flags; /* of mount(2) */
+	bool share;	     /* source is a directory of the file system of shares */
+};
+
+struct ga_umount {
+	uint8_t *raw;
+	const char *name, *path;
+	bool lazy; /* also where something in the guest uses it */
 };
 
 struct ga_boot {
@@ -50,10 +58,17 @@ void ga_exec_done(struct ga_exec *x);
  * ga_boot_parse() - The same for BOOT
  * mount=SOURCE\tPATH\tOPTIONS: the first is for "/", and only that one. PATH is absolute, without
  * empty, "." and ".." components. OPTIONS: ro rw nosuid nodev noexec noatime type=FSTYPE, with
- * commas; the type is virtiofs by default.
+ * commas; the type is virtiofs by default. Of type `share`, SOURCE is [a-z0-9]{1,16}: a directory
+ * of the machine's one file system of shares.
  */
 int ga_boot_parse(const uint8_t *p, size_t n, struct ga_boot *ret, struct msb_err *e);
 void ga_boot_done(struct ga_boot *b);
+
+/* The same for MOUNT: exactly one mount=, of type share. @raw is the caller's to free. */
+int ga_mount_parse(
+	const uint8_t *p, size_t n, struct ga_mount *ret, uint8_t **raw, struct msb_err *e);
+/* The same for UMOUNT; free @ret->raw in any case. */
+int ga_umount_parse(const uint8_t *p, size_t n, struct ga_umount *ret, struct msb_err *e);
 
 /* The variable NAME=VALUE of a NULL-terminated environment, or NULL. */
 const char *ga_env_get(const char *const *env, const char *name);

@@ -66,6 +66,8 @@ enum wire_type {
 	WIRE_CLOCK,	  /* u64 microseconds since 1970 */
 	WIRE_DROP_CACHES, /* no payload */
 	WIRE_STATUS,	  /* no payload; OK carries kv */
+	WIRE_MOUNT,	  /* kv mount=NAME\tPATH\tOPTS: one share, once the root is there */
+	WIRE_UMOUNT,	  /* kv name path lazy: the same share away; OK where it is not mounted */
 	/* Guest to host */
 	WIRE_OK = 32, /* kv */
 	WIRE_ERROR,   /* u32 errno, sentence */

@@ -8,7 +8,8 @@
  * of connections at once; the first message of a connection says what it is:
  *
  *	attach	fds: connected agent channel, connected console -> ok at once
- *	boot	{hostname= user= workdir= clock_usec= env=K=V.. mount=TAG\tPATH\tOPTS.. timeout_ms=}
+ *	boot	{hostname= user= workdir= clock_usec= env=K=V.. mount=NAME\tPATH\tOPTS..
+ *timeout_ms=}
  *		-> ok when PID 1 is ready to exec; error if it cannot mount, or ETIMEDOUT. A guest
  *		that is booted already says ok.
  *	exec	{arg=.. env=K=V.. user= cwd= tty=0|1 rows= cols= stdin=0|1 log=0|1 job=}
@@ -25,6 +26,9 @@
  *		leaves running goes on.
  *	shutdown {timeout_ms=} -> ok when PID 1 has stopped every process, synced and asked for
  *		power-off (or the machine has ended)
+ *	mount {mount=NAME\tPATH\tOPTS}, umount {name= path= lazy=0|1}
+ *		-> ok once the guest has done so, also where it had; EBUSY the guest uses it, or is
+ *		not booted; ETIMEDOUT
  *	clock {clock_usec=}, drop_caches -> ok
  *	status	-> ok {ready=0|1 attached=0|1 jobs= agent_version=}
  *	watch	-> ok, then "event" {kind= reason=} as they happen: ready (also at once, if so),
@@ -54,9 +58,11 @@ struct agent_boot {
 	const char *hostname, *user,
 		*workdir;	/* user: name, uid, or uid:gid; "" root. workdir "" is / */
 	const char *const *env; /* K=V, NULL at the end: defaults of every job */
+	bool readonly;		/* the root */
 	size_t nmounts;
 	const struct agent_mount {
-		const char *tag, *path; /* path in the guest; "/" is the root, which comes first */
+		const char *name; /* of its directory in the file system tagged `shares` */
+		const char *path; /* in the guest, where it is mounted, in their order */
 		bool readonly;
 	} * mounts;
 	int timeout_ms;
@@ -75,6 +81,12 @@ struct agent_exec {
  * booted; -EAGAIN AGENT_MAX_JOBS reached. Whether the program exists is said by the job ("error" or
  * exit 127). */
 int agent_exec(const char *control_path, const struct agent_exec *, struct msb_err *e);
+/* Mounts a share in a guest that runs, and takes it away; @cancel_fd readable (-1: none): -EINTR,
+ * and what becomes of it is not known. @lazy: also where the guest uses it. */
+int agent_mount(
+	const char *control_path, const struct agent_mount *, int cancel_fd, struct msb_err *e);
+int agent_umount(const char *control_path, const struct agent_mount *, bool lazy, int cancel_fd,
+	struct msb_err *e);
 /* Has the guest end: SIGTERM to everything, SIGKILL after @term_ms, sync, power off. Waits for
  * @wait_ms at most; @cancel_fd readable (-1: none): -EINTR. */
 int agent_shutdown(

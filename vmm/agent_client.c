@@ -69,6 +69,12 @@ static void add_all(struct msb_msg *m, const char *key, const char *const *v)
 		msb_msg_set(m, key, "%s", *v);
 }
 
+static void add_mount(struct msb_msg *m, const struct agent_mount *x)
+{
+	msb_msg_set(
+		m, "mount", "%s\t%s\ttype=share,%s", x->name, x->path, x->readonly ? "ro" : "rw");
+}
+
 /* An answer to what was sent on @fd, or -EINTR once @cancel_fd is readable. */
 static int wait_or_cancel(
 	int fd, int cancel_fd, int timeout_ms, const char *what, struct msb_err *e)
@@ -107,9 +113,9 @@ int agent_boot(const char *control_path, const struct agent_boot *b, struct msb_
 	msb_msg_set(&m, "user", "%s", b->user ?: "");
 	msb_msg_set(&m, "workdir", "%s", b->workdir ?: "");
 	msb_msg_set(&m, "clock_usec", "%llu", (unsigned long long)clock_usec());
+	msb_msg_set(&m, "mount", "root\t/\t%s", b->readonly ? "ro" : "rw");
 	for (size_t i = 0; i < b->nmounts; i++)
-		msb_msg_set(&m, "mount", "%s\t%s\t%s", b->mounts[i].tag, b->mounts[i].path,
-			b->mounts[i].readonly ? "ro" : "rw");
+		add_mount(&m, &b->mounts[i]);
 	add_all(&m, "env", b->env);
 	r = msb_msg_send(fd, &m);
 	if (r < 0)
@@ -144,6 +150,41 @@ int agent_exec(const char *control_path, const struct agent_exec *x, struct msb_
 		return msb_err_set(e, E2BIG, "the command and its environment are too long");
 	r = msb_msg_call(fd, &m, CALL_MS, e);
 	return r < 0 ? r : steal_fd(&fd);
+}
+
+static int call_guest(const char *control_path, struct msb_msg *m, int cancel_fd, struct msb_err *e)
+{
+	_cleanup_close_ int fd = connect_to(control_path, e);
+	int r = fd < 0 ? fd : msb_msg_send(fd, m);
+
+	if (fd < 0)
+		return r;
+	if (r < 0)
+		return msb_err_set(e, -r, "the sandbox's agent: %s", strerror(-r));
+	r = wait_or_cancel(fd, cancel_fd, GUEST_CALL_MS, "answer", e);
+	return r < 0 ? r : msb_msg_answer(fd, m, e);
+}
+
+int agent_mount(
+	const char *control_path, const struct agent_mount *x, int cancel_fd, struct msb_err *e)
+{
+	struct msb_msg m;
+
+	msb_msg_init(&m, "mount");
+	add_mount(&m, x);
+	return call_guest(control_path, &m, cancel_fd, e);
+}
+
+int agent_umount(const char *control_path, const struct agent_mount *x, bool lazy, int cancel_fd,
+	struct msb_err *e)
+{
+	struct msb_msg m;
+
+	msb_msg_init(&m, "umount");
+	msb_msg_set(&m, "name", "%s", x->name);
+	msb_msg_set(&m, "path", "%s", x->path);
+	msb_msg_set(&m, "lazy", "%d", lazy);
+	return call_guest(control_path, &m, cancel_fd, e);
 }
 
 int agent_shutdown(

@@ -147,22 +147,52 @@ static int do_attach(struct agentd *a, struct ad_conn *c, struct msb_msg *m, str
 	return 0;
 }
 
+/* Every value of @keys (NULL at the end) as a kv payload. */
+static int pass_on(
+	const struct msb_msg *m, const char *const *keys, uint8_t b[WIRE_MAX_PAYLOAD], size_t *n)
+{
+	for (; *keys; keys++)
+		for (const char *v = NULL; (v = msb_msg_next(m, *keys, v));)
+			if (wire_kv_add(b, WIRE_MAX_PAYLOAD, n, *keys, v) < 0)
+				return -E2BIG;
+	return 0;
+}
+
 static int do_boot(struct agentd *a, struct ad_conn *c, struct msb_msg *m, struct msb_err *e)
 {
 	static const char *const keys[] = {
-		"hostname", "user", "workdir", "clock_usec", "env", "mount"};
+		"hostname", "user", "workdir", "clock_usec", "env", "mount", NULL};
 	uint64_t timeout_ms = AGENTD_REQUEST_MS;
 	uint8_t b[WIRE_MAX_PAYLOAD];
 	size_t n = 0;
 
-	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-		for (const char *v = NULL; (v = msb_msg_next(m, keys[i], v));)
-			if (wire_kv_add(b, sizeof(b), &n, keys[i], v) < 0)
-				return msb_err_set(
-					e, E2BIG, "the sandbox's environment is too long");
+	if (pass_on(m, keys, b, &n) < 0)
+		return msb_err_set(e, E2BIG, "the sandbox's environment and mounts are too long");
 	if (msb_msg_get_u64(m, "timeout_ms", &timeout_ms) == -EINVAL || timeout_ms > INT32_MAX)
 		return msb_err_set(e, EINVAL, "timeout_ms is not valid");
 	return ad_request(a, c, WIRE_BOOT, b, n, timeout_ms, e);
+}
+
+static int do_mount(struct agentd *a, struct ad_conn *c, struct msb_msg *m, struct msb_err *e)
+{
+	static const char *const keys[] = {"mount", NULL};
+	uint8_t b[WIRE_MAX_PAYLOAD];
+	size_t n = 0;
+
+	return pass_on(m, keys, b, &n) < 0
+		       ? msb_err_set(e, E2BIG, "the mount is too long")
+		       : ad_request(a, c, WIRE_MOUNT, b, n, AGENTD_REQUEST_MS, e);
+}
+
+static int do_umount(struct agentd *a, struct ad_conn *c, struct msb_msg *m, struct msb_err *e)
+{
+	static const char *const keys[] = {"name", "path", "lazy", NULL};
+	uint8_t b[WIRE_MAX_PAYLOAD];
+	size_t n = 0;
+
+	return pass_on(m, keys, b, &n) < 0
+		       ? msb_err_set(e, E2BIG, "the mount is too long")
+		       : ad_request(a, c, WIRE_UMOUNT, b, n, AGENTD_REQUEST_MS, e);
 }
 
 static int do_shutdown(struct agentd *a, struct ad_conn *c, struct msb_msg *m, struct msb_err *e)
@@ -225,6 +255,8 @@ static const struct {
 	{"attach", do_attach},
 	{"boot", do_boot},
 	{"exec", do_exec},
+	{"mount", do_mount},
+	{"umount", do_umount},
 	{"shutdown", do_shutdown},
 	{"clock", do_clock},
 	{"drop_caches", do_drop_caches},

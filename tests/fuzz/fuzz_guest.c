@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What PID 1 parses beyond frames: EXEC, BOOT, passwd(5) and group(5). The first byte chooses.
+// What PID 1 parses beyond frames: EXEC, BOOT, MOUNT, UMOUNT, passwd(5), group(5), mountinfo(5).
+// The first byte chooses.
+#include "guest/init_root.h"
 #include "guest/request.h"
 #include "guest/users.h"
 
@@ -23,6 +25,49 @@ static void users(const char *text, size_t n)
 		abort();
 }
 
+static void mount_request(const uint8_t *p, size_t n)
+{
+	struct msb_err e = {0};
+	struct ga_mount m;
+	uint8_t *raw = NULL;
+
+	if ((ga_mount_parse(p, n, &m, &raw, &e) < 0) != (e.code != 0))
+		abort();
+	if (!e.code && (!m.share || *m.path != '/' || strchr(m.source, '/') ||
+			       strlen(m.source) > GA_MAX_SHARE_NAME))
+		abort();
+	free(raw);
+}
+
+static void umount_request(const uint8_t *p, size_t n)
+{
+	struct msb_err e = {0};
+	struct ga_umount u;
+
+	if ((ga_umount_parse(p, n, &u, &e) < 0) != (e.code != 0))
+		abort();
+	if (!e.code && (*u.path != '/' || strlen(u.name) > GA_MAX_SHARE_NAME))
+		abort();
+	free(u.raw);
+}
+
+static void mountinfo(const uint8_t *p, size_t n)
+{
+	char *points[8], *text = malloc(n + 1), *again = malloc(n + 1);
+
+	if (text && again) {
+		memcpy(text, p, n);
+		text[n] = '\0';
+		memcpy(again, text, n + 1);
+		for (size_t i = ga_mount_points(text, points, 8); i > 0; i--)
+			if (points[i - 1] < text || points[i - 1] > text + n)
+				abort();
+		(void)ga_share_find(again, "m1", "/data");
+	}
+	free(text);
+	free(again);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct msb_err e = {0};
@@ -31,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!size)
 		return 0;
-	switch (data[0] % 3) {
+	switch (data[0] % 6) {
 	case 0:
 		if ((ga_exec_parse(data + 1, size - 1, &x, &e) < 0) != (e.code != 0))
 			abort();
@@ -44,6 +89,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		ga_boot_done(&b);
 		break;
+	case 3: mount_request(data + 1, size - 1); break;
+	case 4: umount_request(data + 1, size - 1); break;
+	case 5: mountinfo(data + 1, size - 1); break;
 	default: users((const char *)data + 1, size - 1);
 	}
 	return 0;

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -67,8 +68,22 @@ static int refuse_clock(uint64_t usec)
 	return usec == 1 ? -EPERM : 0;
 }
 
+static int fake_share(const struct ga_mount *x, struct msb_err *e)
+{
+	if (strcmp(x->source, "good") != 0 || !(x->flags & MS_RDONLY))
+		return msb_err_set(e, ENOENT, "mount %s: no share %s", x->path, x->source);
+	return 0;
+}
+
+static int fake_unshare(const struct ga_umount *u, struct msb_err *e)
+{
+	if (!strcmp(u->name, "slow"))
+		sleep(30);
+	return u->lazy ? 0 : msb_err_set(e, EBUSY, "%s: in use", u->path);
+}
+
 static const struct ga_ops ops = {fake_mount, fake_enter, no_cgroups, kill_nobody, nothing, nothing,
-	drop_nothing, refuse_clock};
+	drop_nothing, refuse_clock, fake_share, fake_unshare};
 
 static pid_t spawn(void)
 {
@@ -208,13 +223,10 @@ static void attach(void)
 static int boot_as(const char *hostname, int timeout_ms, struct msb_err *e)
 {
 	static const char *const env[] = {"SANDBOX=yes", "OVER=sandbox", NULL};
-	const struct agent_mount m[] = {{"root", "/", false}};
 	const struct agent_boot b = {.hostname = hostname,
 		.user = "",
 		.workdir = "/",
 		.env = env,
-		.nmounts = 1,
-		.mounts = m,
 		.timeout_ms = timeout_ms,
 		.cancel_fd = -1};
 
@@ -776,6 +788,45 @@ static void small_requests(void **state)
 	close(s);
 }
 
+static void shares(void **state)
+{
+	const struct agent_mount good = {"good", "/g", true}, bad = {"bad", "/b", true},
+				 slow = {"slow", "/s", false};
+	struct msb_err e = {0};
+	int gone[2];
+
+	assert_int_equal(agent_mount(ctl, &good, -1, &e), 0);
+	assert_int_equal(agent_mount(ctl, &bad, -1, &e), -ENOENT);
+	assert_string_equal(e.msg, "mount /b: no share bad");
+	assert_int_equal(agent_umount(ctl, &good, false, -1, &e), -EBUSY);
+	assert_string_equal(e.msg, "/g: in use");
+	assert_int_equal(agent_umount(ctl, &good, true, -1, &e), 0);
+	/* What the guest takes long for can be left alone, and others are answered meanwhile. */
+	assert_int_equal(pipe(gone), 0);
+	assert_int_equal(write(gone[1], "x", 1), 1);
+	assert_int_equal(agent_umount(ctl, &slow, true, gone[0], &e), -EINTR);
+	assert_int_equal(agent_mount(ctl, &good, -1, &e), 0);
+	close(gone[0]);
+	close(gone[1]);
+}
+
+static void no_shares_before_the_root(void **state)
+{
+	const struct agent_mount good = {"good", "/g", true};
+	struct msb_err e = {0};
+
+	start_guest();
+	attach();
+	for (int i = 0; i < WAIT_MS / 10; i++) { /* until there is a session */
+		assert_int_equal(agent_mount(ctl, &good, -1, &e), -EBUSY);
+		if (strstr(e.msg, "no root yet"))
+			break;
+		(void)poll(NULL, 0, 10);
+	}
+	assert_string_equal(e.msg, "the guest has no root yet");
+	assert_int_equal(agent_umount(ctl, &good, true, -1, &e), -EBUSY);
+}
+
 static void shutdown_ends_the_jobs(void **state)
 {
 	int polite = sh("trap 'echo bye; exit 8' TERM; echo up; while :; do sleep 0.05; done");
@@ -1273,6 +1324,8 @@ int main(void)
 		WITH_GUEST(client_vanishes),
 		WITH_GUEST(agentd_is_killed),
 		WITH_GUEST(small_requests),
+		WITH_GUEST(shares),
+		ALONE(no_shares_before_the_root),
 		WITH_GUEST(shutdown_ends_the_jobs),
 		WITH_GUEST(the_guest_ends_itself),
 		WITH_GUEST(log_is_exact),

@@ -88,6 +88,67 @@ static void rm_rf_stays_inside(void **state)
 	assert_int_equal(msb_rm_rf(AT_FDCWD, gone), 0);
 }
 
+/* A program of somebody else's: its rights, its limits, and nothing of ours. */
+static void spawn_as_gives_nothing_more(void **state)
+{
+	char *argv[] = {"sh", "-c",
+		"for f in 3 4 5 6 7 8 9; do [ -e /proc/$$/fd/$f ] && echo $f; done; pwd; id -u; "
+		"id -g; id -G; "
+		"ulimit -n; ulimit -c; echo ${LEFT-none} $GIVEN; echo hello >&3; "
+		"grep NoNewPrivs /proc/self/status",
+		NULL};
+	char *envp[] = {"PATH=/bin:/usr/bin", "HOME=/", "GIVEN=yes", NULL};
+	struct msb_spawn_as s = {.path = "/bin/sh",
+		.argv = argv,
+		.envp = envp,
+		.uid = 54321,
+		.gid = 54322,
+		.max_files = 77,
+		.max_data_bytes = 1u << 30};
+	char want[256], got[512] = "", in[16] = "";
+	struct msb_err e = {0};
+	int out[2], sv[2], pidfd = -1;
+	uid_t uid = geteuid() == 0 ? 54321 : geteuid();
+	gid_t gid = geteuid() == 0 ? 54322 : getegid();
+	size_t n = 0;
+	ssize_t k;
+	pid_t pid;
+
+	assert_int_equal(setenv("LEFT", "over", 1), 0);
+	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	s.sock_fd = sv[1];
+	s.out_fd = out[1];
+	pid = msb_spawn_as(&s, &pidfd, &e);
+	assert_true(pid > 0);
+	close(out[1]);
+	close(sv[1]);
+	while (n < sizeof(got) - 1 && (k = read(out[0], got + n, sizeof(got) - 1 - n)) > 0)
+		n += (size_t)k;
+	assert_int_equal(read(sv[0], in, sizeof(in) - 1), 6);
+	assert_string_equal(in, "hello\n");
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	if (geteuid() == 0) {
+		(void)snprintf(want, sizeof(want),
+			"3\n/\n%u\n%u\n%u\n77\n0\nnone yes\nNoNewPrivs:\t1\n", uid, gid, gid);
+		assert_string_equal(got, want);
+	}
+	close(out[0]);
+	close(sv[0]);
+	close(pidfd);
+	s.path = "/no/such/program";
+	s.sock_fd = s.out_fd = 1;
+	assert_int_equal(msb_spawn_as(&s, NULL, &e), -ENOENT);
+	if (geteuid() == 0) { /* what only the caller could run */
+		char mine[80];
+
+		(void)snprintf(mine, sizeof(mine), "%s/mine", dir);
+		assert_int_equal(msb_write_file_atomic(AT_FDCWD, mine, "#!/bin/sh\n", 10, 0700), 0);
+		s.path = mine;
+		assert_int_equal(msb_spawn_as(&s, NULL, &e), -EACCES);
+	}
+}
+
 static bool unshare_permitted(void)
 {
 	pid_t pid = fork();
@@ -288,6 +349,7 @@ int main(void)
 		cmocka_unit_test(atomic_files),
 		cmocka_unit_test(rm_rf_stays_inside),
 		cmocka_unit_test(spawn_gives_only_these_fds),
+		cmocka_unit_test(spawn_as_gives_nothing_more),
 		cmocka_unit_test(paths),
 		cmocka_unit_test(jail_stays_beneath),
 		cmocka_unit_test(jail_holds),

@@ -132,7 +132,20 @@ static void mounts(void **state)
 		{"/src /dst passthrough", 1, "/src /dst passthrough rw\n"},
 		{"/src /dst passthrough ro", 1, "/src /dst passthrough ro\n"},
 		{"/src /dst passthrough defaults,rw", 1, "/src /dst passthrough rw\n"},
-		{"/src /dst passthrough rw,ro", 1, "/src /dst passthrough ro\n"},
+		{"/src /dst passthrough rw,ro", -EINVAL, NULL},
+		{"/src /dst passthrough audit=all,ro", 1, "/src /dst passthrough ro,audit=all\n"},
+		{"none /dst memory size_bytes=8M", 1, "none /dst memory rw,size_bytes=8M\n"},
+		{"/src /dst memory", -EINVAL, NULL},
+		{"/src /dst memory size_bytes=0", -ERANGE, NULL},
+		{"debian /dst image", 1, "debian /dst image ro\n"},
+		{"debian /dst image rw", -EINVAL, NULL},
+		{"/debian /dst image", -EINVAL, NULL},
+		{"Debian /dst overlay", -EINVAL, NULL},
+		{"debian /dst overlay", 1, "debian /dst overlay rw\n"},
+		{"/bin/x /dst plugin protocol=json,timeout=2s", 1,
+			"/bin/x /dst plugin rw,protocol=json,timeout=2s\n"},
+		{"x /dst plugin", -EINVAL, NULL},
+		{"/bin/x /dst plugin deny=a\\040b", 1, "/bin/x /dst plugin rw,deny=a\\040b\n"},
 		{"/a\\040b /d\\040e passthrough ro", 1, "/a\\040b /d\\040e passthrough ro\n"},
 		{"/ /a/b/c passthrough", 1, "/ /a/b/c passthrough rw\n"},
 		{"/src /dst", -EINVAL, NULL},
@@ -148,7 +161,8 @@ static void mounts(void **state)
 		{"/src /...x passthrough", 1, "/src /...x passthrough rw\n"},
 		{"/src /a\\011b passthrough", -EINVAL, NULL},
 		{"/s\\012rc /a passthrough", -EINVAL, NULL},
-		{"/src /dst overlay", -EOPNOTSUPP, NULL},
+		{"/src /dst nfs", -EOPNOTSUPP, NULL},
+		{"/src /dst passthroug", -EOPNOTSUPP, NULL},
 		{"/src /dst passthrough rx", -EINVAL, NULL},
 		{"/src /dst passthrough ro,", -EINVAL, NULL},
 		{"/src /dst passthrough ,ro", -EINVAL, NULL},
@@ -168,6 +182,19 @@ static void mounts(void **state)
 		ctl_mount_print(&s, &m);
 		assert_string_equal(s.buf, rows[i].printed);
 	}
+}
+
+static void mount_names(void **state)
+{
+	char a[FSD_MAX_MOUNT_NAME + 1], b[FSD_MAX_MOUNT_NAME + 1];
+
+	ctl_mount_name("/src /dst passthrough rw", 24, a);
+	ctl_mount_name("/src /dst passthrough ro", 24, b);
+	assert_int_equal(strlen(a), FSD_MAX_MOUNT_NAME);
+	assert_int_equal(strspn(a, "0123456789abcdef"), FSD_MAX_MOUNT_NAME);
+	assert_string_not_equal(a, b);
+	ctl_mount_name("", 0, b); /* the offset basis of FNV-1a */
+	assert_string_equal(b, "cbf29ce484222325");
 }
 
 static void guest_path_limit(void **state)
@@ -192,6 +219,7 @@ int main(void)
 		cmocka_unit_test(quote_reads_back),
 		cmocka_unit_test(mounts),
 		cmocka_unit_test(guest_path_limit),
+		cmocka_unit_test(mount_names),
 	};
 
 	return cmocka_run_group_tests_name("ctl_line", tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "ctl/conf.h"
 #include "ctl/model.h"
+#include "ctl/mounts.h"
 #include "ctl/op.h"
 #include "ctl/tree.h"
 
@@ -62,6 +63,17 @@ static void forget(struct ctl *c)
 	free(c);
 }
 
+static const char some_digest[] =
+	"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+static int set_mounts(struct ctl_sandbox *sb, const char *line, bool replace)
+{
+	const struct ctl_req q = {0};
+	size_t used;
+
+	return ctl_mounts_write(&q, sb, line, strlen(line), replace, &used, NULL);
+}
+
 static void names(void **state)
 {
 	static const struct {
@@ -116,6 +128,10 @@ static void values(void **state)
 		{CONF_MEMORY, 0, "64M", "67108864\n"},
 		{CONF_MEMORY, 0, "1T", "1099511627776\n"},
 		{CONF_MEMORY, -ERANGE, "63M", NULL},
+		{CONF_ROOT_OPTIONS, 0, "", "\n"},
+		{CONF_ROOT_OPTIONS, 0, "audit=all,ro", "ro,audit=all\n"},
+		{CONF_ROOT_OPTIONS, -EINVAL, "map=root", NULL},
+		{CONF_ROOT_OPTIONS, -EINVAL, "audit=some", NULL},
 		{CONF_MEMORY, -ERANGE, "2T", NULL},
 		{CONF_MEMORY, -EINVAL, "67108865", NULL},
 		{CONF_HOSTNAME, 0, "box.example", "box.example\n"},
@@ -152,7 +168,9 @@ static void values(void **state)
 	/* What a machine is made of does not change under it; what a command sees does. */
 	sb->state = ST_RUNNING;
 	assert_int_equal(ctl_conf_set(sb, CONF_CPUS, "1", 1, NULL), -EBUSY);
-	assert_int_equal(ctl_mounts_set(sb, "/a /b passthrough", 17, true, NULL), -EBUSY);
+	assert_int_equal(ctl_conf_set(sb, CONF_ROOT_OPTIONS, "audit", 5, NULL), -EBUSY);
+	sb->state = ST_PAUSED;
+	assert_int_equal(set_mounts(sb, "/a /b passthrough", true), -EBUSY);
 	assert_int_equal(ctl_conf_set(sb, CONF_USER, "root", 4, NULL), 0);
 	assert_int_equal(ctl_sandbox_remove(sb, NULL), -EBUSY);
 	sb->state = ST_STOPPED;
@@ -195,25 +213,112 @@ static void env(void **state)
 	forget(c);
 }
 
+/* Several lines in one write: up to the first that is refused. */
+static void mounts_of_one_write(void **state)
+{
+	static const char text[] = "/a /a passthrough\n# no mount\n\n/b /b passthrough ro\n"
+				   "/c /a passthrough\n/d /d passthrough\n";
+	const struct ctl_req q = {0};
+	struct ctl *c = open_ctl();
+	struct ctl_sandbox *sb;
+	struct msb_err e = {0};
+	size_t used = 0;
+
+	assert_int_equal(ctl_sandbox_create(c, "w", 0, 0, NULL), 0);
+	sb = ctl_sandbox_find(c, "w");
+	assert_int_equal(
+		ctl_mounts_write(&q, sb, text, sizeof(text) - 1, true, &used, &e), -EEXIST);
+	assert_int_equal(used, strstr(text, "/c") - text);
+	assert_string_equal(sb->conf[CONF_MOUNTS], "/a /a passthrough rw\n/b /b passthrough ro\n");
+	assert_int_equal(
+		ctl_mounts_write(&q, sb, text + used, sizeof(text) - 1 - used, false, &used, &e),
+		-EEXIST);
+	assert_int_equal(used, 0);
+	assert_int_equal(ctl_mounts_write(&q, sb, "a\0b\n", 4, true, &used, &e), -EINVAL);
+	assert_string_equal(sb->conf[CONF_MOUNTS], "/a /a passthrough rw\n/b /b passthrough ro\n");
+	assert_int_equal(ctl_sandbox_remove(sb, NULL), 0);
+	forget(c);
+}
+
+static void mount_images(void **state)
+{
+	struct ctl *c = open_ctl();
+	struct ctl_sandbox *sb;
+	struct ctl_image *img;
+
+	assert_int_equal(ctl_sandbox_create(c, "i", 0, 0, NULL), 0);
+	sb = ctl_sandbox_find(c, "i");
+	assert_int_equal(set_mounts(sb, "deb /a image", true), -ENOENT);
+	assert_int_equal(ctl_image_add(c, "deb", some_digest, 1, NULL), 0);
+	assert_int_equal(set_mounts(sb, "deb /a image", true), 0);
+	assert_true(ctl_table_uses_image(sb->conf[CONF_MOUNTS], "deb"));
+	assert_false(ctl_table_uses_image(sb->conf[CONF_MOUNTS], "de"));
+	assert_false(ctl_table_uses_image("/deb /a passthrough rw\n", "/deb"));
+	assert_int_equal(ctl_sandbox_remove(sb, NULL), 0);
+	img = ctl_image_find(c, "deb");
+	assert_int_equal(ctl_image_drop(img, NULL), 0);
+	ctl_image_unref(img);
+	forget(c);
+}
+
+/* Both tables of an exchange that was cut off are there for the next msbd. */
+static void two_tables(void **state)
+{
+	const struct ctl_db_value v[] = {
+		{"mounts", "/a /a passthrough rw\n"}, {".mounts", "/b /b passthrough rw\n"}, {0}};
+	struct ctl *c = open_ctl();
+	struct ctl_sandbox *sb;
+
+	assert_int_equal(ctl_sandbox_create(c, "t", 0, 0, NULL), 0);
+	sb = ctl_sandbox_find(c, "t");
+	assert_int_equal(ctl_db_values_set(c->db, sb->id, v, NULL), 0);
+	forget(c);
+	c = open_ctl();
+	sb = ctl_sandbox_find(c, "t");
+	assert_string_equal(sb->conf[CONF_MOUNTS], v[0].value);
+	assert_string_equal(sb->other_mounts, v[1].value);
+	ctl_shares_recover(sb);
+	assert_int_equal(sb->files.nmounts, 2);
+	ctl_mounts_settled(sb);
+	assert_null(sb->other_mounts);
+	forget(c);
+	c = open_ctl();
+	sb = ctl_sandbox_find(c, "t");
+	assert_null(sb->other_mounts);
+	assert_int_equal(ctl_sandbox_remove(sb, NULL), 0);
+	forget(c);
+}
+
 static void mounts(void **state)
 {
 	struct ctl *c = open_ctl();
 	struct ctl_sandbox *sb;
 	char line[64];
-	int n;
 
 	assert_int_equal(ctl_sandbox_create(c, "m", 0, 0, NULL), 0);
 	sb = ctl_sandbox_find(c, "m");
 	for (int i = 0; i < CTL_MAX_MOUNTS; i++) {
-		n = snprintf(line, sizeof(line), "/src /m%d passthrough", i);
-		assert_int_equal(ctl_mounts_set(sb, line, (size_t)n, i == 0, NULL), 0);
+		(void)snprintf(line, sizeof(line), "/src /m%d passthrough", i);
+		assert_int_equal(set_mounts(sb, line, i == 0), 0);
 	}
-	assert_int_equal(ctl_mounts_set(sb, "/src /more passthrough", 22, false, NULL), -EDQUOT);
-	assert_int_equal(ctl_mounts_set(sb, "/src /a passthrough ro", 22, true, NULL), 0);
+	assert_int_equal(set_mounts(sb, "/src /more passthrough", false), -EDQUOT);
+	assert_int_equal(set_mounts(sb, "/src /a passthrough ro", true), 0);
 	assert_string_equal(sb->conf[CONF_MOUNTS], "/src /a passthrough ro\n");
-	assert_int_equal(ctl_mounts_set(sb, "/etc /a passthrough", 19, false, NULL), -EEXIST);
-	assert_int_equal(ctl_mounts_set(sb, "# none", 6, true, NULL), 0);
+	assert_int_equal(set_mounts(sb, "/etc /a passthrough", false), -EEXIST);
+	assert_int_equal(set_mounts(sb, "# none", true), 0);
 	assert_string_equal(sb->conf[CONF_MOUNTS], "");
+	/* Bytes run out before lines do. */
+	for (int i = 0, r = 0; r == 0; i++) {
+		char big[CTL_MAX_LINE + 1];
+		int n = snprintf(big, sizeof(big), "/src/");
+
+		memset(big + n, 'x', 3000);
+		(void)snprintf(
+			big + n + 3000, sizeof(big) - 3000 - (size_t)n, " /m%d passthrough", i);
+		r = set_mounts(sb, big, false);
+		assert_true(r == 0 || (r == -E2BIG && i > 15));
+	}
+	assert_true(strlen(sb->conf[CONF_MOUNTS]) <= CTL_MAX_MOUNTS_BYTES);
 	assert_int_equal(ctl_sandbox_remove(sb, NULL), 0);
 	forget(c);
 }
@@ -360,6 +465,9 @@ int main(void)
 		cmocka_unit_test(values),
 		cmocka_unit_test(env),
 		cmocka_unit_test(mounts),
+		cmocka_unit_test(mounts_of_one_write),
+		cmocka_unit_test(mount_images),
+		cmocka_unit_test(two_tables),
 		cmocka_unit_test(limits),
 		cmocka_unit_test(comes_back),
 		cmocka_unit_test(newer_is_refused),

@@ -208,6 +208,10 @@ static void boot_requests(void **state)
 		 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n",
 			EINVAL},
 		{"mount=root\t/\t\nelse=1\n", EINVAL},
+		{"mount=root\t/\t\nmount=a9\t/a\ttype=share,ro\n", 0},
+		{"mount=root\t/\t\nmount=a/b\t/a\ttype=share\n", EINVAL},
+		{"mount=root\t/\t\nmount=..\t/a\ttype=share\n", EINVAL},
+		{"mount=root\t/\ttype=share\n", EINVAL},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
@@ -243,6 +247,131 @@ static void boot_fields(void **state)
 	assert_int_equal(x.mounts[1].flags, MS_RDONLY | MS_NODEV);
 	assert_string_equal(x.mounts[2].type, "erofs");
 	ga_boot_done(&x);
+}
+
+/* @text with every newline made the NUL that ends an entry. */
+static size_t payload(const char *text, char b[512])
+{
+	size_t n = strlen(text);
+
+	memcpy(b, text, n);
+	for (size_t k = 0; k < n; k++)
+		if (b[k] == '\n')
+			b[k] = '\0';
+	return n;
+}
+
+static void mount_requests(void **state)
+{
+	static const struct {
+		const char *text;
+		int code;
+	} t[] = {
+		{"mount=abcdef0123456789\t/a/b\ttype=share\n", 0},
+		{"mount=abcdef01234567890\t/a/b\ttype=share\n", EINVAL},
+		{"mount=A\t/a\ttype=share\n", EINVAL},
+		{"mount=\t/a\ttype=share\n", EINVAL},
+		{"mount=a\t/\ttype=share\n", EINVAL},
+		{"mount=a\ta\ttype=share\n", EINVAL},
+		{"mount=a\t/a/../b\ttype=share\n", EINVAL},
+		{"mount=a\t/a\tro\n", EINVAL},
+		{"mount=a\t/a\ttype=ext4\n", EINVAL},
+		{"mount=a\t/a\ttype=share,nothing\n", EINVAL},
+		{"mount=a\t/a\ttype=share\nmount=b\t/b\ttype=share\n", EINVAL},
+		{"name=a\n", EINVAL},
+		{"mount=a\t/a\ttype=share", EINVAL}, /* no NUL at its end */
+		{"", EINVAL},
+	};
+	static const char fields[] = "mount=a\t/d\ttype=share,ro,nodev";
+	struct ga_mount m;
+	uint8_t *raw = NULL;
+
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct msb_err e = {0};
+		char b[512];
+		size_t n = payload(t[i].text, b);
+
+		raw = NULL;
+		assert_int_equal(ga_mount_parse((uint8_t *)b, n, &m, &raw, &e), -t[i].code);
+		assert_int_equal(e.code, t[i].code);
+		free(raw);
+	}
+	assert_int_equal(
+		ga_mount_parse((const uint8_t *)fields, sizeof(fields), &m, &raw, NULL), 0);
+	assert_string_equal(m.source, "a");
+	assert_string_equal(m.path, "/d");
+	assert_int_equal(m.flags, MS_RDONLY | MS_NODEV);
+	assert_true(m.share);
+	free(raw);
+}
+
+static void umount_requests(void **state)
+{
+	static const struct {
+		const char *text;
+		int code;
+		bool lazy;
+	} t[] = {
+		{"name=a\npath=/a\nlazy=1\n", 0, true},
+		{"name=a\npath=/a\nlazy=0\n", 0, false},
+		{"path=/a/b\nname=a\n", 0, false},
+		{"name=a\n", EINVAL, false},
+		{"path=/a\n", EINVAL, false},
+		{"name=a\npath=/\n", EINVAL, false},
+		{"name=a\npath=a\n", EINVAL, false},
+		{"name=a\npath=/a/.\n", EINVAL, false},
+		{"name=a/b\npath=/a\n", EINVAL, false},
+		{"name=a\npath=/a\nlazy=2\n", EINVAL, false},
+		{"name=a\npath=/a\nmore=2\n", EINVAL, false},
+		{"name=a\npath=/a", EINVAL, false},
+		{"", EINVAL, false},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct msb_err e = {0};
+		struct ga_umount u;
+		char b[512];
+		size_t n = payload(t[i].text, b);
+
+		assert_int_equal(ga_umount_parse((uint8_t *)b, n, &u, &e), -t[i].code);
+		assert_int_equal(e.code, t[i].code);
+		if (!t[i].code)
+			assert_int_equal(u.lazy, t[i].lazy);
+		free(u.raw);
+	}
+}
+
+static void shares(void **state)
+{
+	static const struct {
+		const char *text;
+		enum ga_share_at at;
+	} t[] = {
+		{"30 1 0:9 /m1 /data rw - virtiofs shares rw\n", GA_SHARE_TOP},
+		{"30 1 0:9 /m1 /data rw,relatime shared:3 master:1 - virtiofs shares rw\n",
+			GA_SHARE_TOP},
+		{"30 1 0:9 /m1 /data rw - virtiofs shares rw\n31 30 0:5 / /data rw - tmpfs t rw\n",
+			GA_SHARE_COVERED},
+		{"31 30 0:5 / /data rw - tmpfs t rw\n32 1 0:9 /m1 /data rw - virtiofs shares rw\n",
+			GA_SHARE_TOP},
+		{"30 1 0:9 /m2 /data rw - virtiofs shares rw\n", GA_SHARE_NONE},
+		{"30 1 0:9 /m1 /data2 rw - virtiofs shares rw\n", GA_SHARE_NONE},
+		{"30 1 0:9 /m1 /data rw - virtiofs root rw\n", GA_SHARE_NONE},
+		{"30 1 0:9 /m1 /data rw - ext4 shares rw\n", GA_SHARE_NONE},
+		{"30 1 0:9 /m1/sub /data rw - virtiofs shares rw\n", GA_SHARE_NONE},
+		{"30 1 0:9 /m1 /data", GA_SHARE_NONE},
+		{"30 1 0:9 /m1", GA_SHARE_NONE},
+		{"\n\n", GA_SHARE_NONE},
+		{"", GA_SHARE_NONE},
+	};
+	char text[256];
+
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		(void)snprintf(text, sizeof(text), "%s", t[i].text);
+		assert_int_equal(ga_share_find(text, "m1", "/data"), t[i].at);
+	}
+	(void)snprintf(text, sizeof(text), "30 1 0:9 /m1 /a\\040b rw - virtiofs shares rw\n");
+	assert_int_equal(ga_share_find(text, "m1", "/a b"), GA_SHARE_TOP);
 }
 
 static void too_many_mounts(void **state)
@@ -294,6 +423,9 @@ int main(void)
 		cmocka_unit_test(boot_fields),
 		cmocka_unit_test(too_many_mounts),
 		cmocka_unit_test(mount_points),
+		cmocka_unit_test(mount_requests),
+		cmocka_unit_test(umount_requests),
+		cmocka_unit_test(shares),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of mounts: its text, and what becomes of its lines in the file server.
+ *
+ * Every line is a directory of the one file system `shares`, named by a hash of the line; the guest
+ * binds it to its path. While a machine runs, an exchanged table is carried out at once
+ * (mount_op.c) and stored once all of it worked.
+ */
+#ifndef MSB_CTL_MOUNTS_H
+#define MSB_CTL_MOUNTS_H
+
+#include "ctl/files.h"
+#include "ctl/model.h"
+
+/* A line of a checked table. */
+struct ctl_share {
+	char name[FSD_MAX_MOUNT_NAME + 1];
+	char *source, *path, *backend, *options;
+	char *over; /* a plugin's directory of the host below it; NULL: none */
+	bool readonly;
+};
+
+struct ctl_table {
+	size_t n;
+	struct ctl_share s[CTL_MAX_MOUNTS];
+};
+
+/* Takes a table apart that was checked when it was written. -ENOMEM. */
+int ctl_table_parse(const char *text, struct ctl_table *ret);
+void ctl_table_done(struct ctl_table *t);
+const struct ctl_share *ctl_table_find(const struct ctl_table *t, const char *name); /* or NULL */
+/* Whether a line of @text is made of the image @name. */
+bool ctl_table_uses_image(const char *text, const char *name);
+
+/**
+ * ctl_mounts_edit() - Make a new table from lines that are written; ctl.lock held
+ * @replace: the lines are all there is to be; else they are added
+ * @ret_used: bytes of @p whose lines are in @table, up to the first that is refused
+ * Return: 0; why that line was refused: -EINVAL, -E2BIG, -ERANGE, -EOPNOTSUPP syntax, -EEXIST its
+ * path is taken, -ENOENT no such image, -EDQUOT CTL_MAX_MOUNTS, -E2BIG CTL_MAX_MOUNTS_BYTES.
+ */
+int ctl_mounts_edit(struct ctl_sandbox *sb, const char *p, size_t n, bool replace,
+	struct msb_str *table, size_t *ret_used, struct msb_err *e);
+
+/**
+ * ctl_mounts_write() - Write to `mounts`: the lines of one write take effect together
+ * Under a running machine they are mounted and unmounted; waits for that.
+ * @ret_used: bytes that took effect; also where a later line was refused, which is returned
+ * Errors: ctl_mounts_edit()'s; -EBUSY the state, or the guest uses what is to go; -EINTR (it goes
+ * on); what the backend or the guest says. Then nothing took effect.
+ */
+int ctl_mounts_write(const struct ctl_req *q, struct ctl_sandbox *sb, const char *p, size_t n,
+	bool replace, size_t *ret_used, struct msb_err *e);
+
+/* ---- in the file server (share.c) */
+
+/* What a line is made of, opened. -1: not needed. */
+struct ctl_share_fds {
+	int dir, index, packs, upper;
+};
+#define CTL_SHARE_NO_FDS                                                                           \
+	{                                                                                          \
+		-1, -1, -1, -1                                                                     \
+	}
+void ctl_share_close(struct ctl_share_fds *fds);
+/* -ENOENT and others with the source named; nothing is begun. Takes ctl.lock. */
+int ctl_share_open(struct ctl_sandbox *sb, const struct ctl_share *s, struct ctl_share_fds *ret,
+	struct msb_err *e);
+/* Has the server serve it; a plugin's process is started. files.lock held. 0 where it does. */
+int ctl_share_up(struct ctl_files_of *of, const struct ctl_share *s,
+	const struct ctl_share_fds *fds, struct msb_err *e);
+/* The opposite; fine where it is not served. files.lock held. */
+void ctl_share_down(struct ctl_files_of *of, const char *name);
+void ctl_shares_down(struct ctl_files_of *of); /* all of them */
+/* Whether both would keep their changes in one directory, which only one can have. */
+bool ctl_share_collides(const struct ctl_share *a, const struct ctl_share *b);
+/* After a restart of msbd: notes down what a server that went on may serve, by the state file.
+ * files.lock held. */
+void ctl_shares_recover(struct ctl_sandbox *sb);
+
+#endif
