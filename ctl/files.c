@@ -9,6 +9,7 @@
 #include "ctl/supervise.h"
 #include "ctl/tree.h"
 #include "fs/fsd.h"
+#include "vmm/agent.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -274,7 +275,32 @@ int ctl_files_start(struct ctl_files_of *of, struct msb_err *e)
 	return 0;
 }
 
-int ctl_files_view(struct ctl_files_of *of, char ret_path[MSB_PATH_MAX], struct msb_err *e)
+void ctl_files_refresh(struct ctl_sandbox *sb)
+{
+	struct msb_err e = {0};
+	char sock[108];
+	bool viewed;
+
+	{
+		LOCK_SCOPE(&sb->files.lock);
+		viewed = sb->files.viewed;
+	}
+	if (!viewed)
+		return;
+	ctl_sock_path(sb->c, sb->id, "agent", sock);
+	if (agent_drop_caches(sock, &e) < 0 && e.code != EBUSY)
+		log_warn("%s: the guest may see changes by the host late: %s", sb->name, e.msg);
+}
+
+/* Whether there is a guest to ask; one that is starting or paused is asked when that has ended. */
+static bool has_guest(struct ctl_sandbox *sb)
+{
+	LOCK_SCOPE(&sb->c->lock);
+	return sb->machine && (sb->state == ST_RUNNING || sb->state == ST_STARTING);
+}
+
+/* 1: it was made now. */
+static int view(struct ctl_files_of *of, char ret_path[MSB_PATH_MAX], struct msb_err *e)
 {
 	_cleanup_close_ int fuse = -1;
 	int r;
@@ -296,7 +322,17 @@ int ctl_files_view(struct ctl_files_of *of, char ret_path[MSB_PATH_MAX], struct 
 		(void)fsd_fuse_unmount(ret_path); /* lazy */
 		of->f->viewed = false;
 	}
-	return r;
+	return r < 0 ? r : 1;
+}
+
+int ctl_files_view(struct ctl_files_of *of, char ret_path[MSB_PATH_MAX], struct msb_err *e)
+{
+	int r = view(of, ret_path, e);
+
+	/* Nobody has been told of the view yet: what is changed by it comes after this. */
+	if (r > 0 && of->sb && has_guest(of->sb))
+		ctl_files_refresh(of->sb);
+	return r < 0 ? r : 0;
 }
 
 void ctl_files_reset(struct ctl_sandbox *sb)

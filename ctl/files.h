@@ -31,6 +31,9 @@ void ctl_files_of_image(struct ctl_image *img, struct ctl_files_of *ret);
 int ctl_files_start(struct ctl_files_of *of, struct msb_err *e);
 /* Have the view mounted, and its path. Takes files.lock. */
 int ctl_files_view(struct ctl_files_of *of, char ret_path[MSB_PATH_MAX], struct msb_err *e);
+/* Has the guest of @sb, where its root is viewed, ask again for what it believes to know:
+ * see guest/refresh.h. For the verbs after which a guest runs. Waits for it; takes files.lock. */
+void ctl_files_refresh(struct ctl_sandbox *sb);
 /* Puts a sandbox's root back to never served, where it was served but nothing in it changed:
  * another image may be set then. Ends its server. Takes files.lock. */
 void ctl_files_reset(struct ctl_sandbox *sb);

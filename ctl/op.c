@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "ctl/conf.h"
+#include "ctl/files.h"
 #include "ctl/report.h"
 #include "ctl/thread.h"
 
@@ -111,8 +112,12 @@ static int perform(struct ctl_op *op, struct msb_err *e)
 		r = ctl_vmm(op->sb->c, &vmm, e);
 		if (r < 0)
 			return r;
-		return op->verb == VERB_PAUSE ? vmm_suspend(vmm, op->sb->id, e)
-					      : vmm_resume(vmm, op->sb->id, e);
+		if (op->verb == VERB_PAUSE)
+			return vmm_suspend(vmm, op->sb->id, e);
+		r = vmm_resume(vmm, op->sb->id, e);
+		if (r == 0)
+			ctl_files_refresh(op->sb);
+		return r;
 	case VERB_KILL:
 	case VERB_CLEAN: break;
 	}

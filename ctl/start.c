@@ -307,6 +307,7 @@ int ctl_op_start(struct ctl_op *op, struct msb_err *e)
 	}
 	if (r < 0)
 		return r;
+	ctl_files_refresh(sb); /* it may have been looked at since the machine began */
 	LOCK_SCOPE(&sb->c->lock);
 	sb->started_usec = ctl_now_usec();
 	sb->boot_ms = msb_now_ms() - begun;

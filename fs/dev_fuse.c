@@ -14,6 +14,7 @@
 
 struct dev_fuse {
 	int fd, stop_fd;
+	bool writable;
 	unsigned int threads;
 	pthread_t thread[DEV_FUSE_THREADS];
 	_Atomic unsigned int running;
@@ -75,6 +76,15 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
+/* Views by which something can be changed, from before they can be used until they cannot any more.
+ */
+static _Atomic unsigned int views;
+
+bool fsb_viewed(void)
+{
+	return atomic_load_explicit(&views, memory_order_relaxed) != 0;
+}
+
 int dev_fuse_new(
 	struct fsd_fs *fs, int fuse_fd, bool readonly, struct dev_fuse **ret, struct msb_err *e)
 {
@@ -86,6 +96,8 @@ int dev_fuse_new(
 		return msb_err_set(e, ENOMEM, "no memory for a view");
 	}
 	d->fd = fuse_fd;
+	d->writable = !readonly;
+	atomic_fetch_add(&views, d->writable);
 	d->stop_fd = eventfd(0, EFD_CLOEXEC);
 	/* A mount by an ordinary user is that user's alone. */
 	d->session = fsd_session_new(
@@ -120,6 +132,7 @@ struct dev_fuse *dev_fuse_free(struct dev_fuse *d)
 	close(d->fd);
 	cleanup_close_(&d->stop_fd);
 	(void)fsd_session_free(d->session);
+	atomic_fetch_sub(&views, d->writable);
 	free(d);
 	return NULL;
 }

@@ -173,6 +173,13 @@ struct fsb {
 	const struct fsb_ops *ops;
 };
 
+#define FSB_ALONE_MS 86400000u /* cache times where nobody else changes the files */
+
+/* Whether the host has a view of what this process serves, by which it may be changed behind a
+ * guest's back. A backend whose files nobody else reaches may have a guest's kernel believe what it
+ * was told for long, but not then: see cache(). Defined by fs/dev_fuse.c. */
+bool fsb_viewed(void);
+
 /* ---- started directly, as unit tests do. Each takes ownership of the descriptors on success and
  * on failure. */
 

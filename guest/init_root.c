@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Mounting a sandbox's root, entering it, and leaving it for good.
 #include "guest/init_root.h"
+#include "guest/refresh.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 
@@ -264,15 +265,6 @@ static void power_off(void)
 		pause();
 }
 
-static int drop_caches(struct msb_err *e)
-{
-	_cleanup_close_ int fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0 || write(fd, "3", 1) != 1)
-		return msb_err_set(e, errno, "cannot drop the guest's caches: %m");
-	return 0;
-}
-
 static int set_clock(uint64_t usec)
 {
 	struct timespec t = {(time_t)(usec / 1000000), (long)(usec % 1000000) * 1000};
@@ -287,7 +279,7 @@ const struct ga_ops ga_init_ops = {
 	.kill_all = kill_all,
 	.settle = settle,
 	.power_off = power_off,
-	.drop_caches = drop_caches,
+	.drop_caches = ga_refresh,
 	.set_clock = set_clock,
 	.mount = ga_share_mount,
 	.umount = ga_share_umount,

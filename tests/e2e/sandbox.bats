@@ -305,6 +305,37 @@ sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
 	state_is $name stopped
 }
 
+@test "what a guest believes to know of its root does not outlive the host's first look" {
+	local i fd
+	sandbox $name
+	echo start >"$m/$name/ctl"
+	guest $name 'mkdir -p /d/sub; echo old >/d/file; echo old >/d/held; ls -l /d >/dev/null; cat /d/new; true'
+	# one command keeps a file open and is in a directory of it, so neither leaves the guest's caches
+	exec {fd}<>"$m/$name/exec"
+	echo 'cd /d/sub; exec 5</d/held; echo in; while [ ! -e /d/end ]; do sleep 0.2; done; cat <&5; cat /d/held' >&"$fd"
+	read -r i <&"$fd"
+	[ "$i" = in ]
+	# the guest is asked nothing while it knows
+	i=$(guest $name 'ls -l /d /d/sub >/dev/null; cat /d/file')
+	[ "$i" = old ]
+	# all of this happens where the guest's kernel believes something else
+	cd "$m/$name/root/d"
+	echo newer >file
+	echo replaced >held.tmp
+	mv held.tmp held
+	echo there >new
+	rmdir sub
+	cd /
+	until_is 20 newer guest $name 'cat /d/file'
+	until_is 20 there guest $name 'cat /d/new'
+	until_is 20 replaced guest $name 'cat /d/held'
+	until_is 20 gone guest $name 'test -e /d/sub || echo gone'
+	touch "$m/$name/root/d/end"
+	[ "$(cat <&"$fd")" = "$(printf 'old\nreplaced')" ]
+	exec {fd}>&-
+	echo stop >"$m/$name/ctl"
+}
+
 @test "the image may change while nothing in the root did" {
 	echo "import $repo/build/images/busybox cc" >"$m/images/ctl"
 	sandbox $name

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What PID 1 parses: users, and the requests to boot and to execute.
 #include "base/cleanup.h"
+#include "guest/refresh.h"
 #include "guest/init_root.h"
 #include "guest/request.h"
 #include "guest/users.h"
@@ -411,9 +412,24 @@ static void mount_points(void **state)
 	assert_int_equal(ga_mount_points((char[]){""}, p, 8), 0);
 }
 
+static void what_is_asked_for_again(void **state)
+{
+	static const struct {
+		const char *path;
+		bool wanted;
+	} t[] = {{"/etc/passwd", true}, {"/a", true}, {"/devices/x", true}, {"/", false},
+		{"", false}, {"/dev/null", false}, {"/proc/1/fd", false}, {"/sys/x", false},
+		{"pipe:[12]", false}, {"anon_inode:[eventpoll]", false}, {"/gone (deleted)", false},
+		{"/ (deleted)", false}};
+
+	for (size_t i = 0; i < ARRAY_LEN(t); i++)
+		assert_int_equal(ga_refresh_wanted(t[i].path, strlen(t[i].path)), t[i].wanted);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_asked_for_again),
 		cmocka_unit_test(users),
 		cmocka_unit_test(no_files),
 		cmocka_unit_test(too_many_groups),

@@ -75,6 +75,18 @@ static void ovl_stop(struct fsb *b)
 	free(o);
 }
 
+/* The upper directory is this server's alone and the image never changes: a guest may believe what
+ * it heard until it changes it itself, for as long as the host does not look in. */
+static const struct fsb_cache *ovl_cache(struct fsb *b, uint64_t node)
+{
+	static const struct fsb_cache alone = {.entry_ms = FSB_ALONE_MS,
+		.attr_ms = FSB_ALONE_MS,
+		.negative_ms = FSB_ALONE_MS,
+		.open_flags = FOPEN_KEEP_CACHE};
+
+	return fsb_viewed() ? NULL : &alone;
+}
+
 static const struct fsb_ops overlay_ops = {
 	.name = "overlay",
 	.summary = "an image below, a sandbox's own changes above",
@@ -109,6 +121,7 @@ static const struct fsb_ops overlay_ops = {
 	.syncfs = ovl_syncfs,
 	.save = ovl_save,
 	.load = ovl_load,
+	.cache = ovl_cache,
 };
 
 static const struct fsb_ops image_ops = {
