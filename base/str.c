@@ -73,9 +73,9 @@ void msb_str_addf(struct msb_str *s, const char *fmt, ...)
 	free(p);
 }
 
-/* Length of the UTF-8 sequence at @p (1-4), or 0 where it is not one. */
-static size_t utf8_len(const unsigned char *p, size_t n)
+size_t msb_utf8_len(const char *text, size_t n)
 {
+	const unsigned char *p = (const unsigned char *)text;
 	size_t len;
 	uint32_t c;
 
@@ -119,7 +119,7 @@ bool msb_utf8_valid(const char *p, size_t n)
 	for (size_t i = 0, len; i < n; i += len) {
 		len = plain_run(u + i, n - i);
 		if (!len)
-			len = utf8_len(u + i, n - i);
+			len = msb_utf8_len(p + i, n - i);
 		if (!len)
 			return false;
 	}
@@ -140,7 +140,7 @@ void msb_str_add_json(struct msb_str *s, const char *p, size_t n)
 			i += run;
 			continue;
 		}
-		len = utf8_len(u + i, n - i);
+		len = msb_utf8_len(p + i, n - i);
 		if (u[i] == '"' || u[i] == '\\') {
 			char esc[2] = {'\\', (char)u[i]};
 			msb_str_add(s, esc, 2);
@@ -168,7 +168,7 @@ void msb_str_add_printable(struct msb_str *s, const char *p, size_t n)
 	const unsigned char *u = (const unsigned char *)p;
 
 	for (size_t i = 0; i < n;) {
-		size_t len = utf8_len(u + i, n - i);
+		size_t len = msb_utf8_len(p + i, n - i);
 		/* U+0080-U+009F are C1 controls: a terminal may act on them. */
 		bool c1 = len == 2 && u[i] == 0xc2 && u[i + 1] < 0xa0;
 

@@ -34,6 +34,8 @@ void msb_str_add_printable(struct msb_str *s, const char *p, size_t n); /* contr
 void msb_str_add_base64(struct msb_str *s, const void *p, size_t n);	/* RFC 4648 section 4 */
 #define _cleanup_str_ __attribute__((cleanup(msb_str_done)))
 
+/* Bytes of the UTF-8 sequence (as below) at @text: 1-4, or 0 where there is none. @n is not 0. */
+size_t msb_utf8_len(const char *text, size_t n);
 bool msb_utf8_valid(
 	const char *p, size_t n); /* RFC 3629: no surrogates, no overlong forms, no NUL */
 

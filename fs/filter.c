@@ -28,10 +28,10 @@ static void done(
 	uint64_t parent = c->op == FSB_LINK ? c->node2 : c->node;
 	const char *name = c->op == FSB_LINK ? c->name2 : c->name;
 
-	if (f->f->entered && r == 0 && made && made->node)
-		f->f->entered(f, parent, name, name ? strlen(name) : 0, made);
 	if (f->f->after)
 		f->f->after(f, c, r, made);
+	if (f->f->entered && r == 0 && made && made->node)
+		f->f->entered(f, parent, name, name ? strlen(name) : 0, made);
 }
 
 static int f_lookup(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name,

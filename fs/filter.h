@@ -43,7 +43,7 @@ struct fsb_filter_ops {
 	 * else NULL; after a result < 0 too, unless before() gave it. */
 	void (*after)(struct fsb_filter *, const struct fsb_call *, int64_t result,
 		const struct fsb_entry *made);
-	/* A reference was handed out, by any op, readdirplus included (before after() is called).
+	/* A reference was handed out, by any op; after after(), or for readdirplus before it.
 	 * @name: NULL where it has none (tmpfile). Takes no lock that is held around an op. */
 	void (*entered)(struct fsb_filter *, uint64_t parent, const char *name, size_t name_bytes,
 		const struct fsb_entry *made);

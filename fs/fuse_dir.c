@@ -14,13 +14,13 @@ int64_t fuse_do_opendir(struct fuse_call *c)
 
 	if (fuse_skips_open(c))
 		return -ENOSYS;
-	if (!stateless) {
+	if (!stateless || ((c->ops->caps & FSB_CAP_SEE_OPENS) && c->ops->opendir)) {
 		int r;
 
 		if (!c->ops->opendir)
 			return -ENOSYS;
 		r = CALL(c, opendir, c->h.nodeid, &o.fh);
-		if (r == 0)
+		if (r == 0 && (!stateless || o.fh))
 			r = fuse_own_handle(c->s, true, c->h.nodeid, o.fh);
 		if (r < 0)
 			return r;

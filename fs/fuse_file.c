@@ -58,11 +58,12 @@ int64_t fuse_do_open(struct fuse_call *c)
 		return -EROFS;
 	if (fuse_skips_open(c))
 		return -ENOSYS; /* once: the kernel remembers */
-	if (!stateless) {
+	/* Without state there is somebody who wants to see it. */
+	if (!stateless || ((c->ops->caps & FSB_CAP_SEE_OPENS) && c->ops->open)) {
 		if (!c->ops->open)
 			return -ENOSYS;
 		r = CALL(c, open, &c->req, c->h.nodeid, in->flags, &o.fh);
-		if (r == 0)
+		if (r == 0 && (!stateless || o.fh))
 			r = fuse_own_handle(c->s, false, c->h.nodeid, o.fh);
 		if (r == 0 && (in->flags & O_TRUNC) && (in->open_flags & FUSE_OPEN_KILL_SUIDGID)) {
 			r = kill_suidgid(c);

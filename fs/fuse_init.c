@@ -11,12 +11,17 @@
 #define MIN_MINOR      31 /* Linux 5.4: the first with virtiofs; every structure has its full size */
 #define MAX_BACKGROUND 64
 
-/* What both kinds take. DONT_MASK: the backend applies the umask. */
+#ifndef FUSE_DIRECT_IO_ALLOW_MMAP
+#define FUSE_DIRECT_IO_ALLOW_MMAP (1ULL << 36) /* Linux 6.6 */
+#endif
+
+/* What both kinds take. DONT_MASK: the backend applies the umask. DIRECT_IO_ALLOW_MMAP: where a
+ * mount's reads are to be seen (audit=all), files can be mapped all the same. */
 #define COMMON_FLAGS                                                                               \
 	(FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_DONT_MASK |                \
 		FUSE_AUTO_INVAL_DATA | FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO |               \
 		FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2 | FUSE_MAX_PAGES | \
-		FUSE_INIT_EXT)
+		FUSE_DIRECT_IO_ALLOW_MMAP | FUSE_INIT_EXT)
 
 /* Directories are edited from the host while the guest uses them, and virtiofs has no way to tell
  * the guest. One second is what a host edit may take to show; changes of the file's time or size

@@ -17,12 +17,17 @@ bench: ## benches, JSON Lines on stdout
 # Programs that benches drive; nothing else needs them.
 BENCH_VUFS := $(patsubst %.c,$(B)/obj/tools/bench/%.o,vufs.c client.c ops.c ring.c server.c)
 .PHONY: bench-build
-bench-build: $(B)/bench/vufs
+bench-build: $(B)/bench/vufs $(B)/bench/wrapped
 
 $(B)/bench/vufs: $(BENCH_VUFS) $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(OPT) -o $@ $(BENCH_VUFS) $(LDFLAGS) -Wl,--start-group $(ARCHIVES) -Wl,--end-group
+
+$(B)/bench/wrapped: $(B)/obj/tools/bench/wrapped.o $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(OPT) -o $@ $< $(LDFLAGS) -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS_msb-fsd)
 
 install: all ## into $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/msb

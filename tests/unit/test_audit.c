@@ -1,0 +1,750 @@
+// SPDX-License-Identifier: Apache-2.0
+// The audit file: what a line says of every operation, rotation, a full buffer, a failing disk,
+// many threads; the wrapper over a real directory; names that follow renames.
+#include "tests/unit/fusereq.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "fs/audit_sink.h"
+#include "fs/names.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+
+static char top[64];
+static int dir;
+
+static int setup(void **state)
+{
+	(void)snprintf(top, sizeof(top), "%s/msb-audit-XXXXXX",
+		access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	assert_non_null(mkdtemp(top));
+	dir = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(mkdirat(dir, "share", 0755), 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	close(dir);
+	return msb_rm_rf(AT_FDCWD, top);
+}
+
+static struct audit_sink *sink(uint64_t max)
+{
+	struct audit_sink *s;
+	struct msb_err e = {0};
+
+	assert_int_equal(audit_sink_new(fcntl(dir, F_DUPFD_CLOEXEC, 3), max, &s, &e), 0);
+	return s;
+}
+
+static void slurp(const char *name, struct msb_str *s)
+{
+	assert_int_equal(msb_read_file(dir, name, 1 << 30, s), 0);
+}
+
+static size_t lines_of(const struct msb_str *s)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->len; i++)
+		n += s->buf[i] == '\n';
+	return n;
+}
+
+/* ---- the format */
+
+static void lines(void **state)
+{
+#define AT                                                                                         \
+	"{\"time\":\"2026-11-26T18:20:23.197518Z\",\"mount\":\"root\",\"pid\":7,\"uid\":1000,\"gid\":100,"
+#define P(text)	 .path = text, .path_bytes = sizeof(text) - 1
+#define P2(text) .path2 = text, .path2_bytes = sizeof(text) - 1
+	static const struct {
+		struct audit_event ev;
+		const char *line;
+	} rows[] = {
+		{{.op = FSB_LOOKUP, P("/a"), .result = -ENOENT},
+			"\"op\":\"lookup\",\"path\":\"/a\",\"result\":\"ENOENT\"}\n"},
+		{{.op = FSB_WRITE, P("/a b"), .off = 4096, .bytes = 18446744073709551615ULL},
+			"\"op\":\"write\",\"path\":\"/a b\",\"offset\":4096,\"bytes\":18446744073709551615,\"result\":0}\n"},
+		{{.op = FSB_OPEN, P("/"), .flags = O_RDONLY},
+			"\"op\":\"open\",\"path\":\"/\",\"flags\":\"O_RDONLY\",\"result\":0}\n"},
+		{{.op = FSB_CREATE,
+			 P("/n"),
+			 .flags = O_RDWR | O_CREAT | O_TRUNC | O_SYNC,
+			 .mode = S_IFREG | 0644},
+			"\"op\":\"create\",\"path\":\"/n\",\"flags\":\"O_RDWR|O_CREAT|O_TRUNC|O_SYNC|O_DSYNC\",\"mode\":\"0644\",\"result\":0}\n"},
+		{{.op = FSB_RENAME, P("/a"), P2("/b"), .flags = RENAME_EXCHANGE},
+			"\"op\":\"rename\",\"path\":\"/a\",\"path2\":\"/b\",\"flags\":\"RENAME_EXCHANGE\",\"result\":0}\n"},
+		{{.op = FSB_RENAME, P("/a"), P2("/b"), .result = -EXDEV},
+			"\"op\":\"rename\",\"path\":\"/a\",\"path2\":\"/b\",\"result\":\"EXDEV\"}\n"},
+		{{.op = FSB_SYMLINK, P("/l"), P2("../x")},
+			"\"op\":\"symlink\",\"path\":\"/l\",\"target\":\"../x\",\"result\":0}\n"},
+		{{.op = FSB_SETATTR,
+			 P("/f"),
+			 .flags = FATTR_MODE | FATTR_SIZE,
+			 .mode = 04755,
+			 .bytes = 12},
+			"\"op\":\"setattr\",\"path\":\"/f\",\"flags\":\"mode|size\",\"mode\":\"04755\",\"bytes\":12,\"result\":0}\n"},
+		{{.op = FSB_SETATTR,
+			 P("/f"),
+			 .flags = FATTR_UID | FATTR_MTIME,
+			 .mode = 1,
+			 .bytes = 1},
+			"\"op\":\"setattr\",\"path\":\"/f\",\"flags\":\"uid|mtime\",\"result\":0}\n"},
+		{{.op = FSB_MKDIR, P("/d"), .mode = 0},
+			"\"op\":\"mkdir\",\"path\":\"/d\",\"mode\":\"00\",\"result\":0}\n"},
+		{{.op = FSB_SETXATTR, P("/f"), P2("user.x"), .bytes = 3, .flags = 1},
+			"\"op\":\"setxattr\",\"path\":\"/f\",\"xattr\":\"user.x\",\"flags\":\"XATTR_CREATE\",\"bytes\":3,\"result\":0}\n"},
+		{{.op = FSB_FALLOCATE, P("/f"), .flags = 3, .off = 1, .bytes = 2},
+			"\"op\":\"fallocate\",\"path\":\"/f\",\"flags\":\"KEEP_SIZE|PUNCH_HOLE\",\"offset\":1,\"bytes\":2,\"result\":0}\n"},
+		/* names are bytes */
+		{{.op = FSB_RMDIR, P("/\"\\\n\x7f\xc3\xa9\xff\xc3/")},
+			"\"op\":\"rmdir\",\"path\":\"/\\\"\\\\\\u000a\\u007f\xc3\xa9\\udcff\\udcc3/\",\"result\":0}\n"},
+		{{.op = FSB_RMDIR, P("/\xed\xb3\xbf")}, /* a surrogate in UTF-8 is none */
+			"\"op\":\"rmdir\",\"path\":\"/\\udced\\udcb3\\udcbf\",\"result\":0}\n"},
+		{{.op = FSB_SYNCFS, P("?"), .result = -4000},
+			"\"op\":\"syncfs\",\"path\":\"?\",\"result\":4000}\n"},
+	};
+	static char buf[AUDIT_MAX_LINE + 1];
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct audit_event ev = rows[i].ev;
+
+		ev.pid = 7;
+		ev.uid = 1000;
+		ev.gid = 100;
+		ev.mount = "root";
+		buf[audit_format(buf, &ev, 1795717223, 197518999)] = '\0';
+		assert_memory_equal(buf, AT, sizeof(AT) - 1);
+		assert_string_equal(buf + sizeof(AT) - 1, rows[i].line);
+	}
+	buf[audit_format_dropped(buf, 12, 1795717223, 197518999)] = '\0';
+	assert_string_equal(buf, "{\"time\":\"2026-11-26T18:20:23.197518Z\",\"dropped\":12}\n");
+}
+
+/* The longest line there can be: what does not fit is cut before it is escaped. */
+static void longest_line(void **state)
+{
+	static char text[UINT16_MAX], buf[AUDIT_MAX_LINE];
+	char mount[AUDIT_MAX_MOUNT + 10];
+	struct audit_event ev = {.op = FSB_LINK,
+		.result = -EOPNOTSUPP,
+		.pid = UINT32_MAX,
+		.uid = UINT32_MAX,
+		.gid = UINT32_MAX,
+		.flags = UINT32_MAX,
+		.mode = UINT32_MAX,
+		.off = UINT64_MAX,
+		.bytes = UINT64_MAX,
+		.mount = mount,
+		.path = text,
+		.path2 = text,
+		.path_bytes = UINT16_MAX,
+		.path2_bytes = UINT16_MAX};
+
+	memset(text, 0xff, sizeof(text));
+	memset(mount, 0xff, sizeof(mount));
+	mount[sizeof(mount) - 1] = '\0';
+	for (unsigned int op = 0; op < FSB_OPS; op++) {
+		ev.op = (enum fsb_op)op;
+		assert_in_range(audit_format(buf, &ev, 1, 1), 1, AUDIT_MAX_LINE);
+	}
+}
+
+/* ---- the sink */
+
+static void add(struct audit_sink *s, const char *path, uint64_t off)
+{
+	const struct audit_event ev = {.op = FSB_WRITE,
+		.mount = "m",
+		.path = path,
+		.path_bytes = (uint16_t)strlen(path),
+		.off = off};
+
+	audit_sink_add(s, &ev);
+}
+
+static void writes_and_goes_on(void **state)
+{
+	_cleanup_str_ struct msb_str text = MSB_STR_INIT;
+
+	for (int i = 0; i < 3; i++) {
+		struct audit_sink *s = sink(0);
+
+		add(s, "/x", (uint64_t)i);
+		(void)audit_sink_free(s);
+	}
+	slurp("audit", &text);
+	assert_int_equal(lines_of(&text), 3);
+	assert_non_null(strstr(text.buf, "\"offset\":2,"));
+	assert_null(audit_sink_free(NULL));
+}
+
+/* A writer that sleeps is woken, one that naps comes by itself: the line is there without more. */
+static void writes_while_running(void **state)
+{
+	struct audit_sink *s = sink(0);
+	struct stat st;
+
+	for (off_t size = 0, i = 0; i < 3; i++) {
+		add(s, "/x", 1);
+		do
+			assert_int_equal(usleep(1000), 0);
+		while (fstatat(dir, "audit", &st, 0) < 0 || st.st_size == size);
+		size = st.st_size;
+		if (i == 1) /* into its sleep */
+			assert_int_equal(usleep((AUDIT_IDLE_MS + 5 * AUDIT_FLUSH_MS) * 1000), 0);
+	}
+	(void)audit_sink_free(s);
+}
+
+static void rotates(void **state)
+{
+	_cleanup_str_ struct msb_str a = MSB_STR_INIT, b = MSB_STR_INIT;
+	struct stat st;
+
+	/* Each sink writes one batch of some 6 KB at its end. */
+	for (int i = 0; i < 5; i++) {
+		struct audit_sink *s = sink(16000);
+
+		for (int k = 0; k < 50; k++)
+			add(s, "/some/path", (uint64_t)(i * 50 + k));
+		(void)audit_sink_free(s);
+	}
+	slurp("audit.1", &a);
+	slurp("audit", &b);
+	assert_true(a.len <= 16000);
+	assert_true(b.len <= 16000);
+	assert_true(lines_of(&a) >= 50);
+	assert_int_equal((lines_of(&a) + lines_of(&b)) % 50, 0);
+	assert_non_null(strstr(b.buf, "\"offset\":249,"));
+	assert_int_equal(a.buf[a.len - 1], '\n');
+	assert_int_equal(fstatat(dir, "audit", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+}
+
+/* Lines and drops that a file tells of. */
+static uint64_t told(const struct msb_str *text)
+{
+	uint64_t n = 0;
+
+	for (const char *p = text->buf, *end; p && *p; p = end + 1) {
+		const char *d;
+
+		end = strchr(p, '\n');
+		assert_non_null(end);
+		d = memmem(p, (size_t)(end - p), "\"dropped\":", 10);
+		n += d ? strtoull(d + 10, NULL, 10) : 1;
+	}
+	return n;
+}
+
+#define THREADS 4
+#define EACH	100000
+
+static void *adder(void *arg)
+{
+	char path[3000];
+
+	memset(path, 'p', sizeof(path));
+	for (unsigned int i = 0; i < EACH; i++) {
+		path[i % 64 * 40] = '\0';
+		add(arg, path, i);
+		path[i % 64 * 40] = 'p';
+	}
+	return NULL;
+}
+
+/* Faster than can be written: every call is either a line or counted, and each line is whole. */
+static void many_threads(void **state)
+{
+	_cleanup_str_ struct msb_str text = MSB_STR_INIT;
+	struct audit_sink *s = sink(UINT64_MAX);
+	pthread_t t[THREADS];
+
+	for (int i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, adder, s), 0);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(t[i], NULL);
+	(void)audit_sink_free(s);
+	slurp("audit", &text);
+	assert_int_equal(told(&text), THREADS * EACH);
+	for (const char *p = text.buf; *p; p = strchr(p, '\n') + 1)
+		assert_memory_equal(p, "{\"time\":\"20", 11);
+}
+
+/* A limit on the file's size stands for a disk that is full. */
+static void full_disk(void **state)
+{
+	_cleanup_str_ struct msb_str text = MSB_STR_INIT;
+	struct rlimit old, small = {4096, RLIM_INFINITY};
+	struct audit_sink *s;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	small.rlim_max = old.rlim_max;
+	(void)signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	s = sink(0);
+	for (int i = 0; i < 100; i++)
+		add(s, "/some/path/that/is/long/enough", 1);
+	while (audit_sink_lost(s) < 100) /* its batch fails as a whole, or in two */
+		assert_int_equal(usleep(1000), 0);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	add(s, "/after", 1);
+	(void)audit_sink_free(s);
+	slurp("audit", &text);
+	assert_non_null(strstr(text.buf, "\"dropped\":100}"));
+	assert_non_null(strstr(text.buf, "/after"));
+	assert_int_equal(told(&text), 101);
+	assert_int_equal(lines_of(&text), 2);
+}
+
+/* ---- names */
+
+static struct fsb_names *t;
+static char path[FSB_MAX_PATH];
+
+static const char *path_of(uint64_t node, const char *name)
+{
+	(void)fsb_names_path(t, node, name, name ? strlen(name) : 0, path);
+	return path;
+}
+
+static void enter(uint64_t parent, const char *name, uint64_t node)
+{
+	fsb_names_enter(t, parent, name, strlen(name), node);
+}
+
+static void names(void **state)
+{
+	const char *long_name = "a name of more bytes than an entry has room for";
+	char want[100];
+
+	t = fsb_names_new(10);
+	assert_string_equal(path_of(1, NULL), "/");
+	assert_string_equal(path_of(1, "x"), "/x");
+	assert_string_equal(path_of(7, NULL), "?");
+	assert_string_equal(path_of(7, "x"), "?/x");
+	enter(1, "d", 2);
+	enter(2, long_name, 3);
+	enter(3, "f", 4);
+	(void)snprintf(want, sizeof(want), "/d/%s/f", long_name);
+	assert_string_equal(path_of(4, NULL), want);
+	/* A directory's entry stays for what is below it, though nobody holds it. */
+	fsb_names_forget(t, 2, 1);
+	fsb_names_forget(t, 3, 1);
+	assert_string_equal(path_of(4, NULL), want);
+	assert_int_equal(fsb_names_count(t), 3);
+	/* Of two names the last one counts. */
+	enter(1, "hard", 4);
+	assert_string_equal(path_of(4, NULL), "/hard");
+	assert_int_equal(fsb_names_count(t), 1); /* nothing is below the directories any more */
+	fsb_names_forget(t, 4, 1);
+	assert_string_equal(path_of(4, NULL), "/hard");
+	fsb_names_forget(t, 4, 5);
+	assert_string_equal(path_of(4, NULL), "?");
+	assert_int_equal(fsb_names_count(t), 0);
+	/* A temporary file has none. */
+	fsb_names_enter(t, 1, NULL, 0, 5);
+	assert_string_equal(path_of(5, NULL), "?");
+	fsb_names_forget(t, 5, 1);
+	fsb_names_forget(t, 99, 1);
+	t = fsb_names_free(t);
+}
+
+static void names_limits(void **state)
+{
+	t = fsb_names_new(3);
+	for (uint64_t i = 2; i < 10; i++)
+		enter(1, "x", i);
+	assert_int_equal(fsb_names_count(t), 3);
+	assert_string_equal(path_of(4, NULL), "/x");
+	assert_string_equal(path_of(5, NULL), "?");
+	fsb_names_forget(t, 4, 1);
+	enter(1, "x", 5);
+	assert_string_equal(path_of(5, NULL), "/x");
+	t = fsb_names_free(t);
+
+	/* Paths longer than FSB_MAX_PATH, and loops, end. */
+	t = fsb_names_new(5000);
+	for (uint64_t i = 1; i < 3000; i++)
+		enter(i, "x", i + 1);
+	assert_int_equal(strlen(path_of(2001, NULL)), 4000);
+	assert_int_equal(path[0], '/');
+	assert_int_equal(path_of(2999, NULL)[0], '?');
+	enter(2999, "loop", 2);
+	assert_int_equal(path_of(50, NULL)[0], '?');
+	t = fsb_names_free(t);
+}
+
+static void names_tags(void **state)
+{
+	t = fsb_names_new(10);
+	enter(1, "d", 2);
+	enter(2, "f", 3);
+	assert_int_equal(fsb_names_tag(t, 3), FSB_NAMES_NO_TAG);
+	fsb_names_set_tag(t, 3, 7);
+	assert_int_equal(fsb_names_tag(t, 3), 7);
+	enter(2, "f", 3); /* the same name again */
+	assert_int_equal(fsb_names_tag(t, 3), 7);
+	enter(1, "e", 2); /* what is above it has another */
+	assert_int_equal(fsb_names_tag(t, 3), FSB_NAMES_NO_TAG);
+	fsb_names_set_tag(t, 3, 7);
+	enter(2, "g", 3);
+	assert_int_equal(fsb_names_tag(t, 3), FSB_NAMES_NO_TAG);
+	assert_int_equal(fsb_names_tag(t, 99), FSB_NAMES_NO_TAG);
+	t = fsb_names_free(t);
+}
+
+static void names_state(void **state)
+{
+	uint8_t a[FSB_NAMES_MAX_STATE], b[FSB_NAMES_MAX_STATE], c[FSB_NAMES_MAX_STATE];
+	struct fsb_names *was = t = fsb_names_new(10);
+	int64_t na, nb, nc;
+
+	enter(1, "d", 2);
+	enter(2, "f", 3);
+	fsb_names_enter(t, 1, NULL, 0, 4);
+	na = fsb_names_save(t, 3, a, sizeof(a));
+	nb = fsb_names_save(t, 2, b, sizeof(b));
+	nc = fsb_names_save(t, 4, c, sizeof(c));
+	assert_int_equal(fsb_names_save(t, 2, b, sizeof(b) - 1), -ENOSPC);
+	t = fsb_names_new(10);
+	/* The child first. */
+	assert_int_equal(fsb_names_load(t, 3, 2, a, (size_t)na), na);
+	assert_int_equal(fsb_names_load(t, 2, 1, b, (size_t)nb), nb);
+	assert_int_equal(fsb_names_load(t, 4, 1, c, (size_t)nc), nc);
+	assert_string_equal(path_of(3, NULL), "/d/f");
+	assert_string_equal(path_of(4, NULL), "?");
+	fsb_names_forget(t, 2, 1);
+	fsb_names_forget(t, 3, 1);
+	assert_string_equal(path_of(3, NULL), "/d/f");
+	fsb_names_forget(t, 3, 1);
+	fsb_names_forget(t, 4, 1);
+	assert_int_equal(fsb_names_count(t), 0);
+	/* hostile */
+	for (int64_t n = 0; n < na; n++)
+		assert_int_equal(fsb_names_load(t, 3, 1, a, (size_t)n), -EBADMSG);
+	a[9] = '/';
+	assert_int_equal(fsb_names_load(t, 3, 1, a, (size_t)na), -EBADMSG);
+	a[9] = '\0';
+	assert_int_equal(fsb_names_load(t, 3, 1, a, (size_t)na), -EBADMSG);
+	a[9] = 'f';
+	a[7] = 0xff;
+	assert_int_equal(fsb_names_load(t, 3, 1, a, (size_t)na), -EBADMSG);
+	a[7] = 0;
+	a[0] = 3; /* its own parent */
+	assert_int_equal(fsb_names_load(t, 3, 1, a, (size_t)na), na);
+	assert_int_equal(path_of(3, NULL)[0], '?');
+	t = fsb_names_free(t);
+	(void)fsb_names_free(was);
+}
+
+static void *churn(void *arg)
+{
+	uint64_t base = (uint64_t)(uintptr_t)arg;
+	char name[32], buf[FSB_MAX_PATH];
+
+	for (uint64_t i = 0; i < 20000; i++) {
+		uint64_t d = 2 + i % 7, f = 100 + i % 50;
+
+		(void)snprintf(name, sizeof(name), "%u", (unsigned int)(i * base % 13));
+		enter(1, name, d);
+		enter(d, name, f);
+		(void)fsb_names_path(t, f, NULL, 0, buf);
+		fsb_names_set_tag(t, f, 1);
+		(void)fsb_names_tag(t, f);
+		fsb_names_forget(t, d, 1);
+		fsb_names_forget(t, f, 1);
+	}
+	return NULL;
+}
+
+static void names_threads(void **state)
+{
+	pthread_t thread[4];
+
+	t = fsb_names_new(1000);
+	for (uintptr_t i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, churn, (void *)(i + 1)), 0);
+	for (int i = 0; i < 4; i++)
+		pthread_join(thread[i], NULL);
+	assert_int_equal(fsb_names_count(t), 0);
+	t = fsb_names_free(t);
+}
+
+/* ---- the wrapper over a directory, asked as a kernel asks */
+
+static struct fsd_fs fs;
+static struct fusereq q;
+static struct fsb_options o;
+static struct audit_sink *to;
+
+static void mount(const char *options)
+{
+	struct fsb_start from = FSB_START_NONE;
+	struct msb_err e = {0};
+	struct fsb *b;
+
+	assert_int_equal(fsb_options_parse("passthrough", options, strlen(options), &o, &e), 0);
+	to = sink(0);
+	from.options = &o;
+	from.mount = "work";
+	from.sink = to;
+	from.dir_fd = openat(dir, "share", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fsb_stack_start("passthrough", &from, &b, &e) < 0)
+		fail_msg("%s", e.msg);
+	fsd_fs_init(&fs, b);
+	q.s = fsd_session_new(&fs, &fuse_profile_guest, false);
+	q.w = malloc(sizeof(*q.w));
+	assert_int_equal(req_init(&q), 0);
+}
+
+static void unmount(struct msb_str *text)
+{
+	q.s = fsd_session_free(q.s);
+	fsd_fs_done(&fs);
+	free(q.w);
+	to = audit_sink_free(to);
+	slurp("audit", text);
+}
+
+static void has(const struct msb_str *text, const char *line)
+{
+	if (!strstr(text->buf, line))
+		fail_msg("no %s in\n%s", line, text->buf);
+}
+
+static void has_not(const struct msb_str *text, const char *line)
+{
+	if (strstr(text->buf, line))
+		fail_msg("%s in\n%s", line, text->buf);
+}
+
+static void work(void)
+{
+	uint64_t d, f, fh;
+
+	assert_int_equal(req_mkdir(&q, 1, "d", 0755), 0);
+	d = REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
+	assert_int_equal(req_create(&q, d, "f", O_RDWR, 0640), 0);
+	f = REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
+	fh = req_created_fh(&q);
+	assert_int_equal(req_write(&q, f, fh, 0, "hello", 5, 0), 0);
+	assert_int_equal(req_rename(&q, 1, "d", 1, "e", 0), 0);
+	assert_int_equal(req_write(&q, f, fh, 5, "more", 4, 0), 0);
+	assert_int_equal(req_read(&q, FUSE_READ, f, fh, 0, 100), 0);
+	assert_int_equal(req_getattr(&q, f), 0);
+	assert_int_equal(req_name(&q, FUSE_RMDIR, 1, "e"), -ENOTEMPTY);
+	assert_int_equal(req_open(&q, FUSE_OPENDIR, 1, O_RDONLY), 0);
+	(void)req_lookup(&q, d, "none");
+}
+
+static void changes(void **state)
+{
+	_cleanup_str_ struct msb_str text = MSB_STR_INIT;
+
+	mount("audit");
+	work();
+	unmount(&text);
+	has(&text,
+		"\"mount\":\"work\",\"pid\":1,\"uid\":0,\"gid\":0,\"op\":\"mkdir\",\"path\":\"/d\",\"mode\":\"0755\",\"result\":0}");
+	has(&text,
+		"\"op\":\"create\",\"path\":\"/d/f\",\"flags\":\"O_RDWR\",\"mode\":\"0640\",\"result\":0}");
+	has(&text, "\"op\":\"write\",\"path\":\"/d/f\",\"offset\":0,\"bytes\":5,");
+	has(&text, "\"op\":\"rename\",\"path\":\"/d\",\"path2\":\"/e\",\"result\":0}");
+	/* What was renamed above it shows. */
+	has(&text, "\"op\":\"write\",\"path\":\"/e/f\",\"offset\":5,\"bytes\":4,");
+	has(&text, "\"op\":\"rmdir\",\"path\":\"/e\",\"result\":\"ENOTEMPTY\"}");
+	has_not(&text, "\"op\":\"read\"");
+	has_not(&text, "\"op\":\"opendir\"");
+	assert_int_equal(lines_of(&text), 6);
+}
+
+static void all(void **state)
+{
+	_cleanup_str_ struct msb_str text = MSB_STR_INIT;
+
+	mount("audit=all");
+	assert_int_equal(fuse_profile_guest.cache.entry_ms != 0, 1);
+	work();
+	/* Nothing of it is cached. */
+	assert_int_equal(req_name(&q, FUSE_LOOKUP, 1, "e"), 0);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_entry_out)->entry_valid, 0);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_entry_out)->entry_valid_nsec, 0);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_entry_out)->attr_valid, 0);
+	assert_int_equal(
+		req_name(&q, FUSE_LOOKUP, REQ_REPLY(&q, struct fuse_entry_out)->nodeid, "f"), 0);
+	assert_int_equal(
+		req_open(&q, FUSE_OPEN, REQ_REPLY(&q, struct fuse_entry_out)->nodeid, O_RDONLY), 0);
+	assert_true(REQ_REPLY(&q, struct fuse_open_out)->open_flags & FOPEN_DIRECT_IO);
+	unmount(&text);
+	has(&text, "\"op\":\"read\",\"path\":\"/e/f\",\"offset\":0,\"bytes\":9,\"result\":0}");
+	has(&text,
+		"\"pid\":1,\"uid\":0,\"gid\":0,\"op\":\"getattr\",\"path\":\"/e/f\",\"result\":0}");
+	has(&text, "\"op\":\"lookup\",\"path\":\"/e/none\",\"result\":\"ENOENT\"}");
+	has(&text, "\"op\":\"opendir\",\"path\":\"/\",\"result\":0}");
+	has(&text, "\"op\":\"open\",\"path\":\"/e/f\",\"flags\":\"O_RDONLY\",\"result\":0}");
+}
+
+static void chosen(void **state)
+{
+	_cleanup_str_ struct msb_str text = MSB_STR_INIT;
+
+	mount("audit=all,audit_ops=write+mkdir+opendir,audit_path=f,audit_path=/d");
+	work();
+	unmount(&text);
+	has(&text, "\"op\":\"mkdir\",\"path\":\"/d\"");
+	has(&text, "\"op\":\"write\",\"path\":\"/d/f\"");
+	has(&text, "\"op\":\"write\",\"path\":\"/e/f\"");
+	assert_int_equal(lines_of(&text), 3);
+}
+
+/* A handle without state is no handle; opens are seen all the same. */
+static void opens(void **state)
+{
+	_cleanup_str_ struct msb_str text = MSB_STR_INIT;
+	uint64_t fh;
+
+	assert_int_equal(msb_write_file_atomic(dir, "share/f", "x", 1, 0644), 0);
+	mount("ro,audit=opens");
+	assert_int_equal(req_name(&q, FUSE_LOOKUP, 1, "f"), 0);
+	fh = REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
+	assert_int_equal(req_open(&q, FUSE_OPEN, fh, O_RDONLY), 0);
+	unmount(&text);
+	has(&text, "\"op\":\"open\",\"path\":\"/f\",\"flags\":\"O_RDONLY\",\"result\":0}");
+	assert_int_equal(lines_of(&text), 1);
+}
+
+/* Renames are followed where the table knows the name, and where it has to ask. */
+static void exchange(void **state)
+{
+	_cleanup_str_ struct msb_str text = MSB_STR_INIT;
+	uint64_t a, b;
+
+	mount("audit=all,audit_ops=getattr");
+	assert_int_equal(req_mkdir(&q, 1, "a", 0755), 0);
+	a = REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
+	assert_int_equal(req_mkdir(&q, a, "b", 0755), 0);
+	b = REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
+	assert_int_equal(req_mkdir(&q, 1, "c", 0755), 0);
+	assert_int_equal(req_rename(&q, 1, "a", 1, "c", RENAME_EXCHANGE), 0);
+	assert_int_equal(req_getattr(&q, b), 0);
+	/* The host gives b another name: nobody here knew it by that. */
+	assert_int_equal(renameat(dir, "share/c/b", dir, "share/c/host"), 0);
+	assert_int_equal(req_rename(&q, a, "host", 1, "d", 0), 0);
+	assert_int_equal(req_getattr(&q, b), 0);
+	unmount(&text);
+	has(&text, "\"path\":\"/c/b\"");
+	has(&text, "\"path\":\"/d\"");
+}
+
+/* ---- device state: the wrapper's own, then the next backend's */
+
+static int64_t b_save(struct fsb *b, uint64_t node, void *buf, size_t cap)
+{
+	memcpy(buf, "abc", 3);
+	return 3;
+}
+
+static int b_load(struct fsb *b, uint64_t node, uint64_t lookups, const void *buf, size_t n)
+{
+	assert_int_equal(n, 3);
+	assert_memory_equal(buf, "abc", 3);
+	return 0;
+}
+
+static int b_getattr(struct fsb *b, uint64_t node, uint64_t fh, struct fuse_attr *ret)
+{
+	return 0;
+}
+
+static int b_lookup(struct fsb *b, const struct fsb_req *r, uint64_t parent, const char *name,
+	struct fsb_entry *ret)
+{
+	*ret = (struct fsb_entry){.node = parent * 10};
+	return 0;
+}
+
+static void b_forget(struct fsb *b, uint64_t node, uint64_t count)
+{
+}
+
+static void b_stop(struct fsb *b)
+{
+}
+
+static const struct fsb_ops back_ops = {.name = "back",
+	.stop = b_stop,
+	.lookup = b_lookup,
+	.forget = b_forget,
+	.getattr = b_getattr,
+	.save = b_save,
+	.load = b_load};
+
+static void loaded(void **state)
+{
+	_cleanup_str_ struct msb_str text = MSB_STR_INIT;
+	struct fsb back = {.ops = &back_ops}, *b;
+	struct fsb_start from = FSB_START_NONE;
+	uint8_t saved[2][FSB_MAX_STATE];
+	struct fsb_entry e;
+	int64_t n[2];
+
+	assert_int_equal(fsb_options_parse("memory", "audit=all", 9, &o, NULL), 0);
+	from.options = &o;
+	from.sink = sink(0);
+	assert_int_equal(fsb_audit_kind.wrap(&from, &back, &b, NULL), 0);
+	assert_int_equal(b->ops->lookup(b, NULL, 1, "d", &e), 0);
+	assert_int_equal(b->ops->lookup(b, NULL, 10, "f", &e), 0);
+	n[0] = b->ops->save(b, 10, saved[0], FSB_MAX_STATE);
+	n[1] = b->ops->save(b, 100, saved[1], FSB_MAX_STATE);
+	assert_int_equal(n[0], 9 + 1 + 3);
+	b->ops->stop(b);
+
+	assert_int_equal(fsb_audit_kind.wrap(&from, &back, &b, NULL), 0);
+	assert_int_equal(b->ops->load(b, 100, 1, saved[1], (size_t)n[1]), 0);
+	assert_int_equal(b->ops->load(b, 10, 1, saved[0], (size_t)n[0]), 0);
+	assert_int_equal(b->ops->load(b, 11, 1, saved[0], 5), -EBADMSG);
+	assert_int_equal(b->ops->getattr(b, 100, 0, &e.attr), 0);
+	b->ops->stop(b);
+	(void)audit_sink_free(from.sink);
+	slurp("audit", &text);
+	has(&text, "\"op\":\"getattr\",\"path\":\"/d/f\"");
+}
+
+/* Without a place to write to, a mount that is to be audited is refused. */
+static void nowhere(void **state)
+{
+	struct fsb_start from = FSB_START_NONE;
+	struct msb_err e = {0};
+	struct fsb *b;
+
+	assert_int_equal(fsb_options_parse("passthrough", "audit", 5, &o, &e), 0);
+	from.options = &o;
+	from.dir_fd = openat(dir, "share", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(fsb_stack_start("passthrough", &from, &b, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "no place to write"));
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {T(lines), T(longest_line), T(writes_and_goes_on),
+		T(writes_while_running), T(rotates), T(many_threads), T(full_disk), T(names),
+		T(names_limits), T(names_tags), T(names_state), T(names_threads), T(changes),
+		T(all), T(chosen), T(opens), T(exchange), T(loaded), T(nowhere)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
