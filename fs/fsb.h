@@ -164,7 +164,9 @@ struct fsb_ops {
 	int (*load)(struct fsb *, uint64_t node, uint64_t lookups, const void *buf, size_t n);
 	/* Brings a handle back under its number, once every node is loaded. @flags as at open. */
 	int (*reopen)(struct fsb *, uint64_t node, uint64_t fh, bool dir, uint32_t flags);
-	/* Contents that are in no file of the host: all of them, to and from a pipe or file. */
+	/* Contents that are in no file of the host: all of them, to and from a pipe or file.
+	 * load_all() comes before any load() and reads exactly what save_all() wrote: other bytes
+	 * follow. */
 	int (*save_all)(struct fsb *, int fd);
 	int (*load_all)(struct fsb *, int fd);
 };

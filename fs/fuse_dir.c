@@ -21,7 +21,7 @@ int64_t fuse_do_opendir(struct fuse_call *c)
 			return -ENOSYS;
 		r = CALL(c, opendir, c->h.nodeid, &o.fh);
 		if (r == 0 && (!stateless || o.fh))
-			r = fuse_own_handle(c->s, true, c->h.nodeid, o.fh);
+			r = fuse_own_handle(c->s, true, c->h.nodeid, o.fh, 0);
 		if (r < 0)
 			return r;
 	}
@@ -57,7 +57,8 @@ static int fill_one(void *arg, const char *name, size_t name_bytes, uint64_t ino
 		return 1;
 	if (entry && entry->node) {
 		pthread_mutex_lock(&f->c->s->lock);
-		f->error = fuse_refs_add(&f->c->s->nodes, entry->node, 1, 0);
+		f->error = fuse_refs_add(
+			&f->c->s->nodes, &(struct fuse_ref){.key = entry->node, .count = 1});
 		pthread_mutex_unlock(&f->c->s->lock);
 		if (f->error < 0)
 			return 1;

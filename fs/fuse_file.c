@@ -64,7 +64,7 @@ int64_t fuse_do_open(struct fuse_call *c)
 			return -ENOSYS;
 		r = CALL(c, open, &c->req, c->h.nodeid, in->flags, &o.fh);
 		if (r == 0 && (!stateless || o.fh))
-			r = fuse_own_handle(c->s, false, c->h.nodeid, o.fh);
+			r = fuse_own_handle(c->s, false, c->h.nodeid, o.fh, in->flags);
 		if (r == 0 && (in->flags & O_TRUNC) && (in->open_flags & FUSE_OPEN_KILL_SUIDGID)) {
 			r = kill_suidgid(c);
 			if (r < 0)
@@ -80,7 +80,8 @@ int64_t fuse_do_open(struct fuse_call *c)
 }
 
 /* Replies to CREATE and TMPFILE; owns the entry's reference and the handle. */
-static int64_t reply_created(struct fuse_call *c, const struct fsb_entry *e, uint64_t fh)
+static int64_t reply_created(
+	struct fuse_call *c, const struct fsb_entry *e, uint64_t fh, uint32_t flags)
 {
 	struct {
 		struct fuse_entry_out entry;
@@ -97,7 +98,7 @@ static int64_t reply_created(struct fuse_call *c, const struct fsb_entry *e, uin
 	if (n < 0)
 		return n;
 	if (fh)
-		n = fuse_own_handle(c->s, false, e->node, fh);
+		n = fuse_own_handle(c->s, false, e->node, fh, flags);
 	if (n == 0) {
 		fuse_entry_out(c->s, c->h.nodeid, e, &o.entry);
 		o.open.fh = fh;
@@ -123,7 +124,7 @@ int64_t fuse_do_create(struct fuse_call *c)
 	c->req.umask = in->umask;
 	if (r == 0)
 		r = CALL(c, create, &c->req, c->h.nodeid, name, in->mode, in->flags, &e, &fh);
-	return r < 0 ? r : reply_created(c, &e, fh);
+	return r < 0 ? r : reply_created(c, &e, fh, in->flags);
 }
 
 int64_t fuse_do_tmpfile(struct fuse_call *c)
@@ -137,7 +138,7 @@ int64_t fuse_do_tmpfile(struct fuse_call *c)
 		return -ENOSYS;
 	c->req.umask = in->umask;
 	r = CALL(c, tmpfile, &c->req, c->h.nodeid, in->mode, in->flags, &e, &fh);
-	return r < 0 ? r : reply_created(c, &e, fh);
+	return r < 0 ? r : reply_created(c, &e, fh, in->flags);
 }
 
 int64_t fuse_do_release(struct fuse_call *c)

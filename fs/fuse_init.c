@@ -77,6 +77,8 @@ int64_t fuse_do_init(struct fuse_call *c)
 	out.max_write = FUSE_MAX_IO;
 	out.max_pages = FUSE_MAX_IO / PAGE;
 	out.time_gran = 1;
+	atomic_store(&c->s->init_flags, taken);
+	atomic_store(&c->s->minor, out.minor);
 	atomic_store(&c->s->ready, true);
 	return fuse_reply(c, &out, sizeof(out));
 }

@@ -13,6 +13,10 @@ struct fsd_session {
 	_Atomic uint64_t requests;
 	_Atomic bool ready;	/* INIT has been answered */
 	_Atomic bool opens_off; /* so has OPEN or OPENDIR, with ENOSYS */
+	/* What INIT agreed on. Written while no other request runs, as a kernel sees to; a hostile
+	 * one confuses itself. */
+	_Atomic uint64_t init_flags;
+	_Atomic uint32_t minor;
 
 	pthread_mutex_t lock; /* guards what follows; never held across a backend's op */
 	struct fuse_refs nodes, files, dirs;
@@ -74,11 +78,12 @@ int fuse_check_name(const char *name);
 /* ---- fuse_session.c */
 int fuse_pin_node(struct fsd_session *s, uint64_t node); /* 0, -ESTALE; FUSE_ROOT_ID always 0 */
 void fuse_unpin_node(struct fsd_session *s, uint64_t node);
-int fuse_pin_handle(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh); /* -EBADF */
+/* -EBADF, -ESTALE */
+int fuse_pin_handle(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh);
 void fuse_unpin_handle(struct fsd_session *s, bool dir, uint64_t fh);
 /* Takes over one reference of a reply; on failure it is given back to the backend. */
 int fuse_own_node(struct fsd_session *s, uint64_t node);
-int fuse_own_handle(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh);
+int fuse_own_handle(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh, uint32_t flags);
 void fuse_forget(struct fsd_session *s, uint64_t node, uint64_t count);
 void fuse_release(struct fsd_session *s, bool dir, uint64_t fh);
 

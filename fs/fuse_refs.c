@@ -65,12 +65,14 @@ struct fuse_ref *fuse_refs_find(struct fuse_refs *r, uint64_t key)
 	return s && s->count ? s : NULL;
 }
 
-int fuse_refs_add(struct fuse_refs *r, uint64_t key, uint64_t count, uint64_t node)
+int fuse_refs_add(struct fuse_refs *r, const struct fuse_ref *what)
 {
-	struct fuse_ref *s = any(r, key);
+	struct fuse_ref *s = any(r, what->key);
 
 	if (s) {
-		s->count += count;
+		if (s->flags & FUSE_REF_STALE)
+			return -ESTALE;
+		s->count += what->count;
 		return 0;
 	}
 	if (r->used >= r->max)
@@ -81,7 +83,7 @@ int fuse_refs_add(struct fuse_refs *r, uint64_t key, uint64_t count, uint64_t no
 		if (e < 0)
 			return e;
 	}
-	r->slot[probe(r, key)] = (struct fuse_ref){.key = key, .count = count, .node = node};
+	r->slot[probe(r, what->key)] = *what;
 	r->used++;
 	return 0;
 }
@@ -103,7 +105,7 @@ static void vacate(struct fuse_refs *r, size_t hole)
 	r->used--;
 }
 
-uint64_t fuse_refs_drop(struct fuse_refs *r, uint64_t key, uint64_t count, uint64_t *ret_node)
+uint64_t fuse_refs_drop(struct fuse_refs *r, uint64_t key, uint64_t count, struct fuse_ref *ret_was)
 {
 	struct fuse_ref *s = fuse_refs_find(r, key);
 
@@ -111,6 +113,8 @@ uint64_t fuse_refs_drop(struct fuse_refs *r, uint64_t key, uint64_t count, uint6
 		return 0;
 	if (count > s->count)
 		count = s->count;
+	if (ret_was)
+		*ret_was = *s;
 	s->count -= count;
 	if (s->count)
 		return count;
@@ -118,30 +122,19 @@ uint64_t fuse_refs_drop(struct fuse_refs *r, uint64_t key, uint64_t count, uint6
 		s->dropped += count;
 		return 0;
 	}
-	if (ret_node)
-		*ret_node = s->node;
 	vacate(r, (size_t)(s - r->slot));
 	return count;
 }
 
-bool fuse_refs_pin(struct fuse_refs *r, uint64_t key)
-{
-	struct fuse_ref *s = fuse_refs_find(r, key);
-
-	if (s)
-		s->pins++;
-	return s;
-}
-
-uint64_t fuse_refs_unpin(struct fuse_refs *r, uint64_t key, uint64_t *ret_node)
+uint64_t fuse_refs_unpin(struct fuse_refs *r, uint64_t key, struct fuse_ref *ret_was)
 {
 	struct fuse_ref *s = any(r, key);
 	uint64_t owed;
 
 	if (!s || --s->pins)
 		return 0;
-	if (ret_node)
-		*ret_node = s->node;
+	if (ret_was)
+		*ret_was = *s;
 	owed = s->dropped;
 	s->dropped = 0;
 	if (!s->count)

@@ -16,7 +16,9 @@ struct fuse_ref {
 	uint64_t dropped; /* given back by the kernel while pinned; owed to the backend */
 	uint64_t node;	  /* of a handle: its node */
 	uint32_t pins;
+	uint32_t flags; /* of a handle: O_* as at OPEN; FUSE_REF_STALE */
 };
+#define FUSE_REF_STALE (1u << 31) /* the backend does not know it: every use is -ESTALE */
 
 /* Open addressing, linear probing, a power of two of slots, at most three quarters full. */
 struct fuse_refs {
@@ -27,20 +29,22 @@ struct fuse_refs {
 void fuse_refs_init(struct fuse_refs *r, size_t max);
 void fuse_refs_done(struct fuse_refs *r);
 
-/* -ENFILE past the table's maximum, -ENOMEM. Adds @count references, @node where it is new. */
-int fuse_refs_add(struct fuse_refs *r, uint64_t key, uint64_t count, uint64_t node);
+/* Enters @what; where its key is there already, adds its count. -ENFILE past the table's maximum;
+ * -ENOMEM; -ESTALE: what is there is stale, and the kernel would take the one for the other. */
+int fuse_refs_add(struct fuse_refs *r, const struct fuse_ref *what);
 
 /* The entry while the kernel holds it; NULL. Valid until the next add or drop. */
 struct fuse_ref *fuse_refs_find(struct fuse_refs *r, uint64_t key);
 
 /**
  * fuse_refs_drop() - The kernel gives back up to @count references
- * @ret_node: the entry's node, set where the result is not 0; may be NULL
+ * @ret_was: the entry, set where the result is not 0; may be NULL
  * Return: how many to give back to the backend now; the rest comes out of unpin.
  */
-uint64_t fuse_refs_drop(struct fuse_refs *r, uint64_t key, uint64_t count, uint64_t *ret_node);
+uint64_t fuse_refs_drop(
+	struct fuse_refs *r, uint64_t key, uint64_t count, struct fuse_ref *ret_was);
 
-bool fuse_refs_pin(struct fuse_refs *r, uint64_t key); /* false where it is not held */
-uint64_t fuse_refs_unpin(struct fuse_refs *r, uint64_t key, uint64_t *ret_node); /* as drop */
+/* Pinned by its pins, once more by who found it. As drop. */
+uint64_t fuse_refs_unpin(struct fuse_refs *r, uint64_t key, struct fuse_ref *ret_was);
 
 #endif

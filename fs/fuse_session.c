@@ -33,10 +33,16 @@ static void backend_release(struct fsd_session *s, bool dir, uint64_t node, uint
 
 int fuse_pin_node(struct fsd_session *s, uint64_t node)
 {
+	struct fuse_ref *n;
+
 	if (node == FUSE_ROOT_ID)
 		return 0;
 	LOCK_SCOPE(&s->lock);
-	return fuse_refs_pin(&s->nodes, node) ? 0 : -ESTALE;
+	n = fuse_refs_find(&s->nodes, node);
+	if (!n || n->flags & FUSE_REF_STALE)
+		return -ESTALE;
+	n->pins++;
+	return 0;
 }
 
 void fuse_unpin_node(struct fsd_session *s, uint64_t node)
@@ -61,7 +67,7 @@ int fuse_own_node(struct fsd_session *s, uint64_t node)
 		return 0;
 	{
 		LOCK_SCOPE(&s->lock);
-		r = fuse_refs_add(&s->nodes, node, 1, 0);
+		r = fuse_refs_add(&s->nodes, &(struct fuse_ref){.key = node, .count = 1});
 	}
 	if (r < 0)
 		backend_forget(s, node, 1);
@@ -70,13 +76,14 @@ int fuse_own_node(struct fsd_session *s, uint64_t node)
 
 void fuse_forget(struct fsd_session *s, uint64_t node, uint64_t count)
 {
+	struct fuse_ref gone;
 	uint64_t now;
 
 	{
 		LOCK_SCOPE(&s->lock);
-		now = fuse_refs_drop(&s->nodes, node, count, NULL);
+		now = fuse_refs_drop(&s->nodes, node, count, &gone);
 	}
-	if (now)
+	if (now && !(gone.flags & FUSE_REF_STALE))
 		backend_forget(s, node, now);
 }
 
@@ -91,39 +98,46 @@ int fuse_pin_handle(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh)
 	h = fuse_refs_find(t, fh);
 	if (!h || h->node != node)
 		return -EBADF;
+	if (h->flags & FUSE_REF_STALE)
+		return -ESTALE;
 	h->pins++;
 	return 0;
 }
 
 /* The last use of a handle that the kernel has let go. Its node was pinned when it was opened. */
-static void handle_gone(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh)
+static void handle_gone(struct fsd_session *s, bool dir, const struct fuse_ref *h)
 {
-	backend_release(s, dir, node, fh);
-	fuse_unpin_node(s, node);
+	if (h->flags & FUSE_REF_STALE)
+		return;
+	backend_release(s, dir, h->node, h->key);
+	fuse_unpin_node(s, h->node);
 }
 
 void fuse_unpin_handle(struct fsd_session *s, bool dir, uint64_t fh)
 {
-	uint64_t owed, node;
+	struct fuse_ref gone;
+	uint64_t owed;
 
 	if (fh == 0)
 		return;
 	{
 		LOCK_SCOPE(&s->lock);
-		owed = fuse_refs_unpin(dir ? &s->dirs : &s->files, fh, &node);
+		owed = fuse_refs_unpin(dir ? &s->dirs : &s->files, fh, &gone);
 	}
 	if (owed)
-		handle_gone(s, dir, node, fh);
+		handle_gone(s, dir, &gone);
 }
 
-int fuse_own_handle(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh)
+int fuse_own_handle(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh, uint32_t flags)
 {
 	int r = fuse_pin_node(s, node);
 
 	if (r == 0) {
 		{
 			LOCK_SCOPE(&s->lock);
-			r = fuse_refs_add(dir ? &s->dirs : &s->files, fh, 1, node);
+			r = fuse_refs_add(dir ? &s->dirs : &s->files,
+				&(struct fuse_ref){
+					.key = fh, .count = 1, .node = node, .flags = flags});
 		}
 		if (r == 0)
 			return 0;
@@ -135,14 +149,15 @@ int fuse_own_handle(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh)
 
 void fuse_release(struct fsd_session *s, bool dir, uint64_t fh)
 {
-	uint64_t now, node;
+	struct fuse_ref gone;
+	uint64_t now;
 
 	{
 		LOCK_SCOPE(&s->lock);
-		now = fuse_refs_drop(dir ? &s->dirs : &s->files, fh, 1, &node);
+		now = fuse_refs_drop(dir ? &s->dirs : &s->files, fh, 1, &gone);
 	}
 	if (now)
-		handle_gone(s, dir, node, fh);
+		handle_gone(s, dir, &gone);
 }
 
 /* The first key from slot *@at on that the kernel still holds, or 0. */
@@ -168,6 +183,8 @@ void fsd_session_reset(struct fsd_session *s)
 		fuse_forget(s, key, UINT64_MAX);
 	atomic_store(&s->ready, false);
 	atomic_store(&s->opens_off, false);
+	atomic_store(&s->init_flags, 0);
+	atomic_store(&s->minor, 0);
 }
 
 struct fsd_session *fsd_session_new(

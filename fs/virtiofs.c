@@ -9,6 +9,7 @@
  * nothing.
  */
 #include "fs/virtiofs.h"
+#include "fs/fuse_state.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 
@@ -189,11 +190,29 @@ static void reset(struct vu_dev *d)
 	fsd_session_reset(((struct virtiofs *)(void *)d)->session);
 }
 
+static int save(struct vu_dev *d, int fd)
+{
+	return fsd_session_save(((struct virtiofs *)(void *)d)->session, fd);
+}
+
+static int load(struct vu_dev *d, int fd)
+{
+	struct virtiofs *v = (struct virtiofs *)(void *)d;
+	int r = fsd_session_load(v->session, fd);
+
+	if (r < 0 && !atomic_exchange(&v->warned, true))
+		log_warn("export %s: the state of a saved machine cannot be loaded: %s", v->tag,
+			strerror(-r));
+	return r;
+}
+
 static const struct vu_ops ops = {
 	.queues = VIRTIOFS_QUEUES,
 	.queue_start = queue_start,
 	.queue_stop = queue_stop,
 	.reset = reset,
+	.save = save,
+	.load = load,
 };
 
 static void *accept_main(void *arg)

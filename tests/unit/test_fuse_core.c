@@ -690,17 +690,24 @@ static void forget_waits_for_requests(void **state)
 static void references_table(void **state)
 {
 	struct fuse_refs r;
-	uint64_t node = 0, left = 0;
+	const struct fuse_ref more = {.key = 3, .count = 1},
+			      again = {.key = 5 * 0x100000001ULL, .count = 1},
+			      stale = {.key = 2 * 0x100000001ULL, .count = 1};
+	struct fuse_ref was = {0};
+	uint64_t left = 0;
 
 	fuse_refs_init(&r, 1000);
 	for (uint64_t k = 1; k <= 1000; k++)
-		assert_int_equal(fuse_refs_add(&r, k * 0x100000001ULL, k, k + 5), 0);
-	assert_int_equal(fuse_refs_add(&r, 3, 1, 0), -ENFILE);
-	assert_int_equal(fuse_refs_add(&r, 5 * 0x100000001ULL, 1, 0), 0); /* there already */
+		assert_int_equal(fuse_refs_add(&r, &(struct fuse_ref){.key = k * 0x100000001ULL,
+							   .count = k,
+							   .node = k + 5}),
+			0);
+	assert_int_equal(fuse_refs_add(&r, &more), -ENFILE);
+	assert_int_equal(fuse_refs_add(&r, &again), 0); /* there already */
 	for (uint64_t k = 1; k <= 1000; k += 2)
 		assert_int_equal(
-			fuse_refs_drop(&r, k * 0x100000001ULL, 2000, &node), k == 5 ? 6 : k);
-	assert_int_equal(node, 999 + 5);
+			fuse_refs_drop(&r, k * 0x100000001ULL, 2000, &was), k == 5 ? 6 : k);
+	assert_int_equal(was.node, 999 + 5);
 	for (uint64_t k = 1; k <= 1000; k++) {
 		struct fuse_ref *s = fuse_refs_find(&r, k * 0x100000001ULL);
 
@@ -708,14 +715,16 @@ static void references_table(void **state)
 		left += s != NULL;
 	}
 	assert_int_equal(left, r.used);
-	assert_true(fuse_refs_pin(&r, 2 * 0x100000001ULL));
-	assert_true(fuse_refs_pin(&r, 2 * 0x100000001ULL));
+	fuse_refs_find(&r, 2 * 0x100000001ULL)->pins = 2;
 	assert_int_equal(fuse_refs_drop(&r, 2 * 0x100000001ULL, 1, NULL), 1);
 	assert_int_equal(fuse_refs_drop(&r, 2 * 0x100000001ULL, 1, NULL), 0);
-	assert_false(fuse_refs_pin(&r, 2 * 0x100000001ULL));
-	assert_int_equal(fuse_refs_unpin(&r, 2 * 0x100000001ULL, &node), 0);
-	assert_int_equal(fuse_refs_unpin(&r, 2 * 0x100000001ULL, &node), 1);
-	assert_int_equal(node, 7);
+	assert_null(fuse_refs_find(&r, 2 * 0x100000001ULL));
+	assert_int_equal(fuse_refs_unpin(&r, 2 * 0x100000001ULL, &was), 0);
+	assert_int_equal(fuse_refs_unpin(&r, 2 * 0x100000001ULL, &was), 1);
+	assert_int_equal(was.node, 7);
+	assert_int_equal(fuse_refs_add(&r, &stale), 0);
+	fuse_refs_find(&r, stale.key)->flags = FUSE_REF_STALE;
+	assert_int_equal(fuse_refs_add(&r, &stale), -ESTALE);
 	assert_int_equal(fuse_refs_drop(&r, 0, 1, NULL), 0);
 	fuse_refs_done(&r);
 }

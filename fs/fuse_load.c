@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one kernel holds of the file system: taking it over from another server.
+#include "base/cleanup.h"
+#include "fs/fuse_priv.h"
+#include "fs/fuse_state.h"
+#include "fs/fuse_state_priv.h"
+
+#include <stdatomic.h>
+#include <string.h>
+#include <xxhash.h>
+
+struct loader {
+	struct fsd_session *s;
+	int fd;
+	enum fuse_state_kind last; /* 0: none yet */
+	struct fuse_state_rec session;
+	uint64_t nodes, handles;
+	XXH3_state_t *sum;
+	size_t at, n; /* buf[at..n) is still to be parsed */
+	uint8_t buf[FUSE_STATE_BUFFER];
+};
+
+/* Bytes read, less than @n at the end only; -errno. */
+static int64_t read_full(int fd, uint8_t *p, size_t n)
+{
+	size_t done = 0;
+
+	while (done < n) {
+		ssize_t k = read(fd, p + done, n - done);
+
+		if (k == 0)
+			break;
+		if (k < 0 && errno != EINTR)
+			return -errno;
+		done += k < 0 ? 0 : (size_t)k;
+	}
+	return (int64_t)done;
+}
+
+static int load_session(struct loader *l, const struct fuse_state_rec *r)
+{
+	if (l->last)
+		return -EBADMSG;
+	/* Promises to the kernel that this server does not make. */
+	if (r->session.init_flags & ~l->s->profile->init_flags)
+		return -EPROTONOSUPPORT;
+	l->session = *r;
+	return 0;
+}
+
+/* The entry first: what the backend then counts is given back by the session, whatever comes. */
+static int load_node(struct loader *l, const struct fuse_state_rec *r)
+{
+	const struct fsb_ops *o = l->s->fs->b->ops;
+	struct fuse_ref n = {.key = r->node.node, .count = r->node.lookups};
+	int e;
+
+	if (l->last != FUSE_STATE_SESSION && l->last != FUSE_STATE_NODE)
+		return -EBADMSG;
+	if (r->node.flags & FUSE_STATE_STALE || !o->load)
+		n.flags = FUSE_REF_STALE;
+	{
+		LOCK_SCOPE(&l->s->lock);
+		e = fuse_refs_find(&l->s->nodes, n.key) ? -EBADMSG
+							: fuse_refs_add(&l->s->nodes, &n);
+	}
+	if (e < 0)
+		return e;
+	l->nodes++;
+	if (n.flags)
+		return 0;
+	e = o->load(l->s->fs->b, n.key, n.count, r->node.state, r->node.state_bytes);
+	if (e < 0 && e != -ESTALE) { /* it has counted nothing */
+		LOCK_SCOPE(&l->s->lock);
+		fuse_refs_find(&l->s->nodes, n.key)->flags = FUSE_REF_STALE;
+	}
+	return e == -ESTALE ? 0 : e;
+}
+
+static int load_handle(struct loader *l, const struct fuse_state_rec *r)
+{
+	const struct fsb_ops *o = l->s->fs->b->ops;
+	bool dir = r->handle.flags & FUSE_STATE_DIR;
+	struct fuse_refs *t = dir ? &l->s->dirs : &l->s->files;
+	struct fuse_ref h = {.key = r->handle.fh,
+		.count = 1,
+		.node = r->handle.node,
+		.flags = r->handle.open_flags};
+	int e;
+
+	if (l->last == 0)
+		return -EBADMSG;
+	{
+		LOCK_SCOPE(&l->s->lock);
+		if (fuse_refs_find(t, h.key) ||
+			(h.node != FUSE_ROOT_ID && !fuse_refs_find(&l->s->nodes, h.node)))
+			return -EBADMSG;
+	}
+	e = r->handle.flags & FUSE_STATE_STALE || !o->reopen ? -ESTALE
+							     : fuse_pin_node(l->s, h.node);
+	if (e == 0) {
+		e = o->reopen(l->s->fs->b, h.node, h.key, dir, h.flags);
+		if (e < 0)
+			fuse_unpin_node(l->s, h.node);
+	}
+	if (e == -ENOMEM || e == -EMFILE || e == -ENFILE)
+		return e;
+	if (e < 0)
+		h.flags |= FUSE_REF_STALE;
+	else /* pins the node for itself, and releases where there is no room */
+		fuse_unpin_node(l->s, h.node);
+	if (e == 0)
+		e = fuse_own_handle(l->s, dir, h.node, h.key, h.flags);
+	else {
+		LOCK_SCOPE(&l->s->lock);
+		e = fuse_refs_add(t, &h);
+	}
+	l->handles++;
+	return e;
+}
+
+static int load_end(struct loader *l, const struct fuse_state_rec *r)
+{
+	return l->last == 0 || r->end.nodes != l->nodes || r->end.handles != l->handles ||
+			       r->end.sum != XXH3_64bits_digest(l->sum)
+		       ? -EBADMSG
+		       : 0;
+}
+
+/* One record. Its bytes; 0: there are not enough; -errno. */
+static int load_record(struct loader *l)
+{
+	struct fuse_state_rec rec;
+	int n = fuse_state_record(l->buf + l->at, l->n - l->at, &rec), r = -EBADMSG;
+
+	if (n <= 0)
+		return n;
+	switch (rec.kind) {
+	case FUSE_STATE_SESSION: r = load_session(l, &rec); break;
+	case FUSE_STATE_NODE: r = load_node(l, &rec); break;
+	case FUSE_STATE_HANDLE: r = load_handle(l, &rec); break;
+	case FUSE_STATE_END: r = load_end(l, &rec); break;
+	}
+	if (r < 0)
+		return r;
+	XXH3_64bits_update(l->sum, l->buf + l->at, (size_t)n);
+	l->last = rec.kind;
+	l->at += (size_t)n;
+	return n;
+}
+
+static int load_records(struct loader *l)
+{
+	for (;;) {
+		int64_t got;
+		int r;
+
+		while ((r = load_record(l)) > 0)
+			if (l->last == FUSE_STATE_END)
+				break;
+		if (r < 0)
+			return r;
+		/* The writer closes behind its last record. */
+		if (l->last == FUSE_STATE_END)
+			return l->at < l->n || read_full(l->fd, l->buf, 1) != 0 ? -EBADMSG : 0;
+		memmove(l->buf, l->buf + l->at, l->n - l->at);
+		l->n -= l->at;
+		l->at = 0;
+		got = read(l->fd, l->buf + l->n, sizeof(l->buf) - l->n);
+		if (got < 0 && errno == EINTR)
+			got = 0;
+		else if (got <= 0)
+			return got < 0 ? -errno : -EBADMSG;
+		l->n += (size_t)got;
+	}
+}
+
+static int load(struct loader *l)
+{
+	const struct fsb_ops *o = l->s->fs->b->ops;
+	uint8_t head[FUSE_STATE_HEAD];
+	bool contents = false;
+	int64_t n = read_full(l->fd, head, sizeof(head));
+	int r = n < 0 ? (int)n : n < FUSE_STATE_HEAD ? -EBADMSG : fuse_state_head(head, &contents);
+
+	if (r == 0 && contents)
+		r = o->load_all ? o->load_all(l->s->fs->b, l->fd) : -EPROTONOSUPPORT;
+	return r < 0 ? r : load_records(l);
+}
+
+int fsd_session_load(struct fsd_session *s, int fd)
+{
+	_cleanup_free_ struct loader *l = malloc(sizeof(*l));
+	int r;
+
+	fsd_session_reset(s);
+	if (!l)
+		return -ENOMEM;
+	l->s = s;
+	l->fd = fd;
+	l->last = 0;
+	l->nodes = l->handles = 0;
+	l->at = l->n = 0;
+	l->sum = XXH3_createState();
+	if (!l->sum)
+		return -ENOMEM;
+	XXH3_64bits_reset(l->sum);
+	r = load(l);
+	XXH3_freeState(l->sum);
+	if (r < 0) {
+		fsd_session_reset(s);
+	} else {
+		atomic_store(&s->init_flags, l->session.session.init_flags);
+		atomic_store(&s->minor, l->session.session.minor);
+		atomic_store(&s->opens_off, l->session.session.opens_off);
+		atomic_store(&s->ready, l->session.session.ready);
+	}
+	return r;
+}
