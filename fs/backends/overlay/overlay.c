@@ -45,7 +45,7 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
-static void ovl_stop(struct fsb *b)
+void ovl_stop(struct fsb *b)
 {
 	struct ovl *o = ovl_of(b);
 
@@ -124,25 +124,6 @@ static const struct fsb_ops overlay_ops = {
 	.cache = ovl_cache,
 };
 
-static const struct fsb_ops image_ops = {
-	.name = "image",
-	.summary = "an image, read-only",
-	.caps = FSB_CAP_NO_OPEN | FSB_CAP_XATTR,
-	.stop = ovl_stop,
-	.lookup = ovl_lookup,
-	.forget = ovl_forget,
-	.getattr = ovl_getattr,
-	.readlink = ovl_readlink,
-	.readv = ovl_readv,
-	.readdir = ovl_readdir,
-	.statfs = ovl_statfs,
-	.getxattr = ovl_getxattr,
-	.listxattr = ovl_listxattr,
-	.lseek = ovl_lseek,
-	.save = ovl_save,
-	.load = ovl_load,
-};
-
 struct ovl *ovl_alloc(void)
 {
 	pthread_rwlockattr_t attr;
@@ -155,7 +136,7 @@ struct ovl *ovl_alloc(void)
 	o->max_nodes = FSD_MAX_NODES;
 	o->log.limit = OVL_MAX_LOG_BYTES;
 	o->log.compact_at = OVL_COMPACT_BYTES;
-	o->fsb.ops = &image_ops;
+	o->fsb.ops = &ovl_image_ops;
 	/* Readers come without end; a writer among them must not wait for ever. */
 	pthread_rwlockattr_init(&attr);
 	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
@@ -266,7 +247,7 @@ int fsb_overlay_start(const struct fsb_overlay_opts *opts, struct fsb **ret, str
 	return 0;
 }
 
-static int kind_start(const struct fsb_start *s, struct fsb **ret, struct msb_err *e)
+int ovl_kind_start(const struct fsb_start *s, struct fsb **ret, struct msb_err *e)
 {
 	const struct fsb_overlay_opts o = {
 		.index_fd = s->index_fd, .packs_fd = s->packs_fd, .upper_fd = s->upper_fd};
@@ -277,11 +258,5 @@ static int kind_start(const struct fsb_start *s, struct fsb **ret, struct msb_er
 const struct fsb_kind fsb_overlay_kind = {
 	.name = "overlay",
 	.summary = "an image below, private changes above",
-	.start = kind_start,
-};
-
-const struct fsb_kind fsb_image_kind = {
-	.name = "image",
-	.summary = "the tree of an image, read-only",
-	.start = kind_start,
+	.start = ovl_kind_start,
 };

@@ -196,7 +196,11 @@ static inline void ovl_unlock_tree_(pthread_rwlock_t **l)
 	pthread_rwlock_wrlock(MSB_CAT_(tree_, __LINE__))
 #define OVL_ATTR(o, i) LOCK_SCOPE(&(o)->attr_lock[(i)->ino % OVL_STRIPES])
 
-struct ovl *ovl_alloc(void); /* overlay.c: nothing in it; its fsb.ops->stop frees it */
+/* ---- overlay.c, image.c */
+struct ovl *ovl_alloc(void); /* nothing in it; its fsb.ops->stop frees it */
+void ovl_stop(struct fsb *b);
+int ovl_kind_start(const struct fsb_start *s, struct fsb **ret, struct msb_err *e);
+extern const struct fsb_ops ovl_image_ops; /* where nothing is above */
 
 /* ---- inode.c: the table of inodes. Tree lock: shared to find, exclusive for the rest. */
 struct ovl_inode *ovl_find(const struct ovl *o, uint64_t ino);
