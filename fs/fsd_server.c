@@ -3,6 +3,7 @@
 #include "fs/fsd_server.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "fs/backends/plugin/plugin.h"
 #include "fs/mux.h"
 #include "fs/options.h"
 
@@ -282,6 +283,22 @@ static int do_unexport(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 	return 0;
 }
 
+static int do_plugin(struct fsd *d, struct msb_msg *m, struct msb_err *e)
+{
+	const char *name = msb_msg_get(m, "name");
+	struct fsb *b = name && d->have_shares ? mux_find(d->shares.b, name) : NULL;
+	int r;
+
+	if (!b)
+		return msb_err_set(e, ENOENT, "no mount %s", name ?: "without a name");
+	if (m->nfds != 1)
+		return msb_err_set(e, EINVAL, "plugin takes one descriptor");
+	r = fsb_plugin_attach(b, msb_msg_take_fd(m, 0));
+	return r < 0 ? msb_err_set(e, -r, "mount %s: %s", name,
+			       r == -EOPNOTSUPP ? "it is no plugin" : strerror(-r))
+		     : 0;
+}
+
 static int do_status(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 {
 	unsigned int exports = 0, views = 0;
@@ -339,6 +356,7 @@ static const struct {
 	{"unexport", do_unexport},
 	{"mount", do_mount},
 	{"unmount", do_unmount},
+	{"plugin", do_plugin},
 	{"status", do_status},
 	{"sync", do_sync},
 	{"quit", do_quit},

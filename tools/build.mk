@@ -31,7 +31,9 @@ $(B)/bench/wrapped: $(B)/obj/tools/bench/wrapped.o $(ARCHIVES)
 
 install: all ## into $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/msb
-	install -m 0755 $(PROGS) $(DESTDIR)$(PREFIX)/bin/
+	install -d $(DESTDIR)$(PREFIX)/include
+	install -m 0755 $(PROGS) tools/plugins/msb-libfuse $(DESTDIR)$(PREFIX)/bin/
+	install -m 0644 tools/plugins/msb_plugin.h $(DESTDIR)$(PREFIX)/include/
 	install -m 0644 build/share/msb/* $(DESTDIR)$(PREFIX)/share/msb/
 
 # The machine's side: a kernel, and PID 1 with the modules that it loads.
@@ -39,8 +41,14 @@ SHARE := build/share/msb
 
 # A machine needs them as much as the programs; a variant uses those of the normal build.
 ifeq ($(VARIANT),)
-all: kernel-debian
+all: kernel-debian $(SHARE)/libfuse-plugin.so
 endif
+
+# What makes a libfuse program a plugin.
+$(SHARE)/libfuse-plugin.so: tools/plugins/libfuse_shim.c tools/plugins/msb_plugin.h Makefile
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) -fPIC -shared -o $@ $< $(shell pkg-config --libs fuse3) -pthread
 
 .PHONY: kernel-debian
 kernel-debian: $(SHARE)/vmlinux $(SHARE)/vmlinuz $(SHARE)/initramfs ## Debian's cloud kernel, unpacked, and the initramfs

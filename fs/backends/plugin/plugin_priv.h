@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of the plugin backend; nobody else includes it. */
+#ifndef MSB_FS_PLUGIN_PRIV_H
+#define MSB_FS_PLUGIN_PRIV_H
+
+#include "fs/backends/plugin/conn.h"
+#include "fs/backends/plugin/nodes.h"
+#include "fs/backends/plugin/plugin.h"
+#include "fs/backends/plugin/wire.h"
+
+#include <stdatomic.h>
+
+/* An open file or directory: the plugin's, the one below, or both. */
+struct plug_handle {
+	uint64_t node;	/* 0: free */
+	uint64_t pfh;	/* the plugin's */
+	uint64_t ifh;	/* the one below */
+	uint32_t flags; /* of its open, for a plugin started anew */
+	uint32_t epoch; /* of the connection that pfh is from */
+	bool dir, plug, below;
+	bool list_below; /* of a directory: its list is the one below's */
+	void *list;	 /* json: the directory as it was at the start of reading */
+};
+
+/* Shared memory that a plugin has brought. Outlives its connection while a request uses it. */
+struct pf_shm {
+	int fd;
+	uint32_t slots, slot_bytes;
+	uint64_t used; /* bits by slot */
+	bool ended;    /* by its connection */
+};
+
+struct plug {
+	struct fsb b; /* first */
+	struct plug_conn conn;
+	struct pn_table nodes;
+	struct fsb *inner; /* NULL: nothing below */
+
+	pthread_mutex_t handles_lock;
+	struct plug_handle *handle; /* fh - 1 is the index */
+	uint32_t handles, first_free, open;
+
+	/* ---- protocol=fuse */
+	_Atomic uint64_t absent;	/* bits by opcode: the plugin has said ENOSYS */
+	_Atomic uint32_t flags, max_io; /* of struct pw_init */
+	_Atomic uint64_t init_unique;
+	pthread_mutex_t shm_lock; /* guards the pointer, and what it points at */
+	struct pf_shm *shm;	  /* NULL: data is in the stream */
+};
+
+static inline struct plug *plug_of(struct fsb *b)
+{
+	return (struct plug *)(void *)b;
+}
+
+/* One op of the backend below, which must be there. */
+#define BELOW(p, op, ...) ((p)->inner->ops->op((p)->inner, __VA_ARGS__))
+/* Whether the backend below has @op, for a node that it knows. */
+#define HAS_BELOW(p, inner_node, op) ((inner_node) && (p)->inner->ops->op)
+
+/* ---- plugin.c */
+void plug_stop(struct plug *p);
+void plug_below_forget(struct plug *p, uint64_t inner, uint64_t count);
+void plug_below_release(struct plug *p, bool dir, uint64_t inner, uint64_t fh);
+/* The entry of what the kernel is to know as @node. */
+void plug_entry(
+	struct fsb_entry *ret, uint64_t node, uint64_t generation, const struct fuse_attr *a);
+const struct fsb_cache *plug_cache(struct fsb *b, uint64_t node);
+/* An index for pn.cache: how long the plugin lets be believed what it said. */
+uint8_t plug_cache_index(uint64_t entry_ms, uint64_t attr_ms);
+
+/* ---- handles.c */
+int plug_handle_add(struct plug *p, const struct plug_handle *h, uint64_t *ret_fh); /* -ENFILE */
+int plug_handle_get(struct plug *p, uint64_t fh, struct plug_handle *ret);	    /* -EBADF */
+int plug_handle_take(struct plug *p, uint64_t fh, struct plug_handle *ret);	    /* -EBADF */
+void plug_handle_list_below(struct plug *p, uint64_t fh); /* from now on */
+/* It is @h now, unless another thread has opened it again: false. */
+bool plug_handle_reopened(struct plug *p, uint64_t fh, const struct plug_handle *h);
+
+/* ---- protocol=fuse: fuse_conn.c */
+extern const struct plug_proto plug_fuse_proto;
+extern const struct fsb_ops plug_fuse_ops;
+
+/* A node in use by one operation. */
+struct pf_node {
+	struct plug *p;
+	struct pn *n;
+	uint64_t pid;	/* what the plugin knows it by; 0: it does not */
+	uint64_t inner; /* the node below; 0 */
+	uint32_t epoch;
+};
+int pf_get(struct plug *p, uint64_t node, struct pf_node *ret); /* -ESTALE, -EIO */
+void pf_put(struct pf_node *n);
+#define _pf_node_ __attribute__((cleanup(pf_put))) struct pf_node
+
+/**
+ * pf_ask() - One request
+ * @v:	   v[0] is left for the header, arguments follow
+ * @out:   where the reply's payload goes
+ * Return: bytes of payload; -PLUGIN_PASS: the plugin leaves it to what is below, or does not know
+ * the node; -errno. Less than @min bytes break the connection.
+ */
+int64_t pf_ask(struct plug *p, uint32_t opcode, const struct pf_node *n, const struct fsb_req *req,
+	struct iovec *v, unsigned int nv, const struct iovec *out, unsigned int n_out, size_t min);
+/* The same without an answer. @pid of connection @epoch. */
+void pf_tell(
+	struct plug *p, uint32_t opcode, uint64_t pid, uint32_t epoch, const void *args, size_t n);
+void pf_forget_plugin(struct plug *p, uint64_t pid, uint32_t epoch, uint64_t count);
+
+/* Fixed arguments and up to two names, and a reply of fixed size. 0 or as pf_ask(). */
+int pf_simple(struct plug *p, uint32_t opcode, const struct pf_node *n, const struct fsb_req *req,
+	const void *args, size_t args_bytes, const char *name, const char *name2, void *out,
+	size_t out_bytes);
+
+/* A place for data in shared memory, to be given back; NULL: there is none. */
+struct pf_shm *pf_slot_get(struct plug *p, size_t bytes, struct plugin_slot *ret);
+void pf_slot_put(struct plug *p, struct pf_shm *shm, const struct plugin_slot *slot);
+
+/* ---- fuse_meta.c */
+/* Makes the kernel's entry of @name out of the plugin's @pe and the one below, either NULL. Takes
+ * over the references of both, also on failure. */
+int pf_enter(const struct pf_node *parent, const char *name, const struct fuse_entry_out *pe,
+	const struct fsb_entry *ie, struct fsb_entry *ret);
+/* The same of something just made below: asks the plugin whether it knows it. */
+int pf_enter_below(const struct pf_node *parent, const char *name, const struct fsb_req *req,
+	const struct fsb_entry *ie, struct fsb_entry *ret);
+int pf_getattr(struct fsb *b, uint64_t node, uint64_t fh, struct fuse_attr *ret);
+int pf_setattr(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh,
+	const struct fsb_setattr *set, struct fuse_attr *ret);
+/* Takes away set-id bits, where the plugin does not by itself. */
+int pf_kill_suidgid(const struct pf_node *n, const struct fsb_req *req);
+uint32_t pf_masked(const struct plug *p, const struct fsb_req *req, uint32_t mode);
+
+/* ---- fuse_file.c, fuse_dir.c */
+int pf_open(
+	struct fsb *b, const struct fsb_req *req, uint64_t node, uint32_t flags, uint64_t *ret_fh);
+int pf_create(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name,
+	uint32_t mode, uint32_t flags, struct fsb_entry *ret, uint64_t *ret_fh);
+int pf_tmpfile(struct fsb *b, const struct fsb_req *req, uint64_t parent, uint32_t mode,
+	uint32_t flags, struct fsb_entry *ret, uint64_t *ret_fh);
+void pf_release(struct fsb *b, uint64_t node, uint64_t fh);
+/* The handle of a request, opened again in a plugin started anew. fh 0: none. */
+int pf_handle(const struct pf_node *n, uint64_t fh, struct plug_handle *ret);
+int64_t pf_readv(
+	struct fsb *b, uint64_t node, uint64_t fh, const struct iovec *iov, int n, uint64_t off);
+int64_t pf_writev(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh,
+	const struct iovec *iov, int n, uint64_t off, uint32_t write_flags);
+int pf_fsync(struct fsb *b, uint64_t node, uint64_t fh, bool datasync);
+int pf_fallocate(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh,
+	uint32_t mode, uint64_t off, uint64_t len);
+int64_t pf_lseek(struct fsb *b, uint64_t node, uint64_t fh, uint64_t off, uint32_t whence);
+int64_t pf_copy_file_range(struct fsb *b, const struct fsb_req *req, uint64_t node_in,
+	uint64_t fh_in, uint64_t off_in, uint64_t node_out, uint64_t fh_out, uint64_t off_out,
+	uint64_t len);
+int pf_opendir(struct fsb *b, uint64_t node, uint64_t *ret_fh);
+int pf_readdir(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh, uint64_t off,
+	bool plus, fsb_dirent_fn fn, void *arg);
+int pf_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const char *name,
+	const void *value, size_t n, uint32_t flags);
+int64_t pf_getxattr(struct fsb *b, uint64_t node, const char *name, void *buf, size_t cap);
+int64_t pf_listxattr(struct fsb *b, uint64_t node, char *buf, size_t cap);
+int pf_removexattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const char *name);
+
+#endif
