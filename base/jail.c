@@ -64,7 +64,7 @@ static int empty_root(void)
 		       : 0;
 }
 
-static int drop_caps(uint64_t keep)
+static int drop_caps(uint64_t keep, uint64_t idle)
 {
 	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct d[2] = {0};
@@ -77,7 +77,7 @@ static int drop_caps(uint64_t keep)
 		return -errno;
 	for (int i = 0; i < 2; i++) {
 		d[i].permitted &= (uint32_t)(keep >> (32 * i));
-		d[i].effective = d[i].permitted;
+		d[i].effective = d[i].permitted & ~(uint32_t)(idle >> (32 * i));
 		d[i].inheritable = 0;
 	}
 	return syscall(SYS_capset, &h, d) < 0 ? -errno : 0;
@@ -124,6 +124,23 @@ static int only_beneath(const struct msb_jail_dir *dirs, size_t n)
 	return syscall(SYS_landlock_restrict_self, fd, 0) < 0 ? -errno : 0;
 }
 
+/* System calls that libseccomp may be too old to know by name; their numbers are every machine's.
+ */
+static const struct {
+	const char *name;
+	int nr;
+} newer[] = {{"getxattrat", 464}};
+
+static int number_of(const char *name)
+{
+	int nr = seccomp_syscall_resolve_name(name);
+
+	for (size_t i = 0; nr == __NR_SCMP_ERROR && i < ARRAY_LEN(newer); i++)
+		if (!strcmp(newer[i].name, name))
+			nr = newer[i].nr;
+	return nr;
+}
+
 static int filter(const char *const *syscalls, struct msb_err *e)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
@@ -132,7 +149,7 @@ static int filter(const char *const *syscalls, struct msb_err *e)
 	if (r == 0) /* a tree, not a list: the hot calls cost a few comparisons */
 		r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	for (; r == 0 && *syscalls; syscalls++) {
-		int nr = seccomp_syscall_resolve_name(*syscalls);
+		int nr = number_of(*syscalls);
 
 		if (nr == __NR_SCMP_ERROR)
 			continue; /* newer than this libseccomp knows: the kernel's caller falls
@@ -172,7 +189,7 @@ int msb_jail_enter(const struct msb_jail *j, struct msb_err *e)
 	if (r < 0)
 		log_warn(
 			"Landlock is not to be had here (%s); continuing without it", strerror(-r));
-	r = drop_caps(j->keep_caps);
+	r = drop_caps(j->keep_caps, j->idle_caps);
 	if (r < 0)
 		return msb_err_set(e, -r, "cannot drop capabilities: %s", strerror(-r));
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)

@@ -25,6 +25,7 @@ struct msb_jail_dir {
 struct msb_jail {
 	unsigned int flags;
 	uint64_t keep_caps; /* bit n: capability n stays effective and permitted; all others go */
+	uint64_t idle_caps; /* of those, only permitted: a thread takes one up when it needs it */
 	const char *const *syscalls; /* names, NULL at the end; every other one kills the process */
 	/* Where there are any: what is beneath them is all that can be opened, made or removed,
 	 * even through a descriptor of theirs and "..", which namespaces alone do not prevent

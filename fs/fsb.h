@@ -188,6 +188,8 @@ bool fsb_viewed(void);
 struct fsb_passthrough_opts {
 	int root_fd;   /* O_PATH or O_RDONLY directory */
 	bool readonly; /* enforced here: every writing op is EROFS whatever the guest was told */
+	int map;       /* enum fsb_map of fs/options.h */
+	bool submounts; /* enter other file systems mounted below */
 };
 int fsb_passthrough_start(const struct fsb_passthrough_opts *, struct fsb **ret, struct msb_err *);
 

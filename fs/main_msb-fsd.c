@@ -20,6 +20,9 @@
 	(CAP(CAP_CHOWN) | CAP(CAP_DAC_OVERRIDE) | CAP(CAP_DAC_READ_SEARCH) | CAP(CAP_FOWNER) |     \
 		CAP(CAP_FSETID))
 
+/* Without this one in effect the kernel takes the host's set-id bits from what a guest writes. */
+#define IDLE_CAPS CAP(CAP_FSETID)
+
 static const char *const syscalls[] = {
 	/* files by name, always below a directory in hand */
 	"openat", "openat2", "statx", "newfstatat", "readlinkat", "linkat", "symlinkat", "unlinkat",
@@ -29,7 +32,8 @@ static const char *const syscalls[] = {
 	"close", "fstat", "fstatfs", "lseek", "read", "readv", "pread64", "preadv", "preadv2",
 	"write", "writev", "pwrite64", "pwritev", "pwritev2", "getdents64", "fsync", "fdatasync",
 	"syncfs", "ftruncate", "fallocate", "fchmod", "fchown", "flock", "fcntl", "dup",
-	"copy_file_range", "fgetxattr", "fsetxattr", "flistxattr", "fremovexattr", "fadvise64",
+	"copy_file_range", "getxattrat", "fgetxattr", "fsetxattr", "flistxattr", "fremovexattr",
+	"fadvise64",
 	/* sockets and waiting */
 	"accept", "accept4", "recvmsg", "sendmsg", "sendto", "shutdown", "poll", "ppoll",
 	"eventfd2", "pipe2", "clock_gettime", "clock_nanosleep", "nanosleep", "restart_syscall",
@@ -39,12 +43,14 @@ static const char *const syscalls[] = {
 	"sched_getaffinity", "sched_yield", "getrandom", "memfd_create", "prlimit64", "exit",
 	"exit_group",
 	/* who we are; abort() */
-	"getpid", "gettid", "tgkill", "getuid", "geteuid", "getgid", "getegid", NULL};
+	"getpid", "gettid", "tgkill", "getuid", "geteuid", "getgid", "getegid", "capget", "capset",
+	NULL};
 
 int main(int argc, char **argv)
 {
 	const struct msb_jail jail = {.flags = MSB_JAIL_NET | MSB_JAIL_ROOT | MSB_JAIL_IPC,
 		.keep_caps = KEEP_CAPS,
+		.idle_caps = IDLE_CAPS,
 		.syscalls = syscalls};
 	struct rlimit files;
 	struct msb_err e = {0};

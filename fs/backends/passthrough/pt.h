@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of the passthrough backend; nobody else includes it. */
+#ifndef MSB_FS_PASSTHROUGH_PT_H
+#define MSB_FS_PASSTHROUGH_PT_H
+
+#include "fs/backends/passthrough/nodes.h"
+
+#define PT_MAX_HANDLES	 16384 /* open files and directories, where OPEN is sent */
+#define PT_MAX_DIRS	 2048  /* of those, directories: each has a buffer */
+#define PT_DIRENTS_BYTES 8192  /* read from a host directory at once */
+#define PT_CHANGE_LOCKS	 16
+
+struct pt_handle;
+
+struct pt {
+	struct fsb b;	    /* first */
+	struct fsb_ops own; /* what b.ops points at */
+	bool readonly;
+	bool privileged; /* root on the host: may give files away */
+	bool map;	 /* owners are the guest's */
+	bool stateless;	 /* OPEN is not sent: descriptors are the nodes' */
+	uint32_t euid, egid;
+	uint32_t root_uid, root_gid; /* of the directory: map=root shows it as 0, like our own */
+	struct pt_nodes nodes;
+	/* By node: changing what the guest believes of a file is reading, then writing. Held across
+	 * system calls, and taken before the table's. */
+	pthread_mutex_t change[PT_CHANGE_LOCKS];
+	pthread_mutex_t handles_lock;
+	struct pt_handle **handle; /* fh is the index; 0 stays empty */
+	uint32_t handles, first_free, dirs;
+};
+
+static inline struct pt *pt_of(struct fsb *b)
+{
+	return (struct pt *)(void *)b;
+}
+
+static inline pthread_mutex_t *pt_change_lock(struct pt *p, const struct pt_node *n)
+{
+	return &p->change[n->id % PT_CHANGE_LOCKS];
+}
+
+/* ---- guest.c: the host's file as the guest believes it to be */
+
+struct pt_guest {
+	uint32_t mode, uid, gid, rdev;
+};
+
+/* Whether a file of this kind can have PT_XATTR_META at all. */
+bool pt_has_meta(const struct pt *p, const struct statx *sx);
+/* Its meta, of @name in @dirfd; what is known of the node where that is right. True: for sure. */
+bool pt_meta_at(
+	struct pt *p, int dirfd, const char *name, const struct statx *sx, struct pt_meta *ret);
+/* The same of a node in use, just looked at; the node learns it. */
+void pt_meta_of(struct pt *p, struct pt_ref *r, const struct statx *sx, struct pt_meta *ret);
+void pt_guest(
+	const struct pt *p, const struct statx *sx, const struct pt_meta *m, struct pt_guest *ret);
+void pt_attr(struct pt *p, const struct statx *sx, const struct pt_meta *m, struct fuse_attr *ret);
+/* Attributes of a node in use: looks, and learns. */
+int pt_attr_of(struct pt *p, struct pt_ref *r, struct fuse_attr *ret);
+/* The host's mode and meta for @want, on a file that looks like @sx now. */
+void pt_encode(const struct pt *p, const struct statx *sx, const struct pt_guest *want,
+	uint32_t *ret_mode, struct pt_meta *ret);
+/* Removes it where @m is not there. */
+int pt_write_meta(int fd, const struct pt_meta *m);
+/* Makes the file of @r, which looks like @sx and @old, what @want says of its mode and, with map,
+ * owner. @r may get another descriptor. */
+int pt_change(struct pt *p, struct pt_ref *r, const struct statx *sx, const struct pt_meta *old,
+	const struct pt_guest *want);
+/* Permission was denied although the file is ours: gives us what map=root may take on the host,
+ * which the guest does not see. 0: try again. */
+int pt_claim(struct pt *p, struct pt_ref *r);
+/* @r with a descriptor for @need, claimed where that takes it. */
+int pt_open_ref(struct pt *p, uint64_t node, enum pt_fd need, struct pt_ref *ret);
+uint32_t pt_without_setid(uint32_t mode); /* as after a write: set-gid stays without execute */
+/* A write by @r->fd: what set-id bits and capabilities it takes; @asked: of the guest's bits too.
+ */
+int pt_kill(struct pt *p, struct pt_ref *r, bool asked);
+
+/* An op on names in a directory: once more where it was ours and merely closed to us. */
+#define PT_IN_DIR(p, dir, op)                                                                      \
+	({                                                                                         \
+		__typeof__(op) r_ = (op);                                                          \
+		if (r_ == -EACCES && pt_claim((p), (dir)) == 0)                                    \
+			r_ = (op);                                                                 \
+		r_;                                                                                \
+	})
+
+/* ---- passthrough.c */
+/* Looks at @name in @parent and fills an entry with a reference. */
+int pt_lookup_in(struct pt *p, struct pt_ref *parent, const char *name, struct fsb_entry *ret);
+/* An entry of what is open as @fd, which becomes the node's, in any case, unless @kind is PT_NODE;
+ * @name NULL: it has none. */
+int pt_entry_of(struct pt *p, const struct pt_ref *parent, const char *name, int fd,
+	enum pt_fd kind, const struct pt_meta *meta, struct fsb_entry *ret);
+
+/* ---- setattr.c */
+int pt_setattr(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh,
+	const struct fsb_setattr *s, struct fuse_attr *ret);
+
+/* ---- handles.c */
+struct pt_handle {
+	int fd;
+	struct pt_dir *dir; /* NULL: a file */
+};
+/* Takes @fd in any case. -ENFILE at the limits above. */
+int pt_handle_add(struct pt *p, int fd, bool dir, uint64_t at_fh, uint64_t *ret_fh);
+struct pt_handle *pt_handle_get(struct pt *p, uint64_t fh); /* NULL */
+void pt_handles_done(struct pt *p);
+int pt_open(
+	struct fsb *b, const struct fsb_req *req, uint64_t node, uint32_t flags, uint64_t *ret_fh);
+int pt_opendir(struct fsb *b, uint64_t node, uint64_t *ret_fh);
+void pt_release(struct fsb *b, uint64_t node, uint64_t fh);
+int pt_reopen(struct fsb *b, uint64_t node, uint64_t fh, bool dir, uint32_t flags);
+
+/* ---- io.c */
+int64_t pt_readv(
+	struct fsb *b, uint64_t node, uint64_t fh, const struct iovec *iov, int n, uint64_t off);
+int64_t pt_writev(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh,
+	const struct iovec *iov, int n, uint64_t off, uint32_t write_flags);
+int pt_fsync(struct fsb *b, uint64_t node, uint64_t fh, bool datasync);
+int pt_fallocate(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh,
+	uint32_t mode, uint64_t off, uint64_t len);
+int64_t pt_lseek(struct fsb *b, uint64_t node, uint64_t fh, uint64_t off, uint32_t whence);
+int64_t pt_copy_file_range(struct fsb *b, const struct fsb_req *req, uint64_t node_in,
+	uint64_t fh_in, uint64_t off_in, uint64_t node_out, uint64_t fh_out, uint64_t off_out,
+	uint64_t len);
+int pt_syncfs(struct fsb *b, uint64_t node);
+
+/* ---- dir.c */
+struct pt_dir *pt_dir_new(void);
+int pt_readdir(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh, uint64_t off,
+	bool plus, fsb_dirent_fn fn, void *arg);
+/* An entry of @dir is not what it is on the host: readdir has to look. Best effort. */
+void pt_mark_special(struct pt *p, struct pt_ref *dir);
+
+/* ---- xattr.c */
+int pt_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const char *name,
+	const void *value, size_t n, uint32_t flags);
+int64_t pt_getxattr(struct fsb *b, uint64_t node, const char *name, void *buf, size_t cap);
+int64_t pt_listxattr(struct fsb *b, uint64_t node, char *buf, size_t cap);
+int pt_removexattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const char *name);
+/* One attribute of @name in @dirfd, a regular file or a directory. */
+int64_t pt_xattr_at(int dirfd, const char *name, const char *xattr, void *buf, size_t cap);
+
+/* ---- make.c: what makes names */
+int pt_mknod(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name,
+	uint32_t mode, uint32_t rdev, struct fsb_entry *ret);
+int pt_mkdir(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name,
+	uint32_t mode, struct fsb_entry *ret);
+int pt_create(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name,
+	uint32_t mode, uint32_t flags, struct fsb_entry *ret, uint64_t *ret_fh);
+int pt_tmpfile(struct fsb *b, const struct fsb_req *req, uint64_t parent, uint32_t mode,
+	uint32_t flags, struct fsb_entry *ret, uint64_t *ret_fh);
+
+/* What a new file is for the guest that asks: @mode with its type, unmasked. */
+int pt_new_guest(struct pt *p, const struct fsb_req *req, struct pt_ref *parent, uint32_t mode,
+	struct pt_guest *ret);
+/* A new file of the host that stands for @g. A descriptor, or -errno. */
+int pt_new_file(struct pt *p, struct pt_ref *dir, const char *name, int flags,
+	const struct pt_guest *g, struct pt_meta *ret_meta);
+/* Gives away what was just made by name, where files are given away. */
+int pt_own_by_name(struct pt *p, struct pt_ref *dir, const char *name, uint32_t type,
+	const struct pt_guest *g);
+
+/* ---- links.c: symbolic links and names of files that are there */
+int pt_symlink(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name,
+	const char *target, struct fsb_entry *ret);
+int pt_readlink(struct fsb *b, uint64_t node, char *buf, size_t cap);
+/* A symbolic link of the host becomes a file that can carry an owner. */
+int pt_convert_link(struct pt *p, struct pt_ref *r, const struct statx *sx,
+	const struct pt_guest *want, struct pt_meta *ret);
+int pt_link(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t newparent,
+	const char *newname, struct fsb_entry *ret);
+
+/* ---- rename.c: what moves and removes names */
+int pt_unlink(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name);
+int pt_rmdir(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name);
+int pt_rename(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name,
+	uint64_t newparent, const char *newname, uint32_t flags);
+
+/* ---- state.c */
+int64_t pt_save(struct fsb *b, uint64_t node, void *buf, size_t cap);
+int pt_load(struct fsb *b, uint64_t node, uint64_t lookups, const void *buf, size_t n);
+
+#endif

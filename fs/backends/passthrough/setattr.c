@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// passthrough: changing a file's attributes.
+#include "fs/backends/passthrough/pt.h"
+#include "base/cleanup.h"
+
+#include <fcntl.h>
+#include <sys/xattr.h>
+
+#define SET_TIMES (FATTR_ATIME | FATTR_MTIME | FATTR_ATIME_NOW | FATTR_MTIME_NOW)
+#define SET_OWNER (FATTR_UID | FATTR_GID)
+
+static int set_size(struct pt *p, struct pt_ref *r, const struct pt_handle *h, uint64_t size)
+{
+	struct pt_ref f;
+	int e;
+
+	if (S_ISDIR(r->node->file.type))
+		return -EISDIR;
+	if (!S_ISREG(r->node->file.type))
+		return -EINVAL;
+	if (h && ftruncate(h->fd, (off_t)size) == 0)
+		return 0;
+	e = pt_open_ref(p, r->node->id, PT_WRITE, &f); /* also where the handle is for reading */
+	if (e < 0)
+		return e;
+	e = ftruncate(f.fd, (off_t)size) < 0 ? -errno : 0;
+	pt_put(&p->nodes, &f);
+	return e;
+}
+
+static int set_times(const struct pt_ref *f, const struct fsb_setattr *s)
+{
+	const struct timespec t[2] = {
+		{(time_t)s->atime, s->valid & FATTR_ATIME_NOW ? UTIME_NOW
+				   : s->valid & FATTR_ATIME   ? (long)s->atimensec
+							      : UTIME_OMIT},
+		{(time_t)s->mtime, s->valid & FATTR_MTIME_NOW ? UTIME_NOW
+				   : s->valid & FATTR_MTIME   ? (long)s->mtimensec
+							      : UTIME_OMIT}};
+
+	return utimensat(f->fd, "", t, AT_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
+/* In the user namespace of an ordinary user's jail other users do not exist: EINVAL, which to the
+ * guest means what it means anywhere else. */
+static int set_host_owner(const struct pt_ref *f, const struct fsb_setattr *s)
+{
+	if (fchownat(f->fd, "", s->valid & FATTR_UID ? s->uid : (uid_t)-1,
+		    s->valid & FATTR_GID ? s->gid : (gid_t)-1, AT_EMPTY_PATH) == 0)
+		return 0;
+	return errno == EINVAL ? -EPERM : -errno;
+}
+
+/* A file of the host that can carry no meta: its owner is the one that it has. */
+static int keep_owner(struct pt *p, struct pt_ref *r, struct statx *sx, const struct pt_guest *want,
+	struct pt_meta *m)
+{
+	struct pt_guest g;
+
+	pt_guest(p, sx, m, &g);
+	if (g.uid == want->uid && g.gid == want->gid)
+		return 0;
+	if (!S_ISLNK(sx->stx_mode))
+		return -EPERM;
+	return pt_convert_link(p, r, sx, want, m);
+}
+
+/* What @s makes of @g, of a file of the host's mode @host: whose own set-id bits no guest keeps. */
+static void apply(
+	const struct pt *p, const struct fsb_setattr *s, uint32_t host, struct pt_guest *g)
+{
+	bool kill = s->kill_suidgid || (s->valid & SET_OWNER) ||
+		    ((s->valid & FATTR_SIZE) && pt_without_setid(host) != host);
+
+	if (p->map && (s->valid & FATTR_UID))
+		g->uid = s->uid;
+	if (p->map && (s->valid & FATTR_GID))
+		g->gid = s->gid;
+	if (!S_ISDIR(g->mode) && kill)
+		g->mode = pt_without_setid(g->mode);
+	if (s->valid & FATTR_MODE)
+		g->mode = (g->mode & S_IFMT) | (s->mode & 07777);
+}
+
+/* With @r's lock for changes. @r has a descriptor. */
+static int set_guest(struct pt *p, struct pt_ref *r, const struct fsb_setattr *s)
+{
+	struct pt_guest g, was;
+	struct pt_meta m;
+	struct statx sx;
+	int e = 0;
+
+	if (!p->map && (s->valid & SET_OWNER))
+		e = set_host_owner(r, s);
+	if (e == 0)
+		e = pt_look(&p->nodes, r, &sx);
+	if (e < 0)
+		return e;
+	pt_meta_of(p, r, &sx, &m);
+	pt_guest(p, &sx, &m, &g);
+	was = g;
+	apply(p, s, sx.stx_mode, &g);
+	if (p->map && !S_ISREG(sx.stx_mode) && !S_ISDIR(sx.stx_mode))
+		e = keep_owner(p, r, &sx, &g, &m);
+	if (e == 0 && (g.mode != was.mode || (p->map && (g.uid != was.uid || g.gid != was.gid))) &&
+		!S_ISLNK(sx.stx_mode))
+		e = pt_change(p, r, &sx, &m, &g);
+	else if (e == 0 && (s->valid & FATTR_MODE) && S_ISLNK(was.mode))
+		e = -EOPNOTSUPP;
+	return e;
+}
+
+static int setattr_of(
+	struct pt *p, struct pt_ref *r, const struct pt_handle *h, const struct fsb_setattr *s)
+{
+	int e = 0;
+
+	if (s->valid & FATTR_SIZE)
+		e = set_size(p, r, h, s->size);
+	if (e == 0 && ((s->valid & (SET_OWNER | FATTR_MODE)) || s->kill_suidgid ||
+			      ((s->valid & FATTR_SIZE) && (r->kill & PT_KILL_HOST))))
+		e = set_guest(p, r, s);
+	if (e == 0 && (s->valid & SET_TIMES))
+		e = set_times(r, s);
+	return e;
+}
+
+/* Capabilities go with the contents or the owner that they were given for. */
+static void drop_caps(struct pt *p, struct pt_ref *r)
+{
+	if (!S_ISREG(r->node->file.type) || !(r->kill & PT_KILL_CAPS) ||
+		pt_need(&p->nodes, r, PT_READ) < 0)
+		return;
+	(void)fremovexattr(r->fd, PT_XATTR_GUEST "security.capability");
+	LOCK_SCOPE(&p->nodes.lock);
+	r->node->no_caps = true;
+}
+
+int pt_setattr(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh,
+	const struct fsb_setattr *s, struct fuse_attr *ret)
+{
+	struct pt *p = pt_of(b);
+	struct pt_ref f;
+	int r;
+
+	if (p->readonly)
+		return -EROFS;
+	r = pt_get(&p->nodes, node, PT_PATH, &f);
+	if (r < 0)
+		return r;
+	{
+		LOCK_SCOPE(pt_change_lock(p, f.node));
+		if (s->valid & (SET_OWNER | FATTR_SIZE))
+			drop_caps(p, &f);
+		r = setattr_of(p, &f, pt_handle_get(p, fh), s);
+	}
+	if (r == 0)
+		r = pt_attr_of(p, &f, ret);
+	pt_put(&p->nodes, &f);
+	return r;
+}
