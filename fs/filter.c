@@ -26,12 +26,14 @@ static void done(
 {
 	/* A link's entry has the new name, in the new directory. */
 	uint64_t parent = c->op == FSB_LINK ? c->node2 : c->node;
-	const char *name = c->op == FSB_LINK ? c->name2 : c->name;
+	const char *name = c->op == FSB_LINK	  ? c->name2
+			   : c->op == FSB_TMPFILE ? FSB_UNNAMED
+						  : c->name;
 
 	if (f->f->after)
 		f->f->after(f, c, r, made);
 	if (f->f->entered && r == 0 && made && made->node)
-		f->f->entered(f, parent, name, name ? strlen(name) : 0, made);
+		f->f->entered(f, parent, name, strlen(name), made);
 }
 
 static int f_lookup(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name,

@@ -270,9 +270,7 @@ void fsb_names_enter(
 
 	if (node == FSB_ROOT)
 		return;
-	if (name)
-		atomic_store_explicit(
-			slot_of(t, parent, name, name_bytes), node, memory_order_relaxed);
+	atomic_store_explicit(slot_of(t, parent, name, name_bytes), node, memory_order_relaxed);
 	{
 		LOCK_SCOPE(&s->lock);
 		struct entry *e = find_or_add(t, s, node);
@@ -280,7 +278,7 @@ void fsb_names_enter(
 		if (!e)
 			return;
 		e->refs++;
-		if (!name || name_bytes > MAX_NAME || has_name(e, parent, name, name_bytes))
+		if (name_bytes > MAX_NAME || has_name(e, parent, name, name_bytes))
 			return;
 	}
 	set_name(t, node, parent, name, name_bytes);

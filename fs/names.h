@@ -25,8 +25,8 @@ struct fsb_names;
 struct fsb_names *fsb_names_new(size_t max); /* NULL without memory */
 struct fsb_names *fsb_names_free(struct fsb_names *t);
 
-/* A reference to @node was handed out as @name in @parent; @name NULL: it has none, or none is
- * known. Past @max entries nothing is learned: the node has no path. */
+/* A reference to @node was handed out as @name in @parent. Past @max entries nothing is learned:
+ * the node has no path. */
 void fsb_names_enter(
 	struct fsb_names *t, uint64_t parent, const char *name, size_t name_bytes, uint64_t node);
 void fsb_names_forget(struct fsb_names *t, uint64_t node, uint64_t count);

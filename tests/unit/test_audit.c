@@ -355,10 +355,6 @@ static void names(void **state)
 	fsb_names_forget(t, 4, 5);
 	assert_string_equal(path_of(4, NULL), "?");
 	assert_int_equal(fsb_names_count(t), 0);
-	/* A temporary file has none. */
-	fsb_names_enter(t, 1, NULL, 0, 5);
-	assert_string_equal(path_of(5, NULL), "?");
-	fsb_names_forget(t, 5, 1);
 	fsb_names_forget(t, 99, 1);
 	t = fsb_names_free(t);
 }
@@ -415,7 +411,6 @@ static void names_state(void **state)
 
 	enter(1, "d", 2);
 	enter(2, "f", 3);
-	fsb_names_enter(t, 1, NULL, 0, 4);
 	na = fsb_names_save(t, 3, a, sizeof(a));
 	nb = fsb_names_save(t, 2, b, sizeof(b));
 	nc = fsb_names_save(t, 4, c, sizeof(c));
