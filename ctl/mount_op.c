@@ -32,7 +32,8 @@ struct change {
 	struct ctl_table from, to; /* to come from, to go to */
 	struct step done[6 * CTL_MAX_MOUNTS];
 	size_t ndone;
-	bool mute; /* the guest, or the way to it, does not answer: it is not asked again */
+	bool mute; /* the guest does not answer: it is not asked again */
+	bool lost; /* the agent's process is not there: another one may do what is left */
 };
 
 static void change_free(struct change **x)
@@ -96,6 +97,7 @@ static int guest(
 	r = act == BIND ? agent_mount(sock, &m, x->op->cancel_fd, e)
 			: agent_umount(sock, &m, undo, x->op->cancel_fd, e);
 	x->mute = r == -ETIMEDOUT || r == -EINTR;
+	x->lost |= r == -ENOTCONN;
 	return r;
 }
 
@@ -113,39 +115,54 @@ static int step(struct change *x, enum act a, const struct ctl_share *s, struct 
 {
 	int r = ctl_doomed(x->sb, e);
 
-	if (r == 0)
-		r = act(x, a, s, false, e);
-	if (r == 0)
+	if (r < 0)
+		return r;
+	r = act(x, a, s, false, e);
+	/* What failed on the way to the guest may have been done. */
+	if (r == 0 || a == BIND || a == UNBIND)
 		x->done[x->ndone++] = (struct step){a, s};
 	return r;
 }
 
-/* Backwards. What cannot be undone is logged; true: something the next session may still do. */
-static bool undo(struct change *x)
+/* Backwards. What cannot be undone is logged. */
+static void undo(struct change *x)
 {
 	static const enum act inverse[] = {
 		[SERVE] = DROP, [DROP] = SERVE, [BIND] = UNBIND, [UNBIND] = BIND};
-	bool left = false;
 
 	for (; x->ndone > 0; x->ndone--) {
 		const struct step *d = &x->done[x->ndone - 1];
 		struct msb_err e = {0};
 
-		if (act(x, inverse[d->act], d->s, true, &e) < 0) {
-			left = true;
+		if (act(x, inverse[d->act], d->s, true, &e) < 0)
 			log_warn("%s: cannot put the mounts back: %s: %s", x->sb->name, d->s->path,
 				e.msg);
-		}
 	}
-	return left;
 }
 
-/* Whether @s keeps its changes where a line of the present table does that is to go. */
-static bool collides(const struct change *x, const struct ctl_share *s)
+/* Lets go of the lines of the present table that keep their changes where @s is to: one directory
+ * has one server at a time. */
+static int make_room(struct change *x, const struct ctl_share *s, bool *any, struct msb_err *e)
+{
+	int r = 0;
+
+	*any = false;
+	for (size_t i = 0; r == 0 && i < x->from.n; i++) {
+		const struct ctl_share *old = &x->from.s[i];
+
+		if (ctl_table_find(&x->to, old->name) || !ctl_share_collides(old, s))
+			continue;
+		*any = true;
+		if (e)
+			r = step(x, DROP, old, e);
+	}
+	return r;
+}
+
+static bool any_goes(const struct change *x)
 {
 	for (size_t i = 0; i < x->from.n; i++)
-		if (!ctl_table_find(&x->to, x->from.s[i].name) &&
-			ctl_share_collides(&x->from.s[i], s))
+		if (!ctl_table_find(&x->to, x->from.s[i].name))
 			return true;
 	return false;
 }
@@ -154,21 +171,37 @@ static bool collides(const struct change *x, const struct ctl_share *s)
 static int forward(struct change *x, struct msb_err *e)
 {
 	const struct ctl_table *from = &x->from, *to = &x->to;
+	bool later[CTL_MAX_MOUNTS] = {false}, goes = any_goes(x);
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < to->n; i++)
-		if (!ctl_table_find(from, to->s[i].name) && !collides(x, &to->s[i]))
-			r = step(x, SERVE, &to->s[i], e);
+	for (size_t i = 0; r == 0 && i < to->n; i++) {
+		struct msb_err why = {0};
+
+		if (ctl_table_find(from, to->s[i].name))
+			continue;
+		(void)make_room(x, &to->s[i], &later[i], NULL); /* only looks */
+		if (!later[i])
+			r = step(x, SERVE, &to->s[i], &why);
+		/* The guest may have the others in a way that this one cannot join. */
+		if (r == -EBUSY && goes) {
+			later[i] = true;
+			r = 0;
+		}
+		if (r < 0)
+			*e = why;
+	}
 	for (size_t i = from->n; r == 0 && i > 0; i--) /* what lies on top first */
 		if (!ctl_table_find(to, from->s[i - 1].name))
 			r = step(x, UNBIND, &from->s[i - 1], e);
-	/* One directory of changes has one server at a time. */
-	for (size_t i = 0; r == 0 && i < to->n; i++)
-		for (size_t k = 0; r == 0 && k < from->n; k++)
-			if (!ctl_table_find(from, to->s[i].name) &&
-				!ctl_table_find(to, from->s[k].name) &&
-				ctl_share_collides(&from->s[k], &to->s[i]))
-				r = step(x, DROP, &from->s[k], e) ?: step(x, SERVE, &to->s[i], e);
+	for (size_t i = 0; r == 0 && i < to->n; i++) {
+		bool any;
+
+		if (!later[i])
+			continue;
+		r = make_room(x, &to->s[i], &any, e);
+		if (r == 0)
+			r = step(x, SERVE, &to->s[i], e);
+	}
 	for (size_t i = 0; r == 0 && i < to->n; i++)
 		if (!ctl_table_find(from, to->s[i].name))
 			r = step(x, BIND, &to->s[i], e);
@@ -262,7 +295,6 @@ int ctl_op_mounts_run(struct ctl_op *op, struct msb_err *e)
 {
 	struct ctl_sandbox *sb = op->sb;
 	_cleanup_(change_free) struct change *x = NULL;
-	bool left;
 	int r;
 
 	{
@@ -279,10 +311,13 @@ int ctl_op_mounts_run(struct ctl_op *op, struct msb_err *e)
 		finish(x);
 		return 0;
 	}
-	left = undo(x);
+	undo(x);
+	if (r == -ENOTCONN) {
+		e->code = EIO;
+		r = -EIO;
+	}
 	LOCK_SCOPE(&sb->c->lock);
-	/* What is left to be put back is, where it can be, with the agent's next process. */
-	if (!left || !sb->agent_lost)
+	if (!x->lost) /* else it is mended, with the agent's next process */
 		ctl_mounts_settled(sb);
 	return r;
 }
@@ -316,9 +351,10 @@ int ctl_op_mend_run(struct ctl_op *op, struct msb_err *e)
 		if (serve(x, s, &why) < 0 || guest(x, BIND, s, false, &why) < 0)
 			log_warn("%s: %s: %s", sb->name, s->path, why.msg);
 	}
-	log_info("%s: its mounts are those of its table again", sb->name);
 	LOCK_SCOPE(&sb->c->lock);
-	if (!sb->agent_lost)
-		ctl_mounts_settled(sb);
+	if (x->lost)
+		return 0; /* once more, with its next process */
+	log_info("%s: its mounts are those of its table again", sb->name);
+	ctl_mounts_settled(sb);
 	return 0;
 }

@@ -131,14 +131,14 @@ static bool spares_machine(enum ctl_verb v)
 }
 
 /* What became due while a verb was under way; lock held. */
-static void follow_up(struct ctl_sandbox *sb)
+static void follow_up(struct ctl_sandbox *sb, enum ctl_verb v)
 {
 	bool lost = sb->agent_lost;
 
 	sb->agent_lost = false;
 	if (lost && (sb->state == ST_RUNNING || sb->state == ST_PAUSED))
 		ctl_op_reattach(sb);
-	else
+	else if (v != VERB_MEND) /* tried just now: only another agent's process can help */
 		ctl_op_mend(sb);
 }
 
@@ -179,7 +179,7 @@ static void *op_thread(void *arg)
 	sb->op = NULL;
 	sb->doom = 0;
 	settle(op, r, as_before);
-	follow_up(sb);
+	follow_up(sb, op->verb);
 	op->result = r;
 	c->nops--;
 	(void)eventfd_write(op->done_fd, 1); /* cannot fail: it was 0 */

@@ -111,7 +111,7 @@ int ctl_share_open(struct ctl_sandbox *sb, const struct ctl_share *s, struct ctl
 bool ctl_share_collides(const struct ctl_share *a, const struct ctl_share *b)
 {
 	return !strcmp(a->backend, "overlay") && !strcmp(b->backend, "overlay") &&
-	       !strcmp(a->path, b->path) && !strcmp(a->source, b->source);
+	       !strcmp(a->path, b->path); /* two names may be one image */
 }
 
 static bool note(struct ctl_files *f, const char *name)

@@ -35,7 +35,8 @@ enum fsb_caps {
 	FSB_CAP_NO_OPEN =
 		2, /* OPEN/OPENDIR/FLUSH carry no state: the host answers ENOSYS once to each */
 	FSB_CAP_XATTR = 4,
-	FSB_CAP_SEE_OPENS = 8, /* OPEN and OPENDIR are to be sent even where NO_OPEN is set */
+	FSB_CAP_SEE_OPENS = 8,	 /* OPEN and OPENDIR are to be sent even where NO_OPEN is set */
+	FSB_CAP_MIXED_OPEN = 16, /* handles of some nodes are 0; the backend refuses 0 for others */
 };
 
 /* How long, and how, a kernel may believe what it was told of a node. */

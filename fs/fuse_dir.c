@@ -20,7 +20,7 @@ int64_t fuse_do_opendir(struct fuse_call *c)
 		if (!c->ops->opendir)
 			return -ENOSYS;
 		r = CALL(c, opendir, c->h.nodeid, &o.fh);
-		if (r == 0 && (!stateless || o.fh))
+		if (r == 0 && (o.fh || !(c->ops->caps & (FSB_CAP_NO_OPEN | FSB_CAP_MIXED_OPEN))))
 			r = fuse_own_handle(c->s, true, c->h.nodeid, o.fh, 0);
 		if (r < 0)
 			return r;

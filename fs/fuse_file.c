@@ -63,7 +63,7 @@ int64_t fuse_do_open(struct fuse_call *c)
 		if (!c->ops->open)
 			return -ENOSYS;
 		r = CALL(c, open, &c->req, c->h.nodeid, in->flags, &o.fh);
-		if (r == 0 && (!stateless || o.fh))
+		if (r == 0 && (o.fh || !(c->ops->caps & (FSB_CAP_NO_OPEN | FSB_CAP_MIXED_OPEN))))
 			r = fuse_own_handle(c->s, false, c->h.nodeid, o.fh, in->flags);
 		if (r == 0 && (in->flags & O_TRUNC) && (in->open_flags & FUSE_OPEN_KILL_SUIDGID)) {
 			r = kill_suidgid(c);

@@ -93,7 +93,7 @@ int fuse_pin_handle(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh)
 	struct fuse_ref *h;
 
 	if (fh == 0)
-		return s->fs->b->ops->caps & FSB_CAP_NO_OPEN ? 0 : -EBADF;
+		return s->fs->b->ops->caps & (FSB_CAP_NO_OPEN | FSB_CAP_MIXED_OPEN) ? 0 : -EBADF;
 	LOCK_SCOPE(&s->lock);
 	h = fuse_refs_find(t, fh);
 	if (!h || h->node != node)

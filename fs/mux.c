@@ -156,7 +156,7 @@ static void add_up_caps(struct mux *m)
 			all &= m->seat[i].b->ops->caps;
 			any |= m->seat[i].b->ops->caps & FSB_CAP_SEE_OPENS;
 		}
-	m->ops.caps = FSB_CAP_WRITE | FSB_CAP_XATTR | all | any;
+	m->ops.caps = FSB_CAP_WRITE | FSB_CAP_XATTR | FSB_CAP_MIXED_OPEN | all | any;
 }
 
 static bool name_valid(const char *name)

@@ -29,6 +29,12 @@
 #define MAKES(node, op, ...)                                                                       \
 	WRITES(node, op, entry_result(s, s->b->ops->op(s->b, __VA_ARGS__), ret))
 
+/* A call that takes a handle of the child's, which is 0 for children that need none. The core has
+ * checked handles, but for 0, which a guest may send for any node. */
+#define WITH(fh, open, call)                                                                       \
+	(CHILD(fh) || (s->b->ops->caps & FSB_CAP_NO_OPEN) || !s->b->ops->open ? (int64_t)(call)    \
+									      : (int64_t)-EBADF)
+
 #define ret_t int
 
 static int entry_result(const struct mux_seat *s, int r, struct fsb_entry *e)
@@ -197,7 +203,8 @@ static void release(struct fsb *b, uint64_t node, uint64_t fh)
 
 static int fsync_op(struct fsb *b, uint64_t node, uint64_t fh, bool datasync)
 {
-	ON_CHILD(node, 0, fsync, 0, s->b->ops->fsync(s->b, CHILD(node), CHILD(fh), datasync));
+	ON_CHILD(node, 0, fsync, 0,
+		WITH(fh, open, s->b->ops->fsync(s->b, CHILD(node), CHILD(fh), datasync)));
 }
 
 static int opendir_op(struct fsb *b, uint64_t node, uint64_t *ret_fh)
@@ -231,8 +238,9 @@ static int readdir_op(struct fsb *b, const struct fsb_req *req, uint64_t node, u
 	uint64_t off, bool plus, fsb_dirent_fn fn, void *arg)
 {
 	ON_CHILD(node, mux_root_readdir(mux_of(b), off, plus, fn, arg), readdir, -ENOTDIR,
-		s->b->ops->readdir(s->b, req, CHILD(node), CHILD(fh), off, plus, pass_entry,
-			&(struct passing){s, fn, arg}));
+		WITH(fh, opendir,
+			s->b->ops->readdir(s->b, req, CHILD(node), CHILD(fh), off, plus, pass_entry,
+				&(struct passing){s, fn, arg})));
 }
 
 static void releasedir(struct fsb *b, uint64_t node, uint64_t fh)
@@ -280,7 +288,9 @@ static int fallocate_op(struct fsb *b, const struct fsb_req *req, uint64_t node,
 {
 	ON_CHILD(node, -EISDIR, fallocate, -EOPNOTSUPP,
 		s->b->ops->caps & FSB_CAP_WRITE
-			? s->b->ops->fallocate(s->b, req, CHILD(node), CHILD(fh), mode, off, len)
+			? WITH(fh, open,
+				  s->b->ops->fallocate(
+					  s->b, req, CHILD(node), CHILD(fh), mode, off, len))
 			: -EROFS);
 }
 
@@ -341,14 +351,16 @@ static int64_t readv_op(
 	struct fsb *b, uint64_t node, uint64_t fh, const struct iovec *iov, int n, uint64_t off)
 {
 	ON_CHILD(node, -EISDIR, readv, -EOPNOTSUPP,
-		s->b->ops->readv(s->b, CHILD(node), CHILD(fh), iov, n, off));
+		WITH(fh, open, s->b->ops->readv(s->b, CHILD(node), CHILD(fh), iov, n, off)));
 }
 
 static int64_t writev_op(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh,
 	const struct iovec *iov, int n, uint64_t off, uint32_t write_flags)
 {
 	WRITES(node, writev,
-		s->b->ops->writev(s->b, req, CHILD(node), CHILD(fh), iov, n, off, write_flags));
+		WITH(fh, open,
+			s->b->ops->writev(
+				s->b, req, CHILD(node), CHILD(fh), iov, n, off, write_flags)));
 }
 
 static int64_t getxattr_op(struct fsb *b, uint64_t node, const char *name, void *buf, size_t cap)
@@ -383,8 +395,10 @@ static int64_t plain_seek(const struct mux_seat *s, uint64_t node, uint64_t off,
 static int64_t lseek_op(struct fsb *b, uint64_t node, uint64_t fh, uint64_t off, uint32_t whence)
 {
 	ON_CHILD(node, -EISDIR, getattr, -EOPNOTSUPP,
-		s->b->ops->lseek ? s->b->ops->lseek(s->b, CHILD(node), CHILD(fh), off, whence)
-				 : plain_seek(s, node, off, whence));
+		!s->b->ops->lseek
+			? plain_seek(s, node, off, whence)
+			: WITH(fh, open,
+				  s->b->ops->lseek(s->b, CHILD(node), CHILD(fh), off, whence)));
 }
 
 static int64_t copy_file_range_op(struct fsb *b, const struct fsb_req *req, uint64_t node_in,
@@ -395,8 +409,11 @@ static int64_t copy_file_range_op(struct fsb *b, const struct fsb_req *req, uint
 		return -EXDEV; /* the kernel copies then */
 	ON_CHILD(node_in, -EISDIR, copy_file_range, -EOPNOTSUPP,
 		s->b->ops->caps & FSB_CAP_WRITE
-			? s->b->ops->copy_file_range(s->b, req, CHILD(node_in), CHILD(fh_in),
-				  off_in, CHILD(node_out), CHILD(fh_out), off_out, len)
+			? WITH(fh_in, open,
+				  WITH(fh_out, open,
+					  s->b->ops->copy_file_range(s->b, req, CHILD(node_in),
+						  CHILD(fh_in), off_in, CHILD(node_out),
+						  CHILD(fh_out), off_out, len)))
 			: -EROFS);
 }
 

@@ -17,6 +17,7 @@
 #define OPEN_TREE_CLONE_	 1
 #define OPEN_TREE_CLOEXEC_	 O_CLOEXEC
 #define MOVE_MOUNT_F_EMPTY_PATH_ 4
+#define MOVE_MOUNT_T_EMPTY_PATH_ 0x40
 
 /* The share as a mount that is nowhere yet. In a namespace that nobody else ever sees. */
 static int make_tree(const struct ga_mount *m, struct msb_err *e)
@@ -73,11 +74,11 @@ static int share_at(const char *name, const char *path, enum ga_share_at *ret, s
 
 int ga_share_mount(const struct ga_mount *m, struct msb_err *e)
 {
-	_cleanup_close_ int tree = -1;
+	_cleanup_close_ int tree = -1, point = -1;
 	enum ga_share_at at;
 	int r = share_at(m->source, m->path, &at, e);
 
-	if (r < 0 || at == GA_SHARE_TOP)
+	if (r < 0 || at != GA_SHARE_NONE)
 		return r;
 	tree = fetch_tree(m, e);
 	if (tree < 0)
@@ -86,7 +87,9 @@ int ga_share_mount(const struct ga_mount *m, struct msb_err *e)
 	if (r < 0 && r != -EROFS)
 		return msb_err_set(
 			e, -r, "mount %s: cannot make the directory: %s", m->path, strerror(-r));
-	if (syscall(SYS_move_mount, tree, "", AT_FDCWD, m->path, MOVE_MOUNT_F_EMPTY_PATH_) < 0)
+	point = open(m->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (point < 0 || syscall(SYS_move_mount, tree, "", point, "",
+				 MOVE_MOUNT_F_EMPTY_PATH_ | MOVE_MOUNT_T_EMPTY_PATH_) < 0)
 		return msb_err_set(e, errno, "mount %s: %m", m->path);
 	return 0;
 }

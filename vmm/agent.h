@@ -81,8 +81,9 @@ struct agent_exec {
  * booted; -EAGAIN AGENT_MAX_JOBS reached. Whether the program exists is said by the job ("error" or
  * exit 127). */
 int agent_exec(const char *control_path, const struct agent_exec *, struct msb_err *e);
-/* Mounts a share in a guest that runs, and takes it away; @cancel_fd readable (-1: none): -EINTR,
- * and what becomes of it is not known. @lazy: also where the guest uses it. */
+/* Mounts a share in a guest that runs, and takes it away; both are fine where it is so already.
+ * @lazy: also where the guest uses it. What became of it is not known after -EINTR (@cancel_fd, -1:
+ * none, was readable), -ETIMEDOUT, and -ENOTCONN: msb-agentd is not there, or went. */
 int agent_mount(
 	const char *control_path, const struct agent_mount *, int cancel_fd, struct msb_err *e);
 int agent_umount(const char *control_path, const struct agent_mount *, bool lazy, int cancel_fd,

@@ -154,15 +154,16 @@ int agent_exec(const char *control_path, const struct agent_exec *x, struct msb_
 
 static int call_guest(const char *control_path, struct msb_msg *m, int cancel_fd, struct msb_err *e)
 {
-	_cleanup_close_ int fd = connect_to(control_path, e);
-	int r = fd < 0 ? fd : msb_msg_send(fd, m);
+	_cleanup_close_ int fd = connect_to(control_path, NULL);
+	int r = fd < 0 ? -EPIPE : msb_msg_send(fd, m);
 
-	if (fd < 0)
-		return r;
-	if (r < 0)
-		return msb_err_set(e, -r, "the sandbox's agent: %s", strerror(-r));
-	r = wait_or_cancel(fd, cancel_fd, GUEST_CALL_MS, "answer", e);
-	return r < 0 ? r : msb_msg_answer(fd, m, e);
+	if (r == 0) {
+		r = wait_or_cancel(fd, cancel_fd, GUEST_CALL_MS, "answer", e);
+		if (r < 0)
+			return r;
+		r = msb_msg_answer(fd, m, e);
+	}
+	return r == -EPIPE ? msb_err_set(e, ENOTCONN, "the sandbox's agent is not running") : r;
 }
 
 int agent_mount(

@@ -164,7 +164,8 @@ int ad_request(struct agentd *a, struct ad_conn *c, enum wire_type type, const v
 	if (a->refused)
 		return msb_err_set(
 			e, EPROTO, "the agent in the guest is of another version of msb");
-	if (!a->synced && type != WIRE_BOOT)
+	/* These wait for a session: the agent's process may have been started just now. */
+	if (!a->synced && type != WIRE_BOOT && type != WIRE_MOUNT && type != WIRE_UMOUNT)
 		return msb_err_set(e, EBUSY, "the guest does not answer");
 	for (size_t i = 0; i < AGENTD_MAX_REQUESTS && !q; i++)
 		if (!a->requests[i].id)
@@ -380,7 +381,9 @@ uint64_t ad_link_tick(struct agentd *a, uint64_t now)
 			continue; /* kept, so that its late answer is no violation */
 		msb_err_set(&e, ETIMEDOUT,
 			q->sent ? "the guest did not answer in time"
-				: "the guest's kernel did not start the agent in time");
+			: q->type == WIRE_BOOT
+				? "the guest's kernel did not start the agent in time"
+				: "the guest does not answer");
 		ad_conn_err(a, q->conn, &e);
 		q->conn = NULL;
 		if (!q->sent)

@@ -237,6 +237,46 @@ static void removed_children_are_stale(void **state)
 	req_forget(&q, f, 1); /* of one that is gone: nobody minds */
 }
 
+/* A child whose handles mean something beside children that have none. */
+static void stateless_beside_stateful(void **state)
+{
+	struct fsb_passthrough_opts o = {.root_fd = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+	const struct fuse_read_in in = {.size = 4096};
+	uint64_t a = req_lookup(&q, 1, "a"), p, f, g, fh;
+	struct msb_err e = {0};
+	struct fsb *b;
+
+	assert_int_equal(fsb_passthrough_start(&o, &b, &e), 0);
+	if (b->ops->caps & FSB_CAP_NO_OPEN) {
+		b->ops->stop(b);
+		return;
+	}
+	assert_int_equal(mux_add(fs.b, "p", b), 0);
+	p = req_lookup(&q, 1, "p");
+	assert_int_equal(req_create(&q, a, "f", O_RDWR, 0644), 0);
+	f = REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
+	assert_int_equal(req_created_fh(&q), 0);
+	assert_int_equal(req_write(&q, f, 0, 0, "x", 1, 0), 0);
+	assert_int_equal(req_open(&q, FUSE_OPEN, f, O_RDONLY), 0); /* it is sent: p needs it */
+	assert_int_equal(REQ_REPLY(&q, struct fuse_open_out)->fh, 0);
+	assert_int_equal(req_read(&q, FUSE_READ, f, 0, 0, 1), 0);
+	assert_int_equal(req_open(&q, FUSE_OPENDIR, a, 0), 0);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_open_out)->fh, 0);
+	req_start(&q, FUSE_READDIR, a);
+	req_add(&q, &in, sizeof(in));
+	assert_int_equal(req_run(&q), 0);
+	assert_int_equal(req_create(&q, p, "g", O_RDWR, 0644), 0);
+	g = REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
+	fh = req_created_fh(&q);
+	assert_true(fh != 0);
+	assert_int_equal(req_write(&q, g, fh, 0, "x", 1, 0), 0);
+	/* A guest that leaves out what it was given. */
+	assert_int_equal(req_write(&q, g, 0, 0, "x", 1, 0), -EBADF);
+	assert_int_equal(req_read(&q, FUSE_READ, g, 0, 0, 1), -EBADF);
+	assert_int_equal(req_read(&q, FUSE_READDIR, p, 0, 0, 1), -EBADF);
+	assert_int_equal(req_read(&q, FUSE_READ, f, fh, 0, 1), -EBADF);
+}
+
 static void enosys_is_not_heard(void **state)
 {
 	const struct fuse_mkdir_in mk = {.mode = 0755};
@@ -264,7 +304,8 @@ static void enosys_is_not_heard(void **state)
 	assert_int_equal(req_run(&q), 0);
 	req_start(&q, FUSE_LSEEK, n);
 	req_add(&q, &seek, sizeof(seek));
-	assert_int_equal(req_run(&q), -EBADF); /* handles carry state here: 0 is none */
+	assert_int_equal(req_run(&q), 0); /* it has no open() either: its handles are 0 */
+	assert_int_equal(REQ_REPLY(&q, struct fuse_lseek_out)->offset, 100);
 	assert_int_equal(mux_remove(fs.b, "p"), 0);
 	assert_true(p.stopped);
 	req_start(&q, FUSE_OPEN, req_lookup(&q, 1, "a"));
@@ -392,8 +433,9 @@ static void state_goes_by_name(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {T(children_are_directories), T(links_stay_in_a_child),
-		T(root_lists_them), T(removed_children_are_stale), T(enosys_is_not_heard),
-		T(removal_waits_for_operations), T(limits), cmocka_unit_test(state_goes_by_name)};
+		T(root_lists_them), T(removed_children_are_stale), T(stateless_beside_stateful),
+		T(enosys_is_not_heard), T(removal_waits_for_operations), T(limits),
+		cmocka_unit_test(state_goes_by_name)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
