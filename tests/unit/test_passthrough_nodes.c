@@ -117,6 +117,56 @@ static void existing_file_is_not_handed_to_anybody(void **state)
 	assert_int_equal(ATTR.size, 0);
 }
 
+/* Sixteen who read one directory, a page each in turn, by the one descriptor of its node. */
+static void readers_of_a_directory_share(void **state)
+{
+	enum { READERS = 16, ENTRIES = 500 };
+	static uint8_t seen[READERS][ENTRIES];
+	uint64_t off[READERS] = {0}, node[ENTRIES] = {0}, refs = 0;
+	bool done[READERS] = {0};
+	int left = READERS;
+
+	memset(seen, 0, sizeof(seen));
+	for (int i = 0; i < ENTRIES; i++) {
+		char name[16];
+
+		(void)snprintf(name, sizeof(name), "f%04d", i);
+		close(openat(host, name, O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
+	}
+	for (int turn = 0; left; turn++) {
+		int k = turn % READERS;
+
+		if (done[k])
+			continue;
+		assert_int_equal(req_read(&q, FUSE_READDIRPLUS, 1, 0, off[k], 4096), 0);
+		for (size_t at = 0; at < q.out_bytes;) {
+			const struct fuse_direntplus *d = (const void *)(q.out + 16 + at);
+			int i;
+
+			at += FUSE_DIRENTPLUS_SIZE(d);
+			off[k] = d->dirent.off;
+			if (d->dirent.name[0] == '.')
+				continue;
+			assert_int_equal(sscanf(d->dirent.name, "f%4d", &i), 1);
+			seen[k][i]++;
+			assert_true(!node[i] || node[i] == d->entry_out.nodeid);
+			node[i] = d->entry_out.nodeid;
+			refs++;
+		}
+		if (!q.out_bytes) {
+			done[k] = true;
+			left--;
+		}
+	}
+	for (int k = 0; k < READERS; k++)
+		for (int i = 0; i < ENTRIES; i++)
+			assert_int_equal(seen[k][i], 1);
+	assert_int_equal(refs, READERS * ENTRIES);
+	for (int i = 0; i < ENTRIES; i++)
+		req_forget(&q, node[i], READERS);
+	assert_int_equal(table()->live, 1);
+}
+
 /* ---- descriptors for writing */
 
 static int run_on_host(const char *name)
@@ -539,7 +589,7 @@ static void meta_lines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {T(no_open_is_needed), T(unlinked_files_live_on),
-		T(orphans_are_bounded), T(existing_file_is_not_handed_to_anybody),
+		T(orphans_are_bounded), T(readers_of_a_directory_share), T(existing_file_is_not_handed_to_anybody),
 		T(host_runs_what_the_guest_wrote), T(idle_writers_are_closed),
 		T(kernel_takes_setid_bits), M(file_systems_below_are_entered),
 		M(file_systems_below_can_be_left_out), T(nodes_come_back),

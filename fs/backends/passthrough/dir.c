@@ -7,12 +7,15 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#define FIRST_BYTES 1024 /* of entries: a page of a guest's readdirplus */
+
 /* Where a directory's descriptor stands, and what was read of it beyond. Of a node's own descriptor
  * all who read the directory share one: each says with every request where it is. */
 struct pt_dir {
 	pthread_mutex_t lock; /* guards the rest */
 	uint64_t pos;	      /* of the entry at @at */
 	size_t at, filled;
+	size_t room;	  /* to be read next: little after a seek, more as they read on */
 	uint8_t *dirents; /* PT_DIRENTS_BYTES while there is something in it */
 	bool special;	  /* had PT_XATTR_SPECIAL when it was last begun */
 };
@@ -63,10 +66,13 @@ static int fill(struct pt_dir *d, int fd, uint64_t off)
 			return -errno;
 		d->at = d->filled = 0;
 		d->pos = off;
+		d->room = FIRST_BYTES;
 	}
 	if (d->at < d->filled)
 		return 1;
-	n = getdents64(fd, d->dirents, PT_DIRENTS_BYTES);
+	n = getdents64(fd, d->dirents, d->room);
+	if (d->room < PT_DIRENTS_BYTES)
+		d->room *= 2;
 	d->at = 0;
 	d->filled = n > 0 ? (size_t)n : 0;
 	if (n <= 0) {

@@ -51,6 +51,8 @@ void pt_meta_of(struct pt *p, struct pt_ref *r, const struct statx *sx, struct p
 	bool sure = true;
 
 	*ret = (struct pt_meta){0};
+	if (!pt_has_meta(p, sx) && sx->stx_mode == r->mode)
+		return;
 	if (pt_has_meta(p, sx)) {
 		if (pt_known_meta(&p->nodes, sx, ret))
 			return;

@@ -224,7 +224,6 @@ static int opened(struct pt *p, const struct pt_ref *dir, const char *name, int 
 {
 	/* Without a name the node needs a descriptor too. */
 	int handle = p->stateless ? -1 : name ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	struct pt_ref f;
 	int r;
 
 	*ret_fh = 0;
@@ -238,13 +237,8 @@ static int opened(struct pt *p, const struct pt_ref *dir, const char *name, int 
 		cleanup_close_(&handle);
 		return r;
 	}
-	if (handle < 0) {
-		if ((ret->attr.mode & 0111) && pt_get(&p->nodes, ret->node, PT_NODE, &f) == 0) {
-			pt_drop_writer(&p->nodes, f.node);
-			pt_put(&p->nodes, &f);
-		}
+	if (handle < 0)
 		return 0;
-	}
 	r = pt_handle_add(p, handle, false, 0, ret_fh);
 	if (r < 0)
 		pt_forget(&p->nodes, ret->node, 1);

@@ -247,8 +247,8 @@ int pt_get(struct pt_nodes *t, uint64_t id, enum pt_fd need, struct pt_ref *ret)
 	n = pt_find_id(t, id);
 	if (n && !n->gone) {
 		pt_use(t, n);
-		*ret = (struct pt_ref){
-			n, pt_pick(n, need == PT_NODE ? PT_PATH : need), false, to_kill(n)};
+		*ret = (struct pt_ref){n, pt_pick(n, need == PT_NODE ? PT_PATH : need), false,
+			to_kill(n), n->mode};
 		if (need == PT_WRITE && ret->fd >= 0)
 			pt_wrote(t, n);
 	} else {

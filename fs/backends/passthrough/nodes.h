@@ -59,6 +59,7 @@ struct pt_node {
 	bool orphan;		/* its descriptors are all there is: kept while the node lives */
 	bool unsure;		/* its descriptor was not compared with its identity yet */
 	bool gone;		/* was not that file, or could not be loaded: -ESTALE for ever */
+	bool looked;		/* at its attributes, by its place */
 	bool drop_writer;	/* as soon as nobody uses it */
 	bool marked;		/* a directory that has PT_XATTR_SPECIAL */
 	bool no_caps;		/* no security.capability of the guest's was there */
@@ -107,7 +108,8 @@ struct pt_ref {
 	struct pt_node *node;
 	int fd; /* -1: none was asked for and there is none */
 	bool own;
-	uint8_t kill; /* PT_KILL_*, as known when it was got */
+	uint8_t kill;  /* PT_KILL_*, as known when it was got */
+	uint32_t mode; /* the node's, then */
 };
 
 /* What a write may have to take from a file. */
@@ -124,6 +126,7 @@ struct pt_seen {
 	bool meta_sure;
 	int fd; /* taken over in any case; -1: none */
 	enum pt_fd kind;
+	bool drop; /* pt_drop_writer() */
 };
 
 int pt_nodes_init(struct pt_nodes *t, int root_fd, bool submounts); /* takes @root_fd in any case */
@@ -147,11 +150,11 @@ int pt_look(struct pt_nodes *t, const struct pt_ref *r, struct statx *ret);
 /**
  * pt_enter() - The node of a file just looked at
  * @name: its name in @parent, or NULL for one without a name, reached by @seen->fd
- * @ret:  the node, in use, with one reference that pt_forget() gives back
+ * @ret_id: the node, with one reference that pt_forget() gives back
  * Return: 0; -ENFILE; -ENOMEM; -EXDEV too many file systems.
  */
 int pt_enter(struct pt_nodes *t, const struct pt_ref *parent, const char *name,
-	const struct pt_seen *seen, struct pt_ref *ret);
+	const struct pt_seen *seen, uint64_t *ret_id);
 void pt_forget(struct pt_nodes *t, uint64_t id, uint64_t count);
 
 /* @name in @parent is about to go away: keeps its node, where there is one, reachable. */

@@ -26,16 +26,13 @@
 static int enter(struct pt *p, const struct pt_ref *parent, const char *name,
 	const struct pt_seen *seen, struct fsb_entry *ret)
 {
-	struct pt_ref r;
-	int e = pt_enter(&p->nodes, parent, name, seen, &r);
+	int r = pt_enter(&p->nodes, parent, name, seen, &ret->node);
 
-	if (e < 0)
-		return e;
-	ret->generation = 0;
-	ret->node = r.node->id;
-	pt_attr(p, seen->sx, seen->meta, &ret->attr);
-	pt_put(&p->nodes, &r);
-	return 0;
+	if (r == 0) {
+		ret->generation = 0;
+		pt_attr(p, seen->sx, seen->meta, &ret->attr);
+	}
+	return r;
 }
 
 int pt_lookup_in(struct pt *p, struct pt_ref *parent, const char *name, struct fsb_entry *ret)
@@ -63,6 +60,7 @@ int pt_entry_of(struct pt *p, const struct pt_ref *parent, const char *name, int
 		cleanup_close_(&seen.fd);
 		return r;
 	}
+	seen.drop = sx.stx_mode & 0111; /* the host may run it */
 	return enter(p, parent, name, &seen, ret);
 }
 

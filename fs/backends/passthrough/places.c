@@ -121,7 +121,7 @@ static struct pt_node *new_node(uint64_t id, const struct pt_identity *f)
 }
 
 int pt_enter(struct pt_nodes *t, const struct pt_ref *parent, const char *name,
-	const struct pt_seen *seen, struct pt_ref *ret)
+	const struct pt_seen *seen, uint64_t *ret_id)
 {
 	struct pt_garbage g = {0};
 	struct pt_identity f;
@@ -149,20 +149,24 @@ int pt_enter(struct pt_nodes *t, const struct pt_ref *parent, const char *name,
 		}
 	}
 	if (r == 0) {
-		pt_use(t, n);
 		n->lookups++;
 		if (n->file.dev == PT_DEV_ANY)
 			pt_settle(t, n, &f);
 		learn(n, seen->sx, seen->meta, seen->meta_sure);
-		if (seen->fd >= 0)
+		if (seen->fd >= 0) {
+			pt_use(t, n);
 			pt_give_fd(t, n, seen->kind, seen->fd, &g);
+		}
 		if (!name)
 			(void)make_orphan(t, n);
 		else if (!own)
 			not_orphan(t, n);
 		else if (pt_set_place(t, n, parent->node, own, &g))
 			own = NULL;
-		*ret = (struct pt_ref){.node = n, .fd = pt_pick(n, PT_PATH)};
+		n->drop_writer |= seen->drop;
+		if (seen->fd >= 0)
+			pt_unuse(t, n, &g);
+		*ret_id = n->id;
 	} else if (seen->fd >= 0) {
 		g.fd[g.fds++] = seen->fd;
 	}

@@ -241,16 +241,19 @@ int pt_look(struct pt_nodes *t, const struct pt_ref *ref, struct statx *ret)
 	struct place p;
 
 	for (int i = 0; copy.fd < 0 && i < PT_MAX_DEPTH; i++) {
-		bool found;
+		bool found, again;
 		int r;
 
 		pthread_mutex_lock(&t->lock);
 		copy.fd = pt_pick(ref->node, PT_PATH);
 		r = copy.fd >= 0 ? -EALREADY : copy_place(t, ref->node, &p);
+		again = ref->node->looked;
+		ref->node->looked = true;
 		pthread_mutex_unlock(&t->lock);
 		if (r == -EALREADY)
 			break;
-		if (r < 0 || p.dirfd < 0) {
+		/* Whoever looks twice will look more often, and a descriptor makes that cheaper. */
+		if (r < 0 || p.dirfd < 0 || again) {
 			if (r == 0)
 				drop_parent(t, p.parent);
 			r = pt_reach(t, &copy, PT_PATH);
@@ -337,9 +340,13 @@ static void *closer_main(void *arg)
 
 void pt_wrote(struct pt_nodes *t, struct pt_node *n)
 {
-	pt_writer_gone(t, n);
 	if (!t->wrote_last && t->closer_runs)
 		pthread_cond_signal(&t->work);
+	if (n == t->wrote_last) {
+		n->wrote_ms = now_ms();
+		return;
+	}
+	pt_writer_gone(t, n);
 	n->wrote_ms = now_ms();
 	n->wrote_earlier = t->wrote_last;
 	if (t->wrote_last)
