@@ -169,8 +169,8 @@ static int send_locked(
 	(void)pthread_mutex_lock(&c->lock);
 	c->sending = false;
 	if (r < 0) /* part of it may have gone out */
-		break_locked(c, r == -ETIMEDOUT ? "it does not take requests in time"
-						: "it has closed its socket");
+		break_locked(
+			c, r == -ETIMEDOUT ? "it does not take requests in time" : "it has ended");
 	(void)pthread_cond_broadcast(&c->changed);
 	return r < 0 ? -EIO : 0;
 }

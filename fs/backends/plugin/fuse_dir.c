@@ -8,60 +8,60 @@
 /* Asked of the plugin at once: as much as a guest's kernel asks for. */
 #define LIST_BYTES 4096u
 
-/* What below lists, under our ids. */
 struct below {
 	struct pf_node *d;
-	const struct fsb_req *req;
+	bool (*asks)(struct pf_node *, const char *name);
 	fsb_dirent_fn fn;
 	void *arg;
-	bool stopped;
 };
 
 static int below_one(void *arg, const char *name, size_t name_bytes, uint64_t ino, uint32_t type,
 	uint64_t next_off, const struct fsb_entry *ie)
 {
 	struct below *l = arg;
-	struct fsb_entry e = {0};
+	struct plug *p = l->d->p;
+	struct pn_new k = {0};
+	struct fsb_entry e;
 	char copy[FUSE_MAX_NAME + 1];
+	uint64_t id;
 	int r;
 
-	/* A plugin that has LOOKUP must be asked who it is: the kernel will, when it needs to. */
-	bool plain = !ie || !ie->node || name_bytes > FUSE_MAX_NAME ||
-		     (l->d->pid && !(atomic_load(&l->d->p->absent) >> FUSE_LOOKUP & 1));
-
-	if (plain) {
+	if (name_bytes > FUSE_MAX_NAME)
+		return 1;
+	memcpy(copy, name, name_bytes);
+	copy[name_bytes] = '\0';
+	if (!ie || !ie->node || l->asks(l->d, copy)) {
 		r = l->fn(l->arg, name, name_bytes, ino, type, next_off, NULL);
 		if (r == 0 && ie && ie->node) /* taken without the reference that comes with it */
-			l->d->p->inner->ops->forget(l->d->p->inner, ie->node, 1);
-	} else {
-		struct pn_new k = {.inner = ie->node,
-			.mode = ie->attr.mode,
-			.cache = plug_cache_index(1000, 1000)};
-		uint64_t id;
-
-		memcpy(copy, name, name_bytes);
-		copy[name_bytes] = '\0';
-		r = pn_enter(&l->d->p->nodes, l->d->n, copy, &k, &id);
-		if (r == 0) {
-			plug_entry(&e, id, ie->generation, &ie->attr);
-			r = l->fn(l->arg, name, name_bytes, ino, type, next_off, &e);
-			if (r)
-				pn_unenter(&l->d->p->nodes, id);
-		}
+			plug_below_forget(p, ie->node, 1);
+		return r;
 	}
-	l->stopped = r != 0;
-	return r ? 1 : 0;
+	k.inner = ie->node;
+	k.mode = ie->attr.mode;
+	if (pn_enter(&p->nodes, l->d->n, copy, &k, &id) < 0)
+		return 1;
+	plug_entry(&e, id, ie->generation, &ie->attr);
+	r = l->fn(l->arg, name, name_bytes, ino, type, next_off, &e);
+	if (r)
+		pn_unenter(&p->nodes, id);
+	return r;
 }
 
-static int list_below(struct pf_node *d, const struct plug_handle *h, const struct fsb_req *req,
-	uint64_t off, bool plus, fsb_dirent_fn fn, void *arg)
+int plug_list_below(struct pf_node *d, const struct plug_handle *h, const struct fsb_req *req,
+	uint64_t off, bool plus, bool (*asks)(struct pf_node *, const char *name), fsb_dirent_fn fn,
+	void *arg)
 {
-	struct below l = {.d = d, .req = req, .fn = fn, .arg = arg};
+	struct below l = {.d = d, .asks = asks, .fn = fn, .arg = arg};
 
 	if (!HAS_BELOW(d->p, d->inner, readdir))
 		return 0;
 	return h->below ? BELOW(d->p, readdir, req, d->inner, h->ifh, off, plus, below_one, &l)
 			: -EBADF;
+}
+
+static bool has_lookup(struct pf_node *d, const char *name)
+{
+	return d->pid && !(atomic_load(&d->p->absent) >> FUSE_LOOKUP & 1);
 }
 
 /* One entry of the plugin's list to the kernel. Takes over its reference. 1: no room. */
@@ -130,7 +130,7 @@ int pf_readdir(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t
 		return (int)r;
 	/* Positions are one list's: who gave the first entry gives them all. */
 	if (h.list_below)
-		return list_below(&d, &h, req, off, plus, fn, arg);
+		return plug_list_below(&d, &h, req, off, plus, has_lookup, fn, arg);
 	in.fh = h.pfh;
 	r = -PLUGIN_PASS;
 	if (p_plus)
@@ -141,7 +141,7 @@ int pf_readdir(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t
 	}
 	if (r == -PLUGIN_PASS && off == 0) {
 		plug_handle_list_below(p, fh);
-		return list_below(&d, &h, req, off, plus, fn, arg);
+		return plug_list_below(&d, &h, req, off, plus, has_lookup, fn, arg);
 	}
 	if (r < 0)
 		return r == -PLUGIN_PASS ? -EIO : (int)r;

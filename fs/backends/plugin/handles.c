@@ -72,6 +72,20 @@ void plug_handle_list_below(struct plug *p, uint64_t fh)
 		p->handle[fh - 1].list_below = true;
 }
 
+void *plug_handle_list(struct plug *p, uint64_t fh, void *fresh)
+{
+	LOCK_SCOPE(&p->handles_lock);
+	if (fh == 0 || fh > p->handles || !p->handle[fh - 1].node) {
+		pj_list_free(fresh);
+		return NULL;
+	}
+	if (fresh) {
+		pj_list_free(p->handle[fh - 1].list);
+		p->handle[fh - 1].list = fresh;
+	}
+	return p->handle[fh - 1].list;
+}
+
 bool plug_handle_reopened(struct plug *p, uint64_t fh, const struct plug_handle *h)
 {
 	LOCK_SCOPE(&p->handles_lock);

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #define FIRST_BUCKETS 64
 
@@ -66,6 +67,14 @@ static struct pn *find_place(struct pn_table *t, const struct pn *parent, const 
 	while (n && (n->parent != parent || strcmp(n->name, name) != 0))
 		n = n->next_place;
 	return n;
+}
+
+static struct pn *find_same(
+	struct pn_table *t, const struct pn *parent, const char *name, uint32_t mode)
+{
+	struct pn *n = find_place(t, parent, name);
+
+	return n && n->pid & PN_BY_PLACE && !n->inner && !((n->mode ^ mode) & S_IFMT) ? n : NULL;
 }
 
 #define CHAIN_REMOVE(head, n, link)                                                                \
@@ -247,7 +256,7 @@ static struct pn *add(struct pn_table *t, const struct pn_new *k)
 	if (!n)
 		return NULL;
 	n->id = t->next_id++;
-	n->pid = k->pid;
+	n->pid = k->by_place ? PN_BY_PLACE | n->id : k->pid;
 	n->generation = k->generation;
 	n->inner = k->inner;
 	n->epoch = k->epoch;
@@ -265,7 +274,7 @@ int pn_enter(struct pn_table *t, struct pn *parent, const char *name, const stru
 
 	{
 		LOCK_SCOPE(&t->lock);
-		n = find_key(t, k);
+		n = k->by_place ? find_same(t, parent, name, k->mode) : find_key(t, k);
 		if (!n && t->live >= t->max)
 			return -ENFILE;
 		if (!n)
@@ -277,6 +286,7 @@ int pn_enter(struct pn_table *t, struct pn *parent, const char *name, const stru
 		if (r == 0) {
 			n->mode = k->mode;
 			n->cache = k->cache;
+			n->open_flags = k->open_flags ?: n->open_flags;
 			n->pid_refs += k->pid != 0;
 			n->inner_refs += k->inner != 0;
 			*ret_id = n->id;

@@ -53,9 +53,12 @@ struct pn_table {
 /* A node just found: references that the table takes over. */
 struct pn_new {
 	uint64_t pid, generation, inner;
-	uint32_t epoch, mode;
+	uint32_t epoch, mode, open_flags;
 	uint8_t cache;
+	/* It has no id and nothing below: whatever has its place and type is the same. */
+	bool by_place;
 };
+#define PN_BY_PLACE (UINT64_C(1) << 63) /* in pid, with the node's id */
 
 int pn_init(struct pn_table *t, uint32_t max, uint64_t root_inner,
 	void (*gone)(void *arg, const struct pn *), void *arg);

@@ -45,7 +45,7 @@ const struct fsb_cache *plug_cache(struct fsb *b, uint64_t node)
 
 	if (!n)
 		return NULL;
-	if (pn_pid(&p->nodes, n, 0, &pid) == 0 && !pid)
+	if (pn_pid(&p->nodes, n, 0, &pid) == 0 && !pid && !n->open_flags)
 		c = HAS_BELOW(p, n->inner, cache) ? BELOW(p, cache, n->inner) : NULL;
 	else
 		c = &caches[n->cache << 2 | (n->open_flags & (FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE))];
@@ -83,7 +83,8 @@ static void gone(void *arg, const struct pn *n)
 {
 	struct plug *p = arg;
 
-	pf_forget_plugin(p, n->pid, n->epoch, n->pid_refs);
+	if (p->b.ops == &plug_fuse_ops)
+		pf_forget_plugin(p, n->pid, n->epoch, n->pid_refs);
 	plug_below_forget(p, n->inner, n->inner_refs);
 }
 
@@ -93,7 +94,12 @@ void plug_stop(struct plug *p)
 	pn_done(&p->nodes);
 	if (p->inner)
 		p->inner->ops->stop(p->inner);
+	for (uint32_t i = 0; i < p->handles; i++)
+		pj_list_free(p->handle[i].list);
 	free(p->handle);
+	free(p->says);
+	(void)pthread_mutex_destroy(&p->says_lock);
+	(void)pthread_mutex_destroy(&p->lists_lock);
 	(void)pthread_mutex_destroy(&p->handles_lock);
 	(void)pthread_mutex_destroy(&p->shm_lock);
 	free(p);
@@ -106,21 +112,24 @@ static int start(const struct fsb_start *s, struct fsb **ret, struct msb_err *e)
 	struct plug *p;
 	int r;
 
-	if (s->sock_fd < 0 || o->plugin_json) {
+	if (s->sock_fd < 0) {
 		fsb_start_close(s);
-		return msb_err_set(e, EINVAL, "a plugin takes a socket to it, and speaks FUSE");
+		return msb_err_set(e, EINVAL, "a plugin takes a socket to it");
 	}
 	p = calloc(1, sizeof(*p));
 	if (!p) {
 		fsb_start_close(s);
 		return msb_err_set(e, ENOMEM, "no memory for a plugin");
 	}
-	p->b.ops = &plug_fuse_ops;
+	p->b.ops = o->plugin_json ? &plug_json_ops : &plug_fuse_ops;
 	p->inner = s->inner;
 	atomic_store(&p->max_io, 4096);
 	(void)pthread_mutex_init(&p->handles_lock, NULL);
 	(void)pthread_mutex_init(&p->shm_lock, NULL);
-	plug_conn_init(&p->conn, &plug_fuse_proto, o->plugin_timeout_ms ?: FSB_PLUGIN_TIMEOUT_MS);
+	(void)pthread_mutex_init(&p->says_lock, NULL);
+	(void)pthread_mutex_init(&p->lists_lock, NULL);
+	plug_conn_init(&p->conn, o->plugin_json ? &plug_json_proto : &plug_fuse_proto,
+		o->plugin_timeout_ms ?: FSB_PLUGIN_TIMEOUT_MS);
 	r = pn_init(&p->nodes, FSD_MAX_NODES, s->inner ? FSB_ROOT : 0, gone, p);
 	if (r == 0)
 		r = plug_conn_attach(&p->conn, s->sock_fd);
@@ -144,7 +153,7 @@ static struct plug *find(struct fsb *b)
 			break;
 		b = f->next;
 	}
-	return b->ops == &plug_fuse_ops ? plug_of(b) : NULL;
+	return b->ops == &plug_fuse_ops || b->ops == &plug_json_ops ? plug_of(b) : NULL;
 }
 
 int fsb_plugin_attach(struct fsb *b, int sock_fd)

@@ -4,6 +4,7 @@
 #define MSB_FS_PLUGIN_PRIV_H
 
 #include "fs/backends/plugin/conn.h"
+#include "fs/backends/plugin/json_wire.h"
 #include "fs/backends/plugin/nodes.h"
 #include "fs/backends/plugin/plugin.h"
 #include "fs/backends/plugin/wire.h"
@@ -46,6 +47,12 @@ struct plug {
 	_Atomic uint64_t init_unique;
 	pthread_mutex_t shm_lock; /* guards the pointer, and what it points at */
 	struct pf_shm *shm;	  /* NULL: data is in the stream */
+
+	/* ---- protocol=json */
+	bool said; /* the receiving thread's: it has said what it wants */
+	pthread_mutex_t says_lock;
+	struct pj_says *says; /* says_lock; NULL before it has said it, and with protocol=fuse */
+	pthread_mutex_t lists_lock; /* the lists of handles */
 };
 
 static inline struct plug *plug_of(struct fsb *b)
@@ -73,6 +80,8 @@ uint8_t plug_cache_index(uint64_t entry_ms, uint64_t attr_ms);
 int plug_handle_add(struct plug *p, const struct plug_handle *h, uint64_t *ret_fh); /* -ENFILE */
 int plug_handle_get(struct plug *p, uint64_t fh, struct plug_handle *ret);	    /* -EBADF */
 int plug_handle_take(struct plug *p, uint64_t fh, struct plug_handle *ret);	    /* -EBADF */
+/* Its list; @fresh, where it is not NULL, in place of the one before. lists_lock is held. */
+void *plug_handle_list(struct plug *p, uint64_t fh, void *fresh);
 void plug_handle_list_below(struct plug *p, uint64_t fh); /* from now on */
 /* It is @h now, unless another thread has opened it again: false. */
 bool plug_handle_reopened(struct plug *p, uint64_t fh, const struct plug_handle *h);
@@ -155,10 +164,79 @@ int64_t pf_copy_file_range(struct fsb *b, const struct fsb_req *req, uint64_t no
 int pf_opendir(struct fsb *b, uint64_t node, uint64_t *ret_fh);
 int pf_readdir(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh, uint64_t off,
 	bool plus, fsb_dirent_fn fn, void *arg);
+/* What is below of a directory, under our ids. @asks: whether the plugin has to be asked who a name
+ * is: the kernel will, when it needs to. */
+int plug_list_below(struct pf_node *d, const struct plug_handle *h, const struct fsb_req *req,
+	uint64_t off, bool plus, bool (*asks)(struct pf_node *, const char *name), fsb_dirent_fn fn,
+	void *arg);
 int pf_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const char *name,
 	const void *value, size_t n, uint32_t flags);
 int64_t pf_getxattr(struct fsb *b, uint64_t node, const char *name, void *buf, size_t cap);
 int64_t pf_listxattr(struct fsb *b, uint64_t node, char *buf, size_t cap);
 int pf_removexattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const char *name);
+
+/* ---- protocol=json: json_conn.c. Nodes are struct pf_node, with pid 0. */
+extern const struct plug_proto plug_json_proto;
+extern const struct fsb_ops plug_json_ops;
+
+int pj_get(struct plug *p, uint64_t node, struct pf_node *ret); /* -ESTALE, -EIO */
+
+/* Whether it wants to be asked. @name: NULL: @n itself. A file that has lost its path counts as
+ * wanted: what a plugin is to see is not hidden from it by unlinking. */
+bool pj_asks(const struct pf_node *n, enum fsb_op op, const char *name);
+bool pj_asks_after(const struct pf_node *n, enum fsb_op op, const char *name);
+
+/* A question: `"op":"write","path":"/a","uid":0,...`, to be added to. 0; -EILSEQ a name that is not
+ * UTF-8; -ENAMETOOLONG. */
+int pj_begin(struct msb_str *s, const struct pf_node *n, enum fsb_op op, const char *name,
+	const struct fsb_req *req);
+void pj_add_string(struct msb_str *s, const char *key, const char *value);
+void pj_add_number(struct msb_str *s, const char *key, uint64_t value);
+/* Another node's path. */
+int pj_add_path(struct msb_str *s, const char *key, const struct pf_node *n, const char *name);
+/* Asks it. 0 and @ret, the caller's; -PLUGIN_PASS; -errno. @ret NULL: the answer has nothing else.
+ */
+int pj_ask(struct plug *p, struct msb_str *s, json_t **ret);
+/* All three, where it wants that; -PLUGIN_PASS where not. */
+int pj_simple(const struct pf_node *n, enum fsb_op op, const char *name, const struct fsb_req *req,
+	json_t **ret);
+/* Tells it what was done below, where it wants that. Returns @r. */
+int64_t pj_after(const struct pf_node *n, enum fsb_op op, const char *name, int64_t r);
+
+/* ---- json_meta.c */
+int pj_getattr(struct fsb *b, uint64_t node, uint64_t fh, struct fuse_attr *ret);
+/* Makes the kernel's entry out of what the plugin said, @a, and of what is below; either NULL.
+ * Takes over the reference below, also on failure. */
+int pj_enter(const struct pf_node *parent, const char *name, const struct fuse_attr *a,
+	const struct fsb_entry *ie, struct fsb_entry *ret);
+
+/* ---- json_file.c, json_dir.c */
+int pj_open(
+	struct fsb *b, const struct fsb_req *req, uint64_t node, uint32_t flags, uint64_t *ret_fh);
+int pj_create(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name,
+	uint32_t mode, uint32_t flags, struct fsb_entry *ret, uint64_t *ret_fh);
+int pj_tmpfile(struct fsb *b, const struct fsb_req *req, uint64_t parent, uint32_t mode,
+	uint32_t flags, struct fsb_entry *ret, uint64_t *ret_fh);
+void pj_release(struct fsb *b, uint64_t node, uint64_t fh);
+int64_t pj_readv(
+	struct fsb *b, uint64_t node, uint64_t fh, const struct iovec *iov, int n, uint64_t off);
+int64_t pj_writev(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh,
+	const struct iovec *iov, int n, uint64_t off, uint32_t write_flags);
+int pj_fsync(struct fsb *b, uint64_t node, uint64_t fh, bool datasync);
+int pj_fallocate(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh,
+	uint32_t mode, uint64_t off, uint64_t len);
+int64_t pj_lseek(struct fsb *b, uint64_t node, uint64_t fh, uint64_t off, uint32_t whence);
+int64_t pj_copy_file_range(struct fsb *b, const struct fsb_req *req, uint64_t node_in,
+	uint64_t fh_in, uint64_t off_in, uint64_t node_out, uint64_t fh_out, uint64_t off_out,
+	uint64_t len);
+int pj_opendir(struct fsb *b, uint64_t node, uint64_t *ret_fh);
+int pj_readdir(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh, uint64_t off,
+	bool plus, fsb_dirent_fn fn, void *arg);
+void pj_list_free(void *list);
+int pj_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const char *name,
+	const void *value, size_t n, uint32_t flags);
+int64_t pj_getxattr(struct fsb *b, uint64_t node, const char *name, void *buf, size_t cap);
+int64_t pj_listxattr(struct fsb *b, uint64_t node, char *buf, size_t cap);
+int pj_removexattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const char *name);
 
 #endif
