@@ -99,6 +99,12 @@ static char *put_number(char *p, const char *key, uint64_t v)
 	return put_u64(put_key(p, key), v);
 }
 
+/* What stands for itself, as most bytes do. */
+static bool plain(unsigned char c)
+{
+	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
 static char *put_escaped(char *p, const char *text, size_t n)
 {
 	static const char hex[] = "0123456789abcdef";
@@ -106,8 +112,14 @@ static char *put_escaped(char *p, const char *text, size_t n)
 	*p++ = '"';
 	for (size_t i = 0; i < n;) {
 		unsigned char c = (unsigned char)text[i];
-		size_t len = msb_utf8_len(text + i, n - i);
+		size_t len;
 
+		if (plain(c)) {
+			*p++ = (char)c;
+			i++;
+			continue;
+		}
+		len = msb_utf8_len(text + i, n - i);
 		if (c == '"' || c == '\\') {
 			*p++ = '\\';
 			*p++ = (char)c;

@@ -28,6 +28,7 @@
 
 #define MAX_TEXT  4096
 #define PADDING	  0x80000000u
+#define TAIL_STEP 32768 /* bytes taken at a time, as the requests' threads see it */
 #define OUT_BYTES (4 * AUDIT_MAX_LINE)
 
 struct record {
@@ -45,6 +46,7 @@ enum state { ASLEEP, NAPPING, AWAKE };
 
 struct audit_sink {
 	_Alignas(64) _Atomic uint64_t head; /* bytes reserved since the start */
+	_Atomic uint64_t tail_seen; /* @tail as last looked at: its line is mostly the writer's */
 	_Alignas(64) _Atomic uint64_t tail; /* bytes taken */
 	_Alignas(64) _Atomic uint32_t state;
 	_Atomic bool ending;
@@ -79,10 +81,14 @@ static struct record *reserve(struct audit_sink *s, size_t n, uint64_t *ret_used
 	uint64_t head = atomic_load_explicit(&s->head, memory_order_relaxed), skip, at;
 
 	do {
-		uint64_t tail = atomic_load_explicit(&s->tail, memory_order_acquire);
+		uint64_t tail = atomic_load_explicit(&s->tail_seen, memory_order_acquire);
 
 		at = head % AUDIT_RING_BYTES;
 		skip = at + n > AUDIT_RING_BYTES ? AUDIT_RING_BYTES - at : 0;
+		if (head + skip + n - tail > AUDIT_RING_BYTES / 2) {
+			tail = atomic_load_explicit(&s->tail, memory_order_acquire);
+			atomic_store_explicit(&s->tail_seen, tail, memory_order_release);
+		}
 		*ret_used = head + skip + n - tail;
 		if (*ret_used > AUDIT_RING_BYTES)
 			return NULL;
@@ -237,7 +243,8 @@ static void format(struct audit_sink *s, const struct record *r)
 /* Takes all that is published. Whether there was any. */
 static bool drain(struct audit_sink *s)
 {
-	uint64_t tail = atomic_load_explicit(&s->tail, memory_order_relaxed), from = tail;
+	uint64_t tail = atomic_load_explicit(&s->tail, memory_order_relaxed), from = tail,
+		 told = tail;
 
 	tell_dropped(s);
 	for (;;) {
@@ -251,8 +258,12 @@ static bool drain(struct audit_sink *s)
 		size &= ~PADDING;
 		memset((void *)r, 0, size);
 		tail += size;
-		atomic_store_explicit(&s->tail, tail, memory_order_release);
+		if (tail - told >= TAIL_STEP) {
+			atomic_store_explicit(&s->tail, tail, memory_order_release);
+			told = tail;
+		}
 	}
+	atomic_store_explicit(&s->tail, tail, memory_order_release);
 	flush(s);
 	return tail != from;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 _Thread_local const struct fsb_req *fsb_asking;
+const char fsb_unnamed[] = "(unnamed)";
 
 /* Runs @expr on the next backend, between the hooks. @call is a struct fsb_call. */
 #define AROUND(b, call, made, expr)                                                                \
@@ -27,7 +28,7 @@ static void done(
 	/* A link's entry has the new name, in the new directory. */
 	uint64_t parent = c->op == FSB_LINK ? c->node2 : c->node;
 	const char *name = c->op == FSB_LINK	  ? c->name2
-			   : c->op == FSB_TMPFILE ? FSB_UNNAMED
+			   : c->op == FSB_TMPFILE ? fsb_unnamed
 						  : c->name;
 
 	if (f->f->after)
@@ -468,6 +469,13 @@ static int f_reopen(struct fsb *b, uint64_t node, uint64_t fh, bool dir, uint32_
 	return next->ops->reopen(next, node, fh, dir, flags);
 }
 
+static int64_t f_usage(struct fsb *b, uint64_t node)
+{
+	struct fsb *next = fsb_filter_of(b)->next;
+
+	return next->ops->usage(next, node);
+}
+
 static int f_save_all(struct fsb *b, int fd)
 {
 	struct fsb *next = fsb_filter_of(b)->next;
@@ -541,6 +549,7 @@ void fsb_filter_init(struct fsb_filter *f, const struct fsb_filter_ops *ops, str
 		OP(load, n->load),
 		OP(reopen, n->reopen),
 		OP(save_all, n->save_all),
-		OP(load_all, n->load_all)};
+		OP(load_all, n->load_all),
+		OP(usage, n->usage)};
 #undef OP
 }

@@ -33,7 +33,7 @@ struct fsb_call {
 	int iovcnt;
 };
 
-#define FSB_UNNAMED "(unnamed)" /* for the name of an O_TMPFILE */
+extern const char fsb_unnamed[]; /* stands for the name of an O_TMPFILE */
 
 struct fsb_filter;
 
@@ -46,7 +46,7 @@ struct fsb_filter_ops {
 	void (*after)(struct fsb_filter *, const struct fsb_call *, int64_t result,
 		const struct fsb_entry *made);
 	/* A reference was handed out, by any op; after after(), or for readdirplus before it.
-	 * @name: FSB_UNNAMED of a temporary file. Takes no lock that is held around an op. */
+	 * @name: fsb_unnamed of a temporary file. Takes no lock that is held around an op. */
 	void (*entered)(struct fsb_filter *, uint64_t parent, const char *name, size_t name_bytes,
 		const struct fsb_entry *made);
 	/* Before the next backend hears of it. */

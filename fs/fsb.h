@@ -170,6 +170,8 @@ struct fsb_ops {
 	 * follow. */
 	int (*save_all)(struct fsb *, int fd);
 	int (*load_all)(struct fsb *, int fd);
+	/* Bytes of disk that a node takes, of what a quota counts. NULL: attr.blocks says it. */
+	int64_t (*usage)(struct fsb *, uint64_t node);
 };
 
 struct fsb {
@@ -217,12 +219,14 @@ struct fsb_start {
 	int packs_fd;	   /* image, overlay: directory of pack files */
 	int upper_fd;	   /* overlay: directory of the changes; locked while open */
 	int sock_fd;	   /* plugin: a connected SOCK_STREAM socket to it */
+	int count_fd;	   /* quota, borrowed: where on the host its files are; -1: nowhere */
 	struct fsb *inner; /* plugin: what it is laid over, or NULL; taken over */
 	struct audit_sink *sink; /* audit: outlives the backend */
 };
 #define FSB_START_NONE                                                                             \
 	{                                                                                          \
-		.dir_fd = -1, .index_fd = -1, .packs_fd = -1, .upper_fd = -1, .sock_fd = -1        \
+		.dir_fd = -1, .index_fd = -1, .packs_fd = -1, .upper_fd = -1, .sock_fd = -1,       \
+		.count_fd = -1                                                                     \
 	}
 
 void fsb_start_close(const struct fsb_start *); /* where it is not handed on after all */

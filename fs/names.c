@@ -2,69 +2,57 @@
 // Which path a node was reached by.
 #include "fs/names.h"
 #include "base/cleanup.h"
+#include "fs/node_map.h"
 
 #include <stdatomic.h>
 #include <string.h>
 #include <linux/fs.h>
 
-#define SHARDS	      64
-#define FIRST_BUCKETS 16
-#define SHORT_NAME    22
-#define INDEX_SLOTS   (1u << 14)
-#define MAX_NAME      255
+#define SHORT_NAME  22
+#define INDEX_SLOTS (1u << 14)
+#define MAX_NAME    255
 
-/* Guarded by its shard's lock. */
 struct entry {
-	struct entry *next;
-	uint64_t node, parent; /* parent 0: no name is known */
-	uint64_t refs;	       /* handed out */
-	uint32_t children;     /* entries that have this one as their parent */
+	struct fsb_node n; /* first */
+	uint64_t parent;   /* 0: no name is known */
+	uint32_t children; /* entries that have this one as their parent */
 	uint32_t tag_age;
 	uint8_t tag, name_bytes;
 	char name[SHORT_NAME]; /* where it fits */
 	char *long_name;
 };
 
-struct shard {
-	pthread_mutex_t lock;
-	struct entry **bucket;
-	size_t buckets, used;
-};
-
 struct fsb_names {
-	size_t max;
-	_Atomic size_t used;
+	struct fsb_node_map map;
 	_Atomic uint32_t age; /* grows where tags below a directory may be wrong */
-	struct shard shard[SHARDS];
 	/* hash of (parent, name) -> the node last entered so: wrong where two share a slot, and
 	 * checked against the entry. */
 	_Atomic uint64_t index[INDEX_SLOTS];
 };
 
-static uint64_t mix(uint64_t h)
+static void unlock_shard_(struct fsb_node_shard **s)
 {
-	h *= 0x9e3779b97f4a7c15ULL;
-	return h ^ h >> 32;
+	fsb_node_unlock(*s);
 }
+
+/* Locks a node's shard as @s until the end of the block; @e: its entry, or NULL. */
+#define ENTRY_SCOPE(t, node, s, e)                                                                 \
+	_cleanup_(unlock_shard_) struct fsb_node_shard *s = fsb_node_lock(&(t)->map, node);        \
+	struct entry *e = (struct entry *)(void *)fsb_node_find(s, node)
+
+/* The same; made where there is none. NULL: no room. */
+#define ADD_SCOPE(t, node, s, e)                                                                   \
+	_cleanup_(unlock_shard_) struct fsb_node_shard *s = fsb_node_lock(&(t)->map, node);        \
+	struct entry *e = (struct entry *)(void *)fsb_node_add(&(t)->map, s, node)
 
 static _Atomic uint64_t *slot_of(
 	struct fsb_names *t, uint64_t parent, const char *name, size_t name_bytes)
 {
-	uint64_t h = mix(parent + 1);
+	uint64_t h = fsb_node_mix(parent + 1);
 
 	for (size_t i = 0; i < name_bytes; i++)
 		h = (h ^ (uint8_t)name[i]) * 0x100000001b3ULL;
 	return &t->index[(h ^ h >> 32) % INDEX_SLOTS];
-}
-
-static struct shard *shard_of(struct fsb_names *t, uint64_t node)
-{
-	return &t->shard[mix(node) % SHARDS];
-}
-
-static struct entry **bucket_of(const struct shard *s, uint64_t node)
-{
-	return &s->bucket[(mix(node) >> 16) & (s->buckets - 1)];
 }
 
 static const char *name_of(const struct entry *e)
@@ -82,122 +70,42 @@ struct fsb_names *fsb_names_new(size_t max)
 {
 	struct fsb_names *t = calloc(1, sizeof(*t));
 
-	if (!t)
-		return NULL;
-	t->max = max;
-	for (size_t i = 0; i < SHARDS; i++)
-		pthread_mutex_init(&t->shard[i].lock, NULL);
+	if (t)
+		fsb_node_map_init(&t->map, max, sizeof(struct entry));
 	return t;
 }
 
-static void entry_free(struct entry *e)
+static void drop_name(struct fsb_node *n)
 {
-	free(e->long_name);
-	free(e);
+	free(((struct entry *)(void *)n)->long_name);
 }
 
 struct fsb_names *fsb_names_free(struct fsb_names *t)
 {
 	if (!t)
 		return NULL;
-	for (size_t i = 0; i < SHARDS; i++) {
-		struct shard *s = &t->shard[i];
-
-		for (size_t b = 0; b < s->buckets; b++)
-			for (struct entry *e = s->bucket[b], *next; e; e = next) {
-				next = e->next;
-				entry_free(e);
-			}
-		free(s->bucket);
-		pthread_mutex_destroy(&s->lock);
-	}
+	fsb_node_map_done(&t->map, drop_name);
 	free(t);
 	return NULL;
 }
 
-static struct entry *find(const struct shard *s, uint64_t node)
-{
-	struct entry *e = s->buckets ? *bucket_of(s, node) : NULL;
-
-	while (e && e->node != node)
-		e = e->next;
-	return e;
-}
-
-/* More buckets, where there is memory for them. */
-static void grow(struct shard *s)
-{
-	struct shard n = {.buckets = s->buckets ? s->buckets * 2 : FIRST_BUCKETS};
-
-	n.bucket = calloc(n.buckets, sizeof(*n.bucket));
-	if (!n.bucket)
-		return;
-	for (size_t b = 0; b < s->buckets; b++)
-		for (struct entry *e = s->bucket[b], *next; e; e = next) {
-			struct entry **to = bucket_of(&n, e->node);
-
-			next = e->next;
-			e->next = *to;
-			*to = e;
-		}
-	free(s->bucket);
-	s->bucket = n.bucket;
-	s->buckets = n.buckets;
-}
-
-/* The entry of @node, made where there is none; NULL: no room. */
-static struct entry *find_or_add(struct fsb_names *t, struct shard *s, uint64_t node)
-{
-	struct entry *e = find(s, node), **to;
-
-	if (e)
-		return e;
-	if (atomic_fetch_add(&t->used, 1) >= t->max)
-		goto full;
-	if (s->used >= s->buckets)
-		grow(s);
-	if (!s->buckets)
-		goto full;
-	e = calloc(1, sizeof(*e));
-	if (!e)
-		goto full;
-	e->node = node;
-	to = bucket_of(s, node);
-	e->next = *to;
-	*to = e;
-	s->used++;
-	return e;
-full:
-	atomic_fetch_sub(&t->used, 1);
-	return NULL;
-}
-
 /* Frees an entry that nothing holds; returns its parent, which it held. 0: it stays, or none. */
-static uint64_t drop_unheld(struct fsb_names *t, struct shard *s, struct entry *e)
+static uint64_t drop_unheld(struct fsb_names *t, struct fsb_node_shard *s, struct entry *e)
 {
-	struct entry **at = bucket_of(s, e->node);
 	uint64_t parent = e->parent;
 
-	if (e->refs || e->children)
+	if (e->n.refs || e->children)
 		return 0;
-	while (*at != e)
-		at = &(*at)->next;
-	*at = e->next;
-	s->used--;
-	atomic_fetch_sub(&t->used, 1);
-	entry_free(e);
+	drop_name(&e->n);
+	fsb_node_remove(&t->map, s, &e->n);
 	return parent;
 }
 
 static bool hold(struct fsb_names *t, uint64_t node)
 {
-	struct shard *s = shard_of(t, node);
-	struct entry *e;
-
 	if (node == FSB_ROOT)
 		return true;
-	LOCK_SCOPE(&s->lock);
-	e = find_or_add(t, s, node);
+	ADD_SCOPE(t, node, s, e);
 	if (e)
 		e->children++;
 	return e;
@@ -207,11 +115,8 @@ static bool hold(struct fsb_names *t, uint64_t node)
 static void let_go(struct fsb_names *t, uint64_t node)
 {
 	while (node && node != FSB_ROOT) {
-		struct shard *s = shard_of(t, node);
-		struct entry *e;
+		ENTRY_SCOPE(t, node, s, e);
 
-		LOCK_SCOPE(&s->lock);
-		e = find(s, node);
 		if (!e) /* never: it is held */
 			return;
 		e->children--;
@@ -241,14 +146,12 @@ static void put_name(struct entry *e, const char *name, size_t name_bytes)
 static void set_name(
 	struct fsb_names *t, uint64_t node, uint64_t parent, const char *name, size_t name_bytes)
 {
-	struct shard *s = shard_of(t, node);
 	uint64_t old = 0;
 
 	if (!hold(t, parent))
 		parent = 0;
 	{
-		LOCK_SCOPE(&s->lock);
-		struct entry *e = find(s, node);
+		ENTRY_SCOPE(t, node, s, e);
 
 		if (!e) {
 			old = parent;
@@ -266,18 +169,15 @@ static void set_name(
 void fsb_names_enter(
 	struct fsb_names *t, uint64_t parent, const char *name, size_t name_bytes, uint64_t node)
 {
-	struct shard *s = shard_of(t, node);
-
 	if (node == FSB_ROOT)
 		return;
 	atomic_store_explicit(slot_of(t, parent, name, name_bytes), node, memory_order_relaxed);
 	{
-		LOCK_SCOPE(&s->lock);
-		struct entry *e = find_or_add(t, s, node);
+		ADD_SCOPE(t, node, s, e);
 
 		if (!e)
 			return;
-		e->refs++;
+		e->n.refs++;
 		if (name_bytes > MAX_NAME || has_name(e, parent, name, name_bytes))
 			return;
 	}
@@ -286,16 +186,14 @@ void fsb_names_enter(
 
 void fsb_names_forget(struct fsb_names *t, uint64_t node, uint64_t count)
 {
-	struct shard *s = shard_of(t, node);
 	uint64_t parent = 0;
 
 	{
-		LOCK_SCOPE(&s->lock);
-		struct entry *e = find(s, node);
+		ENTRY_SCOPE(t, node, s, e);
 
 		if (!e)
 			return;
-		e->refs -= count < e->refs ? count : e->refs;
+		e->n.refs -= count < e->n.refs ? count : e->n.refs;
 		parent = drop_unheld(t, s, e);
 	}
 	let_go(t, parent);
@@ -306,13 +204,10 @@ static uint64_t by_name(struct fsb_names *t, uint64_t parent, const char *name, 
 {
 	uint64_t node =
 		atomic_load_explicit(slot_of(t, parent, name, name_bytes), memory_order_relaxed);
-	struct shard *s = shard_of(t, node);
-	const struct entry *e;
 
 	if (!node)
 		return 0;
-	LOCK_SCOPE(&s->lock);
-	e = find(s, node);
+	ENTRY_SCOPE(t, node, s, e);
 	return e && has_name(e, parent, name, name_bytes) ? node : 0;
 }
 
@@ -363,11 +258,8 @@ size_t fsb_names_path(
 	bool known = !name || prepend(buf, &at, name, name_bytes);
 
 	while (known && node != FSB_ROOT) {
-		struct shard *s = shard_of(t, node);
-		const struct entry *e;
+		ENTRY_SCOPE(t, node, s, e);
 
-		LOCK_SCOPE(&s->lock);
-		e = find(s, node);
 		known = e && e->parent && e->name_bytes &&
 			prepend(buf, &at, name_of(e), e->name_bytes);
 		if (known)
@@ -385,21 +277,15 @@ size_t fsb_names_path(
 
 uint8_t fsb_names_tag(struct fsb_names *t, uint64_t node)
 {
-	struct shard *s = shard_of(t, node);
-	const struct entry *e;
+	ENTRY_SCOPE(t, node, s, e);
 
-	LOCK_SCOPE(&s->lock);
-	e = find(s, node);
 	return e && e->tag_age == atomic_load(&t->age) ? e->tag : FSB_NAMES_NO_TAG;
 }
 
 void fsb_names_set_tag(struct fsb_names *t, uint64_t node, uint8_t tag)
 {
-	struct shard *s = shard_of(t, node);
-	struct entry *e;
+	ENTRY_SCOPE(t, node, s, e);
 
-	LOCK_SCOPE(&s->lock);
-	e = find(s, node);
 	if (e) {
 		e->tag = tag;
 		e->tag_age = atomic_load(&t->age);
@@ -408,7 +294,7 @@ void fsb_names_set_tag(struct fsb_names *t, uint64_t node, uint8_t tag)
 
 size_t fsb_names_count(struct fsb_names *t)
 {
-	return atomic_load(&t->used);
+	return atomic_load(&t->map.used);
 }
 
 /* ---- device state: parent (8 bytes), length of the name (1), name */
@@ -417,15 +303,12 @@ size_t fsb_names_count(struct fsb_names *t)
 
 int64_t fsb_names_save(struct fsb_names *t, uint64_t node, void *buf, size_t cap)
 {
-	struct shard *s = shard_of(t, node);
 	uint64_t parent = 0;
 	uint8_t *p = buf, n = 0;
-	const struct entry *e;
 
 	if (cap < FSB_NAMES_MAX_STATE)
 		return -ENOSPC;
-	LOCK_SCOPE(&s->lock);
-	e = find(s, node);
+	ENTRY_SCOPE(t, node, s, e);
 	if (e && e->parent) {
 		parent = e->parent;
 		n = e->name_bytes;
@@ -439,7 +322,6 @@ int64_t fsb_names_save(struct fsb_names *t, uint64_t node, void *buf, size_t cap
 int64_t fsb_names_load(
 	struct fsb_names *t, uint64_t node, uint64_t lookups, const void *buf, size_t n)
 {
-	struct shard *s = shard_of(t, node);
 	const char *name = (const char *)buf + HEAD;
 	size_t name_bytes;
 	uint64_t parent;
@@ -454,11 +336,10 @@ int64_t fsb_names_load(
 	if (node == FSB_ROOT)
 		return (int64_t)(HEAD + name_bytes);
 	{
-		LOCK_SCOPE(&s->lock);
-		struct entry *e = find_or_add(t, s, node);
+		ADD_SCOPE(t, node, s, e);
 
 		if (e)
-			e->refs += lookups;
+			e->n.refs += lookups;
 	}
 	if (parent)
 		set_name(t, node, parent, name, name_bytes);

@@ -3,7 +3,9 @@
 #include "fs/fsb.h"
 
 #include "base/cleanup.h"
+#include "fs/options.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 const struct fsb_kind *const fsb_kinds[] = {
@@ -32,10 +34,22 @@ void fsb_start_close(const struct fsb_start *s)
 		s->inner->ops->stop(s->inner);
 }
 
+/* Of the directory that a quota is to count; the backend takes over @from's own. */
+static int count_fd(const struct fsb_start *from)
+{
+	int fd = from->upper_fd >= 0 ? from->upper_fd : from->dir_fd;
+
+	return fd >= 0 && from->options && from->options->quota_bytes
+		       ? fcntl(fd, F_DUPFD_CLOEXEC, 0)
+		       : -1;
+}
+
 int fsb_stack_start(
 	const char *backend, const struct fsb_start *from, struct fsb **ret, struct msb_err *e)
 {
 	const struct fsb_kind *kind = fsb_kind_find(backend);
+	struct fsb_start wrap = *from;
+	_cleanup_close_ int counted = -1;
 	struct fsb *b;
 	int r;
 
@@ -43,10 +57,11 @@ int fsb_stack_start(
 		fsb_start_close(from);
 		return msb_err_set(e, EOPNOTSUPP, "there is no backend `%s`", backend);
 	}
+	wrap.count_fd = counted = count_fd(from);
 	r = kind->start(from, &b, e);
 	for (const struct fsb_kind *const *k = fsb_kinds; r == 0 && *k; k++)
 		if ((*k)->wrap)
-			r = (*k)->wrap(from, b, &b, e);
+			r = (*k)->wrap(&wrap, b, &b, e);
 	if (r == 0)
 		*ret = b;
 	return r;

@@ -19,6 +19,22 @@ int ovl_getattr(struct fsb *b, uint64_t node, uint64_t fh, struct fuse_attr *ret
 	return r;
 }
 
+int64_t ovl_usage(struct fsb *b, uint64_t node)
+{
+	struct ovl *o = ovl_of(b);
+	struct fuse_attr a = {0};
+	struct ovl_inode *i;
+	int r;
+
+	OVL_READ(o);
+	r = ovl_get(o, node, &i);
+	if (r < 0)
+		return r;
+	if (S_ISREG(i->a.mode) && (i->flags & OVL_OWN_DATA)) /* all else is in the log */
+		ovl_fill_attr(o, i, &a);
+	return (int64_t)a.blocks * 512;
+}
+
 static uint32_t without_suidgid(uint32_t mode)
 {
 	mode &= ~(uint32_t)S_ISUID;

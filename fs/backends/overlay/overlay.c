@@ -122,6 +122,7 @@ static const struct fsb_ops overlay_ops = {
 	.save = ovl_save,
 	.load = ovl_load,
 	.cache = ovl_cache,
+	.usage = ovl_usage,
 };
 
 struct ovl *ovl_alloc(void)

@@ -345,6 +345,7 @@ int ovl_copy_up(struct ovl *o, struct ovl_inode *i, uint64_t upto); /* its first
 /* ---- attr.c, xattr.c, namei.c, file.c: the ops */
 void ovl_txn_own_xattrs(struct ovl *o, struct ovl_txn *t, struct ovl_inode *i, const char *but);
 int ovl_getattr(struct fsb *b, uint64_t node, uint64_t fh, struct fuse_attr *ret);
+int64_t ovl_usage(struct fsb *b, uint64_t node);
 int ovl_setattr(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh,
 	const struct fsb_setattr *s, struct fuse_attr *ret);
 int ovl_readlink(struct fsb *b, uint64_t node, char *buf, size_t cap);

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+// The quota wrapper: what is used, to the byte where it matters.
+#include "fs/backends/quota_priv.h"
+#include "base/cleanup.h"
+
+#include <stdatomic.h>
+#include <sys/param.h>
+
+static struct qnode *qnode(struct fsb_node *n)
+{
+	return (struct qnode *)(void *)n;
+}
+
+void quota_add(struct quota *q, int64_t bytes)
+{
+	atomic_fetch_add(&q->used, bytes);
+	if (bytes > 0)
+		atomic_fetch_add(&q->grown, (uint64_t)bytes);
+	else
+		atomic_fetch_add(&q->shrunk, (uint64_t)-bytes);
+}
+
+bool quota_reserve(struct quota *q, uint64_t bytes)
+{
+	int64_t used = atomic_load(&q->used);
+
+	if (!bytes)
+		return true;
+	if (!atomic_load(&q->counted) || bytes > q->limit)
+		return false;
+	do
+		if (used + (int64_t)bytes > (int64_t)q->limit)
+			return false;
+	while (!atomic_compare_exchange_weak(&q->used, &used, used + (int64_t)bytes));
+	atomic_fetch_add(&q->grown, bytes);
+	return true;
+}
+
+/* The shard is locked. */
+static void set_dirty(struct quota *q, struct qnode *e, bool dirty)
+{
+	if (e->dirty == dirty)
+		return;
+	e->dirty = dirty;
+	LOCK_SCOPE(&q->dirty_lock);
+	if (dirty) {
+		e->prev = NULL;
+		e->next = q->dirty;
+		if (e->next)
+			e->next->prev = e;
+		q->dirty = e;
+		atomic_fetch_add(&q->ndirty, 1);
+		return;
+	}
+	if (e->next)
+		e->next->prev = e->prev;
+	if (e->prev)
+		e->prev->next = e->next;
+	else
+		q->dirty = e->next;
+	atomic_fetch_sub(&q->ndirty, 1);
+}
+
+int quota_begin(struct quota *q, uint64_t node, uint64_t grow)
+{
+	struct fsb_node_shard *s;
+	struct qnode *e;
+	int64_t before = -1;
+
+	if (grow && !quota_reserve(q, grow)) {
+		quota_settle_all(q);
+		if (!quota_reserve(q, grow)) {
+			quota_walk_ask(q, 0); /* the host may have made room */
+			return -ENOSPC;
+		}
+	}
+	for (;;) {
+		s = fsb_node_lock(&q->nodes, node);
+		e = qnode(fsb_node_find(s, node));
+		if (!e || e->dirty || before >= 0)
+			break;
+		fsb_node_unlock(s);
+		before = quota_usage(q, node);
+		if (before < 0) {
+			quota_add(q, -(int64_t)grow);
+			return (int)before;
+		}
+	}
+	/* The root is nobody's to hold, and a full table holds no more: the next walk counts it. */
+	if (e) {
+		if (!e->dirty) {
+			e->known = (uint64_t)before;
+			e->pending = 0;
+			set_dirty(q, e, true);
+		}
+		e->pending += grow;
+		e->ops++;
+		e->age++;
+	}
+	fsb_node_unlock(s);
+	return 0;
+}
+
+void quota_end(struct quota *q, uint64_t node)
+{
+	struct fsb_node_shard *s = fsb_node_lock(&q->nodes, node);
+	struct qnode *e = qnode(fsb_node_find(s, node));
+
+	if (e && e->ops)
+		e->ops--;
+	fsb_node_unlock(s);
+	if (atomic_load(&q->ndirty) > QUOTA_MAX_DIRTY)
+		quota_settle_all(q);
+}
+
+void quota_settle(struct quota *q, uint64_t node)
+{
+	struct fsb_node_shard *s = fsb_node_lock(&q->nodes, node);
+	struct qnode *e = qnode(fsb_node_find(s, node));
+	uint64_t owed;
+	uint32_t age;
+	int64_t now;
+
+	/* While an operation runs, what it adds shows by and by. */
+	if (!e || !e->dirty || e->ops || e->settling) {
+		fsb_node_unlock(s);
+		return;
+	}
+	e->settling = true; /* keeps its references */
+	age = e->age;
+	fsb_node_unlock(s);
+	now = quota_usage(q, node);
+
+	s = fsb_node_lock(&q->nodes, node);
+	e = qnode(fsb_node_find(s, node));
+	if (!e) { /* never: it was kept */
+		fsb_node_unlock(s);
+		return;
+	}
+	e->settling = false;
+	owed = e->owed;
+	e->owed = 0;
+	if (now >= 0 && e->age == age) {
+		quota_add(q, now - (int64_t)(e->known + e->pending));
+		e->known = (uint64_t)now;
+		e->pending = 0;
+		set_dirty(q, e, false);
+	}
+	fsb_node_unlock(s);
+	if (owed)
+		quota_forget(q, node, owed);
+}
+
+void quota_settle_all(struct quota *q)
+{
+	uint64_t id[QUOTA_MAX_DIRTY];
+	size_t n = 0;
+
+	{
+		LOCK_SCOPE(&q->dirty_lock);
+		for (const struct qnode *e = q->dirty; e && n < QUOTA_MAX_DIRTY; e = e->next)
+			id[n++] = e->n.id;
+	}
+	for (size_t i = 0; i < n; i++)
+		quota_settle(q, id[i]);
+}
+
+void quota_entered(struct quota *q, uint64_t node, uint64_t count, bool nameless)
+{
+	struct fsb_node_shard *s;
+	struct qnode *e;
+
+	if (node == FSB_ROOT)
+		return;
+	s = fsb_node_lock(&q->nodes, node);
+	e = qnode(fsb_node_add(&q->nodes, s, node));
+	if (e) {
+		e->n.refs += count;
+		e->doomed = e->doomed || nameless;
+	}
+	fsb_node_unlock(s);
+}
+
+void quota_linked(struct quota *q, uint64_t node)
+{
+	struct fsb_node_shard *s = fsb_node_lock(&q->nodes, node);
+	struct qnode *e = qnode(fsb_node_find(s, node));
+
+	if (e)
+		e->doomed = false;
+	fsb_node_unlock(s);
+}
+
+void quota_removed(struct quota *q, uint64_t node)
+{
+	int64_t bytes = quota_usage(q, node);
+	struct fsb_node_shard *s = fsb_node_lock(&q->nodes, node);
+	struct qnode *e = qnode(fsb_node_find(s, node));
+
+	if (e && !e->doomed) {
+		if (!e->dirty)
+			e->known = bytes > 0 ? (uint64_t)bytes : 0;
+		e->doomed = true;
+	}
+	fsb_node_unlock(s);
+	if (!e && bytes > 0)
+		quota_add(q, -bytes);
+}
+
+void quota_forget(struct quota *q, uint64_t node, uint64_t count)
+{
+	struct fsb *next = q->f.next;
+	struct fsb_node_shard *s = fsb_node_lock(&q->nodes, node);
+	struct qnode *e = qnode(fsb_node_find(s, node));
+
+	/* The last chance to ask how much it takes. */
+	if (e && e->n.refs <= count && e->dirty && !e->doomed && !e->settling) {
+		fsb_node_unlock(s);
+		quota_settle(q, node);
+		s = fsb_node_lock(&q->nodes, node);
+		e = qnode(fsb_node_find(s, node));
+	}
+	if (e && e->settling) { /* whoever does it forgets for us */
+		e->owed += count;
+		fsb_node_unlock(s);
+		return;
+	}
+	if (e) {
+		e->n.refs -= MIN(count, e->n.refs);
+		if (!e->n.refs) {
+			if (e->doomed)
+				quota_add(q, -(int64_t)(e->known + (e->dirty ? e->pending : 0)));
+			set_dirty(q, e, false);
+			fsb_node_remove(&q->nodes, s, &e->n);
+		}
+	}
+	fsb_node_unlock(s);
+	next->ops->forget(next, node, count);
+}

@@ -1,0 +1,497 @@
+// SPDX-License-Identifier: Apache-2.0
+// The quota wrapper: ENOSPC before the limit is passed, what is freed and when, what the host does
+// behind it, statfs, and threads that race for the last block.
+#include "tests/unit/fusereq.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "fs/backends/quota_priv.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+
+#define K UINT64_C(1024)
+
+static char top[64];
+static int host;
+static struct fsd_fs fs;
+static struct fusereq q;
+static struct fsb_options o;
+static char data[1 << 20];
+
+static int setup(void **state)
+{
+	(void)snprintf(top, sizeof(top), "%s/msb-quota-XXXXXX",
+		access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	assert_non_null(mkdtemp(top));
+	host = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	memset(data, 'd', sizeof(data));
+	q.w = malloc(sizeof(*q.w));
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	free(q.w);
+	close(host);
+	return msb_rm_rf(AT_FDCWD, top);
+}
+
+static void mount(const char *backend, const char *options)
+{
+	struct fsb_start from = FSB_START_NONE;
+	struct msb_err e = {0};
+	struct fsb *b;
+
+	assert_int_equal(fsb_options_parse(backend, options, strlen(options), &o, &e), 0);
+	from.options = &o;
+	if (!strcmp(backend, "passthrough"))
+		from.dir_fd = openat(host, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (!strcmp(backend, "overlay"))
+		from.upper_fd = openat(host, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fsb_stack_start(backend, &from, &b, &e) < 0)
+		fail_msg("%s", e.msg);
+	fsd_fs_init(&fs, b);
+	q.s = fsd_session_new(&fs, &fuse_profile_guest, false);
+	assert_int_equal(req_init(&q), 0);
+}
+
+static void unmount(void)
+{
+	q.s = fsd_session_free(q.s);
+	fsd_fs_done(&fs);
+}
+
+static struct quota *wrapper(void)
+{
+	assert_string_equal(fs.b->ops->name, "quota");
+	return (struct quota *)(void *)fs.b;
+}
+
+static uint64_t used(void)
+{
+	quota_settle_all(wrapper());
+	return (uint64_t)atomic_load(&wrapper()->used);
+}
+
+struct file {
+	uint64_t node, fh;
+};
+
+static struct file create(const char *name)
+{
+	struct file f;
+
+	assert_int_equal(req_create(&q, 1, name, O_RDWR, 0644), 0);
+	f.node = REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
+	f.fh = req_created_fh(&q);
+	return f;
+}
+
+static void close_file(const struct file *f)
+{
+	if (f->fh)
+		assert_int_equal(req_release(&q, FUSE_RELEASE, f->node, f->fh), 0);
+	req_forget(&q, f->node, 1);
+}
+
+static int put(const struct file *f, uint64_t off, uint32_t n)
+{
+	return req_write(&q, f->node, f->fh, off, data, n, 0);
+}
+
+static int truncate_to(const struct file *f, uint64_t size)
+{
+	const struct fuse_setattr_in in = {
+		.valid = FATTR_SIZE | (f->fh ? FATTR_FH : 0), .fh = f->fh, .size = size};
+
+	return req_setattr(&q, f->node, &in);
+}
+
+static int allocate(const struct file *f, uint64_t off, uint64_t len, uint32_t mode)
+{
+	const struct fuse_fallocate_in in = {
+		.fh = f->fh, .offset = off, .length = len, .mode = mode};
+
+	req_start(&q, FUSE_FALLOCATE, f->node);
+	req_add(&q, &in, sizeof(in));
+	return req_run(&q);
+}
+
+static const struct fuse_kstatfs *statfs_now(void)
+{
+	req_start(&q, FUSE_STATFS, 1);
+	assert_int_equal(req_run(&q), 0);
+	return &REQ_REPLY(&q, struct fuse_statfs_out)->st;
+}
+
+/* What every backend is to do: /dev/shm counts blocks of 4 KiB and nothing beside. */
+static void life(const char *backend)
+{
+	struct file a, b;
+	uint64_t base;
+
+	mount(backend, "quota_bytes=256K");
+	base = used();
+	a = create("a");
+	assert_int_equal(put(&a, 0, 100), 0);
+	assert_int_equal(used(), base + 4 * K);
+	/* Over what is there costs nothing, however often. */
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(put(&a, 0, 4096), 0);
+	assert_int_equal(used(), base + 4 * K);
+	/* Holes are none. */
+	assert_int_equal(put(&a, 100 * K, 4096), 0);
+	assert_int_equal(used(), base + 8 * K);
+	assert_int_equal(truncate_to(&a, 1 << 30), 0);
+	assert_int_equal(used(), base + 8 * K);
+	/* More than there is room for: refused, and nothing of it done. */
+	assert_int_equal(put(&a, 200 * K, 300 * K), -ENOSPC);
+	assert_int_equal(used(), base + 8 * K);
+	assert_int_equal(allocate(&a, 0, 300 * K, 0), -ENOSPC);
+	/* Up to the last block. */
+	assert_int_equal(truncate_to(&a, 4096), 0);
+	assert_int_equal(used(), base + 4 * K);
+	for (uint64_t at = base + 4 * K; at + 4 * K <= 256 * K; at += 4 * K)
+		assert_int_equal(put(&a, at - base, 4096), 0);
+	assert_true(used() + 4 * K > 256 * K);
+	assert_int_equal(put(&a, 512 * K, 1), -ENOSPC);
+	/* It can still be written over, and emptied. */
+	assert_int_equal(put(&a, 0, 8192), 0);
+	assert_int_equal(put(&a, 0, 8192), 0);
+	b = create("b");
+	assert_int_equal(put(&b, 0, 1), -ENOSPC);
+	assert_int_equal(truncate_to(&a, 0), 0);
+	assert_int_equal(used(), base);
+	assert_int_equal(put(&b, 0, 128 * K), 0);
+	/* Without a name, but open: it is there. */
+	assert_int_equal(req_name(&q, FUSE_UNLINK, 1, "b"), 0);
+	assert_int_equal(used(), base + 128 * K);
+	assert_int_equal(put(&b, 128 * K, 64 * K), 0);
+	assert_int_equal(put(&a, 0, 128 * K), -ENOSPC);
+	close_file(&b);
+	assert_int_equal(used(), base);
+	assert_int_equal(put(&a, 0, 128 * K), 0);
+	/* Replaced by a rename. */
+	b = create("b");
+	assert_int_equal(put(&b, 0, 64 * K), 0);
+	close_file(&b);
+	assert_int_equal(req_rename(&q, 1, "b", 1, "a", 0), 0);
+	assert_int_equal(used(), base + (128 + 64) * K); /* a is open */
+	close_file(&a);
+	assert_int_equal(used(), base + 64 * K);
+	assert_int_equal(req_name(&q, FUSE_UNLINK, 1, "a"), 0);
+	assert_int_equal(used(), base);
+	/* Preallocated, and given back. */
+	a = create("a");
+	assert_int_equal(allocate(&a, 0, 64 * K, 0), 0);
+	assert_int_equal(used(), base + 64 * K);
+	assert_int_equal(allocate(&a, 0, 32 * K, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE), 0);
+	assert_int_equal(used(), base + 32 * K);
+	close_file(&a);
+	unmount();
+}
+
+static void passthrough(void **state)
+{
+	life("passthrough");
+}
+
+static void memory(void **state)
+{
+	life("memory");
+}
+
+static void overlay(void **state)
+{
+	life("overlay");
+}
+
+static void hard_links(void **state)
+{
+	struct fuse_link_in in;
+	struct file a;
+
+	mount("passthrough", "quota_bytes=256K");
+	a = create("a");
+	in.oldnodeid = a.node;
+	assert_int_equal(put(&a, 0, 64 * K), 0);
+	req_start(&q, FUSE_LINK, 1);
+	req_add(&q, &in, sizeof(in));
+	req_str(&q, "b");
+	assert_int_equal(req_run(&q), 0);
+	assert_int_equal(req_name(&q, FUSE_UNLINK, 1, "a"), 0);
+	req_forget(&q, a.node, 1);
+	close_file(&a);
+	assert_int_equal(used(), 64 * K); /* still has a name */
+	assert_int_equal(req_name(&q, FUSE_UNLINK, 1, "b"), 0);
+	assert_int_equal(used(), 0);
+	unmount();
+}
+
+static void temporary(void **state)
+{
+	const struct fuse_create_in in = {.flags = O_RDWR | O_TMPFILE, .mode = 0600};
+	struct fuse_link_in link;
+	struct file f;
+	int r;
+
+	mount("passthrough", "quota_bytes=256K");
+	for (int named = 0; named < 2; named++) {
+		req_start(&q, FUSE_TMPFILE, 1);
+		req_add(&q, &in, sizeof(in));
+		req_str(&q, "");
+		r = req_run(&q);
+		if (r == -EOPNOTSUPP)
+			break; /* by what /dev/shm is on */
+		assert_int_equal(r, 0);
+		f.node = REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
+		f.fh = req_created_fh(&q);
+		assert_int_equal(put(&f, 0, 64 * K), 0);
+		assert_int_equal(used(), 64 * K);
+		link.oldnodeid = f.node;
+		req_start(&q, FUSE_LINK, 1);
+		req_add(&q, &link, sizeof(link));
+		req_str(&q, "named");
+		if (named) {
+			assert_int_equal(req_run(&q), 0);
+			req_forget(&q, f.node, 1);
+		}
+		close_file(&f);
+		assert_int_equal(used(), named ? 64 * K : 0);
+	}
+	unmount();
+}
+
+/* What was there before counts, files with two names once, and nothing outside. */
+static void what_was_there(void **state)
+{
+	assert_int_equal(mkdirat(host, "d", 0755), 0);
+	assert_int_equal(msb_write_file_atomic(host, "d/f", data, 100 * K, 0644), 0);
+	assert_int_equal(linkat(host, "d/f", host, "g", 0), 0);
+	assert_int_equal(symlinkat("/etc", host, "l"), 0);
+	mount("passthrough", "quota_bytes=104K");
+	assert_int_equal(used(), 100 * K);
+	struct file a = create("a");
+
+	assert_int_equal(put(&a, 0, 4096), 0);
+	assert_int_equal(put(&a, 4096, 1), -ENOSPC);
+	assert_int_equal(statfs_now()->bavail, 0);
+	/* More is there than may be. */
+	unmount();
+	mount("passthrough", "quota_bytes=64K");
+	assert_int_equal(statfs_now()->bavail, 0);
+	assert_int_equal(statfs_now()->blocks * statfs_now()->frsize, 104 * K);
+	assert_int_equal(req_mkdir(&q, 1, "e", 0755), -ENOSPC);
+	assert_int_equal(req_name(&q, FUSE_UNLINK, 1, "a"), 0);
+	unmount();
+}
+
+static void free_space(void **state)
+{
+	struct file a;
+
+	mount("passthrough", "quota_bytes=1M");
+	a = create("a");
+	assert_int_equal(put(&a, 0, 256 * K), 0);
+	assert_int_equal(statfs_now()->blocks * statfs_now()->frsize, 1024 * K);
+	assert_int_equal(statfs_now()->bfree * statfs_now()->frsize, 768 * K);
+	assert_int_equal(statfs_now()->bavail * statfs_now()->frsize, 768 * K);
+	unmount();
+	/* The disk may have less. */
+	mount("passthrough", "quota_bytes=1048576T");
+	assert_true(statfs_now()->bavail * statfs_now()->frsize < UINT64_C(1) << 59);
+	unmount();
+}
+
+/* Asks for a walk until one has ended since, and it shows. */
+static void wait_for(uint64_t bytes)
+{
+	while (used() != bytes) {
+		quota_walk_ask(wrapper(), 0);
+		assert_int_equal(usleep(10000), 0);
+	}
+}
+
+static void host_edits(void **state)
+{
+	struct file a;
+
+	mount("passthrough", "quota_bytes=256K");
+	a = create("a");
+	assert_int_equal(put(&a, 0, 64 * K), 0);
+	assert_int_equal(msb_write_file_atomic(host, "h", data, 128 * K, 0644), 0);
+	wait_for((64 + 128) * K);
+	assert_int_equal(put(&a, 64 * K, 128 * K), -ENOSPC);
+	assert_int_equal(unlinkat(host, "h", 0), 0);
+	wait_for(64 * K); /* a refused write asks for a walk too */
+	assert_int_equal(put(&a, 64 * K, 128 * K), 0);
+	unmount();
+}
+
+static void sums(void **state)
+{
+	const _Atomic bool go_on = false, stop = true;
+	bool partial;
+	int at = dup(host);
+
+	assert_int_equal(quota_walk_sum(host, &go_on, &partial), 0);
+	assert_false(partial);
+	assert_int_equal(msb_write_file_atomic(host, "f", data, 8 * K, 0644), 0);
+	for (int i = 0; i < QUOTA_MAX_DEPTH + 5; i++) {
+		int next;
+
+		assert_int_equal(mkdirat(at, "d", 0755), 0);
+		next = openat(at, "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		close(at);
+		at = next;
+	}
+	assert_int_equal(msb_write_file_atomic(at, "deep", data, 4 * K, 0644), 0);
+	close(at);
+	/* Too deep to be looked at: said. */
+	assert_int_equal(quota_walk_sum(host, &go_on, &partial), 8 * K);
+	assert_true(partial);
+	assert_int_equal(quota_walk_sum(host, &stop, &partial), 0);
+	assert_true(partial);
+}
+
+static void many_linked(void **state)
+{
+	const _Atomic bool go_on = false;
+	bool partial;
+	char a[32], b[32];
+
+	for (int i = 0; i < 3000; i++) {
+		(void)snprintf(a, sizeof(a), "a%d", i);
+		(void)snprintf(b, sizeof(b), "b%d", i);
+		close(openat(host, a, O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+		assert_int_equal(linkat(host, a, host, b, 0), 0);
+	}
+	assert_int_equal(msb_write_file_atomic(host, "f", data, 8 * K, 0644), 0);
+	assert_int_equal(linkat(host, "f", host, "g", 0), 0);
+	assert_int_equal(quota_walk_sum(host, &go_on, &partial), 8 * K);
+	assert_false(partial);
+}
+
+/* More changed files than are kept unsettled. */
+static void many_dirty(void **state)
+{
+	char name[32];
+
+	mount("passthrough", "quota_bytes=1G");
+	for (unsigned int i = 0; i < QUOTA_MAX_DIRTY + 200; i++) {
+		(void)snprintf(name, sizeof(name), "%u", i);
+		struct file f = create(name);
+
+		assert_int_equal(put(&f, 0, 1), 0);
+		assert_true(atomic_load(&wrapper()->ndirty) <= QUOTA_MAX_DIRTY + 1);
+	}
+	assert_int_equal(used(), (QUOTA_MAX_DIRTY + 200) * 4 * K);
+	assert_int_equal(atomic_load(&wrapper()->ndirty), 0);
+	unmount();
+}
+
+/* ---- threads: each writes a file of its own until there is no room; then all stand still and one
+ * counts; each removes its file, before or after it closes it. */
+
+#define THREADS 4
+#define ROUNDS	100
+
+static pthread_barrier_t all_full, counted;
+static _Atomic uint64_t most;
+
+static void count_all(void)
+{
+	const _Atomic bool go_on = false;
+	bool partial;
+	uint64_t n = quota_walk_sum(host, &go_on, &partial);
+
+	if (n > atomic_load(&most))
+		atomic_store(&most, n);
+}
+
+static void *racer(void *arg)
+{
+	struct fusereq *mine = calloc(1, sizeof(*mine));
+	unsigned int id = (unsigned int)(uintptr_t)arg;
+	char name[16];
+	uint64_t node, fh;
+
+	mine->s = q.s;
+	mine->w = malloc(sizeof(*mine->w));
+	(void)snprintf(name, sizeof(name), "f%u", id);
+	for (int round = 0; round < ROUNDS; round++) {
+		uint64_t off = 0;
+
+		if (req_create(mine, 1, name, O_RDWR, 0644))
+			abort();
+		node = REQ_REPLY(mine, struct fuse_entry_out)->nodeid;
+		fh = req_created_fh(mine);
+		while (req_write(mine, node, fh, off, data, 4096 * (1 + id), 0) == 0)
+			off += 4096 * (1 + id);
+		if (pthread_barrier_wait(&all_full) == PTHREAD_BARRIER_SERIAL_THREAD)
+			count_all();
+		(void)pthread_barrier_wait(&counted);
+		if (round % 2 && req_name(mine, FUSE_UNLINK, 1, name))
+			abort();
+		if (fh && req_release(mine, FUSE_RELEASE, node, fh))
+			abort();
+		req_forget(mine, node, 1);
+		if (!(round % 2) && req_name(mine, FUSE_UNLINK, 1, name))
+			abort();
+		(void)pthread_barrier_wait(&counted);
+	}
+	free(mine->w);
+	free(mine);
+	return NULL;
+}
+
+/* Settles and walks at any moment. */
+static void *meddler(void *arg)
+{
+	while (!atomic_load((_Atomic bool *)arg)) {
+		quota_settle_all(wrapper());
+		quota_walk_ask(wrapper(), 0);
+		(void)sched_yield();
+	}
+	return NULL;
+}
+
+static void threads(void **state)
+{
+	static _Atomic bool ended;
+	pthread_t t[THREADS], m;
+
+	mount("passthrough", "quota_bytes=256K");
+	pthread_barrier_init(&all_full, NULL, THREADS);
+	pthread_barrier_init(&counted, NULL, THREADS);
+	assert_int_equal(pthread_create(&m, NULL, meddler, (void *)&ended), 0);
+	for (uintptr_t i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, racer, (void *)i), 0);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(t[i], NULL);
+	atomic_store(&ended, true);
+	pthread_join(m, NULL);
+	assert_in_range(atomic_load(&most), 1, 256 * K); /* never more than there may be */
+	assert_int_equal(used(), 0);
+	assert_int_equal(atomic_load(&wrapper()->nodes.used), 0);
+	unmount();
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {T(passthrough), T(memory), T(overlay), T(hard_links),
+		T(temporary), T(what_was_there), T(free_space), T(host_edits), T(sums),
+		T(many_linked), T(many_dirty), T(threads)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
