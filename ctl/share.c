@@ -134,6 +134,7 @@ int ctl_share_up(struct ctl_files_of *of, const struct ctl_share *s,
 	int r = 0;
 
 	m.name = s->name;
+	m.label = s->path;
 	m.backend = s->backend;
 	m.options = s->options;
 	m.dir_fd = fds->dir;

@@ -24,7 +24,7 @@
 #define AUDIT_RING_BYTES (2u << 20)  /* records that are not written yet */
 #define AUDIT_FLUSH_MS	 50
 #define AUDIT_IDLE_MS	 2000
-#define AUDIT_MAX_MOUNT	 64 /* bytes of a mount's name in a record; cut there */
+#define AUDIT_MAX_MOUNT	 1024 /* bytes of a mount's name in a record; cut there */
 #define AUDIT_FILE	 "audit"
 
 /* What happened. Texts are bytes, not terminated. */
@@ -63,8 +63,8 @@ uint64_t audit_sink_lost(const struct audit_sink *s);
 
 /* ---- audit_format.c: pure, for tests */
 
-/* Of one line: both paths with every byte escaped, and the rest. */
-#define AUDIT_MAX_LINE (2 * 6 * 4096 + 1024)
+/* Of one line: both paths and the mount with every byte escaped, and the rest. */
+#define AUDIT_MAX_LINE (6 * (2 * 4096 + AUDIT_MAX_MOUNT) + 1024)
 
 /* Writes the line of an event at a time of CLOCK_REALTIME, newline included; its bytes. @buf has
  * AUDIT_MAX_LINE. Paths are cut at 4096 bytes. A byte that is no UTF-8 is written \udcXX, with XX

@@ -58,6 +58,7 @@ int fsd_export_shares(int sock, const char *tag, int listen_fd, struct msb_err *
 
 struct fsd_mount {
 	const char *name;    /* of its directory in the shares: [a-z0-9]{1,16} */
+	const char *label;   /* in audit lines; NULL: the name */
 	const char *backend; /* of the table in fs/backends/backends.def */
 	const char *options; /* as fsb_options_parse() takes them; checked again by the server */
 	int dir_fd, index_fd, packs_fd, upper_fd, sock_fd; /* see struct fsb_start; -1: none */

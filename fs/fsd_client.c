@@ -102,6 +102,8 @@ int fsd_mount(int sock, const struct fsd_mount *mount, struct msb_err *e)
 
 	msb_msg_init(&m, "mount");
 	msb_msg_set(&m, "name", "%s", mount->name);
+	if (mount->label)
+		msb_msg_set(&m, "label", "%s", mount->label);
 	msb_msg_set(&m, "backend", "%s", mount->backend);
 	msb_msg_set(&m, "options", "%s", mount->options);
 	return call_with(sock, &m, part, ARRAY_LEN(part), e);

@@ -68,7 +68,7 @@ static int start(
 		return r;
 	s.options = o;
 	s.sink = d->sink;
-	s.mount = msb_msg_get(m, "name") ?: "root";
+	s.mount = msb_msg_get(m, "label") ?: msb_msg_get(m, "name") ?: "root";
 	s.dir_fd = take_fd(m, "dir");
 	s.index_fd = take_fd(m, "index");
 	s.packs_fd = take_fd(m, "packs");

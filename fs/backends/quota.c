@@ -91,16 +91,6 @@ static int before_data(struct quota *q, uint64_t node, uint64_t off, uint64_t by
 						   : -ENOSPC;
 }
 
-/* Only asks: what is made is counted once it is there. */
-static int before_making(struct quota *q)
-{
-	int r = quota_begin(q, FSB_ROOT, QUOTA_BLOCK);
-
-	if (r == 0)
-		quota_add(q, -(int64_t)QUOTA_BLOCK);
-	return r;
-}
-
 static int before(struct fsb_filter *f, const struct fsb_call *c)
 {
 	struct quota *q = of(f);
@@ -120,7 +110,7 @@ static int before(struct fsb_filter *f, const struct fsb_call *c)
 	case FSB_OPEN: return c->flags & O_TRUNC ? before_data(q, c->node, 0, 0, 0) : 0;
 	case FSB_SETXATTR: return quota_begin(q, c->node, up(c->bytes));
 	case FSB_MKDIR:
-	case FSB_SYMLINK: return before_making(q);
+	case FSB_SYMLINK: return quota_begin(q, FSB_ROOT, QUOTA_BLOCK); /* counted once made */
 	default: return 0;
 	}
 }

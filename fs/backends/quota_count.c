@@ -74,6 +74,10 @@ int quota_begin(struct quota *q, uint64_t node, uint64_t grow)
 			return -ENOSPC;
 		}
 	}
+	if (node == FSB_ROOT) { /* nobody holds it: the next walk counts what it takes */
+		quota_add(q, -(int64_t)grow);
+		return 0;
+	}
 	for (;;) {
 		s = fsb_node_lock(&q->nodes, node);
 		e = qnode(fsb_node_find(s, node));
@@ -86,7 +90,7 @@ int quota_begin(struct quota *q, uint64_t node, uint64_t grow)
 			return (int)before;
 		}
 	}
-	/* The root is nobody's to hold, and a full table holds no more: the next walk counts it. */
+	/* A full table holds no more: then the upper bound stands until the next walk. */
 	if (e) {
 		if (!e->dirty) {
 			e->known = (uint64_t)before;

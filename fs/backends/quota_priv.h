@@ -68,7 +68,8 @@ int64_t quota_usage(struct quota *q, uint64_t node); /* bytes, or -errno */
 /* ---- quota_count.c */
 void quota_add(struct quota *q, int64_t bytes);
 bool quota_reserve(struct quota *q, uint64_t bytes);
-/* Around an operation that may add up to @grow to @node. -ENOSPC, -errno: it is not to run. */
+/* Around an operation that may add up to @grow to @node. -ENOSPC, -errno: it is not to run. Of the
+ * root only asks whether there is room. */
 int quota_begin(struct quota *q, uint64_t node, uint64_t grow);
 void quota_end(struct quota *q, uint64_t node);
 void quota_settle(struct quota *q, uint64_t node);

@@ -2,9 +2,12 @@
 // fs/options, fs/glob: what a user may write for a mount, what is said of the rest, what reads
 // back.
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "fs/fsb.h"
-#include "fs/options.h"
+#include "fs/options_priv.h"
 
+#include <fcntl.h>
+#include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -206,6 +209,28 @@ static void every_backend(void **state)
 			assert_int_equal(parse((*k)->name, "audit,ro", NULL), 0);
 }
 
+/* Every key is in a man page of a backend or wrapper, as an option. */
+static void documented(void **state)
+{
+	_cleanup_str_ struct msb_str all = MSB_STR_INIT;
+	glob_t pages;
+	char word[32];
+
+	assert_int_equal(glob("fs/backends/*.5.scd", 0, NULL, &pages), 0);
+	for (size_t i = 0; i < pages.gl_pathc; i++)
+		assert_int_equal(msb_read_file(AT_FDCWD, pages.gl_pathv[i], 1 << 20, &all), 0);
+	globfree(&pages);
+	for (const struct opt_key *k = opt_keys; k->name; k++) {
+		(void)snprintf(
+			word, sizeof(word), "*%s%s", k->name, k->value == OPT_VALUE ? "=" : "*");
+		/* One whose page is not written is not out. */
+		if (k->backends == OPT_PLUGIN && !strstr(all.buf, "msb-fs-plugin(5)\n\n# NAME"))
+			continue;
+		if (!strstr(all.buf, word))
+			fail_msg("%s is in no man page", word);
+	}
+}
+
 static void op_names(void **state)
 {
 	assert_string_equal(fsb_op_name(FSB_LOOKUP), "lookup");
@@ -353,6 +378,7 @@ int main(void)
 		cmocka_unit_test(refuses),
 		cmocka_unit_test(limits),
 		cmocka_unit_test(every_backend),
+		cmocka_unit_test(documented),
 		cmocka_unit_test(op_names),
 		cmocka_unit_test(globs),
 		cmocka_unit_test(glob_states),

@@ -271,6 +271,27 @@ static void temporary(void **state)
 	unmount();
 }
 
+/* What the root's own attributes take is asked for, and not added up. */
+static void root_attributes(void **state)
+{
+	const struct {
+		uint32_t size, flags;
+	} in = {5, 0};
+
+	mount("memory", "quota_bytes=64K");
+	for (int i = 0; i < 100; i++) {
+		req_start(&q, FUSE_SETXATTR, 1);
+		req_add(&q, &in, sizeof(in));
+		req_str(&q, "user.x");
+		req_add(&q, "hello", 5);
+		assert_int_equal(req_run(&q), 0);
+		assert_int_equal(req_mkdir(&q, 1, "d", 0755), 0);
+		assert_int_equal(req_name(&q, FUSE_RMDIR, 1, "d"), 0);
+	}
+	assert_true(used() < 64 * K);
+	unmount();
+}
+
 /* What was there before counts, files with two names once, and nothing outside. */
 static void what_was_there(void **state)
 {
@@ -490,8 +511,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {T(passthrough), T(memory), T(overlay), T(hard_links),
-		T(temporary), T(what_was_there), T(free_space), T(host_edits), T(sums),
-		T(many_linked), T(many_dirty), T(threads)};
+		T(temporary), T(root_attributes), T(what_was_there), T(free_space), T(host_edits),
+		T(sums), T(many_linked), T(many_dirty), T(threads)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
