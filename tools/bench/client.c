@@ -109,17 +109,32 @@ static int mount_fs(struct client *c)
 	return call(c, sizeof(in), 0, sizeof(struct fuse_init_out));
 }
 
-static int make_dir(struct client *c)
+static uint64_t entry_node(const struct client *c)
 {
+	return ((const struct fuse_entry_out *)(const void *)c->f.slot[0].reply)->nodeid;
+}
+
+static int make_dir(struct client *c, const char *subdir)
+{
+	uint64_t parent = FUSE_ROOT_ID;
 	struct {
 		struct fuse_mkdir_in in;
 		char name[2];
 	} a = {{.mode = 0777}, "d"};
 	int r;
 
-	client_request(c, &c->f.slot[0], FUSE_MKDIR, FUSE_ROOT_ID, &a, sizeof(a.in) + 2);
+	if (subdir) {
+		uint32_t n = (uint32_t)strlen(subdir) + 1;
+
+		client_request(c, &c->f.slot[0], FUSE_LOOKUP, parent, subdir, n);
+		r = call(c, n, 0, sizeof(struct fuse_entry_out));
+		if (r)
+			return r;
+		parent = entry_node(c);
+	}
+	client_request(c, &c->f.slot[0], FUSE_MKDIR, parent, &a, sizeof(a.in) + 2);
 	r = call(c, sizeof(a.in) + 2, 0, sizeof(struct fuse_entry_out));
-	c->dir = ((const struct fuse_entry_out *)(const void *)c->f.slot[0].reply)->nodeid;
+	c->dir = entry_node(c);
 	return r;
 }
 
@@ -185,7 +200,7 @@ static int open_data(struct client *c)
 	return 0;
 }
 
-int client_start(struct client *c, const char *socket, struct msb_err *e)
+int client_start(struct client *c, const char *socket, const char *subdir, struct msb_err *e)
 {
 	int r = front_connect(&c->f, socket, e);
 
@@ -193,7 +208,7 @@ int client_start(struct client *c, const char *socket, struct msb_err *e)
 		return r;
 	r = mount_fs(c);
 	if (r == 0)
-		r = make_dir(c);
+		r = make_dir(c, subdir);
 	if (r == 0)
 		r = client_make_files(c);
 	if (r == 0)

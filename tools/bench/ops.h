@@ -23,8 +23,8 @@ struct client {
 	int error;				/* the first unexpected one */
 };
 
-/* Mounts, and makes the files. */
-int client_start(struct client *c, const char *socket, struct msb_err *e);
+/* Mounts, and makes the files, in directory @subdir of what is mounted; NULL: in its root. */
+int client_start(struct client *c, const char *socket, const char *subdir, struct msb_err *e);
 void client_done(struct client *c);
 
 /* What an operation is made of: the header and @n bytes of arguments, in a slot. */

@@ -17,7 +17,9 @@
 static int start_ours(struct server *s, const char *backend, const char *bin_dir, const char *share,
 	struct msb_err *e)
 {
+	struct fsd_mount mount = FSD_MOUNT_NONE;
 	char control[160];
+	int r;
 	_cleanup_close_ int listener = msb_unix_listen(s->socket, SOCK_STREAM, 0600, e);
 	_cleanup_close_ int dir = open(share, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
@@ -25,6 +27,7 @@ static int start_ours(struct server *s, const char *backend, const char *bin_dir
 		return listener;
 	if (dir < 0)
 		return msb_err_set(e, errno, "%s: %m", share);
+	mount.name = s->subdir = "share";
 	(void)snprintf(control, sizeof(control), "%s/control", s->dir);
 	s->pid = fsd_spawn(bin_dir, "bench", control, -1, NULL, e);
 	if (s->pid < 0)
@@ -33,13 +36,15 @@ static int start_ours(struct server *s, const char *backend, const char *bin_dir
 	if (s->control < 0)
 		return msb_err_set(e, -s->control, "%s: %s", control, strerror(-s->control));
 	if (!strcmp(backend, "overlay")) {
-		int r = fsd_tree(s->control, -1, -1, dir, e);
-
+		s->subdir = NULL;
+		r = fsd_tree(s->control, -1, -1, dir, "", e);
 		return r < 0 ? r : fsd_export_tree(s->control, "bench", listener, false, e);
 	}
-	if (strcmp(backend, "passthrough") != 0)
-		return msb_err_set(e, EINVAL, "no backend `%s`", backend);
-	return fsd_export_dir(s->control, "bench", listener, dir, false, e);
+	mount.backend = backend;
+	mount.dir_fd = strcmp(backend, "passthrough") == 0 ? dir : -1;
+	mount.options = "";
+	r = fsd_mount(s->control, &mount, e);
+	return r < 0 ? r : fsd_export_shares(s->control, "bench", listener, e);
 }
 
 static int start_peer(struct server *s, char *command, const char *share, struct msb_err *e)
@@ -60,15 +65,15 @@ static int start_peer(struct server *s, char *command, const char *share, struct
 int server_start(struct server *s, const char *spec, const char *bin_dir, const char *work,
 	struct msb_err *e)
 {
-	const char *eq = strchr(spec, '=');
-	char share[160], command[4096];
+	const char *eq = strchr(spec, '='), *at;
+	char share[160], command[4096], backend[32];
 	int n;
 
 	*s = (struct server){.control = -1, .ours = !eq};
 	n = eq ? (int)(eq - spec) : (int)strlen(spec);
 	(void)snprintf(s->name, sizeof(s->name), "%.*s", n, spec);
 	for (char *p = s->name; *p; p++)
-		if (*p == ':')
+		if (*p == ':' || *p == '/')
 			*p = '-';
 	(void)snprintf(s->dir, sizeof(s->dir), "%s/%s", work, s->name);
 	(void)snprintf(s->socket, sizeof(s->socket), "%s/socket", s->dir);
@@ -81,7 +86,9 @@ int server_start(struct server *s, const char *spec, const char *bin_dir, const 
 	}
 	if (strncmp(spec, "msb:", 4) != 0)
 		return msb_err_set(e, EINVAL, "%s is neither msb:BACKEND nor NAME=COMMAND", spec);
-	return start_ours(s, spec + 4, bin_dir, share, e);
+	at = strchr(spec, '@');
+	(void)snprintf(backend, sizeof(backend), "%.*s", (int)strcspn(spec + 4, "@"), spec + 4);
+	return start_ours(s, backend, at ? at + 1 : bin_dir, share, e);
 }
 
 void server_stop(struct server *s)

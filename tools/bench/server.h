@@ -15,8 +15,9 @@
 struct server {
 	char name[32];
 	bool ours;
-	char dir[128];	  /* what belongs to it, below the work directory */
-	char socket[160]; /* vhost-user */
+	char dir[128];	    /* what belongs to it, below the work directory */
+	char socket[160];   /* vhost-user */
+	const char *subdir; /* of what is mounted; NULL: the root itself */
 	pid_t pid;
 	int control;		     /* ours: connection to msb-fsd */
 	pid_t pids[SERVER_MAX_PIDS]; /* the process and what it has forked */
@@ -25,7 +26,8 @@ struct server {
 
 /**
  * server_start() - Start one server, as its users start it: with its sandbox on
- * @spec: `msb:BACKEND`, from @bin_dir; or `NAME=COMMAND`, a virtiofsd of that path
+ * @spec: `msb:BACKEND`, from @bin_dir, or another build's `msb:BACKEND@BINDIR`; or `NAME=COMMAND`,
+ * a virtiofsd of that path
  * @work: directory on the file system to be served
  */
 int server_start(struct server *s, const char *spec, const char *bin_dir, const char *work,

@@ -4,11 +4,12 @@
  *
  *	vufs [-n ROUNDS] [-o OP,...] [-m MODE,...] -b BINDIR -d DIRECTORY SERVER...
  *
- * SERVER is msb:BACKEND, or NAME=COMMAND for a virtiofsd. Each runs in its usual sandbox on a
- * directory of its own below DIRECTORY, one request queue of 1024 entries. For every operation and
- * mode, ROUNDS rounds in which each server has its turn. A mode is what the client does while it
- * waits, and how many requests it keeps in flight: sleep1, spin1, sleep16, spin16. The client has
- * one CPU to itself and the servers another, where there are two.
+ * SERVER is msb:BACKEND, or msb:BACKEND@BINDIR of another build, or NAME=COMMAND for a virtiofsd.
+ *Each runs in its usual sandbox on a directory of its own below DIRECTORY, one request queue of
+ *1024 entries. For every operation and mode, ROUNDS rounds in which each server has its turn. A
+ *mode is what the client does while it waits, and how many requests it keeps in flight: sleep1,
+ *spin1, sleep16, spin16. The client has one CPU to itself and the servers another, where there are
+ *two.
  *
  * JSON Lines: for every server the medians of latency (p50 of a round), rate, and CPU time of the
  * server an operation (all its processes; the time that it polls included); for every server of
@@ -174,7 +175,8 @@ static int measure(const struct op *op, const struct mode *m, unsigned int round
 {
 	/* The first round warms up and is overwritten. */
 	for (unsigned int i = 0; i <= rounds; i++)
-		for (unsigned int k = 0; k < nservers; k++) {
+		for (unsigned int n = 0; n < nservers; n++) {
+			const unsigned int k = (n + i) % nservers; /* each comes first in turn */
 			int r = turn(k, op, m, i ? i - 1 : 0);
 
 			if (r < 0) {
@@ -228,7 +230,7 @@ static int start_all(char **spec, unsigned int n, const char *bin_dir, const cha
 		r = server_start(&server[k], spec[k], bin_dir, dir, &e);
 		nservers = k + 1;
 		if (r == 0)
-			r = client_start(client[k], server[k].socket, &e);
+			r = client_start(client[k], server[k].socket, server[k].subdir, &e);
 		if (r < 0) {
 			(void)fprintf(stderr, "vufs: %s: %s\n", spec[k], e.msg);
 			return r;
