@@ -47,6 +47,7 @@ static int serve_one(struct dev_fuse *d, struct buffers *b)
 		return errno == EAGAIN ? 0 : errno == EINTR || errno == ENOENT ? 1 : -errno;
 	in.iov_len = (size_t)n;
 	reply = fuse_handle(d->session, &b->w, &in, 1, &out, 1);
+	fuse_worker_count(d->session, &b->w);
 	/* A failed reply means that the requester was killed, or the mount is gone: read() tells.
 	 */
 	if (reply > 0)

@@ -7,8 +7,9 @@
  * that forget() gives back. Ids and handles are below FSB_MAX_ID: what wraps backends uses the bits
  * above. The same backend serves a guest (virtqueues) and the host (/dev/fuse)
  * at once; both count on the same nodes. Ops return 0 or >= 0, or -errno, straight into the reply.
- * What an op is given, nodes and handles, was handed out to the same caller, and is neither
- * forgotten nor released before the op returns; a handle's node outlives the handle. Names are
+ * What an op is given, nodes (but see FSB_CAP_PINS) and handles, was handed out to the same
+ * caller, and is neither forgotten nor released before the op returns; a handle's node outlives
+ * the handle. Names are
  * checked. They do not log and never see a transport, and are called by any number
  * of threads at once: a backend locks for itself. A NULL op is answered ENOSYS, or EROFS where
  * it would write. Source: linux/fuse.h (protocol 7.38); Documentation/filesystems/fuse.rst.
@@ -37,6 +38,10 @@ enum fsb_caps {
 	FSB_CAP_XATTR = 4,
 	FSB_CAP_SEE_OPENS = 8,	 /* OPEN and OPENDIR are to be sent even where NO_OPEN is set */
 	FSB_CAP_MIXED_OPEN = 16, /* handles of some nodes are 0; the backend refuses 0 for others */
+	/* Any node may be named at any time: one that is not there is -ESTALE, and one that is
+	 * forgotten while an op uses it is there until that has returned. */
+	FSB_CAP_PINS = 32,
+	FSB_CAP_WAITS = 64, /* any op may wait for somebody else for long */
 };
 
 /* How long, and how, a kernel may believe what it was told of a node. */
@@ -189,9 +194,9 @@ bool fsb_viewed(void);
  * on failure. */
 
 struct fsb_passthrough_opts {
-	int root_fd;   /* O_PATH or O_RDONLY directory */
-	bool readonly; /* enforced here: every writing op is EROFS whatever the guest was told */
-	int map;       /* enum fsb_map of fs/options.h */
+	int root_fd;	/* O_PATH or O_RDONLY directory */
+	bool readonly;	/* enforced here: every writing op is EROFS whatever the guest was told */
+	int map;	/* enum fsb_map of fs/options.h */
 	bool submounts; /* enter other file systems mounted below */
 };
 int fsb_passthrough_start(const struct fsb_passthrough_opts *, struct fsb **ret, struct msb_err *);

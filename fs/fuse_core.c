@@ -40,23 +40,24 @@ const struct fuse_op fuse_ops_table[FUSE_STATX_OP + 1] = {
 	[FUSE_RELEASE] = {fuse_do_release, sizeof(struct fuse_release_in), 0, 0},
 	[FUSE_READ] = {fuse_do_read, sizeof(struct fuse_read_in), 0, 0},
 	[FUSE_WRITE] = {fuse_do_write, sizeof(struct fuse_write_in), 0, OP_WRITES},
-	[FUSE_FSYNC] = {fuse_do_fsync, sizeof(struct fuse_fsync_in), 0, 0},
-	[FUSE_FALLOCATE] = {fuse_do_fallocate, sizeof(struct fuse_fallocate_in), 0, OP_WRITES},
+	[FUSE_FSYNC] = {fuse_do_fsync, sizeof(struct fuse_fsync_in), 0, OP_WAITS},
+	[FUSE_FALLOCATE] = {fuse_do_fallocate, sizeof(struct fuse_fallocate_in), 0,
+		OP_WRITES | OP_WAITS},
 	[FUSE_LSEEK] = {fuse_do_lseek, sizeof(struct fuse_lseek_in), 0, 0},
 	[FUSE_COPY_FILE_RANGE] = {fuse_do_copy_file_range, sizeof(struct fuse_copy_file_range_in),
-		0, OP_WRITES},
+		0, OP_WRITES | OP_WAITS},
 	[FUSE_OPENDIR] = {fuse_do_opendir, sizeof(struct fuse_open_in), 0, 0},
 	[FUSE_READDIR] = {fuse_do_readdir, sizeof(struct fuse_read_in), 0, 0},
 	[FUSE_READDIRPLUS] = {fuse_do_readdir, sizeof(struct fuse_read_in), 0, 0},
 	[FUSE_RELEASEDIR] = {fuse_do_releasedir, sizeof(struct fuse_release_in), 0, 0},
-	[FUSE_FSYNCDIR] = {fuse_do_fsyncdir, sizeof(struct fuse_fsync_in), 0, 0},
+	[FUSE_FSYNCDIR] = {fuse_do_fsyncdir, sizeof(struct fuse_fsync_in), 0, OP_WAITS},
 	[FUSE_SETXATTR] = {fuse_do_setxattr, FUSE_COMPAT_SETXATTR_IN_SIZE, 1, OP_WRITES},
 	[FUSE_GETXATTR] = {fuse_do_getxattr, sizeof(struct fuse_getxattr_in), 1, 0},
 	[FUSE_LISTXATTR] = {fuse_do_listxattr, sizeof(struct fuse_getxattr_in), 0, 0},
 	[FUSE_REMOVEXATTR] = {fuse_do_removexattr, 0, 1, OP_WRITES},
 	[FUSE_STATFS] = {fuse_do_statfs, 0, 0, 0},
 	[FUSE_STATX_OP] = {fuse_do_statx, 24, 0, 0},
-	[FUSE_SYNCFS] = {fuse_do_syncfs, sizeof(struct fuse_syncfs_in), 0, 0},
+	[FUSE_SYNCFS] = {fuse_do_syncfs, sizeof(struct fuse_syncfs_in), 0, OP_WAITS},
 };
 
 int64_t fuse_reply(struct fuse_call *c, const void *p, size_t n)
@@ -82,7 +83,7 @@ int fuse_check_name(const char *name)
 
 	if (n > FUSE_MAX_NAME)
 		return -ENAMETOOLONG;
-	if (n == 0 || strchr(name, '/') || !strcmp(name, ".") || !strcmp(name, ".."))
+	if (n == 0 || memchr(name, '/', n) || (name[0] == '.' && (n == 1 || !strcmp(name, ".."))))
 		return -EINVAL;
 	return 0;
 }
@@ -120,12 +121,26 @@ static int64_t dispatch(struct fuse_call *c, const struct fuse_op *op)
 	/* Forgetting must not meet a pin of its own. */
 	if (op->flags & (OP_NO_NODE | OP_NO_REPLY))
 		return op->run(c);
-	r = fuse_pin_node(c->s, c->h.nodeid);
+	r = fuse_hold(c, c->h.nodeid);
 	if (r < 0)
 		return r;
 	r = op->run(c);
-	fuse_unpin_node(c->s, c->h.nodeid);
+	fuse_let_go(c, c->h.nodeid);
 	return r;
+}
+
+#define LONG_BYTES (64u << 10) /* that takes as long as dozens of requests without data */
+
+bool fuse_may_wait(const struct fsd_session *s, const struct iovec *in, size_t bytes)
+{
+	uint32_t opcode;
+
+	if (s->fs->b->ops->caps & FSB_CAP_WAITS || bytes > LONG_BYTES)
+		return true;
+	if (iov_read(in, 1, offsetof(struct fuse_in_header, opcode), &opcode, sizeof(opcode)) <
+		sizeof(opcode))
+		return false;
+	return opcode <= FUSE_STATX_OP && fuse_ops_table[opcode].flags & OP_WAITS;
 }
 
 int64_t fuse_handle(struct fsd_session *s, struct fuse_worker *w, const struct iovec *in,
@@ -143,7 +158,8 @@ int64_t fuse_handle(struct fsd_session *s, struct fuse_worker *w, const struct i
 		.in = in,
 		.n_in = n_in,
 		.out = out,
-		.n_out = n_out};
+		.n_out = n_out,
+		.pin = !(s->fs->b->ops->caps & FSB_CAP_PINS)};
 
 	if (iov_read(in, n_in, 0, &c.h, HEAD) < HEAD)
 		return -EPROTO;
@@ -153,7 +169,7 @@ int64_t fuse_handle(struct fsd_session *s, struct fuse_worker *w, const struct i
 		c.req.gid = c.h.gid;
 	}
 	op = c.h.opcode <= FUSE_STATX_OP ? &fuse_ops_table[c.h.opcode] : NULL;
-	atomic_fetch_add_explicit(&s->requests, 1, memory_order_relaxed);
+	w->requests++;
 
 	/* WRITE's data stays where it is; BATCH_FORGET reads its list piece by piece. */
 	args = in_bytes - HEAD;

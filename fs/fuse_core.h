@@ -51,8 +51,10 @@ struct fsd_fs {
 void fsd_fs_init(struct fsd_fs *fs, struct fsb *b);
 void fsd_fs_done(struct fsd_fs *fs); /* stops the backend */
 
-/* Private memory for one request at a time: one for each thread that calls fuse_handle(). */
+/* Private memory for one request at a time: one for each thread that calls fuse_handle(). Zeroed at
+ * first. */
 struct fuse_worker {
+	uint64_t requests; /* since fuse_worker_count() */
 	struct fuse_in_header h;
 	_Alignas(8) uint8_t args[FUSE_MAX_ARGS + 1]; /* room for a NUL */
 	_Alignas(8) uint8_t reply[FUSE_MAX_DIR];
@@ -83,6 +85,14 @@ struct fuse_counts {
 	uint64_t nodes, handles, requests;
 };
 void fsd_session_counts(struct fsd_session *s, struct fuse_counts *add_to);
+
+/* Adds what @w has served since the last time to the session's count. Now and then: the count is
+ * shared by all threads, and that is what costs. */
+void fuse_worker_count(struct fsd_session *s, struct fuse_worker *w);
+
+/* Whether serving this request may take long: a guess, for who holds back other replies. @in as for
+ * fuse_handle(), @bytes of request and reply. */
+bool fuse_may_wait(const struct fsd_session *s, const struct iovec *in, size_t bytes);
 
 /**
  * fuse_handle() - Serve one request

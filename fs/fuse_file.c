@@ -261,7 +261,7 @@ int64_t fuse_do_copy_file_range(struct fuse_call *c)
 
 	if (in->flags || in->off_in > INT64_MAX - len || in->off_out > INT64_MAX - len)
 		return -EINVAL;
-	r = fuse_pin_node(c->s, in->nodeid_out);
+	r = fuse_hold(c, in->nodeid_out);
 	if (r < 0)
 		return r;
 	r = fuse_pin_handle(c->s, false, c->h.nodeid, in->fh_in);
@@ -274,7 +274,7 @@ int64_t fuse_do_copy_file_range(struct fuse_call *c)
 		}
 		fuse_unpin_handle(c->s, false, in->fh_in);
 	}
-	fuse_unpin_node(c->s, in->nodeid_out);
+	fuse_let_go(c, in->nodeid_out);
 	if (r < 0)
 		return r;
 	o.size = (uint32_t)r;

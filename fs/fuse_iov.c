@@ -36,23 +36,27 @@ unsigned int iov_slice(
 }
 
 /* The one walk behind both copies: exactly one of @to and @from is set. */
-static size_t copy(
+static inline size_t copy(
 	const struct iovec *v, unsigned int n, size_t off, char *to, const char *from, size_t bytes)
 {
 	size_t done = 0;
 
 	for (unsigned int i = 0; i < n && done < bytes; i++) {
-		struct iovec piece;
+		size_t take = v[i].iov_len - off;
+		char *piece;
 
-		if (!iov_slice(&piece, &v[i], 1, off, bytes - done)) {
+		if (off >= v[i].iov_len) {
 			off -= v[i].iov_len;
 			continue;
 		}
+		piece = (char *)v[i].iov_base + off;
+		if (take > bytes - done)
+			take = bytes - done;
 		if (to)
-			memcpy(to + done, piece.iov_base, piece.iov_len);
+			memcpy(to + done, piece, take);
 		else
-			memcpy(piece.iov_base, from + done, piece.iov_len);
-		done += piece.iov_len;
+			memcpy(piece, from + done, take);
+		done += take;
 		off = 0;
 	}
 	return done;

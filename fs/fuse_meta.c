@@ -243,11 +243,11 @@ static int64_t rename_to(struct fuse_call *c, size_t fixed, uint64_t newdir, uin
 			(flags & RENAME_EXCHANGE && flags != RENAME_EXCHANGE)))
 		r = -EINVAL;
 	if (r == 0)
-		r = fuse_pin_node(c->s, newdir);
+		r = fuse_hold(c, newdir);
 	if (r < 0)
 		return r;
 	r = CALL(c, rename, &c->req, c->h.nodeid, from, newdir, to, flags);
-	fuse_unpin_node(c->s, newdir);
+	fuse_let_go(c, newdir);
 	return r;
 }
 
@@ -275,11 +275,11 @@ int64_t fuse_do_link(struct fuse_call *c)
 	if (!c->ops->link)
 		return -EROFS;
 	if (r == 0)
-		r = fuse_pin_node(c->s, in->oldnodeid);
+		r = fuse_hold(c, in->oldnodeid);
 	if (r < 0)
 		return r;
 	r = CALL(c, link, &c->req, in->oldnodeid, c->h.nodeid, name, &e);
-	fuse_unpin_node(c->s, in->oldnodeid);
+	fuse_let_go(c, in->oldnodeid);
 	return r < 0 ? r : fsd_reply_entry(c, &e);
 }
 

@@ -37,6 +37,7 @@ struct fuse_call {
 	const struct iovec *out; /* room for the whole reply */
 	unsigned int n_out;
 	size_t out_bytes; /* room behind the reply's header */
+	bool pin;	  /* the backend leaves it to us that nodes stay while they are used */
 };
 
 /* Serves a request. Bytes of the reply behind its header, or -errno. */
@@ -47,6 +48,7 @@ enum fuse_op_flags {
 	OP_NO_REPLY = 2, /* and no node */
 	OP_NO_NODE = 4,	 /* the header's node means nothing */
 	OP_EARLY = 8,	 /* allowed before INIT */
+	OP_WAITS = 16,	 /* for a disk, as a rule */
 };
 
 struct fuse_op {
@@ -86,6 +88,17 @@ int fuse_own_node(struct fsd_session *s, uint64_t node);
 int fuse_own_handle(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh, uint32_t flags);
 void fuse_forget(struct fsd_session *s, uint64_t node, uint64_t count);
 void fuse_release(struct fsd_session *s, bool dir, uint64_t fh);
+
+/* A node for the time of a request. */
+static inline int fuse_hold(const struct fuse_call *c, uint64_t node)
+{
+	return c->pin ? fuse_pin_node(c->s, node) : 0;
+}
+static inline void fuse_let_go(const struct fuse_call *c, uint64_t node)
+{
+	if (c->pin)
+		fuse_unpin_node(c->s, node);
+}
 
 /* ---- the operations, by file */
 int64_t fuse_do_init(struct fuse_call *c); /* fuse_init.c */

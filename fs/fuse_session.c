@@ -222,6 +222,13 @@ bool fsd_session_opens_off(const struct fsd_session *s)
 	return atomic_load(&s->opens_off);
 }
 
+void fuse_worker_count(struct fsd_session *s, struct fuse_worker *w)
+{
+	if (w->requests)
+		atomic_fetch_add_explicit(&s->requests, w->requests, memory_order_relaxed);
+	w->requests = 0;
+}
+
 void fsd_session_counts(struct fsd_session *s, struct fuse_counts *add_to)
 {
 	LOCK_SCOPE(&s->lock);

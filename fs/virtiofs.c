@@ -20,8 +20,11 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#define CALL_BATCH    16	   /* completions that may wait for one interrupt */
+/* What may be held back of the guest: index and call are what a request costs most. */
+#define PUBLISH_BATCH 4		   /* completions before the index is moved */
+#define CALL_BATCH    8		   /* and before the guest is called */
 #define CALL_BYTES    (128u << 10) /* and their data */
+#define HOLD_CYCLES   100000	   /* some tens of microseconds */
 #define MIN_POLL_US   2
 #define FIRST_POLL_US 10
 #define RETRY_MS      100 /* after accept() failed */
@@ -34,6 +37,8 @@ struct queue {
 	_Atomic bool stop;
 	struct fuse_worker *w;
 	struct vq_elem e;
+	unsigned int held; /* completions that the guest has not been called for */
+	size_t held_bytes;
 };
 
 struct virtiofs {
@@ -55,48 +60,75 @@ static uint64_t now_us(void)
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+/* Hands over what was served and held back. */
+static void hand_over(struct queue *k)
+{
+	vq_publish(&k->q->vq);
+	vu_call(k->q);
+	k->held = 0;
+	k->held_bytes = 0;
+}
+
+/* Whether the guest is to have what is held back, since *@since, now. */
+static bool due(const struct queue *k, uint64_t *since)
+{
+	uint64_t now = __builtin_ia32_rdtsc();
+
+	if (k->held == 1)
+		*since = now;
+	return k->held == CALL_BATCH || k->held_bytes >= CALL_BYTES || now - *since > HOLD_CYCLES;
+}
+
 /* Serves what waits. 0, or -EPROTO: the queue is broken. */
 static int serve_waiting(struct queue *k)
 {
-	unsigned int batch = 0;
-	size_t bytes = 0;
-	int r;
+	struct vq *q = &k->q->vq;
+	uint64_t since = 0;
+	int r = 0;
 
 	while (!atomic_load_explicit(&k->stop, memory_order_relaxed) &&
-		(r = vq_pop(&k->q->vq, &k->e)) != 0) {
+		(r = vq_pop(q, &k->e)) > 0) {
 		int64_t n;
 
-		if (r < 0)
-			return r;
+		if (k->held && k->e.n_out &&
+			fuse_may_wait(k->v->session, k->e.iov, k->e.out_bytes + k->e.in_bytes))
+			hand_over(k);
 		n = fuse_handle(k->v->session, k->w, k->e.iov, k->e.n_out, k->e.iov + k->e.n_out,
 			k->e.n_in);
 		if (n < 0) {
-			k->q->vq.broken = true;
-			return -EPROTO;
+			q->broken = true;
+			r = -EPROTO;
+			break;
 		}
-		vq_push(&k->q->vq, &k->e, (uint32_t)n);
-		bytes += k->e.out_bytes + (size_t)n;
-		if (++batch < CALL_BATCH && bytes < CALL_BYTES)
-			continue;
-		vu_call(k->q);
-		batch = 0;
-		bytes = 0;
+		vq_put(q, &k->e, (uint32_t)n);
+		k->held_bytes += k->e.out_bytes + (size_t)n;
+		k->held++;
+		if (!vq_pending(q) || due(k, &since))
+			hand_over(k);
+		else if (k->held % PUBLISH_BATCH == 0)
+			vq_publish(q);
 	}
-	vu_call(k->q);
-	return 0;
+	hand_over(k);
+	fuse_worker_count(k->v->session, k->w);
+	return r;
 }
 
 /* Whether a request came within @us. */
 static bool poll_ring(const struct queue *k, unsigned int us)
 {
-	uint64_t end = us ? now_us() + us : 0;
+	uint64_t end = 0;
 
-	while (us && now_us() < end) {
+	while (us) {
 		for (int i = 0; i < 64; i++) {
 			if (vq_pending(&k->q->vq) || atomic_load(&k->stop))
 				return true;
 			__builtin_ia32_pause();
 		}
+		/* What comes at once is not to wait for a clock. */
+		if (!end)
+			end = now_us() + us;
+		else if (now_us() >= end)
+			break;
 	}
 	return false;
 }
@@ -161,7 +193,7 @@ static int queue_start(struct vu_dev *d, unsigned int i)
 		return -ENOMEM;
 	k->v = v;
 	k->q = &d->q[i];
-	k->w = malloc(sizeof(*k->w));
+	k->w = calloc(1, sizeof(*k->w));
 	k->stop_fd = eventfd(0, EFD_CLOEXEC);
 	r = !k->w	     ? -ENOMEM
 	    : k->stop_fd < 0 ? -errno

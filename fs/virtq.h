@@ -137,7 +137,12 @@ int vq_pop(struct vq *q, struct vq_elem *e);
  * it at once. All of those pieces are marked in the log. */
 void vq_push(struct vq *q, const struct vq_elem *e, uint32_t written);
 
-/* Whether the guest wants to be called for what was pushed since the last time this said so. */
+/* The same, but the guest may see it as late as vq_publish() or the next vq_push(). */
+void vq_put(struct vq *q, const struct vq_elem *e, uint32_t written);
+void vq_publish(struct vq *q);
+
+/* Whether the guest wants to be called for what was pushed or published since the last time this
+ * said so. */
 bool vq_need_call(struct vq *q);
 
 /* Whether a chain waits, besides those that vq_pop() takes again after a start. A few nanoseconds:

@@ -53,7 +53,7 @@ static int wrap(const struct fsb_start *from, struct fsb *next, struct fsb **ret
 	}
 	memcpy(d->list, o->delay, sizeof(d->list));
 	chance_init(&d->chance, d->list, o->ndelays, "delay=");
-	fsb_filter_init(&d->f, &ops, next, 0, 0);
+	fsb_filter_init(&d->f, &ops, next, FSB_CAP_WAITS, 0);
 	*ret = &d->f.b;
 	return 0;
 }

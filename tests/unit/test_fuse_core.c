@@ -181,7 +181,7 @@ static int setup(void **state)
 	back.ops = counting_ops;
 	back.b.ops = &back.ops;
 	fsd_fs_init(&fs, &back.b);
-	q.w = malloc(sizeof(*q.w));
+	q.w = calloc(1, sizeof(*q.w));
 	start(&fuse_profile_guest, false);
 	return 0;
 }
@@ -669,7 +669,7 @@ static void forget_waits_for_requests(void **state)
 	struct fusereq *other = malloc(sizeof(*other));
 	pthread_t t;
 
-	*other = (struct fusereq){.s = q.s, .w = malloc(sizeof(*other->w))};
+	*other = (struct fusereq){.s = q.s, .w = calloc(1, sizeof(*other->w))};
 	(void)req_lookup(&q, 1, "wait");
 	pthread_create(&t, NULL, hold_getattr, other);
 	while (!back.waiting)
@@ -685,6 +685,54 @@ static void forget_waits_for_requests(void **state)
 	assert_int_equal(back.lookups, 0);
 	free(other->w);
 	free(other);
+}
+
+/* A backend that holds on to what is in use is not to be held back, nor asked for what the session
+ * knows. */
+static void backend_that_pins(void **state)
+{
+	struct fusereq *other = malloc(sizeof(*other));
+	pthread_t t;
+
+	back.ops.caps |= FSB_CAP_PINS;
+	*other = (struct fusereq){.s = q.s, .w = calloc(1, sizeof(*other->w))};
+	assert_int_equal(req_getattr(&q, 777), 0);
+	(void)req_lookup(&q, 1, "wait");
+	pthread_create(&t, NULL, hold_getattr, other);
+	while (!back.waiting)
+		usleep(100);
+	req_forget(&q, 104, 1);
+	assert_int_equal(back.forgotten_inside, 1);
+	assert_int_equal(back.lookups, 0);
+	back.gate = true;
+	pthread_join(t, NULL);
+	assert_int_equal(req_open(&q, FUSE_OPEN, 777, 0), -ESTALE); /* a handle needs its node */
+	free(other->w);
+	free(other);
+}
+
+/* Of a request as the last req_run() sent it. */
+static bool may_wait(size_t bytes)
+{
+	const struct iovec in = {q.in, q.n};
+
+	return fuse_may_wait(q.s, &in, bytes);
+}
+
+static void what_may_wait(void **state)
+{
+	const struct iovec none = {q.in, 5};
+
+	req_start(&q, FUSE_GETATTR, 1);
+	assert_false(may_wait(4096));
+	assert_true(may_wait(70000));
+	req_start(&q, FUSE_FSYNC, 1);
+	assert_true(may_wait(80));
+	assert_false(fuse_may_wait(q.s, &none, 80)); /* no request at all */
+	req_start(&q, UINT32_MAX, 1);
+	assert_false(may_wait(80));
+	back.ops.caps |= FSB_CAP_WAITS;
+	assert_true(may_wait(80));
 }
 
 static void references_table(void **state)
@@ -740,7 +788,8 @@ int main(void)
 		T(stateless_open), T(truncating_open_takes_setid_bits), T(directories),
 		T(symlink_targets), T(unknown_is_enosys), T(statx_has_a_birth_time),
 		T(cache_times_are_the_backends), T(end_gives_all_back),
-		T(forget_waits_for_requests), cmocka_unit_test(references_table)};
+		T(forget_waits_for_requests), T(backend_that_pins), T(what_may_wait),
+		cmocka_unit_test(references_table)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,13 +12,18 @@ static struct gmem mem;
 static struct vq q;
 static struct vq_elem e;
 
-static int setup(void **state)
+static int start_ring(void)
 {
 	struct vq_layout l = front_layout(0);
 
+	return vq_start(&q, &mem, &l, front_avail(&f, 0)->idx);
+}
+
+static int setup(void **state)
+{
 	assert_int_equal(front_init(&f), 0);
 	front_gmem(&f, &mem);
-	return vq_start(&q, &mem, &l, 0);
+	return start_ring();
 }
 
 static int teardown(void **state)
@@ -225,6 +230,47 @@ static void regions(void **state)
 	assert_int_equal(gmem_del(&m, 0x1000, 0x9000, 4095, &gone), -ENOENT);
 	assert_int_equal(gmem_del(&m, 0x1000, 0x9000, 4096, &gone), 0);
 	assert_null(gmem_at(&m, 0x1000, &n));
+}
+
+/* What is put is the guest's once it is published, or pushed after. */
+static void held_back(void **state)
+{
+	e = (struct vq_elem){.head = 3};
+	vq_put(&q, &e, 10);
+	e.head = 4;
+	vq_put(&q, &e, 20);
+	assert_int_equal(front_used(&f, 0)->idx, 0);
+	vq_publish(&q);
+	assert_int_equal(front_used(&f, 0)->idx, 2);
+	assert_int_equal(front_used(&f, 0)->ring[0].id, 3);
+	assert_int_equal(front_used(&f, 0)->ring[1].len, 20);
+	front_avail(&f, 0)->ring[FRONT_NUM] = 1; /* used_event: the second */
+	assert_true(vq_need_call(&q));
+	vq_put(&q, &e, 0);
+	assert_int_equal(front_used(&f, 0)->idx, 2);
+	vq_push(&q, &e, 0);
+	assert_int_equal(front_used(&f, 0)->idx, 4);
+	vq_publish(&q);
+	assert_int_equal(front_used(&f, 0)->idx, 4);
+}
+
+/* What is fetched ahead may lie anywhere, and says nothing of what is taken. */
+static void far_ahead(void **state)
+{
+	struct vring_desc *d = front_desc(&f, 0);
+
+	d[0] = (struct vring_desc){DATA, 1, 0, 0};
+	d[1] = (struct vring_desc){DATA + 3, 16, VRING_DESC_F_INDIRECT, 0}; /* misaligned */
+	d[2] = (struct vring_desc){UINT64_MAX, 16, VRING_DESC_F_INDIRECT, 0};
+	d[3] = (struct vring_desc){FRONT_GPA + FRONT_BYTES - 16, 16, VRING_DESC_F_INDIRECT, 0};
+	for (int first = 0; first < 4; first++) {
+		assert_int_equal(start_ring(), 0); /* from where the last one left off */
+		front_offer(&f, 0, 0);
+		for (int i = 0; i < 3; i++)
+			front_offer(&f, 0, (uint16_t)(i == 2 ? UINT16_MAX : (first + i) % 4));
+		assert_int_equal(vq_pop(&q, &e), 1);
+		assert_int_equal(e.out_bytes, 1);
+	}
 }
 
 static void notifications(void **state)
@@ -486,9 +532,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {T(chain_arrives), T(indirect_table),
 		T(buffer_across_regions), T(malformed_breaks_the_queue), T(too_many_pieces),
-		T(bad_layouts), T(regions), T(notifications), T(indices_wrap), T(writes_are_logged),
-		cmocka_unit_test(log_too_short), T(taken_chains_come_again),
-		T(killed_while_giving_back), T(bad_regions)};
+		T(bad_layouts), T(regions), T(held_back), T(far_ahead), T(notifications),
+		T(indices_wrap), T(writes_are_logged), cmocka_unit_test(log_too_short),
+		T(taken_chains_come_again), T(killed_while_giving_back), T(bad_regions)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -141,7 +141,7 @@ static void pt_stop(struct fsb *b)
 static const struct fsb_ops passthrough_ops = {
 	.name = "passthrough",
 	.summary = "a host directory, shared with the host",
-	.caps = FSB_CAP_WRITE | FSB_CAP_XATTR,
+	.caps = FSB_CAP_WRITE | FSB_CAP_XATTR | FSB_CAP_PINS,
 	.stop = pt_stop,
 	.lookup = pt_lookup,
 	.forget = pt_forget_op,
