@@ -45,18 +45,24 @@ format-check:
 # For tests/e2e/vmm.bats: a client of the worker, and machines with a PID 1 of a few lines.
 E2E_SHARE := $(B)/e2e/share
 check-build: $(B)/e2e/vmm_driver $(B)/e2e/fsmount $(E2E_SHARE)/initramfs $(E2E_SHARE)/vmlinux
+# For tests/e2e/migrate.bats: a file server for a machine started by hand, and its PID 1.
+check-build: $(B)/e2e/fsserve $(E2E_SHARE)/migrate.initramfs
 
-$(B)/e2e/vmm_driver $(B)/e2e/fsmount: $(B)/e2e/%: $(B)/obj/tests/e2e/%.o $(ARCHIVES)
+$(B)/e2e/vmm_driver $(B)/e2e/fsmount $(B)/e2e/fsserve: $(B)/e2e/%: $(B)/obj/tests/e2e/%.o $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(CC) $(OPT) -o $@ $< $(LDFLAGS) -Wl,--start-group $(ARCHIVES) -Wl,--end-group
 
-$(B)/e2e/tiny_init: tests/e2e/tiny_init.c
+$(B)/e2e/tiny_init $(B)/e2e/migrate_init: $(B)/e2e/%: tests/e2e/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 $(WARN) -D_GNU_SOURCE -Os -static -o $@ $<
 
 $(E2E_SHARE)/initramfs: $(B)/e2e/tiny_init build/kernel/debian/version tools/initramfs
 	@mkdir -p $(@D)
 	tools/initramfs $< build/kernel/debian/modules $@
+
+$(E2E_SHARE)/migrate.initramfs: $(B)/e2e/migrate_init tools/initramfs
+	@mkdir -p $(@D)
+	tools/initramfs $< "" $@
 
 $(E2E_SHARE)/vmlinux: build/kernel/debian/version
 	@mkdir -p $(@D)
