@@ -62,8 +62,8 @@ int64_t fuse_do_init(struct fuse_call *c)
 	offered = in.flags;
 	if (in.flags & FUSE_INIT_EXT)
 		offered |= (uint64_t)in.flags2 << 32;
-	/* Where OPEN is not sent, it cannot truncate. */
-	if (c->ops->caps & FSB_CAP_NO_OPEN)
+	/* Where OPEN is not sent, or means nothing, it cannot truncate. */
+	if (c->ops->caps & (FSB_CAP_NO_OPEN | FSB_CAP_MIXED_OPEN))
 		taken &= ~(uint64_t)FUSE_ATOMIC_O_TRUNC;
 	taken &= offered;
 

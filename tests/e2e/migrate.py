@@ -89,7 +89,7 @@ class Machine:
             "-bios", "qboot.rom",
             "-kernel", f"{share}/vmlinux", "-initrd", f"{share}/migrate.initramfs",
             "-append", "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check "
-            "cryptomgr.notests mitigations=off no5lvl" + (" idle=1" if idle else ""),
+            "cryptomgr.notests mitigations=off no5lvl" + (" nothing=1" if idle else ""),
             "-qmp", f"unix:{top}/qmp,server=on,wait=off",
             "-serial", f"unix:{top}/console,server=on,wait=off"]
         for tag in ("root", "shares"):
