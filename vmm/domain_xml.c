@@ -110,7 +110,8 @@ static void add_address(struct msb_str *s, unsigned int slot, unsigned int funct
 
 static void add_platform(struct msb_str *s, const struct vmm_spec *spec, const struct vmm_host *h)
 {
-	add(s, "<domain type='", h->kvm ? "kvm" : "qemu", "'>");
+	add(s, "<domain type='", h->kvm ? "kvm" : "qemu",
+		"' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>");
 	add(s, "<name>", spec->id, "</name>");
 	msb_str_addf(s, "<uuid>%.8s-%.4s-%.4s-%.4s-%s</uuid>", spec->id, spec->id + 8,
 		spec->id + 12, spec->id + 16, spec->id + 20);
@@ -161,6 +162,7 @@ static void add_devices(struct msb_str *s, const struct vmm_spec *spec, const st
 			VMM_FS_QUEUE_SIZE);
 		add_escaped(s, spec->fs[i].socket);
 		add(s, "'/><target dir='", spec->fs[i].tag, "'/>");
+		msb_str_addf(s, "<alias name='ua-fs%u'/>", i);
 		add_address(s, SLOT_FS + i / 8, i % 8, spec->nfs > 1);
 		msb_str_adds(s, "</filesystem>");
 	}
@@ -171,7 +173,25 @@ static void add_devices(struct msb_str *s, const struct vmm_spec *spec, const st
 	add_address(s, SLOT_PANIC, 0, false);
 	/* Said, because libvirt adds them where nothing is said. */
 	msb_str_adds(s, "</panic><watchdog model='itco' action='none'/><memballoon model='none'/>"
-			"<audio id='1' type='none'/></devices></domain>\n");
+			"<audio id='1' type='none'/></devices>");
+}
+
+/* libvirt has no word for it: a queue of requests for each CPU, so that none waits for another's.
+ */
+static void add_queues(struct msb_str *s, const struct vmm_spec *spec)
+{
+	unsigned int n = spec->cpus < VMM_MAX_FS_QUEUES ? spec->cpus : VMM_MAX_FS_QUEUES;
+
+	if (spec->nfs == 0 || n == 1)
+		return;
+	msb_str_adds(s, "<qemu:override>");
+	for (unsigned int i = 0; i < spec->nfs; i++)
+		msb_str_addf(s,
+			"<qemu:device alias='ua-fs%u'><qemu:frontend><qemu:property "
+			"name='num-request-queues' type='unsigned' value='%u'/>"
+			"</qemu:frontend></qemu:device>",
+			i, n);
+	msb_str_adds(s, "</qemu:override>");
 }
 
 int vmm_domain_xml(const struct vmm_spec *spec, const struct vmm_host *host, struct msb_str *out,
@@ -183,5 +203,7 @@ int vmm_domain_xml(const struct vmm_spec *spec, const struct vmm_host *host, str
 		return r;
 	add_platform(out, spec, host);
 	add_devices(out, spec, host);
+	add_queues(out, spec);
+	msb_str_adds(out, "</domain>\n");
 	return out->oom ? msb_err_set(e, ENOMEM, "out of memory") : 0;
 }

@@ -11,6 +11,8 @@
 
 /* Ring size of a virtiofs queue: 1 MiB requests fit; QEMU's default of 128 stops at 496 KiB. */
 #define VMM_FS_QUEUE_SIZE 1024
+/* Request queues of a virtiofs device: one a CPU, as many as the file server has threads for. */
+#define VMM_MAX_FS_QUEUES 8
 /* Translated code that an emulated machine keeps; QEMU's own limit is 1 GiB for each. */
 #define VMM_TCG_CACHE_MIB 128
 #define VMM_AGENT_CHANNEL "msb.agent"

@@ -67,7 +67,7 @@ static void assert_well_formed(const char *xml)
 static void structure(void **state)
 {
 	static const char *const has[] = {
-		"<domain type='qemu'>",
+		"<domain type='qemu' ",
 		"<name>0123456789abcdef0123456789abcdef</name>",
 		"<uuid>01234567-89ab-cdef-0123-456789abcdef</uuid>",
 		"<memory unit='b'>134217728</memory>",
@@ -108,7 +108,7 @@ static void by_host(void **state)
 	kvm.gid = 105;
 	with = make(&plain, &kvm);
 	assert_well_formed(with);
-	assert_non_null(strstr(with, "<domain type='kvm'>"));
+	assert_non_null(strstr(with, "<domain type='kvm' "));
 	assert_non_null(strstr(with, "<cpu mode='host-passthrough'"));
 	assert_non_null(strstr(with, "<label>+1879048193:+105</label>"));
 	assert_null(strstr(with, "<loader"));
@@ -140,6 +140,37 @@ static void file_systems(void **state)
 		assert_int_equal(count(xml, address), 1);
 	}
 	assert_int_equal(count(xml, "multifunction='on'"), VMM_MAX_FS / 8);
+}
+
+static void queues_follow_cpus(void **state)
+{
+	static const struct {
+		unsigned int cpus, fs;
+		const char *value;
+	} row[] = {{1, 2, NULL}, {4, 0, NULL}, {2, 2, "value='2'"}, {8, 1, "value='8'"},
+		{9, 1, "value='8'"}};
+
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		struct vmm_spec s = plain;
+		_cleanup_free_ char *xml = NULL;
+
+		s.cpus = row[i].cpus;
+		s.nfs = row[i].fs;
+		for (unsigned int k = 0; k < s.nfs; k++) {
+			(void)snprintf(s.fs[k].tag, sizeof(s.fs[k].tag), "t%u", k);
+			(void)snprintf(s.fs[k].socket, sizeof(s.fs[k].socket), "/s%u", k);
+		}
+		xml = make(&s, &host);
+		assert_well_formed(xml);
+		if (!row[i].value) {
+			assert_null(strstr(xml, "qemu:override"));
+			continue;
+		}
+		assert_int_equal(count(xml, "name='num-request-queues' type='unsigned'"), s.nfs);
+		assert_int_equal(count(xml, row[i].value), s.nfs);
+		assert_int_equal(count(xml, "<alias name='ua-fs0'/>"), 1);
+		assert_int_equal(count(xml, "<qemu:device alias='ua-fs0'>"), 1);
+	}
 }
 
 static void escapes(void **state)
@@ -224,6 +255,7 @@ int main(void)
 		cmocka_unit_test(structure),
 		cmocka_unit_test(by_host),
 		cmocka_unit_test(file_systems),
+		cmocka_unit_test(queues_follow_cpus),
 		cmocka_unit_test(escapes),
 		cmocka_unit_test(bounds),
 	};
