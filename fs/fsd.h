@@ -29,7 +29,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#define FSD_MAX_EXPORTS	    32
+#define FSD_MAX_EXPORTS	    4
 #define FSD_MAX_MOUNTS	    63 /* at once */
 #define FSD_MAX_MOUNT_NAME  16
 #define FSD_MAX_VIEWS	    4
@@ -52,8 +52,6 @@ int fsd_tree(
 /* @mount NULL: the tree. At most FSD_MAX_VIEWS at once. */
 int fsd_view(int sock, const char *mount, int fuse_fd, struct msb_err *e);
 int fsd_export_tree(int sock, const char *tag, int listen_fd, bool readonly, struct msb_err *e);
-int fsd_export_dir(
-	int sock, const char *tag, int listen_fd, int dir_fd, bool readonly, struct msb_err *e);
 int fsd_export_shares(int sock, const char *tag, int listen_fd, struct msb_err *e);
 
 struct fsd_mount {

@@ -137,8 +137,8 @@ int fsd_view(int sock, const char *mount, int fuse_fd, struct msb_err *e)
 	return about(sock, "view", mount, fuse_fd, e);
 }
 
-static int export_call(int sock, const char *tag, const char *what, int listen_fd, int dir_fd,
-	bool readonly, struct msb_err *e)
+static int export_call(int sock, const char *tag, const char *what, int listen_fd, bool readonly,
+	struct msb_err *e)
 {
 	struct msb_msg m;
 
@@ -147,27 +147,17 @@ static int export_call(int sock, const char *tag, const char *what, int listen_f
 	msb_msg_set(&m, "what", "%s", what);
 	msb_msg_set(&m, "readonly", "%d", readonly);
 	msb_msg_add_fd(&m, listen_fd);
-	if (dir_fd >= 0)
-		msb_msg_add_fd(&m, dir_fd);
 	return msb_msg_call(sock, &m, CALL_MS, e);
 }
 
 int fsd_export_tree(int sock, const char *tag, int listen_fd, bool readonly, struct msb_err *e)
 {
-	return export_call(sock, tag, "tree", listen_fd, -1, readonly, e);
+	return export_call(sock, tag, "tree", listen_fd, readonly, e);
 }
 
 int fsd_export_shares(int sock, const char *tag, int listen_fd, struct msb_err *e)
 {
-	return export_call(sock, tag, "shares", listen_fd, -1, false, e);
-}
-
-int fsd_export_dir(
-	int sock, const char *tag, int listen_fd, int dir_fd, bool readonly, struct msb_err *e)
-{
-	_cleanup_close_ int own = own_mount(dir_fd);
-
-	return export_call(sock, tag, "dir", listen_fd, own >= 0 ? own : dir_fd, readonly, e);
+	return export_call(sock, tag, "shares", listen_fd, false, e);
 }
 
 int fsd_unexport(int sock, const char *tag, struct msb_err *e)

@@ -209,32 +209,19 @@ static struct fsd_export *find_export(struct fsd *d, const char *tag)
 	return NULL;
 }
 
-static int start_dir(struct msb_msg *m, struct fsd_export *x, bool readonly, struct msb_err *e)
-{
-	const struct fsb_passthrough_opts o = {
-		.root_fd = msb_msg_take_fd(m, 1), .readonly = readonly};
-	struct fsb *b;
-	int r = o.root_fd < 0 ? msb_err_set(e, EINVAL, "a directory comes as a descriptor")
-			      : fsb_passthrough_start(&o, &b, e);
-
-	if (r == 0)
-		fsd_fs_init(&x->own, b);
-	return r;
-}
-
 static int do_export(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 {
 	const char *tag = msb_msg_get(m, "tag"), *what = msb_msg_get(m, "what");
 	bool readonly = flag(m, "readonly"), tree = what && !strcmp(what, "tree"),
-	     mux = what && !strcmp(what, "shares"), dir = what && !strcmp(what, "dir");
+	     mux = what && !strcmp(what, "shares");
 	struct fsd_export *x = NULL;
 	int r = 0;
 
 	if (!tag || !*tag || strlen(tag) > 36)
 		return msb_err_set(e, EINVAL, "an export's tag has 1 to 36 bytes");
-	if (!tree && !mux && !dir)
+	if (!tree && !mux)
 		return msb_err_set(e, EINVAL, "export %s: of what?", tag);
-	if (m->nfds != (dir ? 2 : 1))
+	if (m->nfds != 1)
 		return msb_err_set(e, EINVAL, "export %s: wrong number of descriptors", tag);
 	if (tree && !d->have_tree)
 		return msb_err_set(e, ENOENT, "export %s: no tree yet", tag);
@@ -246,30 +233,12 @@ static int do_export(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 	if (!x)
 		return msb_err_set(
 			e, ENOSPC, "a file server has at most %d exports", FSD_MAX_EXPORTS);
-	x->owns = dir;
 	x->shares = mux;
-	if (dir)
-		r = start_dir(m, x, readonly, e);
-	else if (mux)
-		r = shares(d, e);
+	r = mux ? shares(d, e) : 0;
 	if (r < 0)
 		return r;
-	r = virtiofs_new(tree  ? &d->tree
-			 : mux ? &d->shares
-			       : &x->own,
-		tag, msb_msg_take_fd(m, 0), readonly, &x->dev, e);
-	if (r < 0 && x->owns)
-		fsd_fs_done(&x->own);
-	return r;
-}
-
-static void export_done(struct fsd_export *x)
-{
-	if (!x->dev)
-		return;
-	x->dev = virtiofs_free(x->dev);
-	if (x->owns)
-		fsd_fs_done(&x->own);
+	return virtiofs_new(
+		tree ? &d->tree : &d->shares, tag, msb_msg_take_fd(m, 0), readonly, &x->dev, e);
 }
 
 static int do_unexport(struct fsd *d, struct msb_msg *m, struct msb_err *e)
@@ -279,7 +248,7 @@ static int do_unexport(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 
 	if (!x)
 		return msb_err_set(e, ENOENT, "no export %s", tag ?: "without a tag");
-	export_done(x);
+	x->dev = virtiofs_free(x->dev);
 	return 0;
 }
 
@@ -390,7 +359,7 @@ void fsd_done(struct fsd *d)
 {
 	(void)do_unview(d, NULL, NULL);
 	for (int i = 0; i < FSD_MAX_EXPORTS; i++)
-		export_done(&d->export[i]);
+		d->export[i].dev = virtiofs_free(d->export[i].dev);
 	if (d->have_tree)
 		fsd_fs_done(&d->tree);
 	if (d->have_shares)

@@ -9,9 +9,7 @@
 
 struct fsd_export {
 	struct virtiofs *dev; /* NULL: free */
-	bool shares;	      /* the mux; else the tree, or a directory of its own */
-	struct fsd_fs own;    /* a directory's; unused else */
-	bool owns;
+	bool shares;	      /* the mux; else the tree */
 };
 
 struct fsd_viewed {

@@ -25,6 +25,7 @@ static int control;
 static pid_t pid;
 static struct front f;
 static struct fusereq q;
+static uint64_t base; /* the directory that a test works in */
 
 static const char *in_top(const char *name)
 {
@@ -113,13 +114,25 @@ static int listener(const char *name)
 	return fd;
 }
 
-static void export_share(const char *tag, bool readonly)
+static int mount_dir(const char *name, const char *options, struct msb_err *e)
+{
+	_cleanup_close_ int dir = open(in_top("share"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct fsd_mount m = FSD_MOUNT_NONE;
+
+	m.name = name;
+	m.backend = "passthrough";
+	m.options = options;
+	m.dir_fd = dir;
+	return fsd_mount(control, &m, e);
+}
+
+/* The share is mount `m` of the export. */
+static void export_share(const char *tag, const char *options)
 {
 	struct msb_err e = {0};
 	_cleanup_close_ int l = listener(tag);
-	_cleanup_close_ int dir = open(in_top("share"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (fsd_export_dir(control, tag, l, dir, readonly, &e) < 0)
+	if (fsd_export_shares(control, tag, l, &e) < 0 || mount_dir("m", options, &e) < 0)
 		fail_msg("%s", e.msg);
 }
 
@@ -176,6 +189,8 @@ static void attach(const char *tag)
 	q.carry = by_ring;
 	q.arg = (void *)(uintptr_t)1;
 	assert_int_equal(req_init(&q), 0);
+	base = strcmp(tag, "root") ? req_lookup(&q, 1, "m") : 1;
+	assert_true(base != 0);
 }
 
 /* Fixed arguments, then up to two strings. */
@@ -214,7 +229,7 @@ static void every_operation(bool stateless)
 	struct fuse_link_in link;
 	uint64_t dir, file, fh, dh;
 
-	assert_int_equal(req_mkdir(&q, 1, "dir", 0755), 0);
+	assert_int_equal(req_mkdir(&q, base, "dir", 0755), 0);
 	dir = NODE;
 	assert_int_equal(req_create(&q, dir, "file", O_RDWR, 0644), 0);
 	file = NODE;
@@ -264,8 +279,8 @@ static void every_operation(bool stateless)
 		assert_int_equal(RUN(FUSE_LINK, dir, link, "tmp", NULL), 0);
 		assert_int_equal(req_name(&q, FUSE_UNLINK, dir, "tmp"), 0);
 	}
-	assert_int_equal(req_rename(&q, dir, "link", 1, "moved", 0), 0);
-	assert_int_equal(req_rename(&q, 1, "moved", dir, "sym", 0), 0);
+	assert_int_equal(req_rename(&q, dir, "link", base, "moved", 0), 0);
+	assert_int_equal(req_rename(&q, base, "moved", dir, "sym", 0), 0);
 	assert_int_equal(req_lookup(&q, dir, "sym"), file);
 
 	assert_int_equal(req_open(&q, FUSE_OPENDIR, dir, 0), stateless ? -ENOSYS : 0);
@@ -278,16 +293,16 @@ static void every_operation(bool stateless)
 	assert_int_equal(RUN(FUSE_FSYNCDIR, dir, fsync, NULL, NULL), 0);
 	if (!stateless)
 		assert_int_equal(req_release(&q, FUSE_RELEASEDIR, dir, dh), 0);
-	assert_int_equal(run(FUSE_STATFS, 1, NULL, 0, NULL, NULL), 0);
+	assert_int_equal(run(FUSE_STATFS, base, NULL, 0, NULL, NULL), 0);
 	assert_true(REQ_REPLY(&q, struct fuse_statfs_out)->st.blocks > 0);
 	assert_int_equal(RUN(FUSE_SYNCFS, 1, zero, NULL, NULL), 0);
 	assert_int_equal(run(FUSE_IOCTL, file, &zero, 8, NULL, NULL), -ENOSYS);
 
 	assert_int_equal(req_name(&q, FUSE_UNLINK, dir, "sym"), 0);
 	assert_int_equal(req_name(&q, FUSE_UNLINK, dir, "fifo"), 0);
-	assert_int_equal(req_name(&q, FUSE_RMDIR, 1, "dir"), -ENOTEMPTY);
+	assert_int_equal(req_name(&q, FUSE_RMDIR, base, "dir"), -ENOTEMPTY);
 	assert_int_equal(req_name(&q, FUSE_UNLINK, dir, "file"), 0);
-	assert_int_equal(req_name(&q, FUSE_RMDIR, 1, "dir"), 0);
+	assert_int_equal(req_name(&q, FUSE_RMDIR, base, "dir"), 0);
 	req_forget(&q, dir, 1);
 }
 
@@ -297,7 +312,7 @@ static void share_serves_a_guest(void **state)
 		skip();
 	const bool stateless = geteuid() == 0;
 
-	export_share("share.sock", false);
+	export_share("share.sock", "");
 	attach("share.sock");
 	every_operation(stateless);
 	q.arg = (void *)(uintptr_t)2; /* another ring, another thread */
@@ -321,11 +336,11 @@ static void readonly_share(void **state)
 	if (!pid)
 		skip();
 	assert_int_equal(msb_write_file_atomic(AT_FDCWD, in_top("share/f"), "x", 1, 0644), 0);
-	export_share("ro", true);
+	export_share("ro", "ro");
 	attach("ro");
-	assert_true(req_lookup(&q, 1, "f") > 1);
-	assert_int_equal(req_create(&q, 1, "g", O_RDWR, 0644), -EROFS);
-	assert_int_equal(req_name(&q, FUSE_UNLINK, 1, "f"), -EROFS);
+	assert_true(req_lookup(&q, base, "f") > 1);
+	assert_int_equal(req_create(&q, base, "g", O_RDWR, 0644), -EROFS);
+	assert_int_equal(req_name(&q, FUSE_UNLINK, base, "f"), -EROFS);
 	assert_int_equal(access(in_top("share/f"), F_OK), 0);
 }
 
@@ -333,18 +348,18 @@ static void broken_queue_ends_nothing_else(void **state)
 {
 	if (!pid)
 		skip();
-	export_share("share.sock", false);
+	export_share("share.sock", "");
 	attach("share.sock");
 	front_offer(&f, 1, FRONT_NUM + 5);
 	(void)eventfd_write(f.kick[1], 1);
 	assert_int_equal(front_wait(&f, 1, 100), -ETIMEDOUT);
 	q.arg = (void *)(uintptr_t)2;
-	assert_int_equal(req_getattr(&q, 1), 0);
+	assert_int_equal(req_getattr(&q, base), 0);
 	/* Too short to be a request: the same. */
 	front_request(&f, 2, 10, 100);
 	assert_int_equal(front_wait(&f, 2, 100), -ETIMEDOUT);
 	attach("share.sock");
-	assert_int_equal(req_getattr(&q, 1), 0);
+	assert_int_equal(req_getattr(&q, base), 0);
 }
 
 static void control_comes_and_goes(void **state)
@@ -355,21 +370,23 @@ static void control_comes_and_goes(void **state)
 
 	if (!pid)
 		skip();
-	export_share("share.sock", false);
+	export_share("share.sock", "");
 	attach("share.sock");
 	close(control); /* msbd dies */
-	assert_int_equal(req_getattr(&q, 1), 0);
+	assert_int_equal(req_getattr(&q, base), 0);
 	control = msb_unix_connect(in_top("control"), SOCK_SEQPACKET);
 	assert_true(control >= 0);
-	(void)req_mkdir(&q, 1, "d", 0755);
+	(void)req_mkdir(&q, base, "d", 0755);
 	msb_msg_init(m, "status");
 	assert_int_equal(msb_msg_call(control, m, 5000, &e), 0);
 	assert_int_equal(msb_msg_get_u64(m, "exports", &n), 0);
 	assert_int_equal(n, 1);
-	assert_int_equal(msb_msg_get_u64(m, "nodes", &n), 0);
+	assert_int_equal(msb_msg_get_u64(m, "mounts", &n), 0);
 	assert_int_equal(n, 1);
+	assert_int_equal(msb_msg_get_u64(m, "nodes", &n), 0);
+	assert_int_equal(n, 2); /* m and m/d */
 	assert_int_equal(msb_msg_get_u64(m, "requests", &n), 0);
-	assert_int_equal(n, 3);
+	assert_int_equal(n, 4);
 
 	assert_int_equal(fsd_unexport(control, "share.sock", &e), 0);
 	assert_int_equal(fsd_unexport(control, "share.sock", &e), -ENOENT);
@@ -388,27 +405,41 @@ static void bad_control_messages(void **state)
 		skip();
 	{
 		_cleanup_close_ int l = listener("a");
-		_cleanup_close_ int dir = open(in_top("share"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		_cleanup_close_ int file = open(bin_dir, O_PATH | O_CLOEXEC);
 		_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+		struct fsd_mount bad = FSD_MOUNT_NONE;
 
 		assert_int_equal(fsd_export_tree(control, "a", l, false, &e), -ENOENT);
 		assert_int_equal(fsd_view(control, NULL, null, &e), -ENOENT);
-		assert_int_equal(fsd_export_dir(control, "", l, dir, false, &e), -EINVAL);
-		assert_int_equal(fsd_export_dir(control, "a-tag-longer-than-thirty-six-bytes-xx", l,
-					 dir, false, &e),
+		assert_int_equal(fsd_view(control, "m", null, &e), -ENOENT);
+		assert_int_equal(fsd_export_shares(control, "", l, &e), -EINVAL);
+		assert_int_equal(
+			fsd_export_shares(control, "a-tag-longer-than-thirty-six-bytes-xx", l, &e),
 			-EINVAL);
-		assert_int_equal(fsd_export_dir(control, "a", l, null, false, &e), -ENOTDIR);
-		assert_int_equal(fsd_export_dir(control, "a", l, dir, false, &e), 0);
-		assert_int_equal(fsd_export_dir(control, "a", l, dir, false, &e), -EEXIST);
-		assert_true(file >= 0);
+		assert_int_equal(fsd_export_shares(control, "a", l, &e), 0);
+		assert_int_equal(fsd_export_shares(control, "a", l, &e), -EEXIST);
 		for (int i = 1; i < FSD_MAX_EXPORTS; i++) {
 			char tag[8];
 
 			(void)snprintf(tag, sizeof(tag), "t%d", i);
-			assert_int_equal(fsd_export_dir(control, tag, l, dir, false, &e), 0);
+			assert_int_equal(fsd_export_shares(control, tag, l, &e), 0);
 		}
-		assert_int_equal(fsd_export_dir(control, "more", l, dir, false, &e), -ENOSPC);
+		assert_int_equal(fsd_export_shares(control, "more", l, &e), -ENOSPC);
+
+		bad.name = "m";
+		bad.backend = "nonsense";
+		bad.options = "";
+		assert_int_equal(fsd_mount(control, &bad, &e), -EOPNOTSUPP);
+		bad.backend = "passthrough";
+		assert_true(fsd_mount(control, &bad, &e) < 0); /* no directory */
+		bad.dir_fd = null;
+		assert_int_equal(fsd_mount(control, &bad, &e), -ENOTDIR);
+		assert_int_equal(mount_dir("m", "quota=x", &e), -EINVAL);
+		assert_int_equal(mount_dir("M/..", "", &e), -EINVAL);
+		assert_int_equal(mount_dir("m", "", &e), 0);
+		assert_int_equal(mount_dir("m", "", &e), -EEXIST);
+		assert_int_equal(fsd_unmount(control, "n", &e), -ENOENT);
+		assert_int_equal(fsd_unmount(control, "m", &e), 0);
+		assert_int_equal(fsd_unmount(control, "m", &e), -ENOENT);
 	}
 	msb_msg_init(m, "export");
 	assert_int_equal(msb_msg_call(control, m, 5000, &e), -EINVAL);
@@ -463,6 +494,44 @@ static void tree_is_seen_from_the_host(void **state)
 	assert_int_equal(req_getattr(&q, 1), 0);
 }
 
+/* Mounts come and go under a guest that has their file system mounted, and are seen from the host.
+ */
+static void mounts_come_and_go(void **state)
+{
+	struct msb_str s = MSB_STR_INIT;
+	struct msb_err e = {0};
+	uint64_t file;
+	int fd;
+
+	if (!pid)
+		skip();
+	export_share("share.sock", "");
+	attach("share.sock");
+	assert_int_equal(req_create(&q, base, "file", O_RDWR, 0644), 0);
+	file = NODE;
+	assert_int_equal(req_name(&q, FUSE_LOOKUP, 1, "n"), -ENOENT);
+	assert_int_equal(mount_dir("n", "ro", &e), 0);
+	base = req_lookup(&q, 1, "n");
+	assert_true(base != 0);
+	assert_true(req_lookup(&q, base, "file") != 0);
+	assert_int_equal(req_create(&q, base, "other", O_RDWR, 0644), -EROFS);
+	fd = fsd_fuse_mount(in_top("view"), false, &e);
+	if (fd >= 0) { /* else there is no /dev/fuse here, or not for us */
+		assert_int_equal(fsd_view(control, "m", fd, &e), 0);
+		close(fd);
+		assert_int_equal(
+			msb_write_file_atomic(AT_FDCWD, in_top("view/host"), "x", 1, 0644), 0);
+		assert_int_equal(msb_read_file(AT_FDCWD, in_top("share/host"), 10, &s), 0);
+		msb_str_done(&s);
+	}
+	assert_int_equal(fsd_unmount(control, "m", &e), 0);
+	assert_int_equal(req_getattr(&q, file), -ESTALE);
+	assert_true(req_lookup(&q, base, "file") != 0); /* n goes on */
+	if (fd >= 0)
+		assert_int_equal(access(in_top("view/host"), F_OK), -1);
+	assert_int_equal(fsd_fuse_unmount(in_top("view")), 0);
+}
+
 /* A server that was taken over has no descriptor that leads above what it serves. */
 static void descriptors_lead_nowhere(void **state)
 {
@@ -474,7 +543,7 @@ static void descriptors_lead_nowhere(void **state)
 	if (!pid || geteuid() != 0 || clone_is_refused())
 		skip();
 	export_tree("root");
-	export_share("share.sock", false);
+	export_share("share.sock", "");
 	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
 	d = opendir(path);
 	assert_non_null(d);
@@ -502,7 +571,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {T(share_serves_a_guest), T(tree_serves_a_guest),
 		T(readonly_share), T(broken_queue_ends_nothing_else), T(control_comes_and_goes),
-		T(bad_control_messages), T(tree_is_seen_from_the_host),
+		T(bad_control_messages), T(tree_is_seen_from_the_host), T(mounts_come_and_go),
 		T(descriptors_lead_nowhere)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
