@@ -18,7 +18,7 @@
  *{name=} fd: a connected socket			 a plugin that was started anew unmount
  *{name=} its files answer ESTALE from then on view   {mount=NAME, absent: the tree} fd: an open
  * /dev/fuse that was just mounted; serves the tree there too unview {} ends every view status -> ok
- *{exports= views= mounts= nodes= fds= requests=} sync   flush everything to disk quit   sync, then
+ *{exports= views= mounts= audit_lost= nodes= fds= requests=} sync   flush everything to disk quit   sync, then
  *exit 0
  */
 #ifndef MSB_FS_FSD_H

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "fs/backends/plugin/plugin.h"
+#include "fs/audit_sink.h"
 #include "fs/mux.h"
 #include "fs/options.h"
 
@@ -80,6 +81,19 @@ static int start(
 		return r;
 	}
 	return fsb_stack_start(backend, &s, ret, e);
+}
+
+static int do_audit(struct fsd *d, struct msb_msg *m, struct msb_err *e)
+{
+	int fd = take_fd(m, "dir");
+
+	if (fd < 0 || d->sink) {
+		if (fd >= 0)
+			close(fd);
+		return d->sink ? msb_err_set(e, EEXIST, "audit lines have a place already")
+			       : msb_err_set(e, EINVAL, "audit takes a directory");
+	}
+	return audit_sink_new(fd, 0, &d->sink, e);
 }
 
 static int do_tree(struct fsd *d, struct msb_msg *m, struct msb_err *e)
@@ -288,6 +302,8 @@ static int do_status(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 	msb_msg_init(m, "ok");
 	msb_msg_set(m, "exports", "%u", exports);
 	msb_msg_set(m, "views", "%u", views);
+	msb_msg_set(m, "audit_lost", "%llu",
+		(unsigned long long)(d->sink ? audit_sink_lost(d->sink) : 0));
 	msb_msg_set(m, "mounts", "%u", d->have_shares ? mux_count(d->shares.b) : 0);
 	msb_msg_set(m, "nodes", "%llu", (unsigned long long)n.nodes);
 	msb_msg_set(m, "fds", "%llu", (unsigned long long)n.handles);
@@ -318,6 +334,7 @@ static const struct {
 	const char *verb;
 	int (*run)(struct fsd *, struct msb_msg *, struct msb_err *);
 } verbs[] = {
+	{"audit", do_audit},
 	{"tree", do_tree},
 	{"view", do_view},
 	{"unview", do_unview},
@@ -365,4 +382,5 @@ void fsd_done(struct fsd *d)
 	if (d->have_shares)
 		fsd_fs_done(&d->shares);
 	d->have_tree = d->have_shares = false;
+	d->sink = audit_sink_free(d->sink);
 }

@@ -532,6 +532,30 @@ static void mounts_come_and_go(void **state)
 	assert_int_equal(fsd_fuse_unmount(in_top("view")), 0);
 }
 
+/* What a guest does in a mount that is audited is in a file of the directory that was given. */
+static void audit_is_written(void **state)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	_cleanup_close_ int dir = open(in_top("upper"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct msb_err e = {0};
+
+	if (!pid)
+		skip();
+	assert_int_equal(fsd_audit(control, dir, &e), 0);
+	assert_int_equal(fsd_audit(control, dir, &e), -EEXIST);
+	export_share("share.sock", "audit");
+	attach("share.sock");
+	assert_int_equal(req_mkdir(&q, base, "made", 0755), 0);
+	for (int i = 0; i < 500 && !strstr(s.buf ?: "", "made"); i++) {
+		usleep(10000);
+		msb_str_done(&s);
+		(void)msb_read_file(AT_FDCWD, in_top("upper/audit"), 4096, &s);
+	}
+	assert_non_null(strstr(s.buf, "\"mount\":\"m\""));
+	assert_non_null(strstr(s.buf, "\"op\":\"mkdir\""));
+	assert_non_null(strstr(s.buf, "\"path\":\"/made\""));
+}
+
 /* A server that was taken over has no descriptor that leads above what it serves. */
 static void descriptors_lead_nowhere(void **state)
 {
@@ -572,7 +596,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {T(share_serves_a_guest), T(tree_serves_a_guest),
 		T(readonly_share), T(broken_queue_ends_nothing_else), T(control_comes_and_goes),
 		T(bad_control_messages), T(tree_is_seen_from_the_host), T(mounts_come_and_go),
-		T(descriptors_lead_nowhere)};
+		T(audit_is_written), T(descriptors_lead_nowhere)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
