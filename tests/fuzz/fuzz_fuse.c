@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "fs/fuse_core.h"
+#include "fs/options.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -78,7 +79,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const struct fuse_init_in init = {
 		.major = 7, .minor = 38, .flags = ~0u, .max_readahead = 4096};
 	struct fuse_in_header h = {.opcode = FUSE_INIT, .len = sizeof(h) + sizeof(init)};
-	struct fsb_passthrough_opts o = {0};
+	struct fsb_passthrough_opts o = {
+		.map = size & 1 ? FSB_MAP_ROOT : FSB_MAP_NONE, .submounts = true};
 	struct iovec in[2], out = {reply, sizeof(reply)};
 	struct fsd_session *s;
 	struct fsd_fs fs;

@@ -605,7 +605,6 @@ static void threads_meet(void **state)
 
 int main(void)
 {
-	stateful = true;
 	const struct CMUnitTest tests[] = {T(data_goes_through), T(nothing_leads_out),
 		T(replaced_file_is_never_the_wrong_one), T(moved_on_the_host),
 		T(unlinked_files_live_on), T(failed_removals_hold_nothing),
@@ -614,6 +613,13 @@ int main(void)
 		T(readonly_is_the_backends_too), T(sparse_and_copied), T(temporary_files),
 		T(many_entries), T(descriptors_are_bounded), T(handles_are_bounded), T(deep_trees),
 		T(threads_meet)};
+	const struct CMUnitTest stateless[] = {T(failed_removals_hold_nothing), T(renames),
+		T(links), T(deep_trees), T(threads_meet)};
+	int r;
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	stateful = true;
+	r = cmocka_run_group_tests(tests, NULL, NULL);
+	stateful = false;
+	map = geteuid() == 0 ? FSB_MAP_NONE : FSB_MAP_ROOT;
+	return cmocka_run_group_tests(stateless, NULL, NULL) + r;
 }

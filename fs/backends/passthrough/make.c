@@ -219,7 +219,7 @@ int pt_mkdir(struct fsb *b, const struct fsb_req *req, uint64_t parent, const ch
 }
 
 /* A new file that the guest has open: by a handle, or where there are none, by its node. */
-static int opened(struct pt *p, const struct pt_ref *dir, const char *name, int fd,
+static int opened(struct pt *p, struct pt_ref *dir, const char *name, int fd,
 	const struct pt_meta *m, struct fsb_entry *ret, uint64_t *ret_fh)
 {
 	/* Without a name the node needs a descriptor too. */

@@ -282,6 +282,8 @@ void pt_put(struct pt_nodes *t, struct pt_ref *r)
 {
 	struct pt_garbage g = {0};
 
+	if (!r->node)
+		return;
 	if (r->own)
 		g.fd[g.fds++] = r->fd;
 	pthread_mutex_lock(&t->lock);

@@ -126,7 +126,8 @@ struct pt_seen {
 	bool meta_sure;
 	int fd; /* taken over in any case; -1: none */
 	enum pt_fd kind;
-	bool drop; /* pt_drop_writer() */
+	bool drop;	 /* pt_drop_writer() */
+	bool put_parent; /* on success it is given back */
 };
 
 int pt_nodes_init(struct pt_nodes *t, int root_fd, bool submounts); /* takes @root_fd in any case */
@@ -142,7 +143,7 @@ void pt_nodes_done(struct pt_nodes *t);
 int pt_get(struct pt_nodes *t, uint64_t id, enum pt_fd need, struct pt_ref *ret);
 /* The same for a node in hand: a descriptor that does @need into @r->fd. */
 int pt_need(struct pt_nodes *t, struct pt_ref *r, enum pt_fd need);
-void pt_put(struct pt_nodes *t, struct pt_ref *r);
+void pt_put(struct pt_nodes *t, struct pt_ref *r); /* nothing where it was given back already */
 
 /* Looks at the file of @r, through a descriptor where there is one, else in its place. -ESTALE. */
 int pt_look(struct pt_nodes *t, const struct pt_ref *r, struct statx *ret);
@@ -153,7 +154,7 @@ int pt_look(struct pt_nodes *t, const struct pt_ref *r, struct statx *ret);
  * @ret_id: the node, with one reference that pt_forget() gives back
  * Return: 0; -ENFILE; -ENOMEM; -EXDEV too many file systems.
  */
-int pt_enter(struct pt_nodes *t, const struct pt_ref *parent, const char *name,
+int pt_enter(struct pt_nodes *t, struct pt_ref *parent, const char *name,
 	const struct pt_seen *seen, uint64_t *ret_id);
 void pt_forget(struct pt_nodes *t, uint64_t id, uint64_t count);
 

@@ -23,8 +23,8 @@
 #include <string.h>
 
 /* The entry of a file just looked at. */
-static int enter(struct pt *p, const struct pt_ref *parent, const char *name,
-	const struct pt_seen *seen, struct fsb_entry *ret)
+static int enter(struct pt *p, struct pt_ref *parent, const char *name, const struct pt_seen *seen,
+	struct fsb_entry *ret)
 {
 	int r = pt_enter(&p->nodes, parent, name, seen, &ret->node);
 
@@ -35,11 +35,12 @@ static int enter(struct pt *p, const struct pt_ref *parent, const char *name,
 	return r;
 }
 
-int pt_lookup_in(struct pt *p, struct pt_ref *parent, const char *name, struct fsb_entry *ret)
+static int look_up(struct pt *p, struct pt_ref *parent, const char *name, bool put_parent,
+	struct fsb_entry *ret)
 {
 	struct pt_meta meta;
 	struct statx sx;
-	struct pt_seen seen = {.sx = &sx, .meta = &meta, .fd = -1};
+	struct pt_seen seen = {.sx = &sx, .meta = &meta, .fd = -1, .put_parent = put_parent};
 	int r = PT_IN_DIR(p, parent, pt_statx(&p->nodes, parent->fd, name, &sx));
 
 	if (r < 0)
@@ -48,8 +49,13 @@ int pt_lookup_in(struct pt *p, struct pt_ref *parent, const char *name, struct f
 	return enter(p, parent, name, &seen, ret);
 }
 
-int pt_entry_of(struct pt *p, const struct pt_ref *parent, const char *name, int fd,
-	enum pt_fd kind, const struct pt_meta *meta, struct fsb_entry *ret)
+int pt_lookup_in(struct pt *p, struct pt_ref *parent, const char *name, struct fsb_entry *ret)
+{
+	return look_up(p, parent, name, false, ret);
+}
+
+int pt_entry_of(struct pt *p, struct pt_ref *parent, const char *name, int fd, enum pt_fd kind,
+	const struct pt_meta *meta, struct fsb_entry *ret)
 {
 	struct statx sx;
 	struct pt_seen seen = {
@@ -73,7 +79,7 @@ static int pt_lookup(struct fsb *b, const struct fsb_req *req, uint64_t parent, 
 
 	if (r < 0)
 		return r;
-	r = pt_lookup_in(p, &dir, name, ret);
+	r = look_up(p, &dir, name, true, ret);
 	pt_put(&p->nodes, &dir);
 	return r;
 }

@@ -120,7 +120,7 @@ static struct pt_node *new_node(uint64_t id, const struct pt_identity *f)
 	return n;
 }
 
-int pt_enter(struct pt_nodes *t, const struct pt_ref *parent, const char *name,
+int pt_enter(struct pt_nodes *t, struct pt_ref *parent, const char *name,
 	const struct pt_seen *seen, uint64_t *ret_id)
 {
 	struct pt_garbage g = {0};
@@ -167,6 +167,10 @@ int pt_enter(struct pt_nodes *t, const struct pt_ref *parent, const char *name,
 		if (seen->fd >= 0)
 			pt_unuse(t, n, &g);
 		*ret_id = n->id;
+		if (seen->put_parent) {
+			pt_unuse(t, parent->node, &g);
+			parent->node = NULL;
+		}
 	} else if (seen->fd >= 0) {
 		g.fd[g.fds++] = seen->fd;
 	}

@@ -91,8 +91,8 @@ int pt_kill(struct pt *p, struct pt_ref *r, bool asked);
 int pt_lookup_in(struct pt *p, struct pt_ref *parent, const char *name, struct fsb_entry *ret);
 /* An entry of what is open as @fd, which becomes the node's, in any case, unless @kind is PT_NODE;
  * @name NULL: it has none. */
-int pt_entry_of(struct pt *p, const struct pt_ref *parent, const char *name, int fd,
-	enum pt_fd kind, const struct pt_meta *meta, struct fsb_entry *ret);
+int pt_entry_of(struct pt *p, struct pt_ref *parent, const char *name, int fd, enum pt_fd kind,
+	const struct pt_meta *meta, struct fsb_entry *ret);
 
 /* ---- setattr.c */
 int pt_setattr(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh,
