@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <string.h>
 
 #define TEMP_NAME ".msb-link-" /* of a new file while it replaces a link */
@@ -131,6 +132,22 @@ static int place_of(struct pt *p, const struct pt_ref *r, struct pt_ref *ret_dir
 	return parent ? pt_get(&p->nodes, parent, PT_PATH, ret_dir) : -EPERM;
 }
 
+/* Puts @temp in the place of @name, which must be the link that @was is of: what the host's users
+ * have put there meanwhile stays. */
+static int exchange(
+	struct pt *p, int dirfd, const char *temp, const char *name, const struct statx *was)
+{
+	struct statx sx;
+
+	if (renameat2(dirfd, temp, dirfd, name, RENAME_EXCHANGE) < 0)
+		return -errno;
+	if (pt_statx(&p->nodes, dirfd, temp, &sx) == 0 && sx.stx_ino == was->stx_ino &&
+		S_ISLNK(sx.stx_mode))
+		return 0;
+	(void)renameat2(dirfd, temp, dirfd, name, RENAME_EXCHANGE);
+	return -ESTALE;
+}
+
 int pt_convert_link(struct pt *p, struct pt_ref *r, const struct statx *sx,
 	const struct pt_guest *want, struct pt_meta *ret)
 {
@@ -154,17 +171,11 @@ int pt_convert_link(struct pt *p, struct pt_ref *r, const struct statx *sx,
 		return e;
 	(void)snprintf(temp, sizeof(temp), TEMP_NAME "%llu", (unsigned long long)r->node->id);
 	fd = make_file(p, &dir, temp, target, &g, ret);
-	e = fd < 0		      ? fd
-	    : futimens(fd, times) < 0 ? -errno
-				      : pt_statx(&p->nodes, dir.fd, name, &now);
-	if (e == 0 && (now.stx_ino != sx->stx_ino || !S_ISLNK(now.stx_mode)))
-		e = -ESTALE;
+	e = fd < 0 ? fd : futimens(fd, times) < 0 ? -errno : pt_statx(&p->nodes, fd, "", &now);
 	if (e == 0)
-		e = pt_statx(&p->nodes, fd, "", &now);
-	if (e == 0)
-		e = renameat2(dir.fd, temp, dir.fd, name, 0) < 0 ? -errno : 0;
-	if (e < 0 && fd >= 0)
-		(void)unlinkat(dir.fd, temp, 0);
+		e = exchange(p, dir.fd, temp, name, sx);
+	if (fd >= 0)
+		(void)unlinkat(dir.fd, temp, 0); /* the link, or where it failed the file */
 	if (e == 0)
 		e = pt_replaced(&p->nodes, r, &now);
 	if (e == 0)

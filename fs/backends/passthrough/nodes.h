@@ -193,8 +193,9 @@ uint64_t pt_ino_on(uint32_t dev, uint64_t ino); /* of a number of file system @d
  */
 int pt_statx(const struct pt_nodes *t, int dirfd, const char *name, struct statx *ret);
 
-/* openat2() of one name, beneath @dirfd, through no link, and no mount that is not entered. */
-int pt_openat(const struct pt_nodes *t, int dirfd, const char *name, int flags, mode_t mode);
+/* openat2() of one name, beneath @dirfd, through no link, and no mount that is not entered. Closes
+ * idle descriptors where there are no more. */
+int pt_openat(struct pt_nodes *t, int dirfd, const char *name, int flags, mode_t mode);
 
 /* ---- inside, nodes.c to reach.c and state.c; the lock is held unless it says otherwise */
 

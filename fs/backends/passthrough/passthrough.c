@@ -92,11 +92,14 @@ static void pt_forget_op(struct fsb *b, uint64_t node, uint64_t count)
 static int pt_getattr(struct fsb *b, uint64_t node, uint64_t fh, struct fuse_attr *ret)
 {
 	struct pt *p = pt_of(b);
+	const struct pt_handle *h = pt_handle_get(p, fh);
 	struct pt_ref f;
 	int r = pt_get(&p->nodes, node, PT_NODE, &f);
 
 	if (r < 0)
 		return r;
+	if (h)
+		f.fd = h->fd;
 	r = pt_attr_of(p, &f, ret);
 	pt_put(&p->nodes, &f);
 	return r;

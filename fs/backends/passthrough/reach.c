@@ -76,16 +76,6 @@ static bool out_of_fds(int r)
 	return r == -EMFILE || r == -ENFILE;
 }
 
-static int open_fd(struct pt_nodes *t, int dirfd, const char *name, int flags)
-{
-	int fd = pt_openat(t, dirfd, name, flags, 0);
-
-	if (!out_of_fds(fd))
-		return fd;
-	pt_evict(t, EVICT_BATCH);
-	return pt_openat(t, dirfd, name, flags, 0);
-}
-
 static int reopen_fd(struct pt_nodes *t, int fd, int flags)
 {
 	int r = fs_reopen(fd, flags);
@@ -113,12 +103,12 @@ static int open_place(
 
 	*ret_kind = PT_PATH;
 	if (S_ISDIR(n->file.type)) {
-		fd = open_fd(t, p->dirfd, p->name, O_RDONLY | O_DIRECTORY);
+		fd = pt_openat(t, p->dirfd, p->name, O_RDONLY | O_DIRECTORY, 0);
 		if (fd >= 0)
 			*ret_kind = PT_READ;
 	}
 	if (fd < 0)
-		fd = open_fd(t, p->dirfd, p->name, O_PATH);
+		fd = pt_openat(t, p->dirfd, p->name, O_PATH, 0);
 	if (fd < 0)
 		return out_of_fds(fd) || fd == -ENOMEM || fd == -EACCES ? fd : -ESTALE;
 	if (pt_statx(t, fd, "", &sx) < 0 || !is_file_of(t, n, &sx))

@@ -8,13 +8,14 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-#define INO_BITS 40 /* of the file system's own number in a st_ino; the index is above */
+#define EVICT_BATCH 64 /* descriptors that are closed where the process has no more */
+#define INO_BITS    40 /* of the file system's own number in a st_ino; the index is above */
 
 _Static_assert((uint64_t)PT_MAX_DEVICES << INO_BITS < FSB_MAX_ID, "st_ino of a share");
 
 /* ---- looking at files */
 
-int pt_openat(const struct pt_nodes *t, int dirfd, const char *name, int flags, mode_t mode)
+int pt_openat(struct pt_nodes *t, int dirfd, const char *name, int flags, mode_t mode)
 {
 	struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC | O_NOFOLLOW),
 		.mode = mode,
@@ -22,6 +23,10 @@ int pt_openat(const struct pt_nodes *t, int dirfd, const char *name, int flags, 
 			   (t->submounts ? 0u : RESOLVE_NO_XDEV)};
 	long r = syscall(SYS_openat2, dirfd, name, &how, sizeof(how));
 
+	if (r < 0 && (errno == EMFILE || errno == ENFILE)) {
+		pt_evict(t, EVICT_BATCH);
+		r = syscall(SYS_openat2, dirfd, name, &how, sizeof(how));
+	}
 	return r < 0 ? -errno : (int)r;
 }
 
@@ -143,7 +148,7 @@ struct pt_node *pt_find_file(const struct pt_nodes *t, const struct pt_identity 
 {
 	struct pt_node *n = *file_bucket(t, f);
 
-	while (n && !pt_same(&n->file, f))
+	while (n && (n->gone || !pt_same(&n->file, f)))
 		n = n->next_by_file;
 	return n;
 }
