@@ -68,3 +68,9 @@ $(E2E_SHARE)/vmlinux: build/kernel/debian/version
 	@mkdir -p $(@D)
 	ln -f build/kernel/debian/vmlinux $@
 	@touch $@
+
+# For tests/e2e/fs_model.bats.
+check-build: $(B)/e2e/fs_model
+$(B)/e2e/fs_model: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/e2e/fs_model/*.c))
+	@mkdir -p $(@D)
+	$(CC) $(OPT) -o $@ $^ $(LDFLAGS)

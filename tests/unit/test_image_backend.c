@@ -91,9 +91,11 @@ static int teardown(void **state)
 /* From here on only memory can be had, and the process can end. */
 static void seal(void)
 {
-	/* No futex: one thread meets no lock that is taken. prctl: a sanitizer names its memory. */
+	/* No futex: one thread meets no lock that is taken. prctl and sigaltstack are a
+	 * sanitizer's. */
 	static const int memory[] = {SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap),
-		SCMP_SYS(madvise), SCMP_SYS(mprotect), SCMP_SYS(prctl), SCMP_SYS(exit_group)};
+		SCMP_SYS(madvise), SCMP_SYS(mprotect), SCMP_SYS(prctl), SCMP_SYS(sigaltstack),
+		SCMP_SYS(exit_group)};
 	scmp_filter_ctx c = seccomp_init(SCMP_ACT_KILL_PROCESS);
 
 	if (!c)

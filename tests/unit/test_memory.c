@@ -187,6 +187,16 @@ static void renames(void **state)
 	assert_int_equal(attr_at(b, "d/b").mode, S_IFCHR);
 	assert_int_equal(attr_at(b, "d/b").rdev, 0);
 	assert_int_equal(attr_at(b, "d/b").nlink, 1);
+	assert_int_equal(attr_at(b, "d/b").gid, 0);
+	{
+		const struct fsb_setattr s = {
+			.valid = FATTR_MODE | FATTR_GID, .mode = 02755, .gid = 9};
+
+		assert_int_equal(fx_setattr(b, "d", &s), 0);
+	}
+	put(b, "d/w", "");
+	assert_int_equal(fx_rename(b, "d/w", "b/w", RENAME_WHITEOUT), 0);
+	assert_int_equal(attr_at(b, "d/w").gid, 9); /* as any new file there */
 	assert_int_equal(fx_rename(b, "b", "c", RENAME_EXCHANGE | RENAME_WHITEOUT), -EINVAL);
 	assert_int_equal(fx_rename(b, "b", "c", 8), -EINVAL);
 
@@ -338,6 +348,47 @@ static void scans_are_stable(void **state)
 		(void)snprintf(name, sizeof(name), "n%d", i);
 		(void)fx_rm(b, name, false);
 	}
+	stop(b);
+}
+
+/* Whoever renames or adds while listing comes to an end. */
+static void a_scan_ends(void **state)
+{
+	struct fsb *b = start(0);
+	struct listing l = {0};
+	char name[2][16];
+	unsigned int met = 0;
+
+	for (int i = 0; i < 50; i++) {
+		(void)snprintf(name[0], sizeof(name[0]), "n%d", i);
+		put(b, name[0], "");
+	}
+	for (int i = 0; i < 100; i++) {
+		l.n = 0;
+		assert_int_equal(
+			b->ops->readdir(b, &fx_req, FSB_ROOT, 0, l.next, false, list_one, &l), 0);
+		met += l.n;
+		if (l.n == 0)
+			break;
+		for (int k = 0; k < 50; k++) {
+			(void)snprintf(name[i & 1], sizeof(name[0]), "n%d", k);
+			(void)snprintf(name[!(i & 1)], sizeof(name[0]), "n%d", k + 100);
+			assert_int_equal(fx_rename(b, name[0], name[1], 0), 0);
+		}
+	}
+	assert_int_equal(l.n, 0);
+	assert_true(met <= 52);
+	/* The numbers of names run out, and go on. */
+	mem_of(b)->root->dir.last_cookie = MEM_MAX_COOKIE;
+	put(b, "n500", "");
+	l = (struct listing){0};
+	for (met = 0; met < 53; met += l.n) {
+		l.n = 0;
+		assert_int_equal(
+			b->ops->readdir(b, &fx_req, FSB_ROOT, 0, l.next, false, list_one, &l), 0);
+		assert_true(l.n > 0);
+	}
+	assert_int_equal(l.seen[500], 1);
 	stop(b);
 }
 
@@ -501,6 +552,7 @@ int main(void)
 		cmocka_unit_test(links_and_unnamed_files),
 		cmocka_unit_test(create_opens_what_is_there),
 		cmocka_unit_test(scans_are_stable),
+		cmocka_unit_test(a_scan_ends),
 		cmocka_unit_test(owners_and_groups),
 		cmocka_unit_test(privileges_are_lost),
 		cmocka_unit_test(times),

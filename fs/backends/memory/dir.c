@@ -4,7 +4,8 @@
 // Positions in a listing: 1 and 2 follow "." and ".."; 2 + c follows the entry with cookie c. A
 // name gets the next cookie when it appears and keeps it while it exists, also when a rename
 // changes what it stands for. So a scan meets each name that exists throughout exactly once, and a
-// position stays good after its entry is gone.
+// position stays good after its entry is gone. The upper half of an offset says which cookies there
+// were when the scan began: who renames each file that is listed would else be listing for ever.
 #include "fs/backends/memory/mem.h"
 
 #include <dirent.h>
@@ -104,6 +105,15 @@ static int relist(struct mem *m, struct mem_dir *d, uint32_t cap)
 	return 0;
 }
 
+/* Once in two thousand million names of a directory: a scan at work may then miss some. */
+static void renumber(struct mem *m, struct mem_dir *d)
+{
+	(void)relist(m, d, d->cap); /* in place: it cannot fail */
+	for (uint32_t i = 0; i < d->listed; i++)
+		d->list[i].cookie = d->list[i].d->cookie = i + 1;
+	d->last_cookie = d->listed;
+}
+
 int mem_dir_add(struct mem *m, struct mem_inode *dir, const char *name, size_t n, uint64_t cookie,
 	struct mem_inode *child)
 {
@@ -111,6 +121,8 @@ int mem_dir_add(struct mem *m, struct mem_inode *dir, const char *name, size_t n
 	struct mem_dent *e, **head;
 	int r = 0;
 
+	if (!cookie && d->last_cookie >= MEM_MAX_COOKIE)
+		renumber(m, d);
 	if (d->listed == d->cap)
 		r = relist(m, d,
 			d->cap == 0		  ? LEAST
@@ -185,23 +197,28 @@ static void scan(const struct mem_inode *dir, uint64_t off, bool plus, fsb_diren
 	const struct mem_dir *d = &dir->dir;
 	const struct mem_inode *up = d->parent ? d->parent : dir;
 
-	if (off == 0 && fn(arg, ".", 1, dir->id, DT_DIR, 1, NULL))
+	uint64_t end = off ? off >> 32 : d->last_cookie + 1, bound = end << 32;
+
+	off &= UINT32_MAX;
+	if (off == 0 && fn(arg, ".", 1, dir->id, DT_DIR, bound | 1, NULL))
 		return;
-	if (off <= 1 && fn(arg, "..", 2, up->id, DT_DIR, 2, NULL))
+	if (off <= 1 && fn(arg, "..", 2, up->id, DT_DIR, bound | 2, NULL))
 		return;
 	off = off < 2 ? 2 : off;
 	for (uint32_t i = after(d, off - 2); i < d->listed; i++) {
 		const struct mem_dent *e = d->list[i].d;
 		struct fsb_entry entry;
 
+		if (d->list[i].cookie >= end)
+			return;
 		if (!e)
 			continue;
 		if (plus) {
 			mem_ref(e->inode);
 			mem_entry(e->inode, &entry);
 		}
-		if (fn(arg, e->name, e->name_n, e->inode->id, dtype(e->inode), e->cookie + 2,
-			    plus ? &entry : NULL)) {
+		if (fn(arg, e->name, e->name_n, e->inode->id, dtype(e->inode),
+			    bound | (e->cookie + 2), plus ? &entry : NULL)) {
 			if (plus)
 				mem_unref(e->inode);
 			return;

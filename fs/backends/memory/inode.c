@@ -312,17 +312,19 @@ void mem_touch_dir(struct mem_inode *dir, int subdirs, struct mem_time now)
 	dir->mtime = dir->ctime = now;
 }
 
-uint32_t mem_without_suidgid(uint32_t mode)
+/* setgid without group execution once meant mandatory locking: members of the group may keep it. */
+static uint32_t without_suidgid(const struct mem_inode *i, const struct fsb_req *req)
 {
-	mode &= ~(uint32_t)S_ISUID;
-	/* setgid without group execution once meant mandatory locking: it gives no privilege. */
-	return mode & S_IXGRP ? mode & ~(uint32_t)S_ISGID : mode;
+	bool member = req->uid == 0 || req->gid == i->gid;
+	uint32_t mode = i->mode & ~(uint32_t)S_ISUID;
+
+	return mode & S_IXGRP || !member ? mode & ~(uint32_t)S_ISGID : mode;
 }
 
-void mem_kill_privs(struct mem *m, struct mem_inode *i, bool suidgid)
+void mem_kill_privs(struct mem *m, struct mem_inode *i, const struct fsb_req *suidgid)
 {
 	if (suidgid && !S_ISDIR(i->type))
-		i->mode = mem_without_suidgid(i->mode);
+		i->mode = without_suidgid(i, suidgid);
 	if (i->flags & MEM_HAS_CAP && mem_xattr_drop(m, i, cap_name))
 		i->flags &= ~(uint32_t)MEM_HAS_CAP;
 }

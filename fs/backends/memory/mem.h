@@ -17,8 +17,9 @@
 #define MEM_MAX_BYTES	    (UINT64_C(1) << 40)
 #define MEM_BYTES_PER_NODE  1024 /* of the size: one inode more; never more than FSD_MAX_NODES */
 #define MEM_NAME_MAX	    255
-#define MEM_TARGET_MAX	    4095  /* bytes of a symbolic link */
-#define MEM_MAX_LINKS	    65000 /* names of one file; EMLINK past it */
+#define MEM_TARGET_MAX	    4095		      /* bytes of a symbolic link */
+#define MEM_MAX_LINKS	    65000		      /* names of one file; EMLINK past it */
+#define MEM_MAX_COOKIE	    ((UINT64_C(1) << 31) - 3) /* a position and a bound fill 63 bits */
 #define MEM_MAX_DEPTH	    65536 /* directories from any one to the root; ELOOP past it */
 #define MEM_MAX_XATTR_VALUE 65536
 #define MEM_MAX_XATTR_BYTES (256u << 10) /* names and values of one inode; ENOSPC past it */
@@ -234,8 +235,9 @@ void mem_entry(struct mem_inode *i, struct fsb_entry *ret);	 /* not locked; not 
 /* An entry of @dir came or went, as many subdirectories did. */
 void mem_touch_dir(struct mem_inode *dir, int subdirs, struct mem_time now);
 struct mem_time mem_now(void);
-uint32_t mem_without_suidgid(uint32_t mode);
-void mem_kill_privs(struct mem *m, struct mem_inode *i, bool suidgid); /* exclusively locked */
+/* Contents or owner changed. @suidgid: who did it, where set-id bits must go too; else NULL.
+ * Exclusively locked. */
+void mem_kill_privs(struct mem *m, struct mem_inode *i, const struct fsb_req *suidgid);
 
 /* ---- dir.c. The directory's dir.lock, or the tree's exclusively. */
 int mem_check_name(const char *name);

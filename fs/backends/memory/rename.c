@@ -63,7 +63,8 @@ static int find(struct mem *m, uint64_t parent, uint64_t newparent, struct move 
 }
 
 /* The device that an overlay file system of the guest leaves where a name was. */
-static int make_whiteout(struct mem *m, const struct fsb_req *req, struct mem_inode **ret)
+static int make_whiteout(
+	struct mem *m, const struct fsb_req *req, struct mem_inode *dir, struct mem_inode **ret)
 {
 	struct mem_inode *i;
 	int r = mem_inode_new(m, 0, S_IFCHR, &i);
@@ -71,7 +72,10 @@ static int make_whiteout(struct mem *m, const struct fsb_req *req, struct mem_in
 	if (r < 0)
 		return r;
 	i->uid = req->uid;
-	i->gid = req->gid;
+	{
+		MEM_SHARED(&dir->lock);
+		i->gid = dir->mode & S_ISGID ? dir->gid : req->gid;
+	}
 	i->nlink = 1;
 	i->atime = i->mtime = i->ctime = i->btime = mem_now();
 	mem_named(i);
@@ -156,7 +160,7 @@ int mem_rename(struct fsb *b, const struct fsb_req *req, uint64_t parent, const 
 			return 0; /* two names of one file: POSIX asks for nothing to happen */
 		r = v.over ? check_over(&v) : 0;
 		if (r == 0 && flags & RENAME_WHITEOUT)
-			r = make_whiteout(m, req, &stays);
+			r = make_whiteout(m, req, v.from, &stays);
 		if (r == 0)
 			r = move(m, &v, stays, &gone);
 		if (r < 0 && stays)

@@ -147,7 +147,7 @@ int mem_fallocate(struct fsb *b, const struct fsb_req *req, uint64_t node, uint6
 		if (!(mode & FALLOC_FL_KEEP_SIZE) && end > i->size)
 			i->size = end;
 	}
-	mem_kill_privs(m, i, false);
+	mem_kill_privs(m, i, NULL);
 	i->mtime = i->ctime = mem_now();
 	return 0;
 }
@@ -241,8 +241,8 @@ static int64_t copy(struct mem *m, struct mem_inode *in, uint64_t off_in, struct
 	return (int64_t)done;
 }
 
-static int64_t copy_locked(struct mem *m, struct mem_inode *in, uint64_t off_in,
-	struct mem_inode *out, uint64_t off_out, uint64_t len)
+static int64_t copy_locked(struct mem *m, const struct fsb_req *req, struct mem_inode *in,
+	uint64_t off_in, struct mem_inode *out, uint64_t off_out, uint64_t len)
 {
 	int64_t n;
 
@@ -255,7 +255,7 @@ static int64_t copy_locked(struct mem *m, struct mem_inode *in, uint64_t off_in,
 		return -EINVAL;
 	n = copy(m, in, off_in, out, off_out, len);
 	if (n > 0) {
-		mem_kill_privs(m, out, true);
+		mem_kill_privs(m, out, req->uid ? req : NULL); /* no flag says it */
 		out->mtime = out->ctime = mem_now();
 	}
 	return n;
@@ -279,11 +279,11 @@ int64_t mem_copy_file_range(struct fsb *b, const struct fsb_req *req, uint64_t n
 	if (in->id < out->id) {
 		MEM_SHARED(&in->lock);
 		MEM_EXCLUSIVE(&out->lock);
-		return copy_locked(m, in, off_in, out, off_out, len);
+		return copy_locked(m, req, in, off_in, out, off_out, len);
 	}
 	MEM_EXCLUSIVE(&out->lock);
 	if (in == out)
-		return copy_locked(m, in, off_in, out, off_out, len);
+		return copy_locked(m, req, in, off_in, out, off_out, len);
 	MEM_SHARED(&in->lock);
-	return copy_locked(m, in, off_in, out, off_out, len);
+	return copy_locked(m, req, in, off_in, out, off_out, len);
 }

@@ -24,6 +24,5 @@
 #define MEM_FRAME_BYTES	  (256u << 10) /* of a frame, at most */
 #define MEM_FRAME_HEAD	  12
 #define MEM_MAX_XATTRS	  65536 /* of one inode; what they may take in all is less */
-#define MEM_MAX_COOKIE	  (INT64_MAX / 2)
 
 #endif

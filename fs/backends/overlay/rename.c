@@ -62,12 +62,12 @@ static int check_over(struct ovl *o, const struct move *m)
 }
 
 /* The device that an overlay file system of the guest leaves where a name was: RENAME_WHITEOUT. */
-static uint64_t put_whiteout(
-	struct ovl *o, struct ovl_txn *t, const struct fsb_req *req, struct ovl_time now)
+static uint64_t put_whiteout(struct ovl *o, struct ovl_txn *t, const struct fsb_req *req,
+	const struct ovl_inode *dir, struct ovl_time now)
 {
 	const struct ovl_attr a = {.mode = S_IFCHR,
 		.uid = req->uid,
-		.gid = req->gid,
+		.gid = dir->a.mode & S_ISGID ? dir->a.gid : req->gid,
 		.nlink = 1,
 		.atime = now,
 		.mtime = now,
@@ -90,7 +90,7 @@ static int commit_move(struct ovl *o, const struct fsb_req *req, const struct mo
 		left -= swap;
 	}
 	if (m->flags & RENAME_WHITEOUT)
-		stays = put_whiteout(o, &t, req, now);
+		stays = put_whiteout(o, &t, req, m->from, now);
 	/* Both are named in the log before a name is given to them. */
 	ovl_txn_touch(&t, m->i->ino, m->i->a.nlink, now, false);
 	if (m->over && swap)
