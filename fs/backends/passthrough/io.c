@@ -138,7 +138,7 @@ int64_t pt_copy_file_range(struct fsb *b, const struct fsb_req *req, uint64_t no
 
 	if (r < 0)
 		return r;
-	r = begin_write(p, node_out, fh_out, true, &out);
+	r = begin_write(p, node_out, fh_out, req->uid != 0, &out);
 	if (r == 0) {
 		r = copy_file_range(in.fd, &from, out.fd, &to, len, 0);
 		r = r < 0 ? -errno : r;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The model test's program.
-//	fs_model [-s SEED] [-n OPS] [-t SECONDS] [-k EVERY] [-d] [-c] DIRECTORY ORACLE
+//	fs_model [-s SEED] [-n OPS] [-t SECONDS] [-k EVERY] [-d] [-u] [-c] DIRECTORY ORACLE
 // ORACLE is an empty directory, or what an earlier run left; so is DIRECTORY, on another file
 // system. -d: mostly contents; -c: only compares what is there. Without -n and -t: 20000
 // operations. Nothing depends on time but -t: a seed and a number of operations are a run.
@@ -107,6 +107,23 @@ static bool probe_trusted(struct model *m, int s)
 	return probe_xattr(m, s, "trusted.probe");
 }
 
+/* Where a server keeps the guest's attributes in the host's user.*, special files have none. */
+static bool probe_special(struct model *m, int s)
+{
+	char at[40];
+	int fd = symlinkat("to", m->dir[s], "probe") < 0
+			 ? -1
+			 : openat(m->dir[s], "probe", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	bool r;
+
+	(void)snprintf(at, sizeof(at), "/proc/self/fd/%d", fd);
+	r = fd >= 0 && setxattr(at, "trusted.probe", "", 0, 0) == 0;
+	if (fd >= 0)
+		close(fd);
+	(void)unlinkat(m->dir[s], "probe", 0);
+	return r;
+}
+
 static bool probe_device(struct model *m, int s)
 {
 	bool r = mknodat(m->dir[s], "probe", S_IFCHR | 0600, makedev(1, 3)) == 0;
@@ -166,6 +183,7 @@ static void open_sides(struct model *m, char **argv)
 	m->root = geteuid() == 0;
 	m->xattr[0] = both_have(m, "user attributes", probe_user);
 	m->xattr[1] = m->root && both_have(m, "trusted attributes", probe_trusted);
+	m->special = m->xattr[1] && both_have(m, "attributes of special files", probe_special);
 	m->devices = m->root && both_have(m, "devices", probe_device);
 	m->whiteout = m->root && both_have(m, "RENAME_WHITEOUT", probe_whiteout);
 }
@@ -179,20 +197,21 @@ int main(int argc, char **argv)
 	int c;
 
 	m.seed = (uint64_t)time(NULL) * 1000 + (uint64_t)getpid() % 1000;
-	while ((c = getopt(argc, argv, "s:n:t:k:dc")) != -1) {
+	while ((c = getopt(argc, argv, "s:n:t:k:duc")) != -1) {
 		switch (c) {
 		case 's': m.seed = strtoull(optarg, NULL, 0); break;
 		case 'n': ops = strtoull(optarg, NULL, 0); break;
 		case 't': seconds = strtol(optarg, NULL, 0); break;
 		case 'k': every = strtoull(optarg, NULL, 0); break;
 		case 'd': data = true; break;
+		case 'u': m.no_setid = true; break;
 		case 'c': compare = true; break;
 		default: return 2;
 		}
 	}
 	if (argc - optind != SIDES || !every) {
 		(void)fprintf(stderr,
-			"usage: fs_model [-s SEED] [-n OPS] [-t SECONDS] [-k EVERY] [-d] "
+			"usage: fs_model [-s SEED] [-n OPS] [-t SECONDS] [-k EVERY] [-d] [-u] "
 			"[-c] "
 			"DIRECTORY ORACLE\n");
 		return 2;

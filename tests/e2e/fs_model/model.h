@@ -31,9 +31,10 @@ struct model {
 	int dir[SIDES];
 	const char *name[SIDES];
 	uint64_t seed, rnd, op;
+	bool no_setid;
 	bool root;		 /* may chown and make devices */
 	bool xattr[2], whiteout; /* user., trusted.; both sides have it */
-	bool devices;
+	bool devices, special;	 /* special files have trusted. attributes */
 	struct model_file file[MODEL_OPEN];
 	char log[MODEL_LOG][160];
 };

@@ -115,7 +115,7 @@ static void do_rename(struct model *m)
 
 static void do_chmod(struct model *m)
 {
-	mode_t mode = 0700 | model_rnd(m, 010000);
+	mode_t mode = 0700 | model_rnd(m, m->no_setid ? 02000 : 010000);
 	char p[MODEL_PATH];
 	int64_t r[SIDES];
 
@@ -159,24 +159,25 @@ static void do_utimens(struct model *m)
 	model_agree(m, r);
 }
 
-/* On the file that a path means, but for a link and what may not be opened. */
+/* The file that a path means, and links themselves. */
 static bool xattr_file(struct model *m, const char *p, char at[SIDES][40], int fd[SIDES])
 {
-	int64_t r[SIDES];
+	int64_t r[SIDES], opened[SIDES];
+	struct stat st;
+	bool both;
 
 	BOTH(r, fd[s] = openat(m->dir[s], p, O_PATH | O_NOFOLLOW | O_CLOEXEC));
-	if (r[0] < 0 || r[1] < 0) {
-		for (int s = 0; s < SIDES; s++)
-			if (fd[s] >= 0)
-				close(fd[s]);
-		r[0] = r[0] < 0 ? r[0] : 0;
-		r[1] = r[1] < 0 ? r[1] : 0;
-		model_agree(m, r);
-		return false;
-	}
-	for (int s = 0; s < SIDES; s++)
+	for (int s = 0; s < SIDES; s++) {
+		opened[s] = r[s] < 0 ? r[s] : 0;
 		(void)snprintf(at[s], 40, "/proc/self/fd/%d", fd[s]);
-	return true;
+	}
+	both = r[0] >= 0 && r[1] >= 0 && fstat(fd[ORACLE], &st) == 0 &&
+	       (m->special || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode));
+	for (int s = 0; s < SIDES && !both; s++)
+		if (fd[s] >= 0)
+			close(fd[s]);
+	model_agree(m, opened);
+	return both;
 }
 
 static void xattr_name(struct model *m, char name[32])
