@@ -28,7 +28,7 @@
 
 #define MAX_TEXT  4096
 #define PADDING	  0x80000000u
-#define TAIL_STEP 32768 /* bytes taken at a time, as the requests' threads see it */
+#define TAIL_STEP 16384 /* bytes taken at a time, as the requests' threads see it */
 #define OUT_BYTES (4 * AUDIT_MAX_LINE)
 
 struct record {
@@ -85,7 +85,7 @@ static struct record *reserve(struct audit_sink *s, size_t n, uint64_t *ret_used
 
 		at = head % AUDIT_RING_BYTES;
 		skip = at + n > AUDIT_RING_BYTES ? AUDIT_RING_BYTES - at : 0;
-		if (head + skip + n - tail > AUDIT_RING_BYTES / 2) {
+		if (head + skip + n - tail > AUDIT_WAKE_BYTES) {
 			tail = atomic_load_explicit(&s->tail, memory_order_acquire);
 			atomic_store_explicit(&s->tail_seen, tail, memory_order_release);
 		}
@@ -140,7 +140,7 @@ void audit_sink_add(struct audit_sink *s, const struct audit_event *ev)
 	atomic_store_explicit(&r->size, (uint32_t)n, memory_order_release);
 
 	state = atomic_load(&s->state);
-	if ((state == ASLEEP || (state == NAPPING && used > AUDIT_RING_BYTES / 2)) &&
+	if ((state == ASLEEP || (state == NAPPING && used > AUDIT_WAKE_BYTES)) &&
 		atomic_compare_exchange_strong(&s->state, &state, AWAKE))
 		futex_wake(&s->state);
 }
