@@ -160,7 +160,7 @@ static void refused_renames_hold_nothing(void **state)
 
 	assert_int_equal(req_mkdir(&q, 1, "d", 0755), 0);
 	d = REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
-	assert_int_equal(req_rename(&q, d, "a", d, "b", RENAME_WHITEOUT), -EINVAL);
+	assert_int_equal(req_rename(&q, d, "a", d, "b", RENAME_EXCHANGE), -ENOENT);
 	req_forget(&q, d, 1);
 	assert_int_equal(t->live, live);
 }
@@ -172,7 +172,6 @@ static void renames(void **state)
 	assert_int_equal(req_mkdir(&q, 1, "d", 0755), 0);
 	d = REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
 	assert_int_equal(req_rename(&q, 1, "a", 1, "b", RENAME_NOREPLACE), -EEXIST);
-	assert_int_equal(req_rename(&q, 1, "a", 1, "b", RENAME_WHITEOUT), -EINVAL);
 	assert_int_equal(req_rename(&q, 1, "a", 1, "b", RENAME_EXCHANGE), 0);
 	assert_int_equal(req_lookup(&q, 1, "a"), b);
 	assert_int_equal(req_lookup(&q, 1, "b"), a);
@@ -182,6 +181,19 @@ static void renames(void **state)
 	assert_int_equal(req_rename(&q, 1, "b", 12345, "x", 0), -ESTALE);
 	assert_int_equal(req_rename(&q, 1, "d", 1, "e", 0), 0);
 	assert_int_equal(req_getattr(&q, b), 0);
+	/* With a hole of overlayfs in the old place; not where the rename fails. */
+	(void)make("w", &fh);
+	assert_int_equal(
+		req_rename(&q, 1, "w", 1, "b", RENAME_WHITEOUT | RENAME_NOREPLACE), -EEXIST);
+	assert_true(req_lookup(&q, 1, "w") > 1);
+	assert_true(S_ISREG(REQ_REPLY(&q, struct fuse_entry_out)->attr.mode));
+	d = REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
+	assert_int_equal(req_rename(&q, 1, "w", 1, "b", RENAME_WHITEOUT), 0);
+	assert_int_equal(req_lookup(&q, 1, "b"), d);
+	assert_true(req_lookup(&q, 1, "w") > 1);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_entry_out)->attr.mode, S_IFCHR);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_entry_out)->attr.rdev, 0);
+	assert_int_equal(req_rename(&q, 1, "absent", 1, "x", RENAME_WHITEOUT), -ENOENT);
 	assert_int_equal(req_name(&q, FUSE_RMDIR, 1, "e"), -ENOTEMPTY);
 	assert_int_equal(req_name(&q, FUSE_UNLINK, 1, "e"), -EISDIR);
 }

@@ -589,12 +589,12 @@ static void meta_lines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {T(no_open_is_needed), T(unlinked_files_live_on),
-		T(orphans_are_bounded), T(readers_of_a_directory_share), T(existing_file_is_not_handed_to_anybody),
-		T(host_runs_what_the_guest_wrote), T(idle_writers_are_closed),
-		T(kernel_takes_setid_bits), M(file_systems_below_are_entered),
-		M(file_systems_below_can_be_left_out), T(nodes_come_back),
-		T(hostile_state_is_refused), T(handles_come_back), T(renames_hide_nothing),
-		T(birth_times), cmocka_unit_test(meta_lines)};
+		T(orphans_are_bounded), T(readers_of_a_directory_share),
+		T(existing_file_is_not_handed_to_anybody), T(host_runs_what_the_guest_wrote),
+		T(idle_writers_are_closed), T(kernel_takes_setid_bits),
+		M(file_systems_below_are_entered), M(file_systems_below_can_be_left_out),
+		T(nodes_come_back), T(hostile_state_is_refused), T(handles_come_back),
+		T(renames_hide_nothing), T(birth_times), cmocka_unit_test(meta_lines)};
 
 	if (geteuid() != 0)
 		map = FSB_MAP_ROOT; /* what an ordinary user has no OPEN with */

@@ -87,7 +87,7 @@ void pt_guest(
 		return;
 	if (S_ISREG(mode))
 		mode &= ~(uint32_t)S_ISVTX; /* the mark */
-	if (p->map)
+	if (p->map || m->type)
 		mode &= ~(uint32_t)m->hide;
 	ret->mode = mode | m->set;
 	if (m->type && S_ISREG(mode)) {
@@ -148,24 +148,24 @@ void pt_encode(const struct pt *p, const struct statx *sx, const struct pt_guest
 
 	if (file && (want->mode & S_IFMT) != S_IFREG)
 		m.type = want->mode & S_IFMT;
-	if (S_ISLNK(want->mode))
-		perm = 0644; /* nobody is shown it */
-	if (p->map) {
+	if (p->map || m.type) {
 		/* Ours to open. What the guest lets its users write, the host's may not: they could
-		 * also change who the guest believes it to be. */
+		 * also change who the guest believes it to be. Nobody on the host needs what stands
+		 * for a device. */
 		least = dir ? 0700 : file ? 0600 : 0;
 		host = (perm & (0755 | (sx->stx_mode & 0022))) | least;
+		if (m.type)
+			host = S_ISLNK(m.type) ? 0644 : least;
 		m.set = (uint16_t)(perm & ~host);
 		m.hide = (uint16_t)(host & ~perm);
-		m.there = m.set || m.hide ||
+		m.there = m.set || m.hide || m.type ||
 			  want->uid != owner(sx->stx_uid, p->euid, p->root_uid) ||
 			  want->gid != owner(sx->stx_gid, p->egid, p->root_gid);
-	} else if (file && ((perm & SETID) || m.type)) {
+	} else if (file && (perm & SETID)) {
 		host = perm & 0777;
 		m.set = (uint16_t)(perm & 07000);
 		m.there = true;
 	}
-	m.there |= m.type != 0;
 	if (file && m.there && ((m.set & SETID) || m.type))
 		host |= S_ISVTX;
 	*ret_mode = host;
@@ -219,6 +219,12 @@ static bool same_meta(const struct pt_meta *a, const struct pt_meta *b)
 	       a->hide == b->hide && a->type == b->type && a->rdev == b->rdev;
 }
 
+/* chmod() and chown() that change nothing are changes too. */
+int pt_touch(const struct pt_ref *r)
+{
+	return fchownat(r->fd, "", (uid_t)-1, (gid_t)-1, AT_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
 int pt_change(struct pt *p, struct pt_ref *r, const struct statx *sx, const struct pt_meta *old,
 	const struct pt_guest *want)
 {
@@ -242,6 +248,8 @@ int pt_change(struct pt *p, struct pt_ref *r, const struct statx *sx, const stru
 		e = set_mode(p, r, mode);
 	if (e == 0 && differs && !m.there)
 		e = pt_write_meta(r->fd, &m);
+	if (e == 0 && !differs && mode == (sx->stx_mode & 07777u))
+		e = pt_touch(r);
 	if (e == 0 && (mode & 0111))
 		pt_drop_writer(&p->nodes, r->node);
 	return e;

@@ -67,6 +67,7 @@ int pt_write_meta(int fd, const struct pt_meta *m);
  * owner. @r may get another descriptor. */
 int pt_change(struct pt *p, struct pt_ref *r, const struct statx *sx, const struct pt_meta *old,
 	const struct pt_guest *want);
+int pt_touch(const struct pt_ref *r); /* its ctime */
 /* Permission was denied although the file is ours: gives us what map=root may take on the host,
  * which the guest does not see. 0: try again. */
 int pt_claim(struct pt *p, struct pt_ref *r);

@@ -59,7 +59,7 @@ static int keep_owner(struct pt *p, struct pt_ref *r, struct statx *sx, const st
 
 	pt_guest(p, sx, m, &g);
 	if (g.uid == want->uid && g.gid == want->gid)
-		return 0;
+		return pt_touch(r);
 	if (!S_ISLNK(sx->stx_mode))
 		return -EPERM;
 	return pt_convert_link(p, r, sx, want, m);
@@ -100,13 +100,13 @@ static int set_guest(struct pt *p, struct pt_ref *r, const struct fsb_setattr *s
 	pt_guest(p, &sx, &m, &g);
 	was = g;
 	apply(p, s, sx.stx_mode, &g);
-	if (p->map && !S_ISREG(sx.stx_mode) && !S_ISDIR(sx.stx_mode))
+	if (p->map && (s->valid & SET_OWNER) && !S_ISREG(sx.stx_mode) && !S_ISDIR(sx.stx_mode))
 		e = keep_owner(p, r, &sx, &g, &m);
-	if (e == 0 && (g.mode != was.mode || (p->map && (g.uid != was.uid || g.gid != was.gid))) &&
-		!S_ISLNK(sx.stx_mode))
+	if (e < 0 || S_ISLNK(sx.stx_mode))
+		return e == 0 && (s->valid & FATTR_MODE) ? -EOPNOTSUPP : e;
+	/* Without map the owner is set already. */
+	if (g.mode != was.mode || (s->valid & (p->map ? FATTR_MODE | SET_OWNER : FATTR_MODE)))
 		e = pt_change(p, r, &sx, &m, &g);
-	else if (e == 0 && (s->valid & FATTR_MODE) && S_ISLNK(was.mode))
-		e = -EOPNOTSUPP;
 	return e;
 }
 

@@ -38,6 +38,8 @@ static int host_name(const char *name, char buf[XATTR_NAME_MAX + 1], const char 
 	*ret = name;
 	if (begins(name, USER) && !begins(name, PT_XATTR_OURS))
 		return 0;
+	if (!begins(name, USER) && !begins(name, "trusted.") && !begins(name, "security."))
+		return -EOPNOTSUPP;
 	*ret = buf;
 	return (size_t)snprintf(buf, XATTR_NAME_MAX + 1, PT_XATTR_GUEST "%s", name) > XATTR_NAME_MAX
 		       ? -ERANGE
