@@ -14,8 +14,16 @@
 #include <sys/wait.h>
 #include <time.h>
 
-static int start_ours(struct server *s, const char *backend, const char *bin_dir, const char *share,
-	struct msb_err *e)
+/* Audit lines go beside what is served. */
+static int give_audit(const struct server *s, struct msb_err *e)
+{
+	_cleanup_close_ int dir = open(s->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return dir < 0 ? msb_err_set(e, errno, "%s: %m", s->dir) : fsd_audit(s->control, dir, e);
+}
+
+static int start_ours(struct server *s, const char *backend, const char *options,
+	const char *bin_dir, const char *share, struct msb_err *e)
 {
 	struct fsd_mount mount = FSD_MOUNT_NONE;
 	char control[160];
@@ -35,14 +43,17 @@ static int start_ours(struct server *s, const char *backend, const char *bin_dir
 	s->control = msb_unix_connect(control, SOCK_SEQPACKET);
 	if (s->control < 0)
 		return msb_err_set(e, -s->control, "%s: %s", control, strerror(-s->control));
+	r = *options ? give_audit(s, e) : 0;
+	if (r < 0)
+		return r;
 	if (!strcmp(backend, "overlay")) {
 		s->subdir = NULL;
-		r = fsd_tree(s->control, -1, -1, dir, "", e);
+		r = fsd_tree(s->control, -1, -1, dir, options, e);
 		return r < 0 ? r : fsd_export_tree(s->control, "bench", listener, false, e);
 	}
 	mount.backend = backend;
 	mount.dir_fd = strcmp(backend, "passthrough") == 0 ? dir : -1;
-	mount.options = "";
+	mount.options = options;
 	r = fsd_mount(s->control, &mount, e);
 	return r < 0 ? r : fsd_export_shares(s->control, "bench", listener, e);
 }
@@ -65,15 +76,17 @@ static int start_peer(struct server *s, char *command, const char *share, struct
 int server_start(struct server *s, const char *spec, const char *bin_dir, const char *work,
 	struct msb_err *e)
 {
-	const char *eq = strchr(spec, '='), *at;
-	char share[160], command[4096], backend[32];
+	bool ours = !strncmp(spec, "msb:", 4);
+	const char *eq = ours ? NULL : strchr(spec, '='), *at;
+	char share[160], command[4096], backend[32], options[128];
+	size_t part;
 	int n;
 
 	*s = (struct server){.control = -1, .ours = !eq};
 	n = eq ? (int)(eq - spec) : (int)strlen(spec);
 	(void)snprintf(s->name, sizeof(s->name), "%.*s", n, spec);
 	for (char *p = s->name; *p; p++)
-		if (*p == ':' || *p == '/')
+		if (strchr(":/,=@", *p))
 			*p = '-';
 	(void)snprintf(s->dir, sizeof(s->dir), "%s/%s", work, s->name);
 	(void)snprintf(s->socket, sizeof(s->socket), "%s/socket", s->dir);
@@ -84,11 +97,15 @@ int server_start(struct server *s, const char *spec, const char *bin_dir, const 
 		(void)snprintf(command, sizeof(command), "%s", eq + 1);
 		return start_peer(s, command, share, e);
 	}
-	if (strncmp(spec, "msb:", 4) != 0)
+	if (!ours)
 		return msb_err_set(e, EINVAL, "%s is neither msb:BACKEND nor NAME=COMMAND", spec);
+	spec += 4;
 	at = strchr(spec, '@');
-	(void)snprintf(backend, sizeof(backend), "%.*s", (int)strcspn(spec + 4, "@"), spec + 4);
-	return start_ours(s, backend, at ? at + 1 : bin_dir, share, e);
+	part = strcspn(spec, ",@");
+	(void)snprintf(backend, sizeof(backend), "%.*s", (int)part, spec);
+	spec += part + (spec[part] == ',');
+	(void)snprintf(options, sizeof(options), "%.*s", (int)strcspn(spec, "@"), spec);
+	return start_ours(s, backend, options, at ? at + 1 : bin_dir, share, e);
 }
 
 void server_stop(struct server *s)

@@ -13,7 +13,7 @@
 #define SERVER_MAX_PIDS 16
 
 struct server {
-	char name[32];
+	char name[64];
 	bool ours;
 	char dir[128];	    /* what belongs to it, below the work directory */
 	char socket[160];   /* vhost-user */
@@ -26,8 +26,8 @@ struct server {
 
 /**
  * server_start() - Start one server, as its users start it: with its sandbox on
- * @spec: `msb:BACKEND`, from @bin_dir, or another build's `msb:BACKEND@BINDIR`; or `NAME=COMMAND`,
- * a virtiofsd of that path
+ * @spec: `msb:BACKEND[,OPTIONS]`, from @bin_dir, or from another build where `@BINDIR` follows; or
+ * `NAME=COMMAND`, a virtiofsd of that path
  * @work: directory on the file system to be served
  */
 int server_start(struct server *s, const char *spec, const char *bin_dir, const char *work,
