@@ -42,6 +42,10 @@ enum fsb_caps {
 	 * forgotten while an op uses it is there until that has returned. */
 	FSB_CAP_PINS = 32,
 	FSB_CAP_WAITS = 64, /* any op may wait for somebody else for long */
+	/* Node ids are file handles (open_by_handle_at(2), an NFS server in the guest): lookup of
+	 * "." in any id, held or not, a directory or not, finds that node; ".." in a directory its
+	 * parent; -ESTALE. */
+	FSB_CAP_EXPORT = 128,
 };
 
 /* How long, and how, a kernel may believe what it was told of a node. */

@@ -77,13 +77,18 @@ const char *fuse_arg_string(const struct fuse_call *c, size_t fixed, unsigned in
 	return p;
 }
 
+bool fuse_is_dots(const char *name)
+{
+	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
+}
+
 int fuse_check_name(const char *name)
 {
 	size_t n = strnlen(name, FUSE_MAX_NAME + 1);
 
 	if (n > FUSE_MAX_NAME)
 		return -ENAMETOOLONG;
-	if (n == 0 || memchr(name, '/', n) || (name[0] == '.' && (n == 1 || !strcmp(name, ".."))))
+	if (n == 0 || memchr(name, '/', n) || fuse_is_dots(name))
 		return -EINVAL;
 	return 0;
 }
@@ -105,6 +110,13 @@ static int check_args(const struct fuse_call *c, const struct fuse_op *op)
 	return 0;
 }
 
+/* A kernel that turns a file handle into a node asks by an id that it has forgotten. */
+static bool by_handle(const struct fuse_call *c)
+{
+	return c->h.opcode == FUSE_LOOKUP && c->ops->caps & FSB_CAP_EXPORT &&
+	       fuse_is_dots((const char *)c->args);
+}
+
 static int64_t dispatch(struct fuse_call *c, const struct fuse_op *op)
 {
 	int64_t r;
@@ -120,6 +132,8 @@ static int64_t dispatch(struct fuse_call *c, const struct fuse_op *op)
 		return -EROFS;
 	/* Forgetting must not meet a pin of its own. */
 	if (op->flags & (OP_NO_NODE | OP_NO_REPLY))
+		return op->run(c);
+	if (by_handle(c))
 		return op->run(c);
 	r = fuse_hold(c, c->h.nodeid);
 	if (r < 0)

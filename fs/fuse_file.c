@@ -14,7 +14,8 @@ static bool writes(uint32_t flags)
 	return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
 }
 
-/* Truncation by O_TRUNC takes set-id bits like a write does; backends' open() need not know. */
+/* What changes contents takes set-id bits, as Linux does where who asks has no right to keep them.
+ * Backends' open() and fallocate() need not know. */
 static int kill_suidgid(struct fuse_call *c)
 {
 	struct fsb_setattr set = {.valid = FATTR_MODE};
@@ -24,7 +25,7 @@ static int kill_suidgid(struct fuse_call *c)
 	if (r < 0 || !c->ops->setattr)
 		return r;
 	set.mode = a.mode & 07777 & ~(uint32_t)S_ISUID;
-	if (a.mode & S_IXGRP)
+	if (a.mode & S_IXGRP || c->h.gid != a.gid)
 		set.mode &= ~(uint32_t)S_ISGID;
 	return set.mode == (a.mode & 07777) ? 0
 					    : CALL(c, setattr, &c->req, c->h.nodeid, 0, &set, &a);
@@ -223,6 +224,9 @@ int64_t fuse_do_fallocate(struct fuse_call *c)
 	if (r < 0)
 		return r;
 	r = CALL(c, fallocate, &c->req, c->h.nodeid, in->fh, in->mode, in->offset, in->length);
+	/* FALLOCATE has no flag for it: the guest's root alone is taken to have CAP_FSETID. */
+	if (r >= 0 && c->req.uid != 0)
+		r = kill_suidgid(c);
 	fuse_unpin_handle(c->s, false, in->fh);
 	return r;
 }
@@ -235,8 +239,10 @@ int64_t fuse_do_lseek(struct fuse_call *c)
 
 	if (!c->ops->lseek)
 		return -ENOSYS;
-	if ((in->whence != SEEK_DATA && in->whence != SEEK_HOLE) || in->offset > INT64_MAX)
+	if (in->whence != SEEK_DATA && in->whence != SEEK_HOLE)
 		return -EINVAL;
+	if (in->offset > INT64_MAX) /* as past the end: what other file systems say */
+		return -ENXIO;
 	r = fuse_pin_handle(c->s, false, c->h.nodeid, in->fh);
 	if (r < 0)
 		return r;

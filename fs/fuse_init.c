@@ -21,7 +21,7 @@
 	(FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_DONT_MASK |                \
 		FUSE_AUTO_INVAL_DATA | FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO |               \
 		FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2 | FUSE_MAX_PAGES | \
-		FUSE_DIRECT_IO_ALLOW_MMAP | FUSE_INIT_EXT)
+		FUSE_DIRECT_IO_ALLOW_MMAP | FUSE_EXPORT_SUPPORT | FUSE_INIT_EXT)
 
 /* Directories are edited from the host while the guest uses them, and virtiofs has no way to tell
  * the guest. One second is what a host edit may take to show; changes of the file's time or size
@@ -65,6 +65,8 @@ int64_t fuse_do_init(struct fuse_call *c)
 	/* Where OPEN is not sent, or means nothing, it cannot truncate. */
 	if (c->ops->caps & (FSB_CAP_NO_OPEN | FSB_CAP_MIXED_OPEN))
 		taken &= ~(uint64_t)FUSE_ATOMIC_O_TRUNC;
+	if (!(c->ops->caps & FSB_CAP_EXPORT))
+		taken &= ~(uint64_t)FUSE_EXPORT_SUPPORT;
 	taken &= offered;
 
 	fsd_session_reset(c->s); /* a rebooted guest mounts again on the same rings */

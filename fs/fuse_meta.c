@@ -63,12 +63,13 @@ static int64_t reply_attr(struct fuse_call *c, const struct fuse_attr *a)
 int64_t fuse_do_lookup(struct fuse_call *c)
 {
 	const char *name = fuse_arg_string(c, 0, 0);
+	bool by_handle = fuse_is_dots(name) && c->ops->caps & FSB_CAP_EXPORT;
 	struct fsb_entry e = {0};
-	int r = fuse_check_name(name);
+	int r = by_handle ? 0 : fuse_check_name(name);
 
 	if (r == 0)
 		r = CALL(c, lookup, &c->req, c->h.nodeid, name, &e);
-	if (r == -ENOENT)
+	if (r == -ENOENT && !by_handle)
 		e.node = 0;
 	else if (r < 0)
 		return r;

@@ -71,6 +71,8 @@ int64_t fuse_reply(struct fuse_call *c, const void *p, size_t n);
 /* The @index-th string behind @fixed bytes of arguments; the table has checked that it is there. */
 const char *fuse_arg_string(const struct fuse_call *c, size_t fixed, unsigned int index);
 
+bool fuse_is_dots(const char *name); /* "." or ".." */
+
 /* A directory entry's name: 0, -EINVAL, -ENAMETOOLONG. */
 int fuse_check_name(const char *name);
 

@@ -101,7 +101,7 @@ static void b_stop(struct fsb *b)
 }
 
 static const struct fsb_ops back_ops = {.name = "back",
-	.caps = FSB_CAP_WRITE | FSB_CAP_NO_OPEN,
+	.caps = FSB_CAP_WRITE | FSB_CAP_NO_OPEN | FSB_CAP_EXPORT,
 	.stop = b_stop,
 	.lookup = b_lookup,
 	.forget = b_forget,

@@ -247,6 +247,8 @@ static void every_operation(bool stateless)
 	fallocate.fh = lseek.fh = fsync.fh = fh;
 	assert_int_equal(RUN(FUSE_FALLOCATE, file, fallocate, NULL, NULL), 0);
 	assert_int_equal(RUN(FUSE_LSEEK, file, lseek, NULL, NULL), 0);
+	lseek.offset = UINT64_MAX; /* a negative one: xfstests generic/448 */
+	assert_int_equal(RUN(FUSE_LSEEK, file, lseek, NULL, NULL), -ENXIO);
 	copy.fh_in = copy.fh_out = fh;
 	copy.nodeid_out = file;
 	copy.off_out = 5000;

@@ -323,6 +323,55 @@ static void names_are_checked(void **state)
 	assert_int_equal(req_run(&q), -EINVAL);
 }
 
+/* File handles: a kernel asks for what it has forgotten, where the backend's ids outlive that. */
+static void handles_of_files(void **state)
+{
+	const struct fuse_init_out *o = REQ_REPLY(&q, struct fuse_init_out);
+
+	assert_int_equal(req_name(&q, FUSE_LOOKUP, 777, "."), -ESTALE);
+	back.ops.caps |= FSB_CAP_EXPORT;
+	assert_int_equal(req_init(&q), 0);
+	assert_true(o->flags & FUSE_EXPORT_SUPPORT);
+	assert_int_equal(req_lookup(&q, 777, "."), 101);
+	assert_int_equal(req_getattr(&q, 101), 0); /* held from then on */
+	assert_int_equal(req_lookup(&q, 777, ".."), 102);
+	assert_int_equal(req_name(&q, FUSE_LOOKUP, 777, "a"), -ESTALE);
+	assert_int_equal(req_name(&q, FUSE_UNLINK, 777, "."), -ESTALE);
+	assert_int_equal(req_name(&q, FUSE_UNLINK, 1, ".."), -EINVAL);
+}
+
+static int b_fallocate(struct fsb *b, const struct fsb_req *r, uint64_t node, uint64_t fh,
+	uint32_t mode, uint64_t off, uint64_t len)
+{
+	return 0;
+}
+
+static int fallocate_as(uint64_t node, uint64_t fh, uint32_t uid)
+{
+	const struct fuse_fallocate_in in = {.fh = fh, .length = 1};
+
+	back.last_mode = 0;
+	req_start(&q, FUSE_FALLOCATE, node);
+	req_head(&q)->uid = uid;
+	req_head(&q)->gid = uid;
+	req_add(&q, &in, sizeof(in));
+	return req_run(&q);
+}
+
+/* xfstests generic/683 and on: FALLOCATE has no flag that asks for it. */
+static void fallocate_takes_set_id_bits(void **state)
+{
+	uint64_t node = req_lookup(&q, 1, "a"), fh;
+
+	back.ops.fallocate = b_fallocate;
+	assert_int_equal(req_open(&q, FUSE_OPEN, node, O_RDWR), 0);
+	fh = REQ_REPLY(&q, struct fuse_open_out)->fh;
+	assert_int_equal(fallocate_as(node, fh, 0), 0);
+	assert_int_equal(back.last_mode, 0); /* left alone */
+	assert_int_equal(fallocate_as(node, fh, 1000), 0);
+	assert_int_equal(back.last_mode, 0755);
+}
+
 static void lengths_are_checked(void **state)
 {
 	struct iovec in = {q.in, 39}, out = {q.out, sizeof(q.out)};
@@ -783,13 +832,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {T(init_negotiates), T(nothing_before_init),
 		T(lookups_are_counted), T(batch_forget), T(endless_forget_is_refused),
-		T(names_are_checked), T(lengths_are_checked), T(entry_without_room_is_given_back),
-		T(scattered_pieces), T(handles_are_the_sessions), T(write_sizes), T(readonly_holds),
-		T(stateless_open), T(truncating_open_takes_setid_bits), T(directories),
-		T(symlink_targets), T(unknown_is_enosys), T(statx_has_a_birth_time),
-		T(cache_times_are_the_backends), T(end_gives_all_back),
-		T(forget_waits_for_requests), T(backend_that_pins), T(what_may_wait),
-		cmocka_unit_test(references_table)};
+		T(names_are_checked), T(handles_of_files), T(fallocate_takes_set_id_bits),
+		T(lengths_are_checked), T(entry_without_room_is_given_back), T(scattered_pieces),
+		T(handles_are_the_sessions), T(write_sizes), T(readonly_holds), T(stateless_open),
+		T(truncating_open_takes_setid_bits), T(directories), T(symlink_targets),
+		T(unknown_is_enosys), T(statx_has_a_birth_time), T(cache_times_are_the_backends),
+		T(end_gives_all_back), T(forget_waits_for_requests), T(backend_that_pins),
+		T(what_may_wait), cmocka_unit_test(references_table)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

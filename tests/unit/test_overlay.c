@@ -357,6 +357,9 @@ static void privileges(void **state)
 	struct fsb_setattr suid = {.valid = FATTR_MODE, .mode = 06755},
 			   chown = {.valid = FATTR_UID, .uid = 5, .kill_suidgid = true},
 			   trunc = {.valid = FATTR_SIZE, .kill_suidgid = true};
+	const struct fsb_req member = {.uid = 7}, other = {.uid = 7, .gid = 7};
+	const uint32_t kill = FUSE_WRITE_KILL_SUIDGID;
+	struct iovec iov = {(char[]){'x'}, 1};
 	struct fsb_entry e;
 	struct fx fx;
 
@@ -370,6 +373,12 @@ static void privileges(void **state)
 	assert_int_equal(fx_setattr(fx.b, "c", &suid), 0);
 	assert_int_equal(fx_setattr(fx.b, "c", &chown), 0);
 	assert_int_equal(attr_at(fx.b, "c").mode, S_IFREG | 02745); /* no group execution */
+	assert_int_equal(fx_walk(fx.b, "c", &e), 0);
+	assert_int_equal(fx.b->ops->writev(fx.b, &member, e.node, 0, &iov, 1, 0, kill), 1);
+	assert_int_equal(attr_at(fx.b, "c").mode, S_IFREG | 02745);
+	assert_int_equal(fx.b->ops->writev(fx.b, &other, e.node, 0, &iov, 1, 0, kill), 1);
+	assert_int_equal(attr_at(fx.b, "c").mode, S_IFREG | 0745);
+	fx_forget(fx.b, e.node);
 	suid.mode = 06755;
 	assert_int_equal(fx_setattr(fx.b, "c", &suid), 0);
 	assert_int_equal(fx_setattr(fx.b, "c", &trunc), 0);
@@ -508,6 +517,7 @@ struct list {
 	struct fsb *b;
 	int seen[400], n, room, plus;
 	uint64_t off;
+	char name[256];
 };
 
 static int take(void *arg, const char *name, size_t n, uint64_t ino, uint32_t type, uint64_t off,
@@ -573,6 +583,61 @@ static void listing_under_change(void **state)
 	fx_done(&fx);
 }
 
+/* Who gives each file another name, or another file its name, while listing comes to an end. */
+static int take_name(void *arg, const char *name, size_t n, uint64_t ino, uint32_t type,
+	uint64_t off, const struct fsb_entry *e)
+{
+	struct list *l = arg;
+
+	if (l->n || off <= l->off)
+		return 1;
+	(void)snprintf(l->name, sizeof(l->name), "%.*s", (int)n, name);
+	l->off = off;
+	l->n = 1;
+	return 0;
+}
+
+static void listing_ends(void **state)
+{
+	struct list l = {0};
+	struct fsb_entry d;
+	char name[16], path[300], to[300];
+	int seen = 0;
+	struct fx fx;
+
+	fx_init(&fx, true);
+	for (int i = 0; i < 20; i++) {
+		(void)snprintf(name, sizeof(name), "f/%d", i);
+		assert_int_equal(fx_mk(fx.b, name, S_IFREG | 0600, NULL), 0);
+	}
+	assert_int_equal(fx_walk(fx.b, "f", &d), 0);
+	for (int i = 0; i < 2; i++) { /* the second time after all numbers have been given out */
+		l.off = 0;
+		for (seen = 0; seen < 100; seen++) {
+			l.n = 0;
+			assert_int_equal(fx.b->ops->readdir(fx.b, &fx_req, d.node, 0, l.off, false,
+						 take_name, &l),
+				0);
+			if (!l.n)
+				break;
+			(void)snprintf(path, sizeof(path), "f/%s", l.name);
+			(void)snprintf(to, sizeof(to), "f/new-%s", l.name);
+			if (l.name[0] == '.')
+				continue;
+			assert_int_equal(fx_rename(fx.b, path, to, 0), 0);
+			if (seen % 2)
+				assert_int_equal(fx_rename(fx.b, to, path, 0), 0);
+		}
+		assert_int_equal(seen, 22);
+		ovl_find(ovl_of(fx.b), d.node)->dir->last_cookie = OVL_COOKIE_MAX;
+		assert_int_equal(fx_mk(fx.b, "f/last", S_IFREG | 0600, NULL), 0);
+		assert_int_equal(ovl_find(ovl_of(fx.b), d.node)->dir->last_cookie, 21);
+		assert_int_equal(fx_rm(fx.b, "f/last", false), 0);
+	}
+	fx_forget(fx.b, d.node);
+	fx_done(&fx);
+}
+
 static void listing_plus(void **state)
 {
 	struct list l = {.room = 1000};
@@ -628,6 +693,66 @@ static void depth_limit(void **state)
 	r = fx.b->ops->rename(fx.b, &fx_req, FSB_ROOT, "other", e.node, "o", 0);
 	assert_int_equal(r, -ELOOP);
 	assert_int_equal(fx_rename(fx.b, "other", "top/o", 0), 0);
+	fx_done(&fx);
+}
+
+static int by_handle(struct fx *fx, uint64_t node, const char *name, struct fsb_entry *ret)
+{
+	int r = fx->b->ops->lookup(fx->b, &fx_req, node, name, ret);
+
+	if (r == 0)
+		fx_forget(fx->b, ret->node);
+	return r;
+}
+
+/* Nodes by number alone: also those that nobody has looked up since the start. */
+static void file_handles(void **state)
+{
+	uint64_t c, moved, in_moved, own, fake;
+	struct fsb_entry e;
+	struct fx fx;
+
+	fx_init(&fx, true);
+	assert_int_equal(fx_walk(fx.b, "c", &e), 0);
+	c = e.node;
+	assert_int_equal(fx_walk(fx.b, "a/b", &e), 0);
+	moved = e.node;
+	assert_int_equal(fx_walk(fx.b, "a/b/f", &e), 0);
+	in_moved = e.node;
+	assert_int_equal(fx_mk(fx.b, "own", S_IFREG | 0644, NULL), 0);
+	assert_int_equal(fx_walk(fx.b, "own", &e), 0);
+	own = e.node;
+	assert_int_equal(fx_rename(fx.b, "a/b", "many/b", 0), 0);
+	fx_restart(&fx);
+	assert_null(ovl_find(ovl_of(fx.b), in_moved));
+	assert_int_equal(by_handle(&fx, in_moved, ".", &e), 0);
+	assert_int_equal(e.node, in_moved);
+	assert_int_equal(e.attr.size, 5);
+	assert_int_equal(by_handle(&fx, own, ".", &e), 0);
+	assert_int_equal(by_handle(&fx, moved, "..", &e), 0);
+	assert_int_equal(by_handle(&fx, e.node, "..", &e), 0);
+	assert_int_equal(e.node, FSB_ROOT);
+	assert_int_equal(by_handle(&fx, FSB_ROOT, "..", &e), 0);
+	assert_int_equal(by_handle(&fx, own, "..", &e), -ESTALE);
+
+	/* What is gone stays gone, though the image still has it; a hard link keeps it. */
+	assert_int_equal(fx_rm(fx.b, "many/b/f", false), 0);
+	assert_int_equal(fx_rm(fx.b, "own", false), 0);
+	assert_int_equal(fx_rm(fx.b, "c", false), 0);
+	for (int k = 0; k < 2; k++) {
+		assert_int_equal(by_handle(&fx, in_moved, ".", &e), -ESTALE);
+		assert_int_equal(by_handle(&fx, own, ".", &e), -ESTALE);
+		assert_int_equal(by_handle(&fx, c, ".", &e), 0);
+		fx_restart(&fx);
+	}
+	/* No number but an inode's: elsewhere the index holds what a file's author wrote. */
+	fake = 0;
+	for (uint64_t n = 1; n < 2000; n++)
+		fake += by_handle(&fx, n, ".", &e) == 0;
+	assert_int_equal(fake, 111); /* all but a/b/f */
+	assert_int_equal(by_handle(&fx, OVL_OWN_BASE + 999, ".", &e), -ESTALE);
+	assert_int_equal(by_handle(&fx, 0, ".", &e), -ESTALE);
+	assert_int_equal(by_handle(&fx, UINT64_MAX, "..", &e), -ESTALE);
 	fx_done(&fx);
 }
 
@@ -777,9 +902,11 @@ int main(void)
 		cmocka_unit_test(contents),
 		cmocka_unit_test(times),
 		cmocka_unit_test(listing_under_change),
+		cmocka_unit_test(listing_ends),
 		cmocka_unit_test(listing_plus),
 		cmocka_unit_test(target_limit),
 		cmocka_unit_test(depth_limit),
+		cmocka_unit_test(file_handles),
 		cmocka_unit_test(node_limit),
 		cmocka_unit_test(log_limit),
 		cmocka_unit_test(compaction),

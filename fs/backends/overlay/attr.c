@@ -35,11 +35,13 @@ int64_t ovl_usage(struct fsb *b, uint64_t node)
 	return (int64_t)a.blocks * 512;
 }
 
-static uint32_t without_suidgid(uint32_t mode)
+/* setgid without group execution once meant mandatory locking: members of the group may keep it. */
+static uint32_t without_suidgid(const struct ovl_attr *a, const struct fsb_req *req)
 {
-	mode &= ~(uint32_t)S_ISUID;
-	/* setgid without group execution once meant mandatory locking: it gives no privilege. */
-	return mode & S_IXGRP ? mode & ~(uint32_t)S_ISGID : mode;
+	bool member = req->uid == 0 || req->gid == a->gid;
+	uint32_t mode = a->mode & ~(uint32_t)S_ISUID;
+
+	return mode & S_IXGRP || !member ? mode & ~(uint32_t)S_ISGID : mode;
 }
 
 /* Adds to @t: @a as @i's attributes, file capabilities gone where @uncap. */
@@ -52,7 +54,7 @@ static void put_attr(
 		ovl_txn_own_xattrs(o, t, i, cap_name);
 }
 
-int ovl_kill_privs(struct ovl *o, struct ovl_inode *i, bool suidgid)
+int ovl_kill_privs(struct ovl *o, struct ovl_inode *i, const struct fsb_req *suidgid)
 {
 	OVL_TXN(t);
 	struct ovl_attr a;
@@ -60,14 +62,14 @@ int ovl_kill_privs(struct ovl *o, struct ovl_inode *i, bool suidgid)
 		OVL_READ(o);
 		OVL_ATTR(o, i);
 		if (!(i->flags & OVL_HAS_CAP) &&
-			(!suidgid || without_suidgid(i->a.mode) == i->a.mode))
+			(!suidgid || without_suidgid(&i->a, suidgid) == i->a.mode))
 			return 0;
 	}
 	OVL_WRITE(o);
 	a = i->a;
 	a.ctime = ovl_now();
 	if (suidgid)
-		a.mode = without_suidgid(a.mode);
+		a.mode = without_suidgid(&a, suidgid);
 	put_attr(o, &t, i, &a, true);
 	return ovl_commit(o, &t, false);
 }
@@ -106,7 +108,7 @@ static struct ovl_time time_of(uint64_t sec, uint32_t nsec, bool now)
 	return now ? ovl_now() : (struct ovl_time){(int64_t)sec, nsec % 1000000000u};
 }
 
-static void change(struct ovl_attr *a, const struct fsb_setattr *s)
+static void change(struct ovl_attr *a, const struct fsb_req *req, const struct fsb_setattr *s)
 {
 	if (s->valid & FATTR_MODE)
 		a->mode = (a->mode & S_IFMT) | (s->mode & 07777);
@@ -115,7 +117,7 @@ static void change(struct ovl_attr *a, const struct fsb_setattr *s)
 	if (s->valid & FATTR_GID)
 		a->gid = s->gid;
 	if (s->kill_suidgid && !S_ISDIR(a->mode))
-		a->mode = without_suidgid(a->mode);
+		a->mode = without_suidgid(a, req);
 	a->ctime = time_of(s->ctime, s->ctimensec, !(s->valid & FATTR_CTIME));
 	if (s->valid & FATTR_SIZE)
 		a->mtime = a->ctime;
@@ -125,8 +127,8 @@ static void change(struct ovl_attr *a, const struct fsb_setattr *s)
 		a->mtime = time_of(s->mtime, s->mtimensec, s->valid & FATTR_MTIME_NOW);
 }
 
-static int set_pinned(
-	struct ovl *o, struct ovl_inode *i, const struct fsb_setattr *s, struct fuse_attr *ret)
+static int set_pinned(struct ovl *o, const struct fsb_req *req, struct ovl_inode *i,
+	const struct fsb_setattr *s, struct fuse_attr *ret)
 {
 	bool uncap = s->valid & (FATTR_UID | FATTR_GID | FATTR_SIZE) || s->kill_suidgid;
 	struct ovl_attr a;
@@ -143,7 +145,7 @@ static int set_pinned(
 		ovl_data_refresh(
 			o, i); /* else what is logged now would hide the file's own mtime */
 	a = i->a;
-	change(&a, s);
+	change(&a, req, s);
 	put_attr(o, &t, i, &a, uncap);
 	r = ovl_commit(o, &t, s->valid & FATTR_SIZE);
 	if (r == 0)
@@ -168,7 +170,7 @@ int ovl_setattr(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_
 			return -EFBIG;
 		ovl_pin(i);
 	}
-	r = set_pinned(o, i, s, ret);
+	r = set_pinned(o, req, i, s, ret);
 	ovl_unpin(o, i);
 	return r;
 }

@@ -6,7 +6,8 @@
 // is always listed in its lower place, whatever it stands for now; any other name gets the next
 // cookie when it appears and keeps it while it exists, also when a rename changes what it stands
 // for. So a scan meets each name that exists throughout exactly once, and a position stays good
-// after its entry is gone.
+// after its entry is gone. The upper half of an offset says which cookies there were when the scan
+// began: who renames or replaces each file that is listed would else be listing for ever.
 #include "fs/backends/overlay/ovl.h"
 
 #include <dirent.h>
@@ -146,18 +147,31 @@ static uint32_t after(const struct ovl_dir *d, uint64_t cookie)
 	return lo;
 }
 
+static void close_holes(struct ovl_dir *d)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < d->added_n; i++) {
+		if (d->added[i].d)
+			d->added[n++] = d->added[i];
+	}
+	d->added_n = n;
+	d->holes = 0;
+}
+
+/* Once in two thousand million names of a directory: a scan at work may then miss some. */
+static void renumber(struct ovl_dir *d)
+{
+	close_holes(d);
+	for (uint32_t i = 0; i < d->added_n; i++)
+		d->added[i].cookie = d->added[i].d->cookie = i + 1;
+	d->last_cookie = d->added_n;
+}
+
 static int append(struct ovl_dir *d, struct ovl_dent *e)
 {
-	if (d->added_n == d->added_cap && d->holes > d->added_n / 2) {
-		uint32_t n = 0;
-
-		for (uint32_t i = 0; i < d->added_n; i++) {
-			if (d->added[i].d)
-				d->added[n++] = d->added[i];
-		}
-		d->added_n = n;
-		d->holes = 0;
-	}
+	if (d->added_n == d->added_cap && d->holes > d->added_n / 2)
+		close_holes(d);
 	if (d->added_n == d->added_cap) {
 		uint32_t cap = d->added_cap ? d->added_cap * 2 : BUCKETS_MIN;
 		struct ovl_added *p = realloc(d->added, cap * sizeof(*p));
@@ -218,9 +232,12 @@ int ovl_dir_set(struct ovl *o, struct ovl_inode *dir, const char *name, size_t n
 		return r;
 	if (r == -ENOENT && !ino)
 		return 0;
-	if (r == -ENOENT && cookie == 0)
+	if (r == -ENOENT && cookie == 0) {
+		if (d->last_cookie >= OVL_COOKIE_MAX)
+			renumber(d);
 		cookie = d->last_cookie + 1;
-	if (r == -ENOENT && (cookie <= d->last_cookie || cookie > INT64_MAX / 2))
+	}
+	if (r == -ENOENT && (cookie <= d->last_cookie || cookie > OVL_COOKIE_MAX))
 		return -EBADMSG;
 	e = malloc(sizeof(*e) + n + 1);
 	if (!e)
@@ -309,15 +326,17 @@ int ovl_dir_empty(struct ovl *o, struct ovl_inode *dir)
 
 struct scan {
 	struct ovl *o;
+	uint64_t end; /* the first cookie that is not listed */
 	bool plus;
 	fsb_dirent_fn fn;
 	void *arg;
 };
 
-/* Hands one entry out. Nonzero: it did not fit. */
+/* Hands one entry out; the next one's position is @next. Nonzero: it did not fit. */
 static int emit(
-	struct scan *s, const char *name, size_t n, uint64_t ino, uint32_t type, uint64_t next_off)
+	struct scan *s, const char *name, size_t n, uint64_t ino, uint32_t type, uint64_t next)
 {
+	uint64_t next_off = s->end << 32 | next;
 	struct ovl_inode *i = NULL;
 	struct fsb_entry entry;
 	int r;
@@ -365,9 +384,12 @@ static void scan(struct scan *s, const struct ovl_inode *dir, uint64_t off)
 	uint64_t base = 2 + (d ? (uint64_t)d->lower_n : 0);
 	bool full = false;
 
-	if (off == 0 && s->fn(s->arg, ".", 1, dir->ino, DT_DIR, 1, NULL))
+	s->end = off ? off >> 32 : (d ? d->last_cookie : 0) + 1;
+	off &= UINT32_MAX;
+	if (off == 0 && s->fn(s->arg, ".", 1, dir->ino, DT_DIR, s->end << 32 | 1, NULL))
 		return;
-	if (off <= 1 && s->fn(s->arg, "..", 2, ovl_parent(s->o, dir->ino), DT_DIR, 2, NULL))
+	if (off <= 1 &&
+		s->fn(s->arg, "..", 2, ovl_parent(s->o, dir->ino), DT_DIR, s->end << 32 | 2, NULL))
 		return;
 	off = off < 2 ? 2 : off;
 	if (d && off < base)
@@ -377,6 +399,8 @@ static void scan(struct scan *s, const struct ovl_inode *dir, uint64_t off)
 	for (uint32_t i = after(d, off - base); i < d->added_n; i++) {
 		const struct ovl_dent *e = d->added[i].d;
 
+		if (d->added[i].cookie >= s->end)
+			return;
 		if (e && emit(s, e->name, e->name_n, e->ino, e->type, base + e->cookie))
 			return;
 	}

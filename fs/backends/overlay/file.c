@@ -24,9 +24,9 @@ static int pin_file(struct ovl *o, uint64_t node, struct ovl_inode **ret, bool *
 	return 0;
 }
 
-/* The same for a change: the contents are ours afterwards. */
-static int pin_to_write(
-	struct ovl *o, uint64_t node, bool suidgid, struct ovl_inode **ret, struct ovl_fd **ret_fd)
+/* The same for a change: the contents are ours afterwards. @suidgid as of ovl_kill_privs(). */
+static int pin_to_write(struct ovl *o, uint64_t node, const struct fsb_req *suidgid,
+	struct ovl_inode **ret, struct ovl_fd **ret_fd)
 {
 	bool own;
 	int r = pin_file(o, node, ret, &own);
@@ -135,7 +135,7 @@ int64_t ovl_writev(struct fsb *b, const struct fsb_req *req, uint64_t node, uint
 		return -EINVAL;
 	if (off > INT64_MAX)
 		return -EFBIG;
-	r = pin_to_write(o, node, write_flags & FUSE_WRITE_KILL_SUIDGID, &i, &f);
+	r = pin_to_write(o, node, write_flags & FUSE_WRITE_KILL_SUIDGID ? req : NULL, &i, &f);
 	if (r)
 		return r;
 	truncs = atomic_load(&i->truncs);
@@ -230,7 +230,7 @@ int ovl_fallocate(struct fsb *b, const struct fsb_req *req, uint64_t node, uint6
 		return -EINVAL;
 	if (off + len > INT64_MAX)
 		return -EFBIG;
-	r = pin_to_write(o, node, false, &i, &f);
+	r = pin_to_write(o, node, NULL, &i, &f);
 	if (r)
 		return r == -EISDIR ? -ENODEV : r;
 	truncs = atomic_load(&i->truncs);
@@ -316,7 +316,7 @@ int64_t ovl_copy_file_range(struct fsb *b, const struct fsb_req *req, uint64_t n
 	len = len < (1u << 30) ? len : 1u << 30;
 	if (off_out + len > INT64_MAX)
 		return -EFBIG;
-	r = pin_to_write(o, node_out, true, &out, &f);
+	r = pin_to_write(o, node_out, req->uid ? req : NULL, &out, &f);
 	if (r)
 		return r;
 	r = pin_file(o, node_in, &in, &own);

@@ -19,7 +19,7 @@ static const struct fsb_cache *cache(struct fsb *b, uint64_t node)
 const struct fsb_ops ovl_image_ops = {
 	.name = "image",
 	.summary = "an image, read-only",
-	.caps = FSB_CAP_NO_OPEN | FSB_CAP_XATTR,
+	.caps = FSB_CAP_NO_OPEN | FSB_CAP_XATTR | FSB_CAP_EXPORT,
 	.stop = ovl_stop,
 	.lookup = ovl_lookup,
 	.forget = ovl_forget,

@@ -14,7 +14,7 @@ int ovl_lookup(struct fsb *b, const struct fsb_req *req, uint64_t parent, const 
 	int r = ovl_check_name(name);
 
 	if (r)
-		return r;
+		return name[0] == '.' ? ovl_by_handle(o, parent, name[1], ret) : r;
 	{
 		OVL_READ(o);
 		r = ovl_get_dir(o, parent, &dir);

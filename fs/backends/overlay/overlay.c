@@ -90,7 +90,7 @@ static const struct fsb_cache *ovl_cache(struct fsb *b, uint64_t node)
 static const struct fsb_ops overlay_ops = {
 	.name = "overlay",
 	.summary = "an image below, a sandbox's own changes above",
-	.caps = FSB_CAP_WRITE | FSB_CAP_NO_OPEN | FSB_CAP_XATTR,
+	.caps = FSB_CAP_WRITE | FSB_CAP_NO_OPEN | FSB_CAP_XATTR | FSB_CAP_EXPORT,
 	.stop = ovl_stop,
 	.lookup = ovl_lookup,
 	.forget = ovl_forget,

@@ -27,6 +27,7 @@
 #define OVL_MAX_FRAME	      (1u << 20)	    /* payload bytes of one transaction */
 #define OVL_TICK_NS	      20000000		    /* no host's file clock is coarser */
 #define OVL_STRIPES	      64
+#define OVL_COOKIE_MAX	      ((UINT64_C(1) << 31) - 3) /* a position and a bound fill 63 bits */
 #define OVL_PACK_SLOTS	      64
 
 /* ino and node id are the same number: the root is 1, a lower inode nid + 1, an own one counts up
@@ -329,6 +330,9 @@ int ovl_data_scan(struct ovl *o); /* after a load of the log, which has no other
 bool ovl_data_claim(struct ovl *o, uint64_t ino); /* whether there was one of that number */
 void ovl_data_purge(struct ovl *o);		  /* removes the rest; any lock but scan_lock */
 
+/* ---- handle.c: the node of that number, or the directory that it is in; -ESTALE */
+int ovl_by_handle(struct ovl *o, uint64_t ino, bool parent, struct fsb_entry *ret);
+
 /* ---- state.c: device state */
 int64_t ovl_save(struct fsb *b, uint64_t node, void *buf, size_t cap);
 int ovl_load(struct fsb *b, uint64_t node, uint64_t lookups, const void *buf, size_t n);
@@ -349,7 +353,8 @@ int64_t ovl_usage(struct fsb *b, uint64_t node);
 int ovl_setattr(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh,
 	const struct fsb_setattr *s, struct fuse_attr *ret);
 int ovl_readlink(struct fsb *b, uint64_t node, char *buf, size_t cap);
-int ovl_kill_privs(struct ovl *o, struct ovl_inode *i, bool suidgid);
+/* Before a change of contents. @suidgid: who makes it, where set-id bits must go too; else NULL. */
+int ovl_kill_privs(struct ovl *o, struct ovl_inode *i, const struct fsb_req *suidgid);
 int ovl_statfs(struct fsb *b, uint64_t node, struct statvfs *ret);
 
 int ovl_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const char *name,
