@@ -52,3 +52,20 @@ facts() {
 	"$bin/msbd"
 	facts "$m/box/root" | diff "$dir/before.txt" -
 }
+
+# through BACKEND SOURCE [OPTIONS]: the cases on a mount of its own
+through() {
+	at=$(mktemp -d "$dir/at.XXXX")
+	"$repo/build/e2e/fsmount" -d "$1" "$2" "$at" ${3:+"$3"} >/dev/null 3>&-
+	mkdir -m 0777 "$at/cases"
+	python3 "$repo/tests/e2e/posix_cases.py" "$at/cases" >"$dir/$1.txt"
+	umount "$at"
+	diff "$dir/local.txt" "$dir/$1.txt"
+}
+
+@test "they do through /dev/fuse from an overlay without an image, and from memory" {
+	[ -s "$dir/local.txt" ]
+	mkdir "$dir/up"
+	through overlay "upper=$dir/up"
+	through memory none size=64M
+}

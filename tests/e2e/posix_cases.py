@@ -9,6 +9,7 @@ they moved.
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import socket
 import stat
@@ -261,6 +262,56 @@ def contents():
     print(os.fstat(fd).st_size, os.fstat(fd).st_blocks * 512 >= 4 << 20)
 
 
+def mapped():
+    """Shared mappings, the file's descriptors and each other's writes are one content."""
+    fd = os.open("mm", os.O_CREAT | os.O_RDWR)
+    os.write(fd, b"." * 10000)
+    other = os.open("mm", os.O_RDWR)
+    with mmap.mmap(fd, 10000) as one, mmap.mmap(other, 10000, mmap.MAP_SHARED, mmap.PROT_READ) as two:
+        one[4090:4100] = b"mmmmmmmmmm"
+        print(two[4088:4102], os.pread(other, 14, 4088))
+        os.pwrite(other, b"ww", 9998)
+        print(one[9996:], two[9996:])
+        one.flush()
+        os.unlink("mm")
+        one[0:4] = b"gone"
+        print(os.pread(other, 6, 0), os.fstat(fd).st_nlink)
+    os.ftruncate(fd, 4096)
+    os.ftruncate(fd, 8192)
+    print(os.pread(fd, 12, 4088), os.fstat(other).st_size)
+    with mmap.mmap(fd, 4096, mmap.MAP_PRIVATE) as mine:
+        mine[0:4] = b"mine"
+        print(os.pread(fd, 4, 0))
+
+
+def ranges():
+    fd = os.open("ra", os.O_CREAT | os.O_RDWR)
+    out = os.open("rb", os.O_CREAT | os.O_RDWR)
+    os.write(fd, bytes(range(256)) * 64)
+    print(os.copy_file_range(fd, out, 5000, 10, 100), os.pread(out, 104, 98) == bytes(2) + os.pread(fd, 102, 10))
+    print(os.copy_file_range(fd, out, 5000, 16384), os.fstat(out).st_size)
+    case("copy onto itself", os.copy_file_range, fd, fd, 100, 0, 50)
+    keep, punch, zero = 1, 2, 16
+    for mode, off, n in ((punch | keep, 4096, 4096), (zero, 100, 5000), (zero | keep, 16000, 9000),
+                         (keep, 16384, 1 << 20), (0, 16384, 4096), (punch, 0, 1), (0, 0, 0), (0, -1, 1)):
+        r = libc.fallocate(fd, mode, ctypes.c_long(off), ctypes.c_long(n))
+        print("fallocate", mode, off, n, "ok" if r == 0 else errno.errorcode[ctypes.get_errno()],
+              os.fstat(fd).st_size, os.pread(fd, 4096, 4096).count(0))
+    os.chmod("ra", 0o6666)
+    print("a user's", as_user(1000, 1000, lambda: os.posix_fallocate(os.open("ra", os.O_WRONLY), 0, 4096)))
+    show("ra")
+    os.chmod("ra", 0o6666)
+    print("a user's", as_user(1000, 1000, put, "ra", b"x"))
+    show("ra")
+    for whence in (os.SEEK_DATA, os.SEEK_HOLE):
+        case("lseek before the start", os.lseek, fd, -1, whence)
+    case("an ioctl that nobody has", fcntl.ioctl, fd, 0x5a5a)
+    case("an ioctl of terminals", fcntl.ioctl, fd, 0x5401, b" " * 64)
+    os.fsync(fd)
+    os.fdatasync(out)
+    print("syncfs", libc.syncfs(fd))
+
+
 def nodes():
     os.mknod("cn", stat.S_IFCHR | 0o600, os.makedev(1, 3))
     os.mknod("bn", stat.S_IFBLK | 0o600, os.makedev(300, 70000))
@@ -310,6 +361,19 @@ def directories():
             os.unlink("big/" + e.name)
     print(len(met), len(set(met)), os.listdir("big"))
     show("big")
+    for i in range(500):
+        os.close(os.open(f"big/{i}", os.O_CREAT | os.O_WRONLY))
+    met = 0
+    with os.scandir("big") as entries:
+        for e in entries: # comes to an end
+            met += met < 5000
+            if met == 5000:
+                break
+            os.rename("big/" + e.name, "big/moved")
+            os.rename("big/moved", "big/" + e.name)
+    print("met", 500 <= met < 5000, len(os.listdir("big")))
+    for e in os.listdir("big"):
+        os.unlink("big/" + e)
     case("rmdir", os.rmdir, "big")
     path = "deep"
     for _ in range(60):
@@ -323,6 +387,6 @@ def directories():
 
 os.chdir(sys.argv[1])
 os.umask(0o022)
-for part in (names, links, renames, privileges, times, unlinked, contents, nodes, xattrs, directories):
+for part in (names, links, renames, privileges, times, unlinked, contents, mapped, ranges, nodes, xattrs, directories):
     print("==", part.__name__)
     part()

@@ -385,7 +385,12 @@ static void control_comes_and_goes(void **state)
 	assert_int_equal(n, 1);
 	assert_int_equal(msb_msg_get_u64(m, "nodes", &n), 0);
 	assert_int_equal(n, 2); /* m and m/d */
-	assert_int_equal(msb_msg_get_u64(m, "requests", &n), 0);
+	/* Requests are counted when a queue has no more of them. */
+	do {
+		msb_msg_init(m, "status");
+		assert_int_equal(msb_msg_call(control, m, 5000, &e), 0);
+		assert_int_equal(msb_msg_get_u64(m, "requests", &n), 0);
+	} while (n < 4);
 	assert_int_equal(n, 4);
 
 	assert_int_equal(fsd_unexport(control, "share.sock", &e), 0);
