@@ -15,19 +15,21 @@ bench: ## benches, JSON Lines on stdout
 	@for b in tools/bench/*; do if [ -x $$b ]; then $$b || exit 1; fi; done
 
 # Programs that benches drive; nothing else needs them.
-BENCH_VUFS := $(patsubst %.c,$(B)/obj/tools/bench/%.o,vufs.c client.c ops.c ring.c server.c)
+bench_objs = $(patsubst %,$(B)/obj/tools/bench/%.o,$(1))
 .PHONY: bench-build
-bench-build: $(B)/bench/vufs $(B)/bench/wrapped
+bench-build: $(B)/bench/vufs $(B)/bench/serve $(B)/bench/guest_init
+check-build: bench-build
 
-$(B)/bench/vufs: $(BENCH_VUFS) $(ARCHIVES)
+$(B)/bench/vufs: $(call bench_objs,vufs client ops ring server) $(ARCHIVES)
+$(B)/bench/serve: $(call bench_objs,serve server) $(ARCHIVES)
+$(B)/bench/vufs $(B)/bench/serve:
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(OPT) -o $@ $(BENCH_VUFS) $(LDFLAGS) -Wl,--start-group $(ARCHIVES) -Wl,--end-group
+	$(Q)$(CC) $(OPT) -o $@ $(filter %.o,$^) $(LDFLAGS) -Wl,--start-group $(ARCHIVES) -Wl,--end-group
 
-$(B)/bench/wrapped: $(B)/obj/tools/bench/wrapped.o $(ARCHIVES)
+$(B)/bench/guest_init: tools/bench/guest_init.c
 	@mkdir -p $(@D)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(OPT) -o $@ $< $(LDFLAGS) -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS_msb-fsd)
+	$(Q)$(CC) -std=gnu17 $(WARN) -D_GNU_SOURCE -O2 -static -o $@ $<
 
 install: all ## into $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/msb

@@ -174,14 +174,36 @@ int client_close_dirs(struct client *c)
 	return 0;
 }
 
-/* The first of the files grows to what is read and written. */
+/* A file of its own, which stays known: what a guest has open it does not forget. */
+static int make_data(struct client *c)
+{
+	const struct {
+		struct fuse_create_in in;
+		char name[8];
+	} a = {.in = {.flags = O_RDWR | O_CREAT, .mode = S_IFREG | 0644}, .name = "data"};
+	const struct {
+		struct fuse_entry_out entry;
+		struct fuse_open_out open;
+	} *o = (const void *)c->f.slot[0].reply;
+	int r;
+
+	client_request(c, &c->f.slot[0], FUSE_CREATE, c->dir, &a, sizeof(a.in) + 5);
+	r = call(c, sizeof(a.in) + 5, 0, sizeof(*o));
+	c->data = r ? 0 : o->entry.nodeid;
+	c->data_fh = r ? 0 : o->open.fh;
+	return r;
+}
+
+/* Fills it, and learns what the server wants to be told. */
 static int open_data(struct client *c)
 {
 	struct fuse_flush_in flush = {0};
-	int r;
+	uint64_t fh;
+	int r = make_data(c);
 
-	c->data = c->node[0];
-	r = open_node(c, FUSE_OPEN, c->data, O_RDWR, &c->data_fh);
+	if (r)
+		return r;
+	r = open_node(c, FUSE_OPEN, c->data, O_RDWR, &fh);
 	c->no_open = r == -ENOSYS;
 	if (r && !c->no_open)
 		return r;

@@ -61,10 +61,15 @@ static int start_ours(struct server *s, const char *backend, const char *options
 static int start_peer(struct server *s, char *command, const char *share, struct msb_err *e)
 {
 	char socket_arg[192], source_arg[192];
-	char *argv[] = {command, socket_arg, "-o", source_arg, NULL};
+	char *argv[16] = {command, socket_arg, "-o", source_arg};
 	_cleanup_close_ int log = -1;
 	char path[160];
+	size_t n = 4;
 
+	for (char *p = strchr(command, ' '); p && n < ARRAY_LEN(argv) - 1; p = strchr(p, ' ')) {
+		*p++ = '\0';
+		argv[n++] = p;
+	}
 	(void)snprintf(socket_arg, sizeof(socket_arg), "--socket-path=%s", s->socket);
 	(void)snprintf(source_arg, sizeof(source_arg), "source=%s", share);
 	(void)snprintf(path, sizeof(path), "%s/log", s->dir);

@@ -27,7 +27,7 @@ struct server {
 /**
  * server_start() - Start one server, as its users start it: with its sandbox on
  * @spec: `msb:BACKEND[,OPTIONS]`, from @bin_dir, or from another build where `@BINDIR` follows; or
- * `NAME=COMMAND`, a virtiofsd of that path
+ * `NAME=COMMAND`, a virtiofsd of that path, with further arguments where there are spaces
  * @work: directory on the file system to be served
  */
 int server_start(struct server *s, const char *spec, const char *bin_dir, const char *work,

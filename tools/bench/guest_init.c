@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * PID 1 of the machine of tools/bench/guest: what a guest feels of the file systems it has mounted.
+ *
+ * From the kernel's command line: bench=TAG[/DIR],... rounds=N untars=N. Each tag is mounted; for
+ * every operation each has its turn, a round after another. Lines on the console:
+ *	@ OP TAG US REQUESTS	microseconds of one operation, and requests sent (-1: not counted)
+ *	@ end
+ * Requests are counted by the kernel's own trace point, in a turn of its own that is not timed.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_MOUNTS 8
+#define FILES	   200
+#define DATA_BYTES (16u << 20)
+#define EVENT	   "/sys/kernel/tracing/events/fuse/fuse_request_send"
+
+static struct {
+	char tag[40], dir[200];
+	unsigned int minor; /* of its device: FUSE's name of the connection */
+} mounts[MAX_MOUNTS];
+static int nmounts;
+static bool counting; /* the trace point is there */
+
+static double now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+static void put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+	if (fd >= 0) {
+		(void)!write(fd, text, strlen(text));
+		close(fd);
+	}
+}
+
+static void drop_caches(void)
+{
+	put("/proc/sys/vm/drop_caches", "3");
+}
+
+/* ---- requests */
+
+static void count_start(void)
+{
+	if (counting) {
+		put(EVENT "/trigger", "!hist:keys=connection");
+		put(EVENT "/trigger", "hist:keys=connection");
+	}
+}
+
+static long count_of(unsigned int minor)
+{
+	FILE *f = counting ? fopen(EVENT "/hist", "re") : NULL;
+	unsigned long key, hits;
+	char line[256];
+	long n = counting ? 0 : -1;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "{ connection: %lu } hitcount: %lu", &key, &hits) == 2 &&
+			key == minor)
+			n = (long)hits;
+	if (f)
+		(void)fclose(f);
+	return n;
+}
+
+/* ---- operations: each works in the current directory */
+
+static void must(bool ok, const char *what)
+{
+	if (!ok) {
+		printf("@ failed %s: %m\n", what);
+		(void)fflush(stdout);
+		reboot(RB_POWER_OFF);
+	}
+}
+
+static void name_of(char *p, const char *prefix, int i)
+{
+	(void)sprintf(p, "%s%04d", prefix, i);
+}
+
+static void read_all(void)
+{
+	char name[32], buf[4096];
+
+	for (int i = 0; i < FILES; i++) {
+		int fd;
+
+		name_of(name, "w/f", i);
+		fd = open(name, O_RDONLY | O_CLOEXEC);
+		must(fd >= 0 && read(fd, buf, sizeof(buf)) == sizeof(buf), name);
+		close(fd);
+	}
+}
+
+static void create_all(void)
+{
+	char name[32];
+
+	for (int i = 0; i < FILES; i++) {
+		int fd;
+
+		name_of(name, "w/n", i);
+		fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+		must(fd >= 0, name);
+		close(fd);
+	}
+}
+
+static void rename_all(void)
+{
+	char from[32], to[32];
+
+	for (int i = 0; i < FILES; i++) {
+		name_of(from, "w/n", i);
+		name_of(to, "w/m", i);
+		must(rename(from, to) == 0, from);
+	}
+}
+
+static void unlink_all(void)
+{
+	char name[32];
+
+	for (int i = 0; i < FILES; i++) {
+		name_of(name, "w/m", i);
+		must(unlink(name) == 0, name);
+	}
+}
+
+static void stat_all(void)
+{
+	struct stat st;
+	char name[32];
+
+	for (int i = 0; i < FILES; i++) {
+		name_of(name, "w/f", i);
+		must(stat(name, &st) == 0, name);
+	}
+}
+
+static void run(char *const argv[])
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		int null = open("/dev/null", O_RDWR);
+
+		dup2(null, 1);
+		execv(argv[0], argv);
+		_exit(127);
+	}
+	must(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0, argv[0]);
+}
+
+static void find(void)
+{
+	run((char *[]){"/bin/busybox", "find", "tree", "-size", "+100k", NULL});
+}
+
+static void git_status(void)
+{
+	must(chdir("tree") == 0, "tree");
+	run((char *[]){"/usr/bin/git", "status", "--short", NULL});
+	must(chdir("..") == 0, "..");
+}
+
+static void untar(void)
+{
+	run((char *[]){"/bin/busybox", "tar", "xf", "/files.tar", NULL});
+}
+
+static void remove_untarred(void)
+{
+	run((char *[]){"/bin/busybox", "rm", "-r", "files", NULL});
+}
+
+/* Data: like fio's sequential jobs, buffered; writes end on the server. */
+static void data(bool writes, size_t block)
+{
+	static char buf[1u << 20];
+	int fd = open("w/data", writes ? O_RDWR | O_CREAT : O_RDONLY, 0644);
+
+	must(fd >= 0, "w/data");
+	for (size_t at = 0; at < DATA_BYTES; at += block) {
+		ssize_t n = writes ? pwrite(fd, buf, block, (off_t)at)
+				   : pread(fd, buf, block, (off_t)at);
+
+		must(n == (ssize_t)block, "w/data");
+	}
+	must(!writes || fsync(fd) == 0, "fsync");
+	close(fd);
+}
+
+/* The same at random places, past the guest's cache of what it reads. */
+static void random_4k(bool writes)
+{
+	static _Alignas(4096) char buf[4096];
+	int fd = open("w/data", O_RDWR | O_DIRECT);
+	unsigned int seed = 1;
+
+	if (fd < 0) /* some servers do not allow it */
+		fd = open("w/data", O_RDWR);
+	must(fd >= 0, "w/data");
+	for (int i = 0; i < FILES; i++) {
+		off_t at = rand_r(&seed) % (DATA_BYTES / 4096) * 4096;
+		ssize_t n =
+			writes ? pwrite(fd, buf, sizeof(buf), at) : pread(fd, buf, sizeof(buf), at);
+
+		must(n == sizeof(buf), "w/data");
+	}
+	close(fd);
+}
+
+static void write_4k(void)
+{
+	data(true, 4096);
+}
+static void write_1m(void)
+{
+	data(true, 1u << 20);
+}
+static void read_4k(void)
+{
+	data(false, 4096);
+}
+static void read_1m(void)
+{
+	data(false, 1u << 20);
+}
+static void random_read_4k(void)
+{
+	random_4k(false);
+}
+static void random_write_4k(void)
+{
+	random_4k(true);
+}
+
+/* In the order of one round: later ones use what earlier ones made. */
+static const struct {
+	const char *name;
+	void (*fn)(void);
+	int count;  /* operations of one run */
+	bool cold;  /* the guest has forgotten what it knew */
+	bool heavy; /* in the first rounds alone: untars= */
+	bool git;
+} ops[] = {
+	{"reopen", read_all, FILES, false, false, false},
+	{"first_open", read_all, FILES, true, false, false},
+	{"stat_cold", stat_all, FILES, true, false, false},
+	{"create", create_all, FILES, false, false, false},
+	{"rename", rename_all, FILES, false, false, false},
+	{"unlink", unlink_all, FILES, false, false, false},
+	{"find_cold", find, 1, true, false, false},
+	{"find_warm", find, 1, false, false, false},
+	{"git_status_cold", git_status, 1, true, false, true},
+	{"git_status_warm", git_status, 1, false, false, true},
+	{"write_4k", write_4k, DATA_BYTES / 4096, false, false, false},
+	{"write_1m", write_1m, DATA_BYTES >> 20, false, false, false},
+	{"read_4k", read_4k, DATA_BYTES / 4096, true, false, false},
+	{"read_1m", read_1m, DATA_BYTES >> 20, true, false, false},
+	{"random_read_4k", random_read_4k, FILES, true, false, false},
+	{"random_write_4k", random_write_4k, FILES, false, false, false},
+	{"untar", untar, 1, false, true, false},
+	{"rm_untarred", remove_untarred, 1, false, true, false},
+};
+#define NOPS (int)(sizeof(ops) / sizeof(ops[0]))
+
+static void turn(int op, int m, bool count)
+{
+	double us;
+
+	must(chdir(mounts[m].dir) == 0, mounts[m].dir);
+	sync();
+	if (ops[op].cold)
+		drop_caches();
+	else if (op == 0)
+		read_all(); /* now they are known */
+	if (count)
+		count_start();
+	us = now_us();
+	ops[op].fn();
+	us = now_us() - us;
+	if (count)
+		printf("@ %s %s -1 %.3f\n", ops[op].name, mounts[m].tag,
+			(double)count_of(mounts[m].minor) / ops[op].count);
+	else
+		printf("@ %s %s %.2f -1\n", ops[op].name, mounts[m].tag, us / ops[op].count);
+	(void)fflush(stdout);
+}
+
+/* ---- before and after */
+
+static void prepare(int m, bool git)
+{
+	char name[32], buf[4096];
+
+	must(chdir(mounts[m].dir) == 0, mounts[m].dir);
+	must(mkdir("w", 0755) == 0, "w");
+	memset(buf, 'x', sizeof(buf));
+	for (int i = 0; i < FILES; i++) {
+		int fd;
+
+		name_of(name, "w/f", i);
+		fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+		must(fd >= 0 && write(fd, buf, sizeof(buf)) == sizeof(buf), name);
+		close(fd);
+	}
+	run((char *[]){"/bin/busybox", "tar", "xf", "/tree.tar", NULL});
+	if (git)
+		git_status(); /* learns what the files' inodes are */
+}
+
+static void mount_all(char *list)
+{
+	for (char *p = strtok(list, ","); p && nmounts < MAX_MOUNTS; p = strtok(NULL, ",")) {
+		char at[64], *dir = strchr(p, '/');
+		struct stat st;
+
+		if (dir)
+			*dir++ = '\0';
+		(void)snprintf(mounts[nmounts].tag, sizeof(mounts[0].tag), "%s", p);
+		(void)snprintf(at, sizeof(at), "/m%d", nmounts);
+		(void)mkdir(at, 0755);
+		must(mount(p, at, "virtiofs", 0, NULL) == 0, p);
+		(void)snprintf(mounts[nmounts].dir, sizeof(mounts[0].dir), "%s/%s", at, dir ?: "");
+		must(stat(at, &st) == 0, at);
+		mounts[nmounts++].minor = minor(st.st_dev);
+	}
+}
+
+int main(void)
+{
+	int rounds = atoi(getenv("rounds") ?: "3"), untars = atoi(getenv("untars") ?: "1");
+	char *list = strdup(getenv("bench") ?: "");
+	bool git = access("/usr/bin/git", X_OK) == 0;
+
+	(void)mkdir("/proc", 0755);
+	(void)mkdir("/sys", 0755);
+	(void)mkdir("/dev", 0755);
+	(void)mount("proc", "/proc", "proc", 0, NULL);
+	(void)mount("sys", "/sys", "sysfs", 0, NULL);
+	(void)mount("dev", "/dev", "devtmpfs", 0, NULL);
+	(void)mount("trace", "/sys/kernel/tracing", "tracefs", 0, NULL);
+	(void)setenv("HOME", "/", 1);
+	put("/.gitconfig", "");
+	counting = access(EVENT "/hist", R_OK) == 0;
+	mount_all(list);
+	for (int m = 0; m < nmounts; m++)
+		prepare(m, git);
+	/* The first round is not timed: it warms up, and counts. */
+	for (int r = 0; r <= rounds; r++)
+		for (int op = 0; op < NOPS; op++)
+			for (int m = 0; m < nmounts; m++)
+				if ((!ops[op].heavy || (r > 0 && r <= untars)) &&
+					(!ops[op].git || git))
+					turn(op, (m + r) % nmounts, r == 0);
+	printf("@ end\n");
+	(void)fflush(stdout);
+	reboot(RB_POWER_OFF);
+	return 0;
+}
