@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// The FUSE server behind the kernel's own device.
+/*
+ * The FUSE server behind the kernel's own device. Threads wait in read(), which wakes one of them a
+ * request; poll() would wake them all. A signal without a meaning of its own ends the wait.
+ */
 #include "fs/dev_fuse.h"
 #include "base/cleanup.h"
 
 #include <fcntl.h>
-#include <poll.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/eventfd.h>
+#include <time.h>
 
 /* A message with the largest WRITE, or the largest READ's reply; page-aligned for the kernel. */
 #define BUFFER_BYTES (FUSE_MAX_IO + 4096u)
 
 struct dev_fuse {
-	int fd, stop_fd;
+	int fd;
+	_Atomic bool stop;
 	bool writable;
 	unsigned int threads;
 	pthread_t thread[DEV_FUSE_THREADS];
@@ -36,7 +40,7 @@ static void buffers_free(struct buffers **b)
 	free(*b);
 }
 
-/* Serves one message. 1; 0 where there is none; -errno at the end of the mount. */
+/* Serves one message. 0; -errno at the end of the mount. */
 static int serve_one(struct dev_fuse *d, struct buffers *b)
 {
 	struct iovec in = {b->in, 0}, out = {b->out, BUFFER_BYTES};
@@ -44,7 +48,7 @@ static int serve_one(struct dev_fuse *d, struct buffers *b)
 	int64_t reply;
 
 	if (n < 0) /* ENOENT: the request was interrupted before we got it */
-		return errno == EAGAIN ? 0 : errno == EINTR || errno == ENOENT ? 1 : -errno;
+		return errno == EINTR || errno == ENOENT ? 0 : -errno;
 	in.iov_len = (size_t)n;
 	reply = fuse_handle(d->session, &b->w, &in, 1, &out, 1);
 	fuse_worker_count(d->session, &b->w);
@@ -52,27 +56,21 @@ static int serve_one(struct dev_fuse *d, struct buffers *b)
 	 */
 	if (reply > 0)
 		(void)!write(d->fd, b->out, (size_t)reply);
-	return 1;
+	return 0;
 }
 
 static void *thread_main(void *arg)
 {
 	struct dev_fuse *d = arg;
 	__attribute__((cleanup(buffers_free))) struct buffers *b = calloc(1, sizeof(*b));
-	struct pollfd p[2] = {{d->fd, POLLIN, 0}, {d->stop_fd, POLLIN, 0}};
 	int r = 0;
 
 	if (b) {
 		b->in = aligned_alloc(4096, BUFFER_BYTES);
 		b->out = aligned_alloc(4096, BUFFER_BYTES);
 	}
-	while (r >= 0 && b && b->in && b->out) {
+	while (r == 0 && b && b->in && b->out && !atomic_load(&d->stop))
 		r = serve_one(d, b);
-		if (r == 0 && poll(p, 2, -1) < 0 && errno != EINTR)
-			break;
-		if (p[1].revents)
-			break;
-	}
 	atomic_fetch_sub(&d->running, 1);
 	return NULL;
 }
@@ -86,10 +84,15 @@ bool fsb_viewed(void)
 	return atomic_load_explicit(&views, memory_order_relaxed) != 0;
 }
 
+static void on_wake(int sig)
+{
+}
+
 int dev_fuse_new(
 	struct fsd_fs *fs, int fuse_fd, bool readonly, struct dev_fuse **ret, struct msb_err *e)
 {
 	struct dev_fuse *d = calloc(1, sizeof(*d));
+	const struct sigaction wake = {.sa_handler = on_wake}; /* and no SA_RESTART */
 	int flags = fcntl(fuse_fd, F_GETFL), r = 0;
 
 	if (!d) {
@@ -99,11 +102,11 @@ int dev_fuse_new(
 	d->fd = fuse_fd;
 	d->writable = !readonly;
 	atomic_fetch_add(&views, d->writable);
-	d->stop_fd = eventfd(0, EFD_CLOEXEC);
 	/* A mount by an ordinary user is that user's alone. */
 	d->session = fsd_session_new(
 		fs, geteuid() == 0 ? &fuse_profile_view : &fuse_profile_view_owner, readonly);
-	if (flags < 0 || d->stop_fd < 0 || fcntl(fuse_fd, F_SETFL, flags | O_NONBLOCK) < 0)
+	if (flags < 0 || fcntl(fuse_fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ||
+		sigaction(SIGUSR1, &wake, NULL) < 0)
 		r = -errno;
 	else if (!d->session)
 		r = -ENOMEM;
@@ -127,11 +130,16 @@ struct dev_fuse *dev_fuse_free(struct dev_fuse *d)
 {
 	if (!d)
 		return NULL;
-	(void)eventfd_write(d->stop_fd, 1);
+	atomic_store(&d->stop, true);
+	/* A thread may be on its way into read(): again, until the last has seen it. */
+	while (atomic_load(&d->running)) {
+		for (unsigned int i = 0; i < d->threads; i++)
+			pthread_kill(d->thread[i], SIGUSR1);
+		(void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
 	for (unsigned int i = 0; i < d->threads; i++)
 		pthread_join(d->thread[i], NULL);
 	close(d->fd);
-	cleanup_close_(&d->stop_fd);
 	(void)fsd_session_free(d->session);
 	atomic_fetch_sub(&views, d->writable);
 	free(d);
