@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <cmocka.h>
 
 static char top[PATH_MAX], bin_dir[PATH_MAX];
@@ -362,6 +363,86 @@ static void broken_queue_ends_nothing_else(void **state)
 	assert_int_equal(req_getattr(&q, base), 0);
 }
 
+/* A step of xorshift64*. */
+static uint64_t dice(uint64_t *seed)
+{
+	*seed ^= *seed >> 12;
+	*seed ^= *seed << 25;
+	*seed ^= *seed >> 27;
+	return *seed * 0x2545f4914f6cdd1dULL;
+}
+
+/* Fills @n bytes, half of them with what makes sense somewhere. */
+static void scribble(uint8_t *p, size_t n, uint64_t *seed)
+{
+	static const uint64_t likely[] = {0, 1, 2, 3, 4, 5, 16, 40, 64, 255, 1024, 4096, 65535,
+		FRONT_GPA, FRONT_GPA + FRONT_DATA, FRONT_GPA + FRONT_BYTES - 16, UINT64_MAX};
+
+	for (size_t i = 0; i + 8 <= n; i += 8) {
+		uint64_t v = dice(seed);
+
+		if (v & 1)
+			v = likely[(v >> 8) % ARRAY_LEN(likely)] | (v >> 60 & 3) << 32;
+		memcpy(p + i, &v, sizeof(v));
+	}
+}
+
+/* One guest that has been taken over, on every ring at once. */
+static void attack(struct front *bad, uint64_t *seed)
+{
+	for (unsigned int k = 0; k < FRONT_QUEUES; k++) {
+		struct vring_desc *d = front_desc(bad, k);
+		uint64_t how = dice(seed);
+
+		scribble(front_in(bad, k), 4096, seed);
+		/* Sometimes a request that is one but for a few words, else anything. */
+		front_request(bad, k, (uint32_t)(how % 300), how & 1 ? 4096 : 0);
+		if (how & 2)
+			scribble((uint8_t *)d, sizeof(*d) * (how >> 8 & 3), seed);
+		if (how & 4)
+			scribble((uint8_t *)(void *)d, sizeof(*d) * FRONT_NUM, seed);
+		if (how & 8)
+			scribble((uint8_t *)(void *)front_avail(bad, k), 2 * FRONT_NUM + 8, seed);
+		if (how & 16)
+			scribble((uint8_t *)(void *)front_used(bad, k), 8 * FRONT_NUM, seed);
+		if (how & 32)
+			front_avail(bad, k)->idx = (uint16_t)(how >> 16);
+		for (int i = 0; i < 3; i++)
+			front_offer(bad, k, (uint16_t)(dice(seed) % (FRONT_NUM + 2)));
+		(void)eventfd_write(bad->kick[k], 1);
+	}
+}
+
+/* Front ends of one share throw rings at the server that no guest would make; whoever uses the
+ * other export notices nothing. */
+static void hostile_rings_hurt_nobody(void **state)
+{
+	uint64_t seed = (uint64_t)getpid() << 32 | (uint64_t)time(NULL);
+	struct front bad;
+
+	if (!pid)
+		skip();
+	print_message("seed %llu\n", (unsigned long long)seed);
+	export_tree("root");
+	attach("root");
+	export_share("share.sock", "");
+	assert_int_equal(req_create(&q, base, "file", O_RDWR, 0644), 0);
+	assert_int_equal(front_init(&bad), 0);
+	for (int round = 0; round < 300; round++) {
+		bad.sock = msb_unix_connect(in_top("share.sock"), SOCK_STREAM);
+		assert_true(bad.sock >= 0);
+		assert_int_equal(front_connect(&bad, FRONT_QUEUES), 0);
+		attack(&bad, &seed);
+		assert_true(req_lookup(&q, base, "file") != 0);
+		assert_int_equal(req_getattr(&q, base), 0);
+		close(steal_fd(&bad.sock)); /* while it works on that, as often as not */
+		assert_int_equal(kill(pid, 0), 0);
+	}
+	front_done(&bad);
+	attach("share.sock"); /* and it serves there too */
+	assert_int_equal(req_create(&q, base, "file", O_RDWR, 0644), 0);
+}
+
 static void control_comes_and_goes(void **state)
 {
 	struct msb_err e = {0};
@@ -599,9 +680,9 @@ static void descriptors_lead_nowhere(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {T(share_serves_a_guest), T(tree_serves_a_guest),
-		T(readonly_share), T(broken_queue_ends_nothing_else), T(control_comes_and_goes),
-		T(bad_control_messages), T(tree_is_seen_from_the_host), T(mounts_come_and_go),
-		T(audit_is_written), T(descriptors_lead_nowhere)};
+		T(readonly_share), T(broken_queue_ends_nothing_else), T(hostile_rings_hurt_nobody),
+		T(control_comes_and_goes), T(bad_control_messages), T(tree_is_seen_from_the_host),
+		T(mounts_come_and_go), T(audit_is_written), T(descriptors_lead_nowhere)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
