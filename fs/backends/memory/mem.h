@@ -203,6 +203,7 @@ static inline uint8_t *mem_page(const struct mem *m, uint32_t entry)
 }
 /* Up to @n map entries of pages with anything in them: how many the limit left. */
 uint32_t mem_pages_take(struct mem *m, uint32_t n, uint32_t *ret);
+/* MEM_FAN at most. */
 void mem_pages_give(struct mem *m, const uint32_t *entry, uint32_t n);
 /* Has the kernel find memory for what is about to be written, many pages at a time. */
 void mem_pages_fault(struct mem *m, const uint32_t *entry, uint32_t n);

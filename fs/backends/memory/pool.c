@@ -69,6 +69,8 @@ static void give_cold(struct mem_pool *p, uint32_t page)
 		p->low = w / WORD;
 }
 
+_Static_assert(MEM_FAN <= MEM_HOT_PAGES / 2, "what is given at once fits when half has gone");
+
 /* As much of @n pages as the limit leaves. */
 static uint32_t charge_some(struct mem *m, uint32_t n)
 {
@@ -118,25 +120,42 @@ void mem_pages_fault(struct mem *m, const uint32_t *entry, uint32_t n)
 	advise(&m->pool, entry, n, MEM_FAULT_PAGES, MADV_POPULATE_WRITE);
 }
 
+static int by_number(const void *a, const void *b)
+{
+	return *(const uint32_t *)a < *(const uint32_t *)b ? -1 : 1;
+}
+
+/* The longest unused of the hot pages go, many at once: files that were made one after another
+ * mostly lie side by side. Under the lock: a page that is neither hot nor cold would be missed by
+ * who was promised it. */
+static void spill(struct mem_pool *p)
+{
+	uint32_t go[MEM_HOT_PAGES / 2];
+	const uint32_t n = ARRAY_LEN(go);
+
+	for (uint32_t i = 0; i < n; i++)
+		go[i] = p->hot[i] + 1;
+	p->hot_n -= n;
+	memmove(p->hot, p->hot + n, p->hot_n * sizeof(p->hot[0]));
+	qsort(go, n, sizeof(go[0]), by_number);
+	advise(p, go, n, 1, MADV_DONTNEED);
+	for (uint32_t i = 0; i < n; i++)
+		give_cold(p, go[i] - 1);
+}
+
 void mem_pages_give(struct mem *m, const uint32_t *entry, uint32_t n)
 {
 	struct mem_pool *p = &m->pool;
-	bool hot;
 
 	if (n == 0)
 		return;
 	{
 		LOCK_SCOPE(&p->lock);
-		hot = n <= MEM_HOT_PAGES - p->hot_n;
+		if (n > MEM_HOT_PAGES - p->hot_n)
+			spill(p);
 		/* Backwards, so that they are taken in order again. */
-		for (uint32_t i = n; hot && i-- > 0;)
+		for (uint32_t i = n; i-- > 0;)
 			p->hot[p->hot_n++] = (entry[i] & ~MEM_UNWRITTEN) - 1;
-	}
-	if (!hot) {
-		advise(p, entry, n, 1, MADV_DONTNEED); /* before another thread may have them */
-		LOCK_SCOPE(&p->lock);
-		for (uint32_t i = 0; i < n; i++)
-			give_cold(p, (entry[i] & ~MEM_UNWRITTEN) - 1);
 	}
 	mem_uncharge(m, (uint64_t)n * MEM_PAGE);
 }
