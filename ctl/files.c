@@ -153,14 +153,12 @@ static int give_audit(struct ctl_files_of *of, struct msb_err *e)
 {
 	_cleanup_close_ int dir = -1;
 	char path[64];
-	int r;
 
 	(void)snprintf(path, sizeof(path), "%s/" CTL_AUDIT_DIR, of->id);
 	if (mkdirat(of->c->sandboxes_fd, path, 0700) < 0 && errno != EEXIST)
 		return msb_err_set(e, errno, "cannot make the directory for audit lines: %m");
 	dir = open_below(of->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY, e);
-	r = dir < 0 ? dir : fsd_audit(of->f->sock, dir, e);
-	return r == -ENOSYS ? 0 : r; /* a server without the audit wrapper */
+	return dir < 0 ? dir : fsd_audit(of->f->sock, dir, e);
 }
 
 static char *root_options(const struct ctl_files_of *of)
@@ -196,7 +194,7 @@ static int give_tree(struct ctl_files_of *of, uint64_t *ret_bytes, struct msb_er
 		if (upper < 0)
 			return upper;
 	}
-	r = fsd_tree(of->f->sock, index, packs, upper, "", e);
+	r = fsd_tree(of->f->sock, index, packs, upper, options, e);
 	*ret_bytes = r == 0 && fresh ? upper_bytes(upper) : 0;
 	return r;
 }

@@ -160,10 +160,11 @@ void ctl_share_down(struct ctl_files_of *of, const char *name)
 {
 	struct ctl_files *f = of->f;
 
+	/* First, so that the end of its socket is no surprise to who looks after it. */
+	ctl_plugin_stop(of->sb, name);
 	/* It fails where the server is gone, and then there is nothing to take back. */
 	if (f->sock >= 0)
 		(void)ctl_files_answer(of, fsd_unmount(f->sock, name, NULL));
-	ctl_plugin_stop(of->sb, name);
 	for (unsigned int i = 0; i < f->nmounts; i++)
 		if (!strcmp(f->mount[i], name)) {
 			memmove(f->mount[i], f->mount[f->nmounts - 1], sizeof(f->mount[0]));

@@ -330,8 +330,13 @@ static const struct fsb_cache *cache(struct fsb *b, uint64_t node)
 	if (mux_enter(b, node, &s) < 0)
 		return NULL;
 	c = s->b->ops->cache ? s->b->ops->cache(s->b, CHILD(node)) : NULL;
-	if (c)
+	if (CHILD(node) == FSB_ROOT) { /* its name is the mux's own, which another may have next */
+		copy = c ? *c : nothing;
+		copy.entry_ms = 0;
+		c = &copy;
+	} else if (c) {
 		copy = *c;
+	}
 	(void)mux_leave(s, 0);
 	return c ? &copy : NULL;
 }

@@ -80,9 +80,23 @@ echo /tmp >"$m/a/workdir" || die workdir
 echo 'bar baz' >"$m/a/env/FOO" || die env
 is 'bar baz' cat "$m/a/env/FOO"
 mkdir "$work/rw" "$work/ro"
+mkdir "$work/over" "$work/mapped"
+cat >"$work/plugin" <<-'PY'
+	#!/usr/bin/python3
+	import json, socket
+	s = socket.socket(fileno=3)
+	s.sendall(b'{"ops":["create"]}\n')
+	for line in s.makefile("r", encoding="utf-8"):
+	    q = json.loads(line)
+	    a = {"error": "EACCES"} if "no" in q["path"] else {"pass": True}
+	    s.sendall(json.dumps({"id": q["id"], **a}).encode() + b"\n")
+PY
+chmod 0755 "$work/plugin"
 echo host >"$work/ro/f"
 chmod 0777 "$work/rw"
-printf '%s /rw passthrough rw\n%s /ro passthrough ro\n' "$work/rw" "$work/ro" >"$m/a/mounts" || die mounts
+printf '%s /rw passthrough rw\n%s /ro passthrough ro\n%s /plug plugin protocol=json,over=%s\n' \
+	"$work/rw" "$work/ro" "$work/plugin" "$work/over" >"$m/a/mounts" || die mounts
+chmod 0777 "$work/over"
 
 step "start"
 echo start >"$m/a/ctl" || die start
@@ -110,6 +124,28 @@ is guest cat "$work/rw/g"
 is host guest a 'cat /ro/f'
 refused "Remote I/O" "exit status" "$m/a/error" "echo 'echo x > /ro/f' > $m/a/exec"
 is host cat "$work/ro/f"
+
+step "mounts, while it runs: every backend, and away again"
+cp "$m/a/mounts" "$work/mounts"
+echo root >"$m/a/user"
+{ cat "$work/mounts"; printf '%s\n' "oci /im image" "oci /ov overlay audit" "none /mem memory size_bytes=4M" \
+	"$work/mapped /map passthrough map=root,quota_bytes=1M"; } >"$work/all"
+cat "$work/all" >"$m/a/mounts" || die "live mounts"
+is 7 guest a 'grep -c ^shares /proc/mounts'
+echo 'echo x > /ov/etc/x && test ! -e /im/etc/x && echo y > /mem/y' >"$m/a/exec" || die "live backends"
+echo 'echo z > /map/z && chown 7:8 /map/z && chmod 4755 /map/z && mknod /map/n c 1 3' >"$m/a/exec" || die "map=root"
+is "7 8 4755" guest a 'stat -c "%u %g %a" /map/z'
+is "$(id -u)" stat -c %u "$work/mapped/z"
+refused "Remote I/O" "exit status" "$m/a/error" "echo 'dd if=/dev/zero of=/map/big bs=64k count=32' > $m/a/exec"
+echo 'echo p > /plug/yes' >"$m/a/exec" || die "plugin"
+is p cat "$work/over/yes"
+refused "Remote I/O" "exit status" "$m/a/error" "echo 'echo p > /plug/no' > $m/a/exec"
+for _ in 1 2 3 4 5 6 7 8 9 10; do grep -q '"path":"/etc/x"' "$m/a/audit" && break; sleep 0.5; done
+grep -q '"mount":"/ov".*"op":"create","path":"/etc/x"' "$m/a/audit" || die "audit: $(cat "$m/a/audit")"
+cat "$work/mounts" >"$m/a/mounts" || die "live unmounts"
+is 3 guest a 'grep -c ^shares /proc/mounts'
+refused "No such file" "$work/nothing" "$m/a/error" "echo '$work/nothing /n passthrough' >> $m/a/mounts"
+echo nobody >"$m/a/user"
 
 step "root, running"
 echo fromhost >"$m/a/root/var/tmp/h" || die "write under root/"

@@ -237,21 +237,66 @@ static void removed_children_are_stale(void **state)
 	req_forget(&q, f, 1); /* of one that is gone: nobody minds */
 }
 
+static int full_open(
+	struct fsb *b, const struct fsb_req *r, uint64_t node, uint32_t flags, uint64_t *ret_fh)
+{
+	*ret_fh = 7;
+	return 0;
+}
+
+static int full_opendir(struct fsb *b, uint64_t node, uint64_t *ret_fh)
+{
+	*ret_fh = 8;
+	return 0;
+}
+
+static int64_t full_readv(
+	struct fsb *b, uint64_t node, uint64_t fh, const struct iovec *iov, int n, uint64_t off)
+{
+	assert_int_equal(fh, 7); /* never one that it did not hand out */
+	return 0;
+}
+
+static int64_t full_writev(struct fsb *b, const struct fsb_req *r, uint64_t node, uint64_t fh,
+	const struct iovec *iov, int n, uint64_t off, uint32_t flags)
+{
+	assert_int_equal(fh, 7);
+	return (int64_t)iov[0].iov_len;
+}
+
+static int full_readdir(struct fsb *b, const struct fsb_req *r, uint64_t node, uint64_t fh,
+	uint64_t off, bool plus, fsb_dirent_fn fn, void *arg)
+{
+	assert_int_equal(fh, 8);
+	return 0;
+}
+
+static const struct fsb_cache *full_cache(struct fsb *b, uint64_t node)
+{
+	static const struct fsb_cache c = {.entry_ms = 5000, .attr_ms = 5000, .negative_ms = 5000};
+
+	return &c;
+}
+
+static void full_init(struct poor *p)
+{
+	poor_init(p);
+	p->ops.open = full_open;
+	p->ops.opendir = full_opendir;
+	p->ops.readv = full_readv;
+	p->ops.writev = full_writev;
+	p->ops.readdir = full_readdir;
+	p->ops.cache = full_cache;
+}
+
 /* A child whose handles mean something beside children that have none. */
 static void stateless_beside_stateful(void **state)
 {
-	struct fsb_passthrough_opts o = {.root_fd = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-	const struct fuse_read_in in = {.size = 4096};
 	uint64_t a = req_lookup(&q, 1, "a"), p, f, g, fh;
-	struct msb_err e = {0};
-	struct fsb *b;
+	struct poor full;
 
-	assert_int_equal(fsb_passthrough_start(&o, &b, &e), 0);
-	if (b->ops->caps & FSB_CAP_NO_OPEN) {
-		b->ops->stop(b);
-		return;
-	}
-	assert_int_equal(mux_add(fs.b, "p", b), 0);
+	full_init(&full);
+	assert_int_equal(mux_add(fs.b, "p", &full.b), 0);
 	p = req_lookup(&q, 1, "p");
 	assert_int_equal(req_create(&q, a, "f", O_RDWR, 0644), 0);
 	f = REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
@@ -262,19 +307,35 @@ static void stateless_beside_stateful(void **state)
 	assert_int_equal(req_read(&q, FUSE_READ, f, 0, 0, 1), 0);
 	assert_int_equal(req_open(&q, FUSE_OPENDIR, a, 0), 0);
 	assert_int_equal(REQ_REPLY(&q, struct fuse_open_out)->fh, 0);
-	req_start(&q, FUSE_READDIR, a);
-	req_add(&q, &in, sizeof(in));
-	assert_int_equal(req_run(&q), 0);
-	assert_int_equal(req_create(&q, p, "g", O_RDWR, 0644), 0);
-	g = REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
-	fh = req_created_fh(&q);
+	assert_int_equal(req_read(&q, FUSE_READDIR, a, 0, 0, 4096), 0);
+	g = req_lookup(&q, p, "g");
+	assert_int_equal(req_open(&q, FUSE_OPEN, g, O_RDWR), 0);
+	fh = REQ_REPLY(&q, struct fuse_open_out)->fh;
 	assert_true(fh != 0);
 	assert_int_equal(req_write(&q, g, fh, 0, "x", 1, 0), 0);
+	assert_int_equal(req_read(&q, FUSE_READ, g, fh, 0, 1), 0);
 	/* A guest that leaves out what it was given. */
 	assert_int_equal(req_write(&q, g, 0, 0, "x", 1, 0), -EBADF);
 	assert_int_equal(req_read(&q, FUSE_READ, g, 0, 0, 1), -EBADF);
 	assert_int_equal(req_read(&q, FUSE_READDIR, p, 0, 0, 1), -EBADF);
 	assert_int_equal(req_read(&q, FUSE_READ, f, fh, 0, 1), -EBADF);
+	assert_int_equal(mux_remove(fs.b, "p"), 0);
+}
+
+/* The names of children are not to be remembered, whatever the children say of theirs. */
+static void names_of_children_do_not_last(void **state)
+{
+	struct poor full;
+	uint64_t p;
+
+	full_init(&full);
+	assert_int_equal(mux_add(fs.b, "p", &full.b), 0);
+	p = req_lookup(&q, 1, "p");
+	assert_int_equal(REQ_REPLY(&q, struct fuse_entry_out)->entry_valid, 0);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_entry_out)->attr_valid, 5);
+	assert_true(req_lookup(&q, p, "g") != 0);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_entry_out)->entry_valid, 5);
+	assert_int_equal(mux_remove(fs.b, "p"), 0);
 }
 
 static void enosys_is_not_heard(void **state)
@@ -434,8 +495,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {T(children_are_directories), T(links_stay_in_a_child),
 		T(root_lists_them), T(removed_children_are_stale), T(stateless_beside_stateful),
-		T(enosys_is_not_heard), T(removal_waits_for_operations), T(limits),
-		cmocka_unit_test(state_goes_by_name)};
+		T(names_of_children_do_not_last), T(enosys_is_not_heard),
+		T(removal_waits_for_operations), T(limits), cmocka_unit_test(state_goes_by_name)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
