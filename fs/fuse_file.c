@@ -47,10 +47,20 @@ bool fuse_skips_open(struct fuse_call *c)
 	return false;
 }
 
+/* After the open: a backend may say something else of each. That data goes by the server each time
+ * is about the file, not about caching: its size is not known beforehand, so views hear it too. */
+static uint32_t open_flags(struct fuse_call *c, uint64_t node)
+{
+	uint32_t flags = fuse_cache_of(c->s, node)->open_flags;
+	const struct fsb_cache *own = c->ops->cache ? c->ops->cache(c->b, node) : NULL;
+
+	return flags | (own ? own->open_flags & FOPEN_DIRECT_IO : 0);
+}
+
 int64_t fuse_do_open(struct fuse_call *c)
 {
 	const struct fuse_open_in *in = ARGS(c, struct fuse_open_in);
-	struct fuse_open_out o = {.open_flags = fuse_cache_of(c->s, c->h.nodeid)->open_flags};
+	struct fuse_open_out o = {0};
 	bool stateless = c->ops->caps & FSB_CAP_NO_OPEN;
 	int64_t n;
 	int r = 0;
@@ -74,6 +84,7 @@ int64_t fuse_do_open(struct fuse_call *c)
 	}
 	if (r < 0)
 		return r;
+	o.open_flags = open_flags(c, c->h.nodeid);
 	n = fuse_reply(c, &o, sizeof(o));
 	if (n < 0)
 		fuse_release(c->s, false, o.fh);
@@ -87,7 +98,7 @@ static int64_t reply_created(
 	struct {
 		struct fuse_entry_out entry;
 		struct fuse_open_out open;
-	} o = {.open.open_flags = fuse_cache_of(c->s, e->node)->open_flags};
+	} o = {.open.open_flags = open_flags(c, e->node)};
 	int64_t n = fuse_own_node(c->s, e->node);
 
 	/* Where OPEN carries no state the kernel does not send RELEASE either. */

@@ -37,6 +37,9 @@ install: all ## into $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/include
 	install -m 0755 $(PROGS) tools/plugins/msb-libfuse $(DESTDIR)$(PREFIX)/bin/
 	install -m 0644 tools/plugins/msb_plugin.h $(DESTDIR)$(PREFIX)/include/
+	install -d $(DESTDIR)$(PREFIX)/share/msb/plugins
+	install -m 0755 tools/plugins/deny-pattern tools/plugins/generated-file $(DESTDIR)$(PREFIX)/share/msb/plugins/
+	install -m 0644 tools/plugins/flat.c $(DESTDIR)$(PREFIX)/share/msb/plugins/
 	install -m 0644 build/share/msb/* $(DESTDIR)$(PREFIX)/share/msb/
 
 # The machine's side: a kernel, and PID 1 with the modules that it loads.
@@ -44,7 +47,7 @@ SHARE := build/share/msb
 
 # A machine needs them as much as the programs; a variant uses those of the normal build.
 ifeq ($(VARIANT),)
-all: kernel-debian $(SHARE)/libfuse-plugin.so
+all: kernel-debian $(SHARE)/libfuse-plugin.so $(B)/plugins/flat
 endif
 
 # What makes a libfuse program a plugin.
@@ -52,6 +55,12 @@ $(SHARE)/libfuse-plugin.so: tools/plugins/libfuse_shim.c tools/plugins/msb_plugi
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) -fPIC -shared -o $@ $< $(shell pkg-config --libs fuse3) -pthread
+
+# The example in C, built as its first lines say.
+$(B)/plugins/flat: tools/plugins/flat.c tools/plugins/msb_plugin.h Makefile
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -std=gnu17 $(WARN) -O2 -D_GNU_SOURCE -o $@ $< -pthread
 
 .PHONY: kernel-debian
 kernel-debian: $(SHARE)/vmlinux $(SHARE)/vmlinuz $(SHARE)/initramfs ## Debian's cloud kernel, unpacked, and the initramfs

@@ -75,12 +75,15 @@ static void break_locked(struct plug_conn *c, const char *why)
 	(void)pthread_cond_broadcast(&c->changed);
 }
 
+/* -EIO at @deadline too, while a plugin that starts slowly may still come. */
 static int ready_locked(struct plug_conn *c, int64_t deadline)
 {
-	while (c->state == PLUG_STARTING)
-		if (!wait_until(c, MIN(deadline, c->ready_by)) && c->state == PLUG_STARTING &&
-			now_ns() >= c->ready_by)
+	while (c->state == PLUG_STARTING) {
+		if (now_ns() >= c->ready_by)
 			break_locked(c, "it did not answer the greeting in time");
+		else if (!wait_until(c, MIN(deadline, c->ready_by)) && now_ns() >= deadline)
+			return -EIO;
+	}
 	return c->state == PLUG_READY ? 0 : -EIO;
 }
 
@@ -103,7 +106,7 @@ int plug_wait_ready(struct plug_conn *c, uint32_t *ret_epoch)
 	int r;
 
 	LOCK_SCOPE(&c->lock);
-	r = ready_locked(c, c->ready_by);
+	r = ready_locked(c, deadline_of(c));
 	*ret_epoch = c->epoch;
 	return r;
 }
@@ -412,7 +415,7 @@ int plug_conn_attach(struct plug_conn *c, int sock)
 		c->sock = sock;
 		c->epoch++;
 		c->state = PLUG_STARTING;
-		c->ready_by = deadline_of(c);
+		c->ready_by = now_ns() + MAX(c->timeout_ms, PLUGIN_START_MS) * 1000000LL;
 		c->why[0] = '\0';
 	}
 	r = pthread_create(&c->reader, NULL, reader_main, c);

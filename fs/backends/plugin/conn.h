@@ -19,6 +19,8 @@
 
 #define PLUGIN_MAX_INFLIGHT 64	  /* requests whose answer is awaited; further ones queue */
 #define PLUGIN_BUFFER	    16384 /* bytes received at once */
+#define PLUGIN_START_MS                                                                            \
+	10000u /* until the greeting is answered, or the timeout if that is longer */
 
 enum plug_state {
 	PLUG_STARTING, /* the greeting has not been answered */
