@@ -11,15 +11,16 @@
  *		rotated to `audit.1`; once, before what is audited
  *	tree   {options=} fds by key: index= packs= upper=	 the root backend (overlay), once;
  *		a key holds the position of its descriptor, and is absent where there is none
- *	export {tag= what=tree|shares readonly=0|1} fd: listening vhost-user socket; serves it to
- *one QEMU at a time, reconnects are accepted. `shares` is one file system with a directory for each
- *mount, named like it unexport {tag=} mount  {name= backend= options=} fds by key: dir= index=
- *packs= upper= sock= a backend below `shares`, at once also in a machine that has it mounted plugin
+ *	export {tag= what=tree|shares readonly=0|1 keep=FDINDEX, absent: none} fd: listening
+ *vhost-user socket; serves it to one QEMU at a time, reconnects are accepted. `shares` is one file
+ *system with a directory for each mount, named like it unexport {tag=} mount  {name= backend=
+ *options=} fds by key: dir= index= packs= upper= sock= a backend below `shares`, at once also in a
+ *machine that has it mounted plugin
  *{name=} fd: a connected socket			 a plugin that was started anew unmount
  *{name=} its files answer ESTALE from then on view   {mount=NAME, absent: the tree} fd: an open
  * /dev/fuse that was just mounted; serves the tree there too unview {} ends every view status -> ok
- *{exports= views= mounts= audit_lost= nodes= fds= requests=} sync   flush everything to disk quit   sync, then
- *exit 0
+ *{exports= views= mounts= audit_lost= nodes= fds= requests=} sync   flush everything to disk quit
+ *sync, then exit 0
  */
 #ifndef MSB_FS_FSD_H
 #define MSB_FS_FSD_H
@@ -52,6 +53,11 @@ int fsd_tree(
 /* @mount NULL: the tree. At most FSD_MAX_VIEWS at once. */
 int fsd_view(int sock, const char *mount, int fuse_fd, struct msb_err *e);
 int fsd_export_tree(int sock, const char *tag, int listen_fd, bool readonly, struct msb_err *e);
+/* @what: "tree" or "shares". @keep_fd: a memfd, empty at first, in which the server keeps what the
+ * guest's kernel holds. Given to the next server where this one was killed, it goes on for a guest
+ * whose front end connects again (QEMU's vhost-user-fs does not, up to 10.0). */
+int fsd_export_kept(
+	int sock, const char *tag, const char *what, int listen_fd, int keep_fd, struct msb_err *e);
 int fsd_export_shares(int sock, const char *tag, int listen_fd, struct msb_err *e);
 
 struct fsd_mount {

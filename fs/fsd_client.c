@@ -155,6 +155,21 @@ int fsd_export_tree(int sock, const char *tag, int listen_fd, bool readonly, str
 	return export_call(sock, tag, "tree", listen_fd, readonly, e);
 }
 
+int fsd_export_kept(
+	int sock, const char *tag, const char *what, int listen_fd, int keep_fd, struct msb_err *e)
+{
+	struct msb_msg m;
+
+	msb_msg_init(&m, "export");
+	msb_msg_set(&m, "tag", "%s", tag);
+	msb_msg_set(&m, "what", "%s", what);
+	msb_msg_set(&m, "readonly", "0");
+	msb_msg_set(&m, "keep", "1");
+	msb_msg_add_fd(&m, listen_fd);
+	msb_msg_add_fd(&m, keep_fd);
+	return msb_msg_call(sock, &m, CALL_MS, e);
+}
+
 int fsd_export_shares(int sock, const char *tag, int listen_fd, struct msb_err *e)
 {
 	return export_call(sock, tag, "shares", listen_fd, false, e);

@@ -229,13 +229,14 @@ static int do_export(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 	bool readonly = flag(m, "readonly"), tree = what && !strcmp(what, "tree"),
 	     mux = what && !strcmp(what, "shares");
 	struct fsd_export *x = NULL;
+	_cleanup_close_ int keep = -1;
 	int r = 0;
 
 	if (!tag || !*tag || strlen(tag) > 36)
 		return msb_err_set(e, EINVAL, "an export's tag has 1 to 36 bytes");
 	if (!tree && !mux)
 		return msb_err_set(e, EINVAL, "export %s: of what?", tag);
-	if (m->nfds != 1)
+	if (m->nfds != (msb_msg_get(m, "keep") ? 2 : 1))
 		return msb_err_set(e, EINVAL, "export %s: wrong number of descriptors", tag);
 	if (tree && !d->have_tree)
 		return msb_err_set(e, ENOENT, "export %s: no tree yet", tag);
@@ -251,8 +252,9 @@ static int do_export(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 	r = mux ? shares(d, e) : 0;
 	if (r < 0)
 		return r;
-	return virtiofs_new(
-		tree ? &d->tree : &d->shares, tag, msb_msg_take_fd(m, 0), readonly, &x->dev, e);
+	keep = take_fd(m, "keep");
+	return virtiofs_new(tree ? &d->tree : &d->shares, tag, msb_msg_take_fd(m, 0), keep,
+		readonly, &x->dev, e);
 }
 
 static int do_unexport(struct fsd *d, struct msb_msg *m, struct msb_err *e)

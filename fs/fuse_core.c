@@ -200,6 +200,8 @@ int64_t fuse_handle(struct fsd_session *s, struct fuse_worker *w, const struct i
 		r = dispatch(&c, op);
 		fsb_asking = NULL;
 	}
+	if (__builtin_expect(s->keep != NULL, 0))
+		fuse_keep_states(s);
 	if (op && (op->flags & OP_NO_REPLY))
 		return 0;
 	if (out_bytes < sizeof(o))

@@ -81,6 +81,17 @@ void fsd_session_reset(struct fsd_session *s);
 /* Whether the kernel was told that OPEN need not be sent, which it does not forget before INIT. */
 bool fsd_session_opens_off(const struct fsd_session *s);
 
+/**
+ * fsd_session_keep() - Keep what the kernel holds in memory that outlives this server
+ * @fd: a memfd, borrowed: empty, or what the keep of a server was that is gone, whose session this
+ * one becomes; hostile
+ * Before the first request. A node or handle that is not found again is stale by itself.
+ * Return: 0; -EINVAL not a memfd; -ENOMEM. Source: fs/fuse_keep.h.
+ */
+int fsd_session_keep(struct fsd_session *s, int fd);
+/* The requests served so far on this thread have been given back to the kernel. */
+void fsd_session_commit(struct fsd_session *s);
+
 struct fuse_counts {
 	uint64_t nodes, handles, requests;
 };

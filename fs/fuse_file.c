@@ -41,6 +41,8 @@ bool fuse_skips_open(struct fuse_call *c)
 	/* A mount that wants to see them may come meanwhile: who adds it changes the caps, then
 	 * looks at the mark. */
 	atomic_store(off, true);
+	if (c->s->keep)
+		fuse_keep_facts(c->s);
 	if ((c->ops->caps & (FSB_CAP_NO_OPEN | FSB_CAP_SEE_OPENS)) == FSB_CAP_NO_OPEN)
 		return true;
 	atomic_store(off, false);

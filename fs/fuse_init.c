@@ -82,6 +82,8 @@ int64_t fuse_do_init(struct fuse_call *c)
 	atomic_store(&c->s->init_flags, taken);
 	atomic_store(&c->s->minor, out.minor);
 	atomic_store(&c->s->ready, true);
+	if (c->s->keep)
+		fuse_keep_facts(c->s);
 	return fuse_reply(c, &out, sizeof(out));
 }
 

@@ -77,46 +77,47 @@ static int load_node(struct loader *l, const struct fuse_state_rec *r)
 	return e == -ESTALE ? 0 : e;
 }
 
+int fuse_load_handle(struct fsd_session *s, bool dir, struct fuse_ref h, bool stale)
+{
+	const struct fsb_ops *o = s->fs->b->ops;
+	int r = stale || !o->reopen ? -ESTALE : fuse_pin_node(s, h.node);
+
+	if (r == 0) { /* the pin is the handle's from then on */
+		r = o->reopen(s->fs->b, h.node, h.key, dir, h.flags);
+		if (r < 0)
+			fuse_unpin_node(s, h.node);
+	}
+	if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
+		return r;
+	if (r < 0)
+		h.flags |= FUSE_REF_STALE;
+	{
+		LOCK_SCOPE(&s->lock);
+		r = fuse_refs_add(dir ? &s->dirs : &s->files, &h);
+	}
+	if (r < 0)
+		fuse_handle_gone(s, dir, &h);
+	return r;
+}
+
 static int load_handle(struct loader *l, const struct fuse_state_rec *r)
 {
-	const struct fsb_ops *o = l->s->fs->b->ops;
 	bool dir = r->handle.flags & FUSE_STATE_DIR;
-	struct fuse_refs *t = dir ? &l->s->dirs : &l->s->files;
-	struct fuse_ref h = {.key = r->handle.fh,
+	const struct fuse_ref h = {.key = r->handle.fh,
 		.count = 1,
 		.node = r->handle.node,
 		.flags = r->handle.open_flags};
-	int e;
 
 	if (l->last == 0)
 		return -EBADMSG;
 	{
 		LOCK_SCOPE(&l->s->lock);
-		if (fuse_refs_find(t, h.key) ||
+		if (fuse_refs_find(dir ? &l->s->dirs : &l->s->files, h.key) ||
 			(h.node != FUSE_ROOT_ID && !fuse_refs_find(&l->s->nodes, h.node)))
 			return -EBADMSG;
 	}
-	e = r->handle.flags & FUSE_STATE_STALE || !o->reopen ? -ESTALE
-							     : fuse_pin_node(l->s, h.node);
-	if (e == 0) {
-		e = o->reopen(l->s->fs->b, h.node, h.key, dir, h.flags);
-		if (e < 0)
-			fuse_unpin_node(l->s, h.node);
-	}
-	if (e == -ENOMEM || e == -EMFILE || e == -ENFILE)
-		return e;
-	if (e < 0)
-		h.flags |= FUSE_REF_STALE;
-	else /* pins the node for itself, and releases where there is no room */
-		fuse_unpin_node(l->s, h.node);
-	if (e == 0)
-		e = fuse_own_handle(l->s, dir, h.node, h.key, h.flags);
-	else {
-		LOCK_SCOPE(&l->s->lock);
-		e = fuse_refs_add(t, &h);
-	}
 	l->handles++;
-	return e;
+	return fuse_load_handle(l->s, dir, h, r->handle.flags & FUSE_STATE_STALE);
 }
 
 static int load_end(struct loader *l, const struct fuse_state_rec *r)
@@ -214,6 +215,10 @@ int fsd_session_load(struct fsd_session *s, int fd)
 		atomic_store(&s->minor, l->session.session.minor);
 		atomic_store(&s->opens_off, l->session.session.opens_off);
 		atomic_store(&s->ready, l->session.session.ready);
+		if (s->keep) {
+			fuse_keep_states(s);
+			fuse_keep_facts(s);
+		}
 	}
 	return r;
 }

@@ -18,7 +18,8 @@ struct fsd_session {
 	_Atomic uint64_t init_flags;
 	_Atomic uint32_t minor;
 
-	pthread_mutex_t lock; /* guards what follows; never held across a backend's op */
+	pthread_mutex_t lock;	/* guards what follows; never held across a backend's op */
+	struct fuse_keep *keep; /* set before requests; NULL: seldom otherwise */
 	struct fuse_refs nodes, files, dirs;
 };
 
@@ -88,6 +89,12 @@ void fuse_unpin_handle(struct fsd_session *s, bool dir, uint64_t fh);
 /* Takes over one reference of a reply; on failure it is given back to the backend. */
 int fuse_own_node(struct fsd_session *s, uint64_t node);
 int fuse_own_handle(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh, uint32_t flags);
+void fuse_handle_gone(struct fsd_session *s, bool dir, const struct fuse_ref *h);
+/* ---- fuse_load.c: brings a handle back; @h is entered, stale where it cannot be had. */
+int fuse_load_handle(struct fsd_session *s, bool dir, struct fuse_ref h, bool stale);
+/* ---- fuse_takeover.c: for a session with a keep */
+void fuse_keep_facts(struct fsd_session *s);  /* what INIT agreed on has changed */
+void fuse_keep_states(struct fsd_session *s); /* before a reply names new nodes */
 void fuse_forget(struct fsd_session *s, uint64_t node, uint64_t count);
 void fuse_release(struct fsd_session *s, bool dir, uint64_t fh);
 

@@ -73,6 +73,11 @@ int fuse_refs_add(struct fuse_refs *r, const struct fuse_ref *what)
 		if (s->flags & FUSE_REF_STALE)
 			return -ESTALE;
 		s->count += what->count;
+		if (s->kept)
+			fuse_keep_more(r->keep, s->kept, what->count);
+		else if (r->keep)
+			s->kept = fuse_keep_take(
+				r->keep, r->kind, s->key, s->count, s->node, s->flags);
 		return 0;
 	}
 	if (r->used >= r->max)
@@ -83,7 +88,10 @@ int fuse_refs_add(struct fuse_refs *r, const struct fuse_ref *what)
 		if (e < 0)
 			return e;
 	}
-	r->slot[probe(r, what->key)] = *what;
+	s = &r->slot[probe(r, what->key)];
+	*s = *what;
+	if (r->keep && !s->kept)
+		s->kept = fuse_keep_take(r->keep, r->kind, s->key, s->count, s->node, s->flags);
 	r->used++;
 	return 0;
 }
@@ -116,6 +124,11 @@ uint64_t fuse_refs_drop(struct fuse_refs *r, uint64_t key, uint64_t count, struc
 	if (ret_was)
 		*ret_was = *s;
 	s->count -= count;
+	if (s->kept) {
+		fuse_keep_less(r->keep, s->kept, count, s->count == 0);
+		if (s->count == 0)
+			s->kept = 0;
+	}
 	if (s->count)
 		return count;
 	if (s->pins) {

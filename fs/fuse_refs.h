@@ -6,6 +6,8 @@
 #ifndef MSB_FS_FUSE_REFS_H
 #define MSB_FS_FUSE_REFS_H
 
+#include "fs/fuse_keep.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,6 +19,7 @@ struct fuse_ref {
 	uint64_t node;	  /* of a handle: its node */
 	uint32_t pins;
 	uint32_t flags; /* of a handle: O_* as at OPEN; FUSE_REF_STALE */
+	uint32_t kept;	/* its slot in @keep; 0: none */
 };
 #define FUSE_REF_STALE (1u << 31) /* the backend does not know it: every use is -ESTALE */
 
@@ -24,6 +27,8 @@ struct fuse_ref {
 struct fuse_refs {
 	struct fuse_ref *slot;
 	size_t slots, used, max;
+	struct fuse_keep *keep; /* NULL: nobody could take over; see fs/fuse_keep.h */
+	enum fuse_keep_kind kind;
 };
 
 void fuse_refs_init(struct fuse_refs *r, size_t max);

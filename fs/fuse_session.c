@@ -105,7 +105,7 @@ int fuse_pin_handle(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh)
 }
 
 /* The last use of a handle that the kernel has let go. Its node was pinned when it was opened. */
-static void handle_gone(struct fsd_session *s, bool dir, const struct fuse_ref *h)
+void fuse_handle_gone(struct fsd_session *s, bool dir, const struct fuse_ref *h)
 {
 	if (h->flags & FUSE_REF_STALE)
 		return;
@@ -125,7 +125,7 @@ void fuse_unpin_handle(struct fsd_session *s, bool dir, uint64_t fh)
 		owed = fuse_refs_unpin(dir ? &s->dirs : &s->files, fh, &gone);
 	}
 	if (owed)
-		handle_gone(s, dir, &gone);
+		fuse_handle_gone(s, dir, &gone);
 }
 
 int fuse_own_handle(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh, uint32_t flags)
@@ -157,7 +157,7 @@ void fuse_release(struct fsd_session *s, bool dir, uint64_t fh)
 		now = fuse_refs_drop(dir ? &s->dirs : &s->files, fh, 1, &gone);
 	}
 	if (now)
-		handle_gone(s, dir, &gone);
+		fuse_handle_gone(s, dir, &gone);
 }
 
 /* The first key from slot *@at on that the kernel still holds, or 0. */
@@ -185,6 +185,10 @@ void fsd_session_reset(struct fsd_session *s)
 	atomic_store(&s->opens_off, false);
 	atomic_store(&s->init_flags, 0);
 	atomic_store(&s->minor, 0);
+	if (s->keep) {
+		fuse_keep_facts(s);
+		fsd_session_commit(s);
+	}
 }
 
 struct fsd_session *fsd_session_new(
@@ -212,6 +216,7 @@ struct fsd_session *fsd_session_free(struct fsd_session *s)
 	fuse_refs_done(&s->nodes);
 	fuse_refs_done(&s->files);
 	fuse_refs_done(&s->dirs);
+	(void)fuse_keep_free(s->keep);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 	return NULL;

@@ -3,6 +3,7 @@
 #include "base/jail.h"
 #include "base/log.h"
 #include "fs/fsd_server.h"
+#include "fs/guard.h"
 #include "fs/reopen.h"
 
 #include <signal.h>
@@ -63,7 +64,8 @@ int main(int argc, char **argv)
 	}
 	msb_log_init("msb-fsd", argv[1], -1);
 	(void)signal(SIGPIPE, SIG_IGN);
-	umask(0); /* requests bring their own */
+	(void)guard_init(); /* cannot fail for a signal that exists */
+	umask(0);	    /* requests bring their own */
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &files); /* fewer open files, then */

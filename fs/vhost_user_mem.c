@@ -3,6 +3,7 @@
 // record of chains in flight.
 #include "fs/vhost_user_priv.h"
 #include "base/cleanup.h"
+#include "fs/guard.h"
 
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -19,20 +20,26 @@ static uint8_t *map(int fd, uint64_t offset, uint64_t bytes)
 	errno = EINVAL;
 	if (bytes == 0 || bytes > VU_MAX_MEM || offset > INT64_MAX - VU_MAX_MEM)
 		return NULL;
-	/* A mapping past the file's end would fault with SIGBUS at a touch. */
+	/* A mapping past the file's end would fault at a touch; one that is made smaller later is
+	 * the guard's. */
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size < offset + bytes)
 		return NULL;
 	p = mmap(NULL, bytes + lead, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
 		(off_t)(offset - lead));
-	return p == MAP_FAILED ? NULL : p + lead;
+	if (p == MAP_FAILED)
+		return NULL;
+	guard_add(p, bytes + lead);
+	return p + lead;
 }
 
 static void unmap(uint8_t *p, uint64_t bytes)
 {
 	size_t lead = (uintptr_t)p % PAGE;
 
-	if (p)
+	if (p) {
+		guard_del(p - lead);
 		munmap(p - lead, bytes + lead);
+	}
 }
 
 static void unmap_regions(struct vu_dev *d)

@@ -48,6 +48,7 @@ struct virtiofs {
 	int listen_fd, stop_fd;
 	pthread_t thread;
 	struct fsd_session *session; /* one front end's after another */
+	bool keeps;		     /* ... what a next server may go on with */
 	_Atomic bool warned;	     /* of this front end: a guest must not fill the log */
 	struct queue *queue[VIRTIOFS_QUEUES];
 };
@@ -64,6 +65,8 @@ static uint64_t now_us(void)
 static void hand_over(struct queue *k)
 {
 	vq_publish(&k->q->vq);
+	if (k->v->keeps)
+		fsd_session_commit(k->v->session);
 	vu_call(k->q);
 	k->held = 0;
 	k->held_bytes = 0;
@@ -274,7 +277,7 @@ static void *accept_main(void *arg)
 	return NULL;
 }
 
-int virtiofs_new(struct fsd_fs *fs, const char *tag, int listen_fd, bool readonly,
+int virtiofs_new(struct fsd_fs *fs, const char *tag, int listen_fd, int keep_fd, bool readonly,
 	struct virtiofs **ret, struct msb_err *e)
 {
 	struct virtiofs *v = calloc(1, sizeof(*v));
@@ -290,7 +293,10 @@ int virtiofs_new(struct fsd_fs *fs, const char *tag, int listen_fd, bool readonl
 	(void)snprintf(v->tag, sizeof(v->tag), "%s", tag);
 	v->stop_fd = eventfd(0, EFD_CLOEXEC);
 	v->session = fsd_session_new(fs, &fuse_profile_guest, readonly);
+	v->keeps = keep_fd >= 0;
 	if (v->session)
+		r = v->keeps ? fsd_session_keep(v->session, keep_fd) : 0;
+	if (r == 0)
 		r = v->stop_fd < 0 ? -errno : -pthread_create(&v->thread, NULL, accept_main, v);
 	if (r < 0) {
 		cleanup_close_(&v->stop_fd);

@@ -18,10 +18,11 @@ struct virtiofs;
 /**
  * virtiofs_new() - Serve a file system on a vhost-user socket, one front end after another
  * @listen_fd: listening stream socket; taken over in any case
+ * @keep_fd: borrowed; as fsd_session_keep() takes it, or -1
  * @fs: outlives the device
  * Starts a thread that runs until virtiofs_free().
  */
-int virtiofs_new(struct fsd_fs *fs, const char *tag, int listen_fd, bool readonly,
+int virtiofs_new(struct fsd_fs *fs, const char *tag, int listen_fd, int keep_fd, bool readonly,
 	struct virtiofs **ret, struct msb_err *e);
 
 /* Ends the connection if there is one; returns when nothing runs any more. Accepts NULL. */

@@ -273,6 +273,13 @@ static inline int front_connect(struct front *f, unsigned int queues)
 	/* It answers: whoever had the memory before is gone. */
 	memset(f->mem, 0, FRONT_DATA);
 	memset(f->seen, 0, sizeof(f->seen));
+	/* Who served these rings before, by another socket, may still take a kick for its own. */
+	for (int i = 0; i < FRONT_QUEUES; i++) {
+		close(f->kick[i]);
+		close(f->call[i]);
+		f->kick[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		f->call[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	}
 	return r < 0 ? r : front_reconnect(f, queues);
 }
 

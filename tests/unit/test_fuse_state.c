@@ -458,6 +458,122 @@ static void limits(void **state)
 	assert_int_equal(load_blob(&b), -ENFILE);
 }
 
+/* ---- kept in memory */
+
+/* What a kill leaves of a session: nothing is given back. */
+static void session_killed(struct fsd_session *s)
+{
+	fuse_refs_done(&s->nodes);
+	fuse_refs_done(&s->files);
+	fuse_refs_done(&s->dirs);
+	(void)fuse_keep_free(s->keep);
+	free(s);
+}
+
+static void kept_over_a_kill(void **state)
+{
+	_cleanup_close_ int fd = memfd_create("keep", MFD_CLOEXEC);
+
+	assert_int_equal(fsd_session_keep(q.s, fd), 0);
+	assert_int_equal(req_getattr(&q, 1), -EIO); /* it says nothing yet */
+	assert_int_equal(req_init(&q), 0);
+	(void)open_node(FUSE_OPEN, 110, O_RDWR | O_APPEND);
+	(void)open_node(FUSE_OPENDIR, 111, 0);
+	(void)open_node(FUSE_OPEN, 120, O_RDONLY);
+	(void)open_node(FUSE_OPEN, 130, O_RDONLY);
+	(void)open_node(FUSE_OPEN, 210, O_RDONLY); /* cannot be saved */
+	assert_int_equal(req_lookup(&q, 1, "110"), 110);
+	assert_int_equal(req_lookup(&q, 1, "110"), 110);
+	assert_int_equal(req_release(&q, FUSE_RELEASE, 130, 1130), 0);
+	req_forget(&q, 130, 1);
+	assert_int_equal(req_lookup(&q, 1, "140"), 140);
+	fsd_session_commit(q.s); /* all of that was given back to the kernel */
+	assert_int_equal(req_lookup(&q, 1, "150"), 150);
+	req_forget(&q, 110, 1);
+	req_forget(&q, 140, 1); /* these were not */
+	for (int round = 0; round < 3; round++) {
+		session_killed(q.s);
+		session_of(&fs_two, &two);
+		assert_int_equal(fsd_session_keep(q.s, fd), 0);
+		assert_int_equal(two.handles, 1); /* 1110; that of 120 is gone */
+		assert_int_equal(two.dirs, 1);
+		assert_int_equal(two.lookups, 3 + 1 + 1 + 1 + 1); /* 110 111 120 140 150 */
+	}
+	one.lookups = one.handles = one.dirs = 0;  /* gone with their server */
+	assert_int_equal(req_getattr(&q, 110), 0); /* no INIT */
+	assert_int_equal(req_read(&q, FUSE_READ, 110, 1110, 0, 10), 0);
+	assert_int_equal(req_read(&q, FUSE_READ, 120, 1120, 0, 10), -ESTALE);
+	assert_int_equal(req_getattr(&q, 210), -ESTALE);
+	assert_int_equal(req_getattr(&q, 130), -ESTALE); /* the kernel has none of it */
+	req_forget(&q, 110, 2);
+	assert_int_equal(req_getattr(&q, 110), 0);
+	assert_int_equal(req_release(&q, FUSE_RELEASE, 110, 1110), 0);
+	req_forget(&q, 110, 1);
+	assert_int_equal(req_getattr(&q, 110), -ESTALE);
+	fsd_session_commit(q.s);
+	/* A place that was given back is used again. */
+	assert_int_equal(req_lookup(&q, 1, "160"), 160);
+	fsd_session_commit(q.s);
+	assert_in_range(fuse_keep_last(q.s->keep), 9, 14);
+	/* The kernel says good-bye: the next one starts empty. */
+	fsd_session_reset(q.s);
+	assert_int_equal(two.lookups, 0);
+	session_killed(q.s);
+	session_of(&fs_two, &two);
+	assert_int_equal(fsd_session_keep(q.s, fd), 0);
+	assert_int_equal(two.lookups, 0);
+	assert_int_equal(req_getattr(&q, 1), -EIO);
+}
+
+/* Whatever the memory holds: what is taken over is counted right, and all of it given back. */
+static void kept_memory_is_hostile(void **state)
+{
+	_cleanup_close_ int fd = memfd_create("keep", MFD_CLOEXEC),
+			    null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct fuse_keep_slot *slot;
+	uint32_t random = 1;
+	uint8_t *p;
+
+	assert_int_equal(fsd_session_keep(q.s, null), -EINVAL);
+	assert_int_equal(fsd_session_keep(q.s, fd), 0);
+	assert_int_equal(req_init(&q), 0);
+	for (unsigned int i = 0; i < 40; i++)
+		(void)open_node(i % 3 ? FUSE_OPEN : FUSE_OPENDIR, 110 + i, i);
+	p = mmap(NULL, 4096 * 4, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(p, MAP_FAILED);
+	slot = (void *)(p + 4096);
+	session_killed(q.s);
+	one.lookups = one.handles = one.dirs = 0;
+	for (int round = 0; round < 2000; round++) {
+		session_of(&fs_two, &two);
+		random = random * 1664525 + 1013904223;
+		((uint8_t *)slot)[(random >> 8) % (82 * sizeof(*slot))] ^= (uint8_t)(random >> 24);
+		if (round % 50 == 0) /* the same twice */
+			slot[(random >> 9) % 80] = slot[(random >> 16) % 80];
+		assert_int_equal(fsd_session_keep(q.s, fd), 0);
+		assert_true(two.lookups >= 0 && two.handles <= 80 && two.dirs <= 80);
+		if (round % 10) {
+			session_killed(q.s);
+			continue;
+		}
+		(void)fsd_session_free(q.s);
+		assert_int_equal(two.lookups, 0);
+		assert_int_equal(two.handles, 0);
+		assert_int_equal(two.dirs, 0);
+		/* That emptied it: fill it anew. */
+		session_of(&fs_one, &one);
+		assert_int_equal(fsd_session_keep(q.s, fd), 0);
+		assert_int_equal(req_init(&q), 0);
+		for (unsigned int i = 0; i < 40; i++)
+			(void)open_node(i % 3 ? FUSE_OPEN : FUSE_OPENDIR, 110 + i, i);
+		session_killed(q.s);
+		one.lookups = one.handles = one.dirs = 0;
+	}
+	two = (struct counting){.ops = counting_ops};
+	session_of(&fs_one, &one);
+	munmap(p, 4096 * 4);
+}
+
 /* ---- the overlay's */
 
 static uint64_t NODE(void)
@@ -572,8 +688,8 @@ static void overlay_moves(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		T(moves), T(never_mounted), T(damaged), T(refused), T(limits), T(overlay_moves)};
+	const struct CMUnitTest tests[] = {T(moves), T(never_mounted), T(damaged), T(refused),
+		T(limits), T(kept_over_a_kill), T(kept_memory_is_hostile), T(overlay_moves)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 // fs/vhost_user: a front end gets its rings served, a bad one loses its connection, the next works.
 #include "tests/unit/front.h"
 #include "base/cleanup.h"
+#include "fs/guard.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -17,7 +18,7 @@ struct echo {
 	pthread_t thread[FRONT_QUEUES];
 	_Atomic bool stop[FRONT_QUEUES];
 	_Atomic bool hold; /* takes chains, gives none back */
-	unsigned int starts, stops, resets;
+	_Atomic unsigned int starts, stops, resets;
 	size_t state_bytes; /* to be saved; as loaded */
 	int state_result;
 };
@@ -445,6 +446,47 @@ static void status_is_kept(void **state)
 	hang_up();
 }
 
+/* A front end that takes back its memory, log and record while the rings run: nobody else minds. */
+static void memory_is_cut_short(void **state)
+{
+	struct inflight_desc in = {.queues = 2, .queue_size = FRONT_NUM};
+	const uint64_t log[2] = {(FRONT_GPA + FRONT_BYTES) / 4096 / 8, 0};
+	int log_fd = memfd_create("log", MFD_CLOEXEC), fd = -1;
+	uint64_t features, answer;
+
+	assert_int_equal(guard_init(), 0); /* cmocka has a handler of its own otherwise */
+	assert_int_equal(ftruncate(log_fd, (off_t)log[0]), 0);
+	assert_int_equal(front_connect(&f, 2), 0);
+	assert_int_equal(front_ask(&f, 1, &features), 0);
+	assert_int_equal(front_send(&f, 6, 0, log, sizeof(log), log_fd), 0);
+	assert_int_equal(front_recv(&f, &answer, sizeof(answer)), 0);
+	assert_int_equal(front_do(&f, 2, &features, 8, -1), 0);
+	assert_int_equal(front_send(&f, 31, 0, &in, sizeof(in), -1), 0);
+	assert_int_equal(front_recv_fd(&f, &in, sizeof(in), &fd), 0);
+	assert_int_equal(front_do(&f, 32, &in, sizeof(in), fd), 0);
+	front_request(&f, 0, 3, 16);
+	assert_int_equal(front_wait(&f, 0, 5000), 3);
+	assert_int_equal(ftruncate(log_fd, 0), 0);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	front_request(&f, 0, 4, 16);
+	assert_int_equal(front_wait(&f, 0, 5000), 4);
+	assert_int_equal(ftruncate(f.memfd, 0), 0);
+	assert_int_equal(front_ask(&f, 1, &answer), 0); /* alive, with rings of zeros */
+	assert_int_equal(answer, features);
+	usleep(20000); /* the echo has looked at its rings */
+	assert_int_equal(front_ask(&f, 40, &answer), 0);
+	assert_int_equal(ftruncate(f.memfd, FRONT_BYTES), 0);
+	hang_up();
+	close(fd);
+	close(log_fd);
+	/* The next one is served as ever. */
+	connect_front();
+	assert_int_equal(front_connect(&f, 2), 0);
+	front_request(&f, 1, 5, 16);
+	assert_int_equal(front_wait(&f, 1, 5000), 5);
+	hang_up();
+}
+
 /* ---- the device's state */
 
 /* Asks for a transfer; our end of the pipe, or -1 where it is refused. */
@@ -596,8 +638,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {T(serves_and_reconnects), T(stop_descriptor_ends_it),
 		T(changes_while_running), T(config_space), T(bad_messages), T(ring_outside_memory),
 		T(answers_nobody_reads), T(log_while_running), T(inflight_survives),
-		T(status_is_kept), T(state_is_saved_and_loaded), T(state_of_a_bad_front_end),
-		cmocka_unit_test(parser_takes_bytes)};
+		T(status_is_kept), T(memory_is_cut_short), T(state_is_saved_and_loaded),
+		T(state_of_a_bad_front_end), cmocka_unit_test(parser_takes_bytes)};
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
