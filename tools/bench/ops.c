@@ -312,10 +312,10 @@ static void data_build(
 	const struct fuse_write_in out = {.fh = c->data_fh, .offset = off, .size = bytes};
 
 	if (opcode == FUSE_READ) {
-		client_request(c, s, opcode, c->node[0], &in, sizeof(in));
+		client_request(c, s, opcode, c->data, &in, sizeof(in));
 		*shape = (struct shape){.args = sizeof(in), .reply_data = bytes};
 	} else {
-		client_request(c, s, opcode, c->node[0], &out, sizeof(out));
+		client_request(c, s, opcode, c->data, &out, sizeof(out));
 		*shape = (struct shape){
 			.args = sizeof(out), .data = bytes, .reply = sizeof(struct fuse_write_out)};
 	}
