@@ -483,6 +483,15 @@ static void contents(void **state)
 	fx_done(&fx);
 }
 
+static void fx_copy(const char *from, const char *to)
+{
+	_cleanup_close_ int in = open(from, O_RDONLY | O_CLOEXEC),
+			    out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_true(in >= 0 && out >= 0);
+	assert_true(copy_file_range(in, NULL, out, NULL, 1 << 30, 0) > 0);
+}
+
 static void times(void **state)
 {
 	const struct fsb_setattr set = {.valid = FATTR_ATIME | FATTR_MTIME,
@@ -508,6 +517,70 @@ static void times(void **state)
 	assert_true(attr_at(fx.b, "").mtime > FX_MTIME);
 	assert_int_equal(attr_at(fx.b, "z").mtime, -22);
 	assert_int_equal(attr_at(fx.b, "a").mtime, FX_MTIME);
+	fx_done(&fx);
+}
+
+/* A write, then a new name, then a crash: the log must not have the time before the write (found by
+ * test_overlay_model 1795721748297). */
+static void times_after_a_crash(void **state)
+{
+	const struct fsb_setattr set = {.valid = FATTR_MTIME, .mtime = 5};
+	char log[128], kept[128];
+	struct fx fx;
+
+	for (int i = 0; i < 3; i++) {
+		fx_init(&fx, true);
+		(void)snprintf(log, sizeof(log), "%s/upper/log", fx.dir);
+		(void)snprintf(kept, sizeof(kept), "%s/kept", fx.dir);
+		assert_int_equal(fx_mk(fx.b, "n", S_IFREG | 0600, NULL), 0);
+		assert_int_equal(fx_mk(fx.b, "over", S_IFREG | 0600, NULL), 0);
+		assert_int_equal(fx_link(fx.b, "n", "n2"), 0);
+		assert_int_equal(fx_setattr(fx.b, "n", &set), 0);
+		usleep(OVL_TICK_NS / 1000 * 2); /* past the time in which a write logs itself */
+		assert_int_equal(fx_write(fx.b, "n", "x", 1, 0, 0), 1);
+		usleep(OVL_TICK_NS / 1000 * 2);
+		if (i == 0)
+			assert_int_equal(fx_rename(fx.b, "n", "over", 0), 0);
+		else if (i == 1)
+			assert_int_equal(fx_link(fx.b, "n", "n3"), 0);
+		else
+			assert_int_equal(fx_rm(fx.b, "n", false), 0);
+		fx_copy(log, kept);
+		fx_stop(&fx);
+		fx_copy(kept, log);
+		fx_start(&fx, "upper", NULL);
+		assert_true(attr_at(fx.b, "n2").mtime > FX_MTIME);
+		fx_done(&fx);
+	}
+}
+
+/* When it was made, whatever has happened to it or to the log since; an image does not say. */
+static void birth_times(void **state)
+{
+	const struct fsb_setattr set = {.valid = FATTR_MTIME, .mtime = 5};
+	struct timespec born, now;
+	struct fuse_attr a;
+	struct fsb_entry e;
+	struct fx fx;
+
+	fx_init(&fx, true);
+	assert_int_equal(fx_mk(fx.b, "n", S_IFREG | 0600, NULL), 0);
+	a = attr_at(fx.b, "n");
+	assert_int_equal(fx_setattr(fx.b, "n", &set), 0);
+	assert_int_equal(fx_rename(fx.b, "n", "m", 0), 0);
+	for (int pass = 0; pass < 3; pass++) {
+		assert_int_equal(fx_walk(fx.b, "m", &e), 0);
+		assert_int_equal(fx.b->ops->btime(fx.b, e.node, &born), 0);
+		assert_int_equal(born.tv_sec, a.ctime);
+		assert_int_equal(born.tv_nsec, a.ctimensec);
+		fx_forget(fx.b, e.node);
+		if (pass == 1)
+			assert_int_equal(ovl_log_compact(ovl_of(fx.b)), 0);
+		fx_restart(&fx);
+	}
+	assert_int_equal(fx_walk(fx.b, "a/x", &e), 0);
+	assert_int_equal(fx.b->ops->btime(fx.b, e.node, &now), -EOPNOTSUPP);
+	assert_int_equal(fx.b->ops->btime(fx.b, 12345, &now), -ESTALE);
 	fx_done(&fx);
 }
 
@@ -901,6 +974,8 @@ int main(void)
 		cmocka_unit_test(links),
 		cmocka_unit_test(contents),
 		cmocka_unit_test(times),
+		cmocka_unit_test(times_after_a_crash),
+		cmocka_unit_test(birth_times),
 		cmocka_unit_test(listing_under_change),
 		cmocka_unit_test(listing_ends),
 		cmocka_unit_test(listing_plus),

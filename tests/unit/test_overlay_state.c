@@ -4,6 +4,9 @@
 #include "tests/unit/overlay_fixture.h"
 #include "fs/backends/overlay/record.h"
 
+#define INODE (OVL_RECORD_HEAD + OVL_R_INODE_BODY)
+#define BTIME (OVL_RECORD_HEAD + OVL_R_BTIME_BODY)
+
 struct saved {
 	uint64_t node;
 	int64_t n;
@@ -87,6 +90,7 @@ static void nameless(void **state)
 	const struct fsb_setattr mode = {.valid = FATTR_MODE, .mode = 04711};
 	struct saved file, lower, dir, link, tmp;
 	char target[64] = "";
+	struct timespec born;
 	struct fuse_attr a;
 	struct fsb_entry e;
 	uint64_t fh, nodes;
@@ -130,6 +134,9 @@ static void nameless(void **state)
 	assert_int_equal(a.mode, S_IFREG | 04711);
 	assert_int_equal(a.nlink, 0);
 	assert_int_equal(a.size, 5);
+	assert_int_equal(fx.b->ops->btime(fx.b, file.node, &born), 0);
+	assert_true(born.tv_sec < (int64_t)a.ctime ||
+		    (born.tv_sec == (int64_t)a.ctime && born.tv_nsec < (int64_t)a.ctimensec));
 	assert_int_equal(fx.b->ops->getxattr(fx.b, file.node, "user.k", target, 9), 1);
 	assert_int_equal(fx.b->ops->getxattr(fx.b, lower.node, "user.two", target, 9), 2);
 	assert_int_equal(fx.b->ops->readlink(fx.b, link.node, target, sizeof(target)), 7);
@@ -240,7 +247,7 @@ static void refused(void **state)
 	for (int64_t cut = 0; cut < s.n; cut++) {
 		bad = s;
 		bad.n = cut;
-		if (cut == 2 + (OVL_RECORD_HEAD + OVL_R_INODE_BODY))
+		if (cut == 2 + INODE || cut == 2 + INODE + BTIME)
 			continue; /* the inode alone is one, too */
 		assert_int_equal(load(&fx, &bad, 1), -EBADMSG);
 	}
@@ -256,9 +263,10 @@ static void refused(void **state)
 	bad = s;
 	bad.node = next + 5; /* of a later time than these changes */
 	for (int k = 0; k < 8; k++) {
-		bad.bytes[2 + OVL_RECORD_HEAD + k] = (uint8_t)(bad.node >> 8 * k);
-		bad.bytes[2 + (OVL_RECORD_HEAD + OVL_R_INODE_BODY) + OVL_RECORD_HEAD + k] =
-			(uint8_t)(bad.node >> 8 * k);
+		static const int record[] = {2, 2 + INODE, 2 + INODE + BTIME};
+
+		for (size_t n = 0; n < ARRAY_LEN(record); n++)
+			bad.bytes[record[n] + OVL_RECORD_HEAD + k] = (uint8_t)(bad.node >> 8 * k);
 	}
 	assert_int_equal(load(&fx, &bad, 1), -ESTALE);
 	bad = (struct saved){.node = next + 5, .n = 2, .bytes = {1, 0}};

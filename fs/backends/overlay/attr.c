@@ -108,6 +108,21 @@ static struct ovl_time time_of(uint64_t sec, uint32_t nsec, bool now)
 	return now ? ovl_now() : (struct ovl_time){(int64_t)sec, nsec % 1000000000u};
 }
 
+/* The image does not say when a file of its was born. */
+int ovl_btime(struct fsb *b, uint64_t node, struct timespec *ret)
+{
+	struct ovl *o = ovl_of(b);
+	struct ovl_inode *i;
+	int r;
+
+	OVL_READ(o);
+	r = ovl_get(o, node, &i);
+	if (r < 0)
+		return r;
+	*ret = (struct timespec){i->btime.sec, i->btime.nsec};
+	return i->lower ? -EOPNOTSUPP : 0;
+}
+
 static void change(struct ovl_attr *a, const struct fsb_req *req, const struct fsb_setattr *s)
 {
 	if (s->valid & FATTR_MODE)

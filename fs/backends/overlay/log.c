@@ -213,6 +213,7 @@ static void flush_if_big(struct writer *w)
 static void put_inode(struct writer *w, const struct ovl_inode *i)
 {
 	ovl_txn_inode(&w->t, i->ino, i->lower, i->flags, &i->a);
+	ovl_txn_birth(&w->t, i);
 	if (i->target)
 		ovl_txn_target(&w->t, i->ino, i->target, strlen(i->target));
 	/* Not ovl_txn_whole(): all attributes of one inode may be longer than a frame. */

@@ -237,7 +237,7 @@ int ovl_link(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t n
 		return -ENOENT;
 	if (i->a.nlink >= OVL_MAX_LINKS)
 		return -EMLINK;
-	ovl_txn_touch(&t, i->ino, i->a.nlink + 1, now, false);
+	ovl_txn_file(&t, i, i->a.nlink + 1, now);
 	ovl_txn_dent(&t, dir->ino, newname, strlen(newname), i->ino, 0);
 	ovl_txn_touch(&t, dir->ino, dir->a.nlink, now, true);
 	r = ovl_commit(o, &t, false);
@@ -285,7 +285,7 @@ void ovl_txn_drop_link(struct ovl_txn *t, const struct ovl_inode *i, struct ovl_
 {
 	uint32_t left = S_ISDIR(i->a.mode) || i->a.nlink == 0 ? 0 : i->a.nlink - 1;
 
-	ovl_txn_touch(t, i->ino, left, now, false);
+	ovl_txn_file(t, i, left, now);
 }
 
 int ovl_unlink(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name)

@@ -119,6 +119,7 @@ static const struct fsb_ops overlay_ops = {
 	.lseek = ovl_lseek,
 	.copy_file_range = ovl_copy_file_range,
 	.syncfs = ovl_syncfs,
+	.btime = ovl_btime,
 	.save = ovl_save,
 	.load = ovl_load,
 	.cache = ovl_cache,

@@ -115,6 +115,7 @@ struct ovl_inode {
 	_Atomic uint64_t refs;
 	_Atomic uint32_t flags; /* read without the attr lock, changed with it */
 	struct ovl_attr a;
+	struct ovl_time btime; /* of own inodes */
 	struct ovl_xattr *xattrs;
 	uint64_t parent; /* directories: where the log put it; 0: where the image has it */
 	struct ovl_dir *dir;
@@ -278,6 +279,9 @@ void ovl_txn_inode(
 /* nlink, ctime and, where @mtime, mtime of an inode. */
 void ovl_txn_touch(
 	struct ovl_txn *t, uint64_t ino, uint32_t nlink, struct ovl_time now, bool mtime);
+/* nlink and ctime of one whose names change. */
+void ovl_txn_file(
+	struct ovl_txn *t, const struct ovl_inode *i, uint32_t nlink, struct ovl_time now);
 void ovl_txn_drop_link(struct ovl_txn *t, const struct ovl_inode *i, struct ovl_time now);
 void ovl_txn_target(struct ovl_txn *t, uint64_t ino, const char *target, size_t n);
 void ovl_txn_dent(
@@ -286,6 +290,7 @@ void ovl_txn_dent(
 void ovl_txn_xattr(struct ovl_txn *t, uint64_t ino, const char *name, size_t n, const void *value,
 	uint32_t value_n);
 void ovl_txn_next(struct ovl_txn *t, uint64_t next_ino);
+void ovl_txn_birth(struct ovl_txn *t, const struct ovl_inode *i); /* where INODE does not say it */
 void ovl_txn_whole(struct ovl_txn *t, const struct ovl_inode *i); /* all but a directory's names */
 
 /**
@@ -352,6 +357,7 @@ int ovl_getattr(struct fsb *b, uint64_t node, uint64_t fh, struct fuse_attr *ret
 int64_t ovl_usage(struct fsb *b, uint64_t node);
 int ovl_setattr(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh,
 	const struct fsb_setattr *s, struct fuse_attr *ret);
+int ovl_btime(struct fsb *b, uint64_t node, struct timespec *ret);
 int ovl_readlink(struct fsb *b, uint64_t node, char *buf, size_t cap);
 /* Before a change of contents. @suidgid: who makes it, where set-id bits must go too; else NULL. */
 int ovl_kill_privs(struct ovl *o, struct ovl_inode *i, const struct fsb_req *suidgid);

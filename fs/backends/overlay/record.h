@@ -16,10 +16,12 @@ enum ovl_record {
 	OVL_R_DENT,
 	OVL_R_XATTR,
 	OVL_R_NEXT,
+	OVL_R_BTIME,
 };
 
 #define OVL_R_INODE_BODY  84
 #define OVL_R_INODE_NLINK 36 /* where in it */
+#define OVL_R_BTIME_BODY  20
 #define OVL_R_TOUCH_BODY  28
 
 #endif

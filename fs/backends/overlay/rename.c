@@ -92,9 +92,9 @@ static int commit_move(struct ovl *o, const struct fsb_req *req, const struct mo
 	if (m->flags & RENAME_WHITEOUT)
 		stays = put_whiteout(o, &t, req, m->from, now);
 	/* Both are named in the log before a name is given to them. */
-	ovl_txn_touch(&t, m->i->ino, m->i->a.nlink, now, false);
+	ovl_txn_file(&t, m->i, m->i->a.nlink, now);
 	if (m->over && swap)
-		ovl_txn_touch(&t, m->over->ino, m->over->a.nlink, now, false);
+		ovl_txn_file(&t, m->over, m->over->a.nlink, now);
 	else if (m->over)
 		ovl_txn_drop_link(&t, m->over, now);
 	ovl_txn_dent(&t, m->to->ino, m->newname, strlen(m->newname), m->i->ino, 0);

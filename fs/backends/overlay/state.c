@@ -71,7 +71,7 @@ static bool only_of(const uint8_t *p, size_t n, uint64_t ino)
 			value_n = le32toh(value_n);
 			if (value_n > n - bytes)
 				return false;
-		} else if (p[0] != OVL_R_TARGET) {
+		} else if (p[0] != OVL_R_TARGET && p[0] != OVL_R_BTIME) {
 			return false;
 		}
 		p += bytes + value_n;

@@ -9,6 +9,7 @@
 //	DENT	u64 dir, ino (0: no more), cookie; name
 //	XATTR	u64 ino; u32 value bytes (~0: no more); u8 name bytes; name; value
 //	NEXT	u64 the next own ino
+//	BTIME	u64 ino; i64 sec; u32 nsec: of an own inode, where its first INODE has a later ctime
 // The value of an XATTR does not count in `bytes` (it may be 64 KiB): it follows the record.
 #include "fs/backends/overlay/ovl.h"
 #include "fs/backends/overlay/record.h"
@@ -106,6 +107,15 @@ void ovl_txn_touch(struct ovl_txn *t, uint64_t ino, uint32_t nlink, struct ovl_t
 	put32(t, mtime);
 }
 
+void ovl_txn_file(struct ovl_txn *t, const struct ovl_inode *i, uint32_t nlink, struct ovl_time now)
+{
+	/* The log's mtime is older than a write then, and the new ctime would hide the data file's,
+	 * which is all that a load after a crash could go by. */
+	if (nlink && i->flags & OVL_DIRTY)
+		ovl_txn_inode(t, i->ino, i->lower, i->flags, &i->a);
+	ovl_txn_touch(t, i->ino, nlink, now, false);
+}
+
 void ovl_txn_target(struct ovl_txn *t, uint64_t ino, const char *target, size_t n)
 {
 	head(t, OVL_R_TARGET, 8 + n);
@@ -141,9 +151,19 @@ void ovl_txn_next(struct ovl_txn *t, uint64_t next_ino)
 	put64(t, next_ino);
 }
 
+void ovl_txn_birth(struct ovl_txn *t, const struct ovl_inode *i)
+{
+	if (i->lower || (i->btime.sec == i->a.ctime.sec && i->btime.nsec == i->a.ctime.nsec))
+		return;
+	head(t, OVL_R_BTIME, OVL_R_BTIME_BODY);
+	put64(t, i->ino);
+	put_time(t, i->btime);
+}
+
 void ovl_txn_whole(struct ovl_txn *t, const struct ovl_inode *i)
 {
 	ovl_txn_inode(t, i->ino, i->lower, i->flags, &i->a);
+	ovl_txn_birth(t, i);
 	if (i->target)
 		ovl_txn_target(t, i->ino, i->target, strlen(i->target));
 	for (const struct ovl_xattr *x = i->xattrs; x; x = x->next)
@@ -240,6 +260,7 @@ static int apply_inode(struct ovl *o, struct cur *c)
 		if (!i)
 			return -ENOMEM;
 		i->a.mode = a.mode;
+		i->btime = a.ctime;
 		if (ino >= o->next_ino)
 			o->next_ino = ino + 1;
 	} else if (!i) {
@@ -257,6 +278,18 @@ static int apply_inode(struct ovl *o, struct cur *c)
 		i->flags &= ~(uint32_t)OVL_HAS_CAP; /* an XATTR record may set it again */
 	i->a = a;
 	i->flags = (i->flags | flags | OVL_CHANGED) & ~(uint32_t)OVL_DIRTY;
+	return 0;
+}
+
+static int apply_btime(struct ovl *o, struct cur *c)
+{
+	uint64_t ino = get64(c);
+	struct ovl_time t = get_time(c);
+	struct ovl_inode *i = c->bad || c->n ? NULL : ovl_find(o, ino);
+
+	if (!i || i->lower)
+		return -EBADMSG;
+	i->btime = t;
 	return 0;
 }
 
@@ -413,6 +446,7 @@ int ovl_apply(struct ovl *o, const uint8_t *p, size_t n)
 		case OVL_R_DENT: r = apply_dent(o, &c); break;
 		case OVL_R_XATTR: r = apply_xattr(o, &c, &all); break;
 		case OVL_R_NEXT: r = apply_next(o, &c); break;
+		case OVL_R_BTIME: r = apply_btime(o, &c); break;
 		default: r = -EBADMSG;
 		}
 	}
