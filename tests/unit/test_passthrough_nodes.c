@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -100,6 +101,30 @@ static void orphans_are_bounded(void **state)
 	assert_int_equal(table()->orphans, PT_MAX_ORPHANS);
 	pt_evict(table(), 100);
 	assert_int_equal(req_getattr(&q, last), -ESTALE);
+}
+
+static void few_descriptors_are_enough(void **state)
+{
+	struct rlimit old, few;
+	uint64_t node;
+	int top_fd = dup(host);
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	few = (struct rlimit){(rlim_t)top_fd + 40, old.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	for (int i = 0; i < 300; i++) {
+		char name[16];
+
+		(void)snprintf(name, sizeof(name), "n%d", i);
+		node = make_file(name, 0644);
+		assert_int_equal(req_write(&q, node, 0, 0, "x", 1, 0), 0);
+		(void)snprintf(name, sizeof(name), "d%d", i);
+		assert_int_equal(req_mkdir(&q, 1, name, 0755), 0);
+		assert_int_equal(req_read(&q, FUSE_READDIR, ENTRY->nodeid, 0, 0, 4096), 0);
+	}
+	assert_int_equal(req_read(&q, FUSE_READ, req_lookup(&q, 1, "n0"), 0, 0, 10), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	close(top_fd);
 }
 
 static void existing_file_is_not_handed_to_anybody(void **state)
@@ -589,12 +614,13 @@ static void meta_lines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {T(no_open_is_needed), T(unlinked_files_live_on),
-		T(orphans_are_bounded), T(readers_of_a_directory_share),
-		T(existing_file_is_not_handed_to_anybody), T(host_runs_what_the_guest_wrote),
-		T(idle_writers_are_closed), T(kernel_takes_setid_bits),
-		M(file_systems_below_are_entered), M(file_systems_below_can_be_left_out),
-		T(nodes_come_back), T(hostile_state_is_refused), T(handles_come_back),
-		T(renames_hide_nothing), T(birth_times), cmocka_unit_test(meta_lines)};
+		T(orphans_are_bounded), T(few_descriptors_are_enough),
+		T(readers_of_a_directory_share), T(existing_file_is_not_handed_to_anybody),
+		T(host_runs_what_the_guest_wrote), T(idle_writers_are_closed),
+		T(kernel_takes_setid_bits), M(file_systems_below_are_entered),
+		M(file_systems_below_can_be_left_out), T(nodes_come_back),
+		T(hostile_state_is_refused), T(handles_come_back), T(renames_hide_nothing),
+		T(birth_times), cmocka_unit_test(meta_lines)};
 
 	if (geteuid() != 0)
 		map = FSB_MAP_ROOT; /* what an ordinary user has no OPEN with */

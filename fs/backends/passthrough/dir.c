@@ -39,6 +39,12 @@ struct pt_dir *pt_dir_free(struct pt_dir *d)
 	return NULL;
 }
 
+bool pt_is_special(struct pt *p, const struct pt_node *n)
+{
+	LOCK_SCOPE(&p->nodes.lock);
+	return n->meta.type;
+}
+
 void pt_mark_special(struct pt *p, struct pt_ref *dir)
 {
 	bool marked;

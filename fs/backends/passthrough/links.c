@@ -184,12 +184,6 @@ int pt_convert_link(struct pt *p, struct pt_ref *r, const struct statx *sx,
 	return e;
 }
 
-static bool is_special(struct pt *p, const struct pt_node *n)
-{
-	LOCK_SCOPE(&p->nodes.lock);
-	return n->meta.type;
-}
-
 int pt_link(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t newparent,
 	const char *newname, struct fsb_entry *ret)
 {
@@ -201,7 +195,7 @@ int pt_link(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t ne
 		return r;
 	r = pt_get(&p->nodes, node, PT_PATH, &f);
 	if (r == 0) {
-		if (is_special(p, f.node))
+		if (pt_is_special(p, f.node))
 			pt_mark_special(p, &dir);
 		/* AT_EMPTY_PATH wants a capability; the magic link does not. */
 		r = PT_IN_DIR(p, &dir,

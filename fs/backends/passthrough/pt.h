@@ -132,6 +132,7 @@ int pt_syncfs(struct fsb *b, uint64_t node);
 struct pt_dir *pt_dir_new(void);
 int pt_readdir(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh, uint64_t off,
 	bool plus, fsb_dirent_fn fn, void *arg);
+bool pt_is_special(struct pt *p, const struct pt_node *n); /* not what it is on the host */
 /* An entry of @dir is not what it is on the host: readdir has to look. Best effort. */
 void pt_mark_special(struct pt *p, struct pt_ref *dir);
 

@@ -39,12 +39,6 @@ int pt_rmdir(struct fsb *b, const struct fsb_req *req, uint64_t parent, const ch
 	return remove_name(pt_of(b), parent, name, AT_REMOVEDIR);
 }
 
-static bool is_special(struct pt *p, const struct pt_node *n)
-{
-	LOCK_SCOPE(&p->nodes.lock);
-	return n && n->meta.type;
-}
-
 static int move(struct pt *p, struct pt_ref *from, const char *name, struct pt_ref *to,
 	const char *newname, uint32_t flags)
 {
@@ -94,9 +88,9 @@ static int rename_in(struct pt *p, const struct fsb_req *req, struct pt_ref *fro
 	else if (!(flags & RENAME_NOREPLACE))
 		pt_hold(&p->nodes, to, newname);
 	/* Before: who reads the directory right after must look. */
-	if (is_special(p, n))
+	if (n && pt_is_special(p, n))
 		pt_mark_special(p, to);
-	if (is_special(p, other))
+	if (other && pt_is_special(p, other))
 		pt_mark_special(p, from);
 	r = flags & RENAME_WHITEOUT ? move_from_whiteout(p, req, from, name, to, newname, flags)
 				    : move(p, from, name, to, newname, flags);
