@@ -43,8 +43,9 @@ static enum fsb_rule judge_name(
 	struct rules *r, uint64_t parent, const char *name, size_t name_bytes)
 {
 	char path[FSB_MAX_PATH];
+	size_t n = fsb_names_path(r->names, parent, name, name_bytes, path);
 
-	return judge(r, path, fsb_names_path(r->names, parent, name, name_bytes, path));
+	return judge(r, path, n);
 }
 
 /* The same, for a node; kept as its tag. */
