@@ -44,6 +44,12 @@ model() {
 	model -d -t $((seconds / 3))
 }
 
+@test "memory, with all that may be laid over it and changes nothing" {
+	serve memory none 'size=1G,quota_bytes=900M,deny=/nobody,redact=*.nobody,delay=fsync:1us'
+	model -t $((seconds / 3))
+	model -d -t $((seconds / 3))
+}
+
 @test "passthrough" {
 	mkdir "$dir/src"
 	serve passthrough "$dir/src"

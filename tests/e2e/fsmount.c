@@ -3,11 +3,12 @@
  * Mounts one backend by /dev/fuse, served by a real msb-fsd in its jail: for suites that test file
  * systems.
  *
- *	fsmount [-d] BACKEND SOURCE MOUNTPOINT [OPTIONS]
+ *	fsmount [-d] [-a DIRECTORY] BACKEND SOURCE MOUNTPOINT [OPTIONS]
  *
  * SOURCE is a directory (passthrough), a program (plugin), `none` (memory), or a comma list of
  * index=FILE packs=DIR upper=DIR (overlay, image). Stays until it is unmounted, or until a signal,
- * which unmounts; -d: in the background, once mounted. Prints the server's process id.
+ * which unmounts; -d: in the background, once mounted; -a: where audit lines go. Prints the
+ * server's process id.
  */
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -130,18 +131,23 @@ static void wait_for_end(const char *where)
 
 int main(int argc, char **argv)
 {
-	bool background = argc > 1 && !strcmp(argv[1], "-d");
+	bool background = false;
 	char bin[PATH_MAX], control[80];
 	struct fsd_mount m = FSD_MOUNT_NONE;
 	struct sigaction sa = {.sa_handler = on_signal};
 	struct msb_err e = {0};
 	pid_t pid;
-	int sock, fuse;
+	int sock, fuse, audit = -1, c;
 
-	argv += background;
-	argc -= background;
+	while ((c = getopt(argc, argv, "+da:")) != -1) {
+		if (c == 'a')
+			audit = open_or_die(optarg, O_RDONLY | O_DIRECTORY);
+		background = background || c == 'd';
+	}
+	argv += optind - 1;
+	argc -= optind - 1;
 	if (argc < 4 || argc > 5)
-		die("usage: fsmount [-d] BACKEND SOURCE MOUNTPOINT [OPTIONS]");
+		die("usage: fsmount [-d] [-a DIRECTORY] BACKEND SOURCE MOUNTPOINT [OPTIONS]");
 	m.name = "m";
 	m.backend = argv[1];
 	m.options = argc == 5 ? argv[4] : "";
@@ -153,7 +159,8 @@ int main(int argc, char **argv)
 	bin_dir(bin);
 	pid = fsd_spawn(bin, "fsmount", control, -1, NULL, &e);
 	sock = pid < 0 ? -1 : msb_unix_connect(control, SOCK_SEQPACKET);
-	if (sock < 0 || fsd_mount(sock, &m, &e) < 0)
+	if (sock < 0 || (audit >= 0 && fsd_audit(sock, audit, &e) < 0) ||
+		fsd_mount(sock, &m, &e) < 0)
 		die("fsmount: %s", e.code ? e.msg : "no file server");
 	fuse = fsd_fuse_mount(argv[3], false, &e);
 	if (fuse < 0 || fsd_view(sock, m.name, fuse, &e) < 0)
