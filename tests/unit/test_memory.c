@@ -287,6 +287,40 @@ static void create_opens_what_is_there(void **state)
 	stop(b);
 }
 
+/* Ids are file handles: they find what a kernel has forgotten. */
+static void handles(void **state)
+{
+	struct fsb *b = start(0);
+	struct fsb_entry d, f, e;
+
+	assert_int_equal(fx_mk(b, "d", S_IFDIR | 0755, NULL), 0);
+	put(b, "d/f", "text");
+	assert_int_equal(fx_walk(b, "d/f", &f), 0);
+	assert_int_equal(fx_walk(b, "d", &d), 0);
+	fx_forget(b, f.node);
+	fx_forget(b, d.node);
+	assert_int_equal(b->ops->lookup(b, &fx_req, f.node, ".", &e), 0);
+	assert_int_equal(e.node, f.node);
+	assert_int_equal(e.attr.size, 4);
+	assert_int_equal(b->ops->lookup(b, &fx_req, f.node, "..", &e), -ESTALE); /* no directory */
+	assert_int_equal(b->ops->lookup(b, &fx_req, d.node, "..", &e), 0);
+	assert_int_equal(e.node, FSB_ROOT);
+	assert_int_equal(b->ops->lookup(b, &fx_req, FSB_ROOT, "..", &e), 0);
+	assert_int_equal(e.node, FSB_ROOT);
+	assert_int_equal(fx_rm(b, "d/f", false), 0);
+	assert_int_equal(b->ops->lookup(b, &fx_req, f.node, ".", &e), 0); /* it is open */
+	fx_forget(b, f.node);
+	fx_forget(b, f.node);
+	assert_int_equal(b->ops->lookup(b, &fx_req, f.node, ".", &e), -ESTALE);
+	assert_int_equal(b->ops->lookup(b, &fx_req, UINT64_MAX, ".", &e), -ESTALE);
+	assert_int_equal(b->ops->lookup(b, &fx_req, d.node, ".", &e), 0);
+	assert_int_equal(fx_rm(b, "d", true), 0);
+	assert_int_equal(b->ops->lookup(b, &fx_req, d.node, "..", &e), -ESTALE);
+	fx_forget(b, d.node);
+	assert_int_equal(atomic_load(&mem_of(b)->nodes), 1);
+	stop(b);
+}
+
 struct listing {
 	unsigned int n;
 	uint64_t next;
@@ -551,6 +585,7 @@ int main(void)
 		cmocka_unit_test(removed_directories_take_nothing),
 		cmocka_unit_test(links_and_unnamed_files),
 		cmocka_unit_test(create_opens_what_is_there),
+		cmocka_unit_test(handles),
 		cmocka_unit_test(scans_are_stable),
 		cmocka_unit_test(a_scan_ends),
 		cmocka_unit_test(owners_and_groups),

@@ -115,6 +115,23 @@ static int64_t list(struct worker *w, const char *p)
 	return r;
 }
 
+/* An id that may be going, or be none. */
+static int64_t by_handle(struct worker *w)
+{
+	static _Atomic uint64_t last;
+	struct fsb_entry e;
+	int64_t r =
+		w->b->ops->lookup(w->b, &fx_req, atomic_load(&last), rnd(w, 2) ? "." : "..", &e);
+
+	if (r == 0)
+		fx_forget(w->b, e.node);
+	if (fx_walk(w->b, "a", &e) == 0) {
+		atomic_store(&last, e.node);
+		fx_forget(w->b, e.node);
+	}
+	return r == -ESTALE ? 0 : r;
+}
+
 static void *work(void *arg)
 {
 	static const uint32_t flag[] = {0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT};
@@ -127,7 +144,7 @@ static void *work(void *arg)
 
 		path(w, p);
 		path(w, q);
-		switch (rnd(w, 12)) {
+		switch (rnd(w, 14)) {
 		case 0:
 		case 1: r = fx_mk(w->b, p, S_IFREG | 0644, NULL); break;
 		case 2: r = fx_mk(w->b, p, S_IFDIR | 0755, NULL); break;
@@ -138,7 +155,8 @@ static void *work(void *arg)
 		case 7:
 		case 8: r = fx_rm(w->b, p, false); break;
 		case 9: r = list(w, *q == 'a' ? "" : p); break;
-		case 10: r = rnd(w, 50) ? 0 : w->b->ops->statfs(w->b, FSB_ROOT, &st); break;
+		case 10: r = by_handle(w); break;
+		case 11: r = rnd(w, 50) ? 0 : w->b->ops->statfs(w->b, FSB_ROOT, &st); break;
 		default: r = on_file(w, p);
 		}
 		if (!explained(r) && !w->bad)

@@ -215,6 +215,22 @@ void mem_ref(struct mem_inode *i)
 		atomic_fetch_add_explicit(&i->refs, 1, memory_order_relaxed);
 }
 
+struct mem_inode *mem_hold(struct mem *m, uint64_t id)
+{
+	struct mem_inode *i;
+	uint64_t refs;
+
+	/* What is freed gives up its slot first. */
+	LOCK_SCOPE(&m->slots_lock);
+	i = mem_find(m, id);
+	refs = i ? atomic_load(&i->refs) : 0;
+	do {
+		if (refs == 0 || (refs & MEM_LOOKUPS) >= MEM_LOOKUPS / 2)
+			return NULL;
+	} while (!atomic_compare_exchange_weak(&i->refs, &refs, refs + 1));
+	return i;
+}
+
 void mem_unref(struct mem_inode *i)
 {
 	atomic_fetch_sub(&i->refs, 1);

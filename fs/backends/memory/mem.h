@@ -226,6 +226,8 @@ void mem_slots_hide(struct mem *m);
 void mem_slots_list(struct mem *m);
 void mem_inodes_free(struct mem *m); /* all of them */
 void mem_ref(struct mem_inode *i);   /* one LOOKUP */
+/* The same, of any id: NULL where it is none, or is going. */
+struct mem_inode *mem_hold(struct mem *m, uint64_t id);
 void mem_unref(struct mem_inode *i); /* takes it back; it has a name */
 void mem_named(struct mem_inode *i);
 void mem_nameless(struct mem *m, struct mem_inode *i); /* no lock held; may free */

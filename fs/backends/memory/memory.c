@@ -121,7 +121,7 @@ static const struct fsb_cache *mem_cache(struct fsb *b, uint64_t node)
 static const struct fsb_ops memory_ops = {
 	.name = "memory",
 	.summary = "files in the server's memory",
-	.caps = FSB_CAP_WRITE | FSB_CAP_NO_OPEN | FSB_CAP_XATTR,
+	.caps = FSB_CAP_WRITE | FSB_CAP_NO_OPEN | FSB_CAP_XATTR | FSB_CAP_EXPORT,
 	.stop = mem_stop,
 	.lookup = mem_lookup,
 	.forget = mem_forget,

@@ -5,6 +5,29 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+/* "." of any id is what has that id; ".." of a directory is its parent. */
+static int by_handle(struct mem *m, uint64_t id, bool up, struct fsb_entry *ret)
+{
+	struct mem_inode *i = mem_hold(m, id), *parent = NULL;
+
+	if (!i)
+		return -ESTALE;
+	if (up) {
+		if (S_ISDIR(i->type)) {
+			MEM_SHARED(&m->tree);
+			parent = i->dir.parent;
+			if (parent)
+				mem_ref(parent);
+		}
+		mem_forget(&m->fsb, id, 1);
+		if (!parent)
+			return -ESTALE;
+		i = parent;
+	}
+	mem_entry(i, ret);
+	return 0;
+}
+
 int mem_lookup(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name,
 	struct fsb_entry *ret)
 {
@@ -13,6 +36,8 @@ int mem_lookup(struct fsb *b, const struct fsb_req *req, uint64_t parent, const 
 	struct mem_inode *dir;
 	int r = mem_check_name(name);
 
+	if (!strcmp(name, ".") || !strcmp(name, ".."))
+		return by_handle(m, parent, name[1] == '.', ret);
 	if (r == 0)
 		r = mem_get_dir(m, parent, &dir);
 	if (r < 0)
