@@ -312,8 +312,8 @@ static void special_files(void **state)
 		assert_int_equal(REQ_REPLY(&q, struct fuse_entry_out)->attr.rdev,
 			S_ISCHR(row[i].mode) || S_ISBLK(row[i].mode) ? 0x103 : 0);
 		assert_int_equal(fstatat(host, name, &st, AT_SYMLINK_NOFOLLOW), 0);
-		assert_false(S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode) || (st.st_mode & 06000));
-		if (S_ISFIFO(row[i].mode)) /* must not block, nor open it */
+		assert_int_equal(st.st_mode & (S_IFMT | 06000), S_IFREG);
+		if (!S_ISREG(row[i].mode))
 			assert_int_equal(
 				req_open(&q, FUSE_OPEN,
 					REQ_REPLY(&q, struct fuse_entry_out)->nodeid, O_RDONLY),
@@ -349,6 +349,35 @@ static void xattrs(void **state)
 	assert_int_equal(req_name(&q, FUSE_REMOVEXATTR, node, "user.k"), 0);
 	assert_int_equal(req_name(&q, FUSE_REMOVEXATTR, node, "user.k"), -ENODATA);
 	assert_int_equal(set_xattr(node, "", "v"), -ERANGE);
+}
+
+/* A link that is to carry an attribute becomes a file that can, and is the same link. */
+static void xattrs_of_links(void **state)
+{
+	const struct fuse_getxattr_in in = {.size = 100};
+	uint64_t node;
+	struct stat st;
+
+	assert_int_equal(symlinkat("some/where", host, "l"), 0);
+	node = req_lookup(&q, 1, "l");
+	assert_int_equal(set_xattr(node, "user.k", "v"), -EPERM);
+	assert_int_equal(fstatat(host, "l", &st, AT_SYMLINK_NOFOLLOW), 0);
+	assert_true(S_ISLNK(st.st_mode));
+	assert_int_equal(set_xattr(node, "trusted.k", "value"), 0);
+	req_start(&q, FUSE_GETXATTR, node);
+	req_add(&q, &in, sizeof(in));
+	req_str(&q, "trusted.k");
+	assert_int_equal(req_run(&q), 0);
+	assert_memory_equal(q.out + 16, "value", 5);
+	assert_int_equal(req_lookup(&q, 1, "l"), node);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_entry_out)->attr.mode, S_IFLNK | 0777);
+	req_start(&q, FUSE_READLINK, node);
+	assert_int_equal(req_run(&q), 0);
+	assert_memory_equal(q.out + 16, "some/where", 10);
+	/* What the host has of other kinds is left as it is. */
+	assert_int_equal(mkfifoat(host, "p", 0644), 0);
+	assert_int_equal(set_xattr(req_lookup(&q, 1, "p"), "trusted.k", "value"), -EPERM);
+	assert_int_equal(req_open(&q, FUSE_OPEN, req_lookup(&q, 1, "p"), O_RDONLY), -ENXIO);
 }
 
 static void setid_bits_go_with_a_write(void **state)
@@ -621,7 +650,7 @@ int main(void)
 		T(replaced_file_is_never_the_wrong_one), T(moved_on_the_host),
 		T(unlinked_files_live_on), T(failed_removals_hold_nothing),
 		T(refused_renames_hold_nothing), T(renames), T(links), T(attributes), T(ownership),
-		T(special_files), T(xattrs), T(setid_bits_go_with_a_write),
+		T(special_files), T(xattrs), T(xattrs_of_links), T(setid_bits_go_with_a_write),
 		T(readonly_is_the_backends_too), T(sparse_and_copied), T(temporary_files),
 		T(many_entries), T(descriptors_are_bounded), T(handles_are_bounded), T(deep_trees),
 		T(threads_meet)};

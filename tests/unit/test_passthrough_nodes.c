@@ -463,7 +463,7 @@ static void hostile_state_is_refused(void **state)
 	keep(&k, make_file("f", 0644));
 	stop();
 	start(false);
-	for (int64_t n = 1; n < k.n; n++) {
+	for (int64_t n = 1; n < k.n; n++) { /* its name has one byte */
 		bad = k;
 		bad.n = n;
 		bad.node = (uint64_t)n + 100;
@@ -487,7 +487,7 @@ static void hostile_state_is_refused(void **state)
 		bad = k;
 		bad.node = 50000 + i;
 		parent = 50001 - i;
-		memcpy(bad.buf + 16, &parent, 8);
+		memcpy(bad.buf + 8, &parent, 8);
 		assert_int_equal(bring(&bad), i ? -ESTALE : 0);
 	}
 	assert_int_equal(fs.b->ops->getattr(fs.b, 50000, 0, &(struct fuse_attr){0}), -ESTALE);

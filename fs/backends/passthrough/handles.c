@@ -132,6 +132,8 @@ static int open_node(
 	/* Opening a device or a FIFO would do something on the host. */
 	if (f.node->file.type != type)
 		r = type == S_IFDIR ? -ENOTDIR : S_ISDIR(f.node->file.type) ? -EISDIR : -ENXIO;
+	else if (pt_is_special(p, f.node))
+		r = -ENXIO;
 	else
 		r = fs_reopen(f.fd, flags);
 	pt_put(&p->nodes, &f);
@@ -149,6 +151,8 @@ static int open_stateless(struct pt *p, uint64_t node, uint32_t flags)
 		return r;
 	if (S_ISDIR(f.node->file.type))
 		r = -EISDIR;
+	else if (pt_is_special(p, f.node))
+		r = -ENXIO;
 	else if (flags & O_TRUNC)
 		r = ftruncate(f.fd, 0) < 0 ? -errno : 0;
 	pt_put(&p->nodes, &f);

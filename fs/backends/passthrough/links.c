@@ -4,7 +4,7 @@
  *
  * A symbolic link of the host can carry no attribute of ours. With map=root it is root's in the
  * guest; one that is somebody else's is a file with the target in it, which the host's users see as
- * such. A link that changes its owner becomes one in place.
+ * such. A link that changes its owner, or is to carry an attribute, becomes one in place.
  */
 #include "fs/backends/passthrough/pt.h"
 #include "base/cleanup.h"

@@ -130,20 +130,6 @@ static int begin(struct pt *p, const struct fsb_req *req, uint64_t parent, uint3
 	return r;
 }
 
-/* Where the host keeps FIFOs and sockets as such. */
-static int make_native(struct pt *p, struct pt_ref *dir, const char *name, const struct pt_guest *g)
-{
-	uint32_t type = g->mode & S_IFMT;
-	int r = mknodat(dir->fd, name, type | (g->mode & 01777), 0) < 0 ? -errno : 0;
-
-	if (r < 0)
-		return r;
-	r = pt_own_by_name(p, dir, name, type, g);
-	if (r < 0)
-		(void)unlinkat(dir->fd, name, 0);
-	return r;
-}
-
 int pt_mknod(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name,
 	uint32_t mode, uint32_t rdev, struct fsb_entry *ret)
 {
@@ -160,15 +146,9 @@ int pt_mknod(struct fsb *b, const struct fsb_req *req, uint64_t parent, const ch
 	if (r < 0)
 		return r;
 	g.rdev = type == S_IFCHR || type == S_IFBLK ? rdev : 0;
-	if (!p->map && (type == S_IFIFO || type == S_IFSOCK)) {
-		r = make_native(p, &dir, name, &g);
-		if (r == 0)
-			r = pt_lookup_in(p, &dir, name, ret);
-	} else {
-		r = pt_new_file(p, &dir, name, 0, &g, &m);
-		if (r >= 0)
-			r = pt_entry_of(p, &dir, name, r, PT_WRITE, &m, ret);
-	}
+	r = pt_new_file(p, &dir, name, 0, &g, &m);
+	if (r >= 0)
+		r = pt_entry_of(p, &dir, name, r, PT_WRITE, &m, ret);
 	pt_put(&p->nodes, &dir);
 	return r;
 }

@@ -15,13 +15,15 @@
 #define VERSION 1
 
 /* Little-endian, as every machine that runs KVM guests of ours is; the name follows, without NUL.
- */
+ * Small, since a supervisor keeps these for every node. */
 struct saved {
-	uint32_t version, type, birth_nsec, name_bytes;
+	uint8_t version, type; /* S_IF* >> 12 */
+	uint16_t zero;
+	uint32_t birth_nsec;
 	uint64_t parent, ino;
 	int64_t birth_sec;
 };
-_Static_assert(sizeof(struct saved) == 40, "device state");
+_Static_assert(sizeof(struct saved) == 32, "device state");
 _Static_assert(sizeof(struct saved) + NAME_MAX <= FSB_MAX_STATE, "device state");
 
 int64_t pt_save(struct fsb *b, uint64_t node, void *buf, size_t cap)
@@ -29,23 +31,24 @@ int64_t pt_save(struct fsb *b, uint64_t node, void *buf, size_t cap)
 	struct pt_nodes *t = &pt_of(b)->nodes;
 	const struct pt_node *n;
 	struct saved s;
+	size_t bytes;
 
 	LOCK_SCOPE(&t->lock);
 	n = pt_find_id(t, node);
 	if (!n || n->gone || n->orphan || !n->parent || !n->name)
 		return -ESTALE;
 	s = (struct saved){.version = VERSION,
-		.type = n->file.type,
+		.type = (uint8_t)(n->file.type >> 12),
 		.birth_sec = n->file.birth_sec,
 		.birth_nsec = n->file.birth_nsec,
-		.name_bytes = (uint32_t)strlen(n->name),
 		.parent = n->parent->id,
 		.ino = n->file.ino};
-	if (sizeof(s) + s.name_bytes > cap)
+	bytes = strlen(n->name);
+	if (sizeof(s) + bytes > cap)
 		return -ERANGE;
 	memcpy(buf, &s, sizeof(s));
-	memcpy((uint8_t *)buf + sizeof(s), n->name, s.name_bytes);
-	return (int64_t)(sizeof(s) + s.name_bytes);
+	memcpy((uint8_t *)buf + sizeof(s), n->name, bytes);
+	return (int64_t)(sizeof(s) + bytes);
 }
 
 /* A node that is known by its id alone. */
@@ -82,15 +85,14 @@ static int parse(const void *buf, size_t n, struct saved *s, char **ret_name)
 	if (n < sizeof(*s))
 		return -EINVAL;
 	memcpy(s, buf, sizeof(*s));
-	if (s->version != VERSION || s->name_bytes != n - sizeof(*s) || s->name_bytes == 0 ||
-		s->name_bytes > NAME_MAX || s->parent == 0 || s->parent >= FSB_MAX_ID ||
-		s->birth_nsec >= 1000000000 || (s->type & ~(uint32_t)S_IFMT) || !s->type)
+	n -= sizeof(*s);
+	if (s->version != VERSION || s->zero || n == 0 || n > NAME_MAX || s->parent == 0 ||
+		s->parent >= FSB_MAX_ID || s->birth_nsec >= 1000000000 || !s->type || s->type > 15)
 		return -EINVAL;
-	name = strndup((const char *)buf + sizeof(*s), s->name_bytes);
+	name = strndup((const char *)buf + sizeof(*s), n);
 	if (!name)
 		return -ENOMEM;
-	if (strlen(name) != s->name_bytes || strchr(name, '/') || !strcmp(name, ".") ||
-		!strcmp(name, "..")) {
+	if (strlen(name) != n || strchr(name, '/') || !strcmp(name, ".") || !strcmp(name, "..")) {
 		free(name);
 		return -EINVAL;
 	}
@@ -105,7 +107,7 @@ static int place(struct pt_nodes *t, struct pt_node *n, const struct saved *s, c
 	const struct pt_identity f = {.ino = s->ino,
 		.birth_sec = s->birth_sec,
 		.birth_nsec = s->birth_nsec,
-		.type = s->type,
+		.type = (uint32_t)s->type << 12,
 		.dev = PT_DEV_ANY};
 	struct pt_node *parent = find_or_add(t, s->parent);
 	int r = -ESTALE;
@@ -137,7 +139,7 @@ int pt_load(struct fsb *b, uint64_t node, uint64_t lookups, const void *buf, siz
 	if (node == FSB_ROOT)
 		return 0; /* always there, and not counted */
 	r = parse(buf, n, &s, &name);
-	if (r == -ENOMEM)
+	if (r < 0 && r != -ESTALE)
 		return r;
 	pthread_mutex_lock(&t->lock);
 	m = find_or_add(t, node);

@@ -81,6 +81,32 @@ static int begin(struct pt *p, uint64_t node, struct pt_ref *ret)
 	return r == -ENXIO ? -EPERM : r; /* other types have none, and opening them does things */
 }
 
+/* A link of the host carries nothing; one of ours does. */
+static int make_carrier(struct pt *p, uint64_t node)
+{
+	struct pt_guest g;
+	struct pt_meta m;
+	struct statx sx;
+	struct pt_ref f;
+	int r = pt_get(&p->nodes, node, PT_PATH, &f);
+
+	if (r < 0)
+		return r;
+	{
+		LOCK_SCOPE(pt_change_lock(p, f.node));
+		r = pt_look(&p->nodes, &f, &sx);
+		if (r == 0 && !S_ISLNK(sx.stx_mode))
+			r = -EPERM;
+		if (r == 0) {
+			pt_meta_of(p, &f, &sx, &m);
+			pt_guest(p, &sx, &m, &g);
+			r = pt_convert_link(p, &f, &sx, &g, &m);
+		}
+	}
+	pt_put(&p->nodes, &f);
+	return r;
+}
+
 int pt_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const char *name,
 	const void *value, size_t n, uint32_t flags)
 {
@@ -89,8 +115,14 @@ int pt_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const c
 	struct pt_ref f;
 	int r = p->readonly ? -EROFS : host_name(name, buf, &name);
 
-	if (r == 0)
+	if (r == 0) {
 		r = begin(p, node, &f);
+		if (r == -EPERM && name == buf) {
+			r = make_carrier(p, node);
+			if (r == 0)
+				r = begin(p, node, &f);
+		}
+	}
 	if (r < 0)
 		return r;
 	r = fsetxattr(f.fd, name, value, n, (int)flags) < 0 ? -errno : 0;
