@@ -782,6 +782,7 @@ static int by_handle(struct fx *fx, uint64_t node, const char *name, struct fsb_
 static void file_handles(void **state)
 {
 	uint64_t c, moved, in_moved, own, fake;
+	char longest[OVL_NAME_MAX + 2];
 	struct fsb_entry e;
 	struct fx fx;
 
@@ -825,6 +826,11 @@ static void file_handles(void **state)
 	assert_int_equal(fake, 111); /* all but a/b/f */
 	assert_int_equal(by_handle(&fx, OVL_OWN_BASE + 999, ".", &e), -ESTALE);
 	assert_int_equal(by_handle(&fx, 0, ".", &e), -ESTALE);
+	memset(longest, '.', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = '\0';
+	assert_int_equal(by_handle(&fx, FSB_ROOT, longest, &e), -ENAMETOOLONG);
+	assert_int_equal(by_handle(&fx, FSB_ROOT, "./c", &e), -EINVAL);
+	assert_int_equal(by_handle(&fx, FSB_ROOT, "...", &e), -ENOENT);
 	assert_int_equal(by_handle(&fx, UINT64_MAX, "..", &e), -ESTALE);
 	fx_done(&fx);
 }

@@ -13,8 +13,10 @@ int ovl_lookup(struct fsb *b, const struct fsb_req *req, uint64_t parent, const 
 	uint64_t ino;
 	int r = ovl_check_name(name);
 
+	if (!strcmp(name, ".") || !strcmp(name, ".."))
+		return ovl_by_handle(o, parent, name[1], ret);
 	if (r)
-		return name[0] == '.' ? ovl_by_handle(o, parent, name[1], ret) : r;
+		return r;
 	{
 		OVL_READ(o);
 		r = ovl_get_dir(o, parent, &dir);
