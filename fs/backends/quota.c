@@ -229,17 +229,19 @@ static int load_op(struct fsb *b, uint64_t node, uint64_t lookups, const void *b
 	struct fsb *next = q->f.next;
 	int r = next->ops->load(next, node, lookups, buf, n);
 
-	quota_entered(q, node, lookups, false);
+	quota_loaded(q, node, lookups);
 	return r;
 }
 
 /* Files that are in no directory of the host: what the backend says that they take. */
-static void recount(struct quota *q)
+void quota_recount(struct quota *q)
 {
 	struct fsb *next = q->f.next;
 	struct statvfs v;
 
-	if (next->ops->load_all && next->ops->statfs && next->ops->statfs(next, FSB_ROOT, &v) == 0)
+	if (!atomic_load(&q->recount) || !atomic_exchange(&q->recount, false))
+		return;
+	if (next->ops->statfs && next->ops->statfs(next, FSB_ROOT, &v) == 0)
 		atomic_store(&q->used, (int64_t)((v.f_blocks - v.f_bfree) * v.f_frsize));
 }
 
@@ -247,10 +249,10 @@ static int load_all_op(struct fsb *b, int fd)
 {
 	struct quota *q = of(fsb_filter_of(b));
 	struct fsb *next = q->f.next;
-	int r = next->ops->load_all(next, fd);
 
-	recount(q);
-	return r;
+	/* Asked later: no other operation runs before every node is loaded. */
+	atomic_store(&q->recount, true);
+	return next->ops->load_all(next, fd);
 }
 
 /* The smaller of what is left here and what is left on the disk. */
@@ -331,9 +333,10 @@ static int wrap(const struct fsb_start *from, struct fsb *next, struct fsb **ret
 		q->f.own.rename = rename_op;
 	if (q->f.own.load)
 		q->f.own.load = load_op;
-	if (q->f.own.load_all)
+	if (q->f.own.load_all) {
 		q->f.own.load_all = load_all_op;
-	recount(q);
+		q->recount = true;
+	}
 	if (r == 0)
 		r = quota_walk_start(q, fd, e);
 	if (r < 0) {

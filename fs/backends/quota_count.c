@@ -22,10 +22,12 @@ void quota_add(struct quota *q, int64_t bytes)
 
 bool quota_reserve(struct quota *q, uint64_t bytes)
 {
-	int64_t used = atomic_load(&q->used);
+	int64_t used;
 
 	if (!bytes)
 		return true;
+	quota_recount(q);
+	used = atomic_load(&q->used);
 	if (!atomic_load(&q->counted) || bytes > q->limit)
 		return false;
 	do
@@ -160,6 +162,7 @@ void quota_settle_all(struct quota *q)
 	uint64_t id[QUOTA_MAX_DIRTY];
 	size_t n = 0;
 
+	quota_recount(q);
 	{
 		LOCK_SCOPE(&q->dirty_lock);
 		for (const struct qnode *e = q->dirty; e && n < QUOTA_MAX_DIRTY; e = e->next)
@@ -182,6 +185,19 @@ void quota_entered(struct quota *q, uint64_t node, uint64_t count, bool nameless
 		e->n.refs += count;
 		e->doomed = e->doomed || nameless;
 	}
+	fsb_node_unlock(s);
+}
+
+void quota_loaded(struct quota *q, uint64_t node, uint64_t lookups)
+{
+	struct fsb_node_shard *s;
+	struct qnode *e;
+
+	quota_entered(q, node, lookups, false);
+	s = fsb_node_lock(&q->nodes, node);
+	e = qnode(fsb_node_find(s, node));
+	if (e)
+		e->loaded = true;
 	fsb_node_unlock(s);
 }
 
@@ -217,6 +233,16 @@ void quota_forget(struct quota *q, uint64_t node, uint64_t count)
 	struct fsb_node_shard *s = fsb_node_lock(&q->nodes, node);
 	struct qnode *e = qnode(fsb_node_find(s, node));
 
+	if (e && e->loaded && e->n.refs <= count) {
+		struct fuse_attr a;
+
+		e->loaded = false;
+		fsb_node_unlock(s);
+		if (next->ops->getattr(next, node, 0, &a) == 0 && a.nlink == 0)
+			quota_removed(q, node);
+		s = fsb_node_lock(&q->nodes, node);
+		e = qnode(fsb_node_find(s, node));
+	}
 	/* The last chance to ask how much it takes. */
 	if (e && e->n.refs <= count && e->dirty && !e->doomed && !e->settling) {
 		fsb_node_unlock(s);

@@ -38,6 +38,7 @@ struct qnode {
 	uint32_t ops;	  /* under way that change it */
 	uint32_t age;	  /* of them, ever */
 	bool dirty, doomed, settling;
+	bool loaded; /* from device state: whether it has a name is not known */
 };
 
 struct quota {
@@ -46,6 +47,7 @@ struct quota {
 	uint64_t limit;
 	_Atomic int64_t used;
 	_Atomic uint64_t grown, shrunk; /* all that was ever added to and taken from @used */
+	_Atomic bool recount;		/* the backend is to be asked what all of it takes */
 	_Atomic bool counted;		/* the first walk is done, or there is nothing to walk */
 	struct fsb_node_map nodes;
 
@@ -64,6 +66,7 @@ struct quota {
 
 /* ---- quota.c */
 int64_t quota_usage(struct quota *q, uint64_t node); /* bytes, or -errno */
+void quota_recount(struct quota *q);		     /* where that is due */
 
 /* ---- quota_count.c */
 void quota_add(struct quota *q, int64_t bytes);
@@ -75,6 +78,7 @@ void quota_end(struct quota *q, uint64_t node);
 void quota_settle(struct quota *q, uint64_t node);
 void quota_settle_all(struct quota *q);
 void quota_entered(struct quota *q, uint64_t node, uint64_t count, bool nameless);
+void quota_loaded(struct quota *q, uint64_t node, uint64_t lookups);
 void quota_linked(struct quota *q, uint64_t node);  /* it has a name again */
 void quota_removed(struct quota *q, uint64_t node); /* it has none; a reference is the caller's */
 void quota_forget(struct quota *q, uint64_t node, uint64_t count); /* and tells the backend */

@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <cmocka.h>
 
@@ -213,6 +214,39 @@ static void memory(void **state)
 static void overlay(void **state)
 {
 	life("overlay");
+}
+
+/* A removed file that was open over a migration counts until it is let go there. */
+static void loaded(void **state)
+{
+	_cleanup_close_ int all = memfd_create("state", MFD_CLOEXEC);
+	uint8_t one[FSB_MAX_STATE];
+	uint64_t base, node;
+	struct file a;
+	int64_t n;
+
+	mount("memory", "quota_bytes=256K");
+	a = create("a");
+	node = a.node;
+	assert_int_equal(put(&a, 0, 128 * K), 0);
+	assert_int_equal(req_name(&q, FUSE_UNLINK, 1, "a"), 0);
+	n = fs.b->ops->save(fs.b, node, one, sizeof(one));
+	assert_true(n >= 0);
+	assert_int_equal(fs.b->ops->save_all(fs.b, all), 0);
+	unmount();
+
+	assert_int_equal(lseek(all, 0, SEEK_SET), 0);
+	mount("memory", "quota_bytes=256K");
+	base = used();
+	assert_int_equal(fs.b->ops->load_all(fs.b, all), 0);
+	assert_int_equal(fs.b->ops->load(fs.b, node, 1, one, (size_t)n), 0);
+	assert_in_range(used(), base + 128 * K, base + 140 * K); /* and the file's own entry */
+	a = create("b");
+	assert_int_equal(put(&a, 0, 128 * K), -ENOSPC);
+	fs.b->ops->forget(fs.b, node, 1);
+	assert_in_range(used(), base, base + 12 * K);
+	assert_int_equal(put(&a, 0, 128 * K), 0);
+	unmount();
 }
 
 static void hard_links(void **state)
@@ -510,9 +544,9 @@ static void threads(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-	const struct CMUnitTest tests[] = {T(passthrough), T(memory), T(overlay), T(hard_links),
-		T(temporary), T(root_attributes), T(what_was_there), T(free_space), T(host_edits),
-		T(sums), T(many_linked), T(many_dirty), T(threads)};
+	const struct CMUnitTest tests[] = {T(passthrough), T(memory), T(overlay), T(loaded),
+		T(hard_links), T(temporary), T(root_attributes), T(what_was_there), T(free_space),
+		T(host_edits), T(sums), T(many_linked), T(many_dirty), T(threads)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
