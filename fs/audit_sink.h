@@ -20,10 +20,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define AUDIT_MAX_BYTES	 (16u << 20)  /* of one file; there are two */
-#define AUDIT_RING_BYTES (2u << 20)   /* records that are not written yet */
-#define AUDIT_WAKE_BYTES (128u << 10) /* of them, that wake the writer: they are still in a cache  \
-				       */
+#define AUDIT_MAX_BYTES	 (16u << 20) /* of one file; there are two */
+#define AUDIT_RING_BYTES (2u << 20)  /* records that are not written yet */
+#define AUDIT_WAKE_BYTES                                                                           \
+	(128u << 10) /* of them, that wake the writer: they are still in a cache                   \
+		      */
 #define AUDIT_FLUSH_MS	50
 #define AUDIT_IDLE_MS	2000
 #define AUDIT_MAX_MOUNT 1024 /* bytes of a mount's name in a record; cut there */

@@ -18,7 +18,6 @@
 struct dev_fuse {
 	int fd;
 	_Atomic bool stop;
-	bool writable;
 	unsigned int threads;
 	pthread_t thread[DEV_FUSE_THREADS];
 	_Atomic unsigned int running;
@@ -75,15 +74,6 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-/* Views by which something can be changed, from before they can be used until they cannot any more.
- */
-static _Atomic unsigned int views;
-
-bool fsb_viewed(void)
-{
-	return atomic_load_explicit(&views, memory_order_relaxed) != 0;
-}
-
 static void on_wake(int sig)
 {
 }
@@ -100,8 +90,6 @@ int dev_fuse_new(
 		return msb_err_set(e, ENOMEM, "no memory for a view");
 	}
 	d->fd = fuse_fd;
-	d->writable = !readonly;
-	atomic_fetch_add(&views, d->writable);
 	/* A mount by an ordinary user is that user's alone. */
 	d->session = fsd_session_new(
 		fs, geteuid() == 0 ? &fuse_profile_view : &fuse_profile_view_owner, readonly);
@@ -110,6 +98,8 @@ int dev_fuse_new(
 		r = -errno;
 	else if (!d->session)
 		r = -ENOMEM;
+	if (d->session)
+		fuse_view_came(d->session);
 	while (r == 0 && d->threads < DEV_FUSE_THREADS) {
 		atomic_fetch_add(&d->running, 1);
 		r = -pthread_create(&d->thread[d->threads], NULL, thread_main, d);
@@ -140,8 +130,9 @@ struct dev_fuse *dev_fuse_free(struct dev_fuse *d)
 	for (unsigned int i = 0; i < d->threads; i++)
 		pthread_join(d->thread[i], NULL);
 	close(d->fd);
+	if (d->session)
+		fuse_view_went(d->session);
 	(void)fsd_session_free(d->session);
-	atomic_fetch_sub(&views, d->writable);
 	free(d);
 	return NULL;
 }

@@ -52,6 +52,9 @@ enum fsb_caps {
 struct fsb_cache {
 	uint32_t entry_ms, attr_ms, negative_ms;
 	uint32_t open_flags; /* FOPEN_* of an OPEN's reply */
+	bool alone; /* nobody but the sessions of this process changes the files: does not hold for
+		       a guest while the host has a view, and for a view only while there is no
+		       guest */
 };
 
 /* Who asks. A backend that keeps ownership gives new inodes uid and gid. */
@@ -161,7 +164,7 @@ struct fsb_ops {
 	/* Birth time. -EOPNOTSUPP where none is kept. */
 	int (*btime)(struct fsb *, uint64_t node, struct timespec *ret);
 	/* NULL op or NULL: as the mount's profile says. What is returned lives as long as the
-	 * backend. Views of the host are not asked for: nothing is cached there. */
+	 * backend. */
 	const struct fsb_cache *(*cache)(struct fsb *, uint64_t node);
 
 	/* ---- device state: what a server started anew, on the same files, needs to go on for a
@@ -188,11 +191,6 @@ struct fsb {
 };
 
 #define FSB_ALONE_MS 86400000u /* cache times where nobody else changes the files */
-
-/* Whether the host has a view of what this process serves, by which it may be changed behind a
- * guest's back. A backend whose files nobody else reaches may have a guest's kernel believe what it
- * was told for long, but not then: see cache(). Defined by fs/dev_fuse.c. */
-bool fsb_viewed(void);
 
 /* ---- started directly, as unit tests do. Each takes ownership of the descriptors on success and
  * on failure. */

@@ -32,7 +32,8 @@
 /* How a kind of mount is served. */
 struct fuse_profile {
 	struct fsb_cache cache; /* how long the kernel may believe a reply */
-	bool ask_backend;	/* its cache() may say otherwise */
+	bool guest; /* a guest's: else a view of the host, for which nothing is older than a call,
+		       but while there is no guest */
 	uint64_t init_flags; /* FUSE_* init flags wanted; what the kernel offers of them is taken */
 	bool as_root;	     /* whoever asks is the guest's root: makes files for 0:0 */
 	bool skip_open; /* answer ENOSYS to OPEN and OPENDIR where the backend has NO_OPEN and no
@@ -91,6 +92,10 @@ bool fsd_session_opens_off(const struct fsd_session *s);
 int fsd_session_keep(struct fsd_session *s, int fd);
 /* The requests served so far on this thread have been given back to the kernel. */
 void fsd_session_commit(struct fsd_session *s);
+
+/* The host has, or no longer has, a view of that session. */
+void fuse_view_came(const struct fsd_session *s);
+void fuse_view_went(const struct fsd_session *s);
 
 struct fuse_counts {
 	uint64_t nodes, handles, requests;

@@ -31,7 +31,7 @@ const struct fuse_profile fuse_profile_guest = {
 		.attr_ms = 1000,
 		.negative_ms = 1000,
 		.open_flags = FOPEN_KEEP_CACHE},
-	.ask_backend = true,
+	.guest = true,
 	.init_flags = COMMON_FLAGS | FUSE_CACHE_SYMLINKS,
 	.skip_open = true,
 };
@@ -81,7 +81,7 @@ int64_t fuse_do_init(struct fuse_call *c)
 	out.time_gran = 1;
 	atomic_store(&c->s->init_flags, taken);
 	atomic_store(&c->s->minor, out.minor);
-	atomic_store(&c->s->ready, true);
+	fuse_set_ready(c->s, true);
 	if (c->s->keep)
 		fuse_keep_facts(c->s);
 	return fuse_reply(c, &out, sizeof(out));

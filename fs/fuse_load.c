@@ -214,7 +214,7 @@ int fsd_session_load(struct fsd_session *s, int fd)
 		atomic_store(&s->init_flags, l->session.session.init_flags);
 		atomic_store(&s->minor, l->session.session.minor);
 		atomic_store(&s->opens_off, l->session.session.opens_off);
-		atomic_store(&s->ready, l->session.session.ready);
+		fuse_set_ready(s, l->session.session.ready);
 		if (s->keep) {
 			fuse_keep_states(s);
 			fuse_keep_facts(s);

@@ -9,21 +9,6 @@
 
 #define NSEC_MAX 999999999u
 
-void fuse_valid(uint32_t ms, uint64_t *ret_sec, uint32_t *ret_nsec)
-{
-	*ret_sec = ms / 1000;
-	*ret_nsec = ms % 1000 * 1000000u;
-}
-
-const struct fsb_cache *fuse_cache_of(struct fsd_session *s, uint64_t node)
-{
-	const struct fsb_ops *ops = s->fs->b->ops;
-	const struct fsb_cache *c =
-		s->profile->ask_backend && ops->cache ? ops->cache(s->fs->b, node) : NULL;
-
-	return c ?: &s->profile->cache;
-}
-
 void fuse_entry_out(
 	struct fsd_session *s, uint64_t parent, const struct fsb_entry *e, struct fuse_entry_out *o)
 {

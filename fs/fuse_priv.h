@@ -133,7 +133,9 @@ int64_t fsd_reply_entry(struct fuse_call *c, const struct fsb_entry *e);
 void fuse_entry_out(struct fsd_session *s, uint64_t parent, const struct fsb_entry *e,
 	struct fuse_entry_out *o);
 /* What the kernel may believe of @node. */
-const struct fsb_cache *fuse_cache_of(struct fsd_session *s, uint64_t node);
+const struct fsb_cache *fuse_cache_of(struct fsd_session *s, uint64_t node); /* fuse_cache.c */
+void fuse_set_ready(
+	struct fsd_session *s, bool ready); /* INIT was answered, or the session is over */
 void fuse_valid(uint32_t ms, uint64_t *ret_sec, uint32_t *ret_nsec);
 int64_t fuse_do_open(struct fuse_call *c); /* fuse_file.c */
 /* Whether OPEN and OPENDIR are answered ENOSYS; notes that they were. */

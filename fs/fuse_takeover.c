@@ -151,7 +151,7 @@ int fsd_session_keep(struct fsd_session *s, int fd)
 		atomic_store(&s->init_flags, i.init_flags);
 		atomic_store(&s->minor, i.minor);
 		atomic_store(&s->opens_off, i.opens_off);
-		atomic_store(&s->ready, true);
+		fuse_set_ready(s, true);
 	} else {
 		for (uint32_t n = 1; n <= last; n++)
 			fuse_keep_drop(s->keep, n);

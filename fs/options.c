@@ -151,8 +151,7 @@ static int no_backend(const char *name, struct msb_err *e)
 
 	for (size_t i = 0; i < ARRAY_LEN(backends); i++)
 		msb_str_addf(&s, "%s%s", i ? ", " : "", backends[i].name);
-	return msb_err_set(
-		e, EOPNOTSUPP, "there is no backend `%.64s`; there are %s", name, list);
+	return msb_err_set(e, EOPNOTSUPP, "there is no backend `%.64s`; there are %s", name, list);
 }
 
 int fsb_options_parse(

@@ -7,12 +7,16 @@
 #include "fs/options.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <linux/limits.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define MAX_FILE (16u << 20)
 
 static char top[64];
 static int share = -1;
@@ -51,6 +55,9 @@ static void start(void)
 		abort();
 	share = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	(void)umask(0);
+	/* FALLOCATE of all memory is no finding. */
+	(void)signal(SIGXFSZ, SIG_IGN);
+	(void)setrlimit(RLIMIT_FSIZE, &(struct rlimit){MAX_FILE, MAX_FILE});
 }
 
 /* What each run starts from: a file, a directory with a file, links out of the share. */

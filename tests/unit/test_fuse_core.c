@@ -651,7 +651,7 @@ static void statx_has_a_birth_time(void **state)
 
 static const struct fsb_cache *b_cache(struct fsb *b, uint64_t node)
 {
-	static const struct fsb_cache long_ones = {5000, 6000, 7500, FOPEN_DIRECT_IO};
+	static const struct fsb_cache long_ones = {5000, 6000, 7500, FOPEN_DIRECT_IO, false};
 
 	return node == 101 ? &long_ones : NULL;
 }
@@ -676,6 +676,61 @@ static void cache_times_are_the_backends(void **state)
 	assert_true(req_lookup(&q, 1, "a") == 101);
 	assert_int_equal(o->entry_valid, 0);
 	assert_int_equal(o->attr_valid, 0);
+}
+
+static const struct fsb_cache *b_alone(struct fsb *b, uint64_t node)
+{
+	static const struct fsb_cache alone = {5000, 5000, 5000, FOPEN_KEEP_CACHE, true};
+
+	return &alone;
+}
+
+/* Of files that only sessions of this process change: who is not alone believes less. */
+static void who_is_alone_believes_more(void **state)
+{
+	const struct fuse_entry_out *o = REQ_REPLY(&q, struct fuse_entry_out);
+	struct fsd_session *guest = q.s, *view = fsd_session_new(&fs, &fuse_profile_view, false),
+			   *other = fsd_session_new(&fs, &fuse_profile_view, false);
+	struct timespec before, after;
+
+	back.ops.cache = b_alone;
+	assert_true(req_lookup(&q, 1, "a") != 0);
+	assert_int_equal(o->entry_valid, 5);
+	fuse_view_came(view);
+	assert_true(req_lookup(&q, 1, "a") != 0);
+	assert_int_equal(o->entry_valid, 1); /* as the guests' profile has it */
+	q.s = view;
+	assert_int_equal(req_init(&q), 0);
+	assert_true(req_lookup(&q, 1, "a") != 0);
+	assert_int_equal(o->entry_valid, 0); /* there is a guest */
+	fsd_session_reset(guest);
+	assert_true(req_lookup(&q, 1, "a") != 0);
+	assert_int_equal(o->entry_valid, 1);
+	/* Another view comes once this one has forgotten; with two there is none alone. */
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	fuse_view_came(other);
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	assert_true(after.tv_sec > before.tv_sec || after.tv_nsec - before.tv_nsec > 900000000);
+	assert_true(req_lookup(&q, 1, "a") != 0);
+	assert_int_equal(o->entry_valid, 0);
+	fuse_view_went(other);
+	assert_true(req_lookup(&q, 1, "a") != 0);
+	assert_int_equal(o->entry_valid, 1);
+	/* So does a guest. */
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	q.s = guest;
+	assert_int_equal(req_init(&q), 0);
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	assert_true(after.tv_sec > before.tv_sec || after.tv_nsec - before.tv_nsec > 900000000);
+	q.s = view;
+	assert_true(req_lookup(&q, 1, "a") != 0);
+	assert_int_equal(o->entry_valid, 0);
+	fuse_view_went(view);
+	(void)fsd_session_free(view);
+	(void)fsd_session_free(other);
+	q.s = guest;
+	assert_true(req_lookup(&q, 1, "a") != 0);
+	assert_int_equal(o->entry_valid, 5);
 }
 
 static void end_gives_all_back(void **state)
@@ -837,8 +892,8 @@ int main(void)
 		T(handles_are_the_sessions), T(write_sizes), T(readonly_holds), T(stateless_open),
 		T(truncating_open_takes_setid_bits), T(directories), T(symlink_targets),
 		T(unknown_is_enosys), T(statx_has_a_birth_time), T(cache_times_are_the_backends),
-		T(end_gives_all_back), T(forget_waits_for_requests), T(backend_that_pins),
-		T(what_may_wait), cmocka_unit_test(references_table)};
+		T(who_is_alone_believes_more), T(end_gives_all_back), T(forget_waits_for_requests),
+		T(backend_that_pins), T(what_may_wait), cmocka_unit_test(references_table)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -110,10 +110,11 @@ static int mem_syncfs(struct fsb *b, uint64_t node)
 
 static const struct fsb_cache *mem_cache(struct fsb *b, uint64_t node)
 {
-	static const struct fsb_cache day = {.entry_ms = 86400000,
-		.attr_ms = 86400000,
-		.negative_ms = 86400000,
-		.open_flags = FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR};
+	static const struct fsb_cache day = {.entry_ms = FSB_ALONE_MS,
+		.attr_ms = FSB_ALONE_MS,
+		.negative_ms = FSB_ALONE_MS,
+		.open_flags = FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR,
+		.alone = true};
 
 	return &day;
 }

@@ -82,9 +82,10 @@ static const struct fsb_cache *ovl_cache(struct fsb *b, uint64_t node)
 	static const struct fsb_cache alone = {.entry_ms = FSB_ALONE_MS,
 		.attr_ms = FSB_ALONE_MS,
 		.negative_ms = FSB_ALONE_MS,
-		.open_flags = FOPEN_KEEP_CACHE};
+		.open_flags = FOPEN_KEEP_CACHE,
+		.alone = true};
 
-	return fsb_viewed() ? NULL : &alone;
+	return &alone;
 }
 
 static const struct fsb_ops overlay_ops = {

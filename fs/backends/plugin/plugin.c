@@ -14,9 +14,10 @@
 static const uint32_t steps_ms[] = {0, 100, 1000, 10000};
 
 #define OPEN_FLAGS(e, a)                                                                           \
-	{e, a, e, 0}, {e, a, e, FOPEN_DIRECT_IO}, {e, a, e, FOPEN_KEEP_CACHE},                     \
+	{e, a, e, 0, false}, {e, a, e, FOPEN_DIRECT_IO, false},                                    \
+		{e, a, e, FOPEN_KEEP_CACHE, false},                                                \
 	{                                                                                          \
-		e, a, e, FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE                                        \
+		e, a, e, FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE, false                                 \
 	}
 #define ATTRS(e) OPEN_FLAGS(e, 0), OPEN_FLAGS(e, 100), OPEN_FLAGS(e, 1000), OPEN_FLAGS(e, 10000)
 

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The FUSE server: what a kernel may believe.
+ *
+ * Theory of operation. Files that nobody but the sessions of this process changes are believed for
+ * long by a guest while the host has no view of them, and by a view, for VIEW_ALONE_MS, while there
+ * is neither a guest nor another view. When a view comes, msbd has the guest forget
+ * (guest/refresh.c). When a guest comes, it waits for its INIT until no view believes anything any
+ * more: who told a view last is written down before it looks for guests, who comes is counted
+ * before it looks there.
+ */
+#include "fs/fuse_priv.h"
+
+#include <stdatomic.h>
+#include <time.h>
+
+#define VIEW_ALONE_MS 1000
+#define SLACK_MS      20 /* of the coarse clock, and until the kernel has read a reply */
+
+static _Atomic unsigned int guests, views;
+static _Atomic uint64_t told_ms; /* a view, that it may believe something; 0: never */
+
+static const struct fsb_cache view_alone = {.entry_ms = VIEW_ALONE_MS,
+	.attr_ms = VIEW_ALONE_MS,
+	.negative_ms = VIEW_ALONE_MS,
+	.open_flags = FOPEN_KEEP_CACHE};
+
+void fuse_valid(uint32_t ms, uint64_t *ret_sec, uint32_t *ret_nsec)
+{
+	*ret_sec = ms / 1000;
+	*ret_nsec = ms % 1000 * 1000000u;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t); /* a read of memory */
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+const struct fsb_cache *fuse_cache_of(struct fsd_session *s, uint64_t node)
+{
+	const struct fsb_ops *ops = s->fs->b->ops;
+	const struct fsb_cache *c = ops->cache ? ops->cache(s->fs->b, node) : NULL;
+
+	if (s->profile->guest)
+		return c && !(c->alone && atomic_load_explicit(&views, memory_order_relaxed))
+			       ? c
+			       : &s->profile->cache;
+	if (!c || !c->alone)
+		return &s->profile->cache;
+	atomic_store(&told_ms, now_ms());
+	return atomic_load(&guests) || atomic_load(&views) > !s->readonly ? &s->profile->cache
+									  : &view_alone;
+}
+
+/* Until what views were told last is not believed any more. */
+static void wait_for_views(void)
+{
+	uint64_t until = atomic_load(&told_ms) + VIEW_ALONE_MS + SLACK_MS, now = now_ms();
+	struct timespec t;
+
+	if (!atomic_load(&told_ms) || now >= until)
+		return;
+	t = (struct timespec){
+		(time_t)((until - now) / 1000), (long)((until - now) % 1000) * 1000000};
+	(void)nanosleep(&t, NULL);
+}
+
+void fuse_view_came(const struct fsd_session *s)
+{
+	if (!s->readonly && atomic_fetch_add(&views, 1))
+		wait_for_views();
+}
+
+void fuse_view_went(const struct fsd_session *s)
+{
+	if (!s->readonly)
+		atomic_fetch_sub(&views, 1);
+}
+
+void fuse_set_ready(struct fsd_session *s, bool ready)
+{
+	if (!s->profile->guest || atomic_load(&s->ready) == ready) {
+		atomic_store(&s->ready, ready);
+		return;
+	}
+	if (ready) {
+		atomic_fetch_add(&guests, 1);
+		wait_for_views();
+	}
+	atomic_store(&s->ready, ready);
+	if (!ready)
+		atomic_fetch_sub(&guests, 1);
+}
