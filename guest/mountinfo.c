@@ -20,6 +20,11 @@ static char *next_line(char **text)
 	return line;
 }
 
+static bool octal(char c)
+{
+	return c >= '0' && c <= '7';
+}
+
 /* Field @n of @p, its octal escapes undone in place; @rest is what follows it. NULL: there is none.
  */
 static char *field(char *p, int n, char **rest)
@@ -28,13 +33,14 @@ static char *field(char *p, int n, char **rest)
 
 	for (; p && n > 0; n--) {
 		p = strchr(p, ' ');
-		p += p != NULL;
+		if (p)
+			p++;
 	}
 	if (!p)
 		return NULL;
 	start = w = p;
 	for (; *p && *p != ' '; p++)
-		if (*p == '\\' && p[1] && p[2] && p[3]) {
+		if (*p == '\\' && octal(p[1]) && octal(p[2]) && octal(p[3])) {
 			*w++ = (char)((p[1] - '0') << 6 | (p[2] - '0') << 3 | (p[3] - '0'));
 			p += 3;
 		} else {

@@ -207,6 +207,16 @@ msbd_pid() {
 	agree
 }
 
+@test "as many directories of changes as there may be" {
+	changes=$dir/s/sandboxes/$(cat id)/overlays
+	for i in {1..256}; do mkdir "$changes/x$i"; done
+	fails "quota" "256 overlay mounts" error "echo 'bb /more overlay' >> mounts"
+	agree
+	rmdir "$changes"/x*
+	echo 'bb /more overlay' >>mounts
+	agree
+}
+
 @test "what the guest does to its mounts is its own" {
 	echo 'umount /mnt/a' >exec
 	grep -v /mnt/a "$dir/first" >"$dir/t"
