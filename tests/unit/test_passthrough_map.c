@@ -382,11 +382,26 @@ static void writing_takes_what_it_must(void **state)
 	assert_int_equal(req_write(&q, node, 0, 0, "a", 1, FUSE_WRITE_KILL_SUIDGID), 0);
 	assert_int_equal(req_getattr(&q, node), 0);
 	assert_int_equal(ATTR.mode & 07777, 02644); /* mandatory locking's old mark */
+	req_start(&q, FUSE_WRITE, node);
+	req_head(&q)->gid = 5; /* not of its group */
+	req_add(&q, &(struct fuse_write_in){.size = 1, .write_flags = FUSE_WRITE_KILL_SUIDGID},
+		sizeof(struct fuse_write_in));
+	req_add(&q, "b", 1);
+	assert_int_equal(req_run(&q), 0);
+	assert_int_equal(req_getattr(&q, node), 0);
+	assert_int_equal(ATTR.mode & 07777, 0644);
 	assert_int_equal(chmod_node(node, 06755), 0);
 	assert_int_equal(set_xattr(node, "security.capability", "cap"), 0);
 	assert_int_equal(chown_node(node, 1, 1), 0);
 	assert_int_equal(ATTR.mode & 07777, 0755);
 	assert_int_equal(get_xattr(node, "security.capability"), -ENODATA);
+	assert_int_equal(chmod_node(node, 02644), 0);
+	assert_int_equal(req_setattr(&q, node,
+				 &(struct fuse_setattr_in){
+					 .valid = FATTR_UID | FATTR_KILL_SUIDGID, .uid = 2}),
+		0); /* as every chown is sent */
+	assert_int_equal(ATTR.mode & 07777, 02644);
+	assert_int_equal(chown_node(node, 1, 0), 0);
 	assert_int_equal(chmod_node(node, 04755), 0);
 	assert_int_equal(req_setattr(&q, node, &(struct fuse_setattr_in){.valid = FATTR_SIZE}), 0);
 	assert_int_equal(ATTR.mode & 07777, 04755);

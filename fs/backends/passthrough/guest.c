@@ -295,19 +295,20 @@ int pt_open_ref(struct pt *p, uint64_t node, enum pt_fd need, struct pt_ref *ret
 	return e;
 }
 
-uint32_t pt_without_setid(uint32_t mode)
+uint32_t pt_without_setid(uint32_t mode, bool in_group)
 {
 	mode &= ~(uint32_t)S_ISUID;
-	return mode & S_IXGRP ? mode & ~(uint32_t)S_ISGID : mode;
+	return mode & S_IXGRP || !in_group ? mode & ~(uint32_t)S_ISGID : mode;
 }
 
 /* As the kernel does for a local writer who lacks CAP_FSETID. For the host's bits a guest is not
  * asked whether it wants that: it must not write what the host runs as somebody else. */
-int pt_kill(struct pt *p, struct pt_ref *r, bool asked)
+int pt_kill(struct pt *p, struct pt_ref *r, const struct fsb_req *writer)
 {
 	struct pt_guest g;
 	struct pt_meta m;
 	struct statx sx;
+	uint32_t mode;
 	int e;
 
 	LOCK_SCOPE(pt_change_lock(p, r->node));
@@ -317,14 +318,16 @@ int pt_kill(struct pt *p, struct pt_ref *r, bool asked)
 	if (e < 0 || !S_ISREG(sx.stx_mode))
 		return e;
 	pt_meta_of(p, r, &sx, &m);
-	if (pt_without_setid(sx.stx_mode) != sx.stx_mode) {
-		e = set_mode(p, r, pt_without_setid(sx.stx_mode) & 07777);
+	mode = pt_without_setid(sx.stx_mode, true);
+	if (mode != sx.stx_mode) {
+		e = set_mode(p, r, mode & 07777);
 		if (e == 0)
 			e = pt_statx(&p->nodes, r->fd, "", &sx);
 	}
 	pt_guest(p, &sx, &m, &g);
-	if (e == 0 && asked && pt_without_setid(g.mode) != g.mode) {
-		g.mode = pt_without_setid(g.mode);
+	mode = writer ? pt_without_setid(g.mode, writer->gid == g.gid) : g.mode;
+	if (e == 0 && mode != g.mode) {
+		g.mode = mode;
 		e = pt_change(p, r, &sx, &m, &g);
 		if (e == 0)
 			e = pt_statx(&p->nodes, r->fd, "", &sx);

@@ -28,11 +28,12 @@ static int begin(struct pt *p, uint64_t node, uint64_t fh, enum pt_fd need, stru
 	return r;
 }
 
-/* The same to write: set-id bits and capabilities are gone then. */
+/* The same to write: set-id bits and capabilities are gone then, the guest's set-id bits where
+ * @writer has no right to keep them. */
 static int begin_write(
-	struct pt *p, uint64_t node, uint64_t fh, bool kill_guests, struct pt_ref *ret)
+	struct pt *p, uint64_t node, uint64_t fh, const struct fsb_req *writer, struct pt_ref *ret)
 {
-	uint8_t mask = PT_KILL_HOST | PT_KILL_CAPS | (kill_guests ? PT_KILL_GUEST : 0);
+	uint8_t mask = PT_KILL_HOST | PT_KILL_CAPS | (writer ? PT_KILL_GUEST : 0);
 	int r = p->readonly ? -EROFS : begin(p, node, fh, PT_WRITE, ret);
 
 	if (r < 0 || !(ret->kill & mask))
@@ -40,7 +41,7 @@ static int begin_write(
 	{
 		struct pt_ref copy = *ret; /* what changes attributes may need another descriptor */
 
-		r = pt_kill(p, &copy, kill_guests);
+		r = pt_kill(p, &copy, writer);
 	}
 	if (r < 0)
 		pt_put(&p->nodes, ret);
@@ -67,7 +68,8 @@ int64_t pt_writev(struct fsb *b, const struct fsb_req *req, uint64_t node, uint6
 {
 	struct pt *p = pt_of(b);
 	struct pt_ref f;
-	ssize_t r = begin_write(p, node, fh, write_flags & FUSE_WRITE_KILL_SUIDGID, &f);
+	ssize_t r =
+		begin_write(p, node, fh, write_flags & FUSE_WRITE_KILL_SUIDGID ? req : NULL, &f);
 
 	if (r < 0)
 		return r;
@@ -104,7 +106,7 @@ int pt_fallocate(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64
 {
 	struct pt *p = pt_of(b);
 	struct pt_ref f;
-	int r = begin_write(p, node, fh, false, &f);
+	int r = begin_write(p, node, fh, NULL, &f);
 
 	if (r < 0)
 		return r;
@@ -138,7 +140,8 @@ int64_t pt_copy_file_range(struct fsb *b, const struct fsb_req *req, uint64_t no
 
 	if (r < 0)
 		return r;
-	r = begin_write(p, node_out, fh_out, req->uid != 0, &out);
+	/* There is no flag for set-id bits: root alone is taken to have the right to keep them. */
+	r = begin_write(p, node_out, fh_out, req->uid ? req : NULL, &out);
 	if (r == 0) {
 		r = copy_file_range(in.fd, &from, out.fd, &to, len, 0);
 		r = r < 0 ? -errno : r;

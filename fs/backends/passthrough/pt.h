@@ -73,10 +73,12 @@ int pt_touch(const struct pt_ref *r); /* its ctime */
 int pt_claim(struct pt *p, struct pt_ref *r);
 /* @r with a descriptor for @need, claimed where that takes it. */
 int pt_open_ref(struct pt *p, uint64_t node, enum pt_fd need, struct pt_ref *ret);
-uint32_t pt_without_setid(uint32_t mode); /* as after a write: set-gid stays without execute */
-/* A write by @r->fd: what set-id bits and capabilities it takes; @asked: of the guest's bits too.
- */
-int pt_kill(struct pt *p, struct pt_ref *r, bool asked);
+/* As after a write by somebody who may not keep set-id bits: set-gid stays for one of the file's
+ * group where the group may not execute it. */
+uint32_t pt_without_setid(uint32_t mode, bool in_group);
+/* A write by @r->fd: takes capabilities, the host's set-id bits, and the guest's where @writer has
+ * no right to keep them, else NULL. */
+int pt_kill(struct pt *p, struct pt_ref *r, const struct fsb_req *writer);
 
 /* An op on names in a directory: once more where it was ours and merely closed to us. */
 #define PT_IN_DIR(p, dir, op)                                                                      \

@@ -66,24 +66,26 @@ static int keep_owner(struct pt *p, struct pt_ref *r, struct statx *sx, const st
 }
 
 /* What @s makes of @g, of a file of the host's mode @host: whose own set-id bits no guest keeps. */
-static void apply(
-	const struct pt *p, const struct fsb_setattr *s, uint32_t host, struct pt_guest *g)
+static void apply(const struct pt *p, const struct fsb_req *req, const struct fsb_setattr *s,
+	uint32_t host, struct pt_guest *g)
 {
 	bool kill = s->kill_suidgid || (s->valid & SET_OWNER) ||
-		    ((s->valid & FATTR_SIZE) && pt_without_setid(host) != host);
+		    ((s->valid & FATTR_SIZE) && pt_without_setid(host, true) != host);
+	bool in_group = req->gid == g->gid || ((s->valid & SET_OWNER) && req->uid == 0);
 
 	if (p->map && (s->valid & FATTR_UID))
 		g->uid = s->uid;
 	if (p->map && (s->valid & FATTR_GID))
 		g->gid = s->gid;
 	if (!S_ISDIR(g->mode) && kill)
-		g->mode = pt_without_setid(g->mode);
+		g->mode = pt_without_setid(g->mode, in_group);
 	if (s->valid & FATTR_MODE)
 		g->mode = (g->mode & S_IFMT) | (s->mode & 07777);
 }
 
 /* With @r's lock for changes. @r has a descriptor. */
-static int set_guest(struct pt *p, struct pt_ref *r, const struct fsb_setattr *s)
+static int set_guest(
+	struct pt *p, const struct fsb_req *req, struct pt_ref *r, const struct fsb_setattr *s)
 {
 	struct pt_guest g, was;
 	struct pt_meta m;
@@ -99,7 +101,7 @@ static int set_guest(struct pt *p, struct pt_ref *r, const struct fsb_setattr *s
 	pt_meta_of(p, r, &sx, &m);
 	pt_guest(p, &sx, &m, &g);
 	was = g;
-	apply(p, s, sx.stx_mode, &g);
+	apply(p, req, s, sx.stx_mode, &g);
 	if (p->map && (s->valid & SET_OWNER) && !S_ISREG(sx.stx_mode) && !S_ISDIR(sx.stx_mode))
 		e = keep_owner(p, r, &sx, &g, &m);
 	if (e < 0 || S_ISLNK(sx.stx_mode))
@@ -110,8 +112,8 @@ static int set_guest(struct pt *p, struct pt_ref *r, const struct fsb_setattr *s
 	return e;
 }
 
-static int setattr_of(
-	struct pt *p, struct pt_ref *r, const struct pt_handle *h, const struct fsb_setattr *s)
+static int setattr_of(struct pt *p, const struct fsb_req *req, struct pt_ref *r,
+	const struct pt_handle *h, const struct fsb_setattr *s)
 {
 	int e = 0;
 
@@ -119,7 +121,7 @@ static int setattr_of(
 		e = set_size(p, r, h, s->size);
 	if (e == 0 && ((s->valid & (SET_OWNER | FATTR_MODE)) || s->kill_suidgid ||
 			      ((s->valid & FATTR_SIZE) && (r->kill & PT_KILL_HOST))))
-		e = set_guest(p, r, s);
+		e = set_guest(p, req, r, s);
 	if (e == 0 && (s->valid & SET_TIMES))
 		e = set_times(r, s);
 	return e;
@@ -152,7 +154,7 @@ int pt_setattr(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t
 		LOCK_SCOPE(pt_change_lock(p, f.node));
 		if (s->valid & (SET_OWNER | FATTR_SIZE))
 			drop_caps(p, &f);
-		r = setattr_of(p, &f, pt_handle_get(p, fh), s);
+		r = setattr_of(p, req, &f, pt_handle_get(p, fh), s);
 	}
 	if (r == 0)
 		r = pt_attr_of(p, &f, ret);
