@@ -61,8 +61,8 @@ model() {
 @test "passthrough, with the guest's owners kept beside the files" {
 	mkdir "$dir/src"
 	serve passthrough "$dir/src" map=root
-	model -t $((seconds * 2 / 3))
-	model -d -t $((seconds / 3))
+	model -l -t $((seconds * 2 / 3))
+	model -l -d -t $((seconds / 3))
 }
 
 # An image whose files have the model's names: index and packs are where it is.

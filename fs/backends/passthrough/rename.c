@@ -54,12 +54,14 @@ static int move(struct pt *p, struct pt_ref *from, const char *name, struct pt_r
 static int move_from_whiteout(struct pt *p, const struct fsb_req *req, struct pt_ref *from,
 	const char *name, struct pt_ref *to, const char *newname, uint32_t flags)
 {
-	const struct pt_guest hole = {.mode = S_IFCHR, .uid = req->uid, .gid = req->gid};
+	struct pt_guest hole;
 	static _Atomic uint64_t serial;
 	char temp[64];
 	struct pt_meta m;
-	int fd, r;
+	int fd, r = pt_new_guest(p, req, from, S_IFCHR, &hole);
 
+	if (r < 0)
+		return r;
 	(void)snprintf(temp, sizeof(temp), TEMP_NAME "%llu",
 		(unsigned long long)atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed));
 	fd = pt_new_file(p, from, temp, 0, &hole, &m);

@@ -191,8 +191,10 @@ int pt_removexattr(struct fsb *b, const struct fsb_req *req, uint64_t node, cons
 	struct pt_ref f;
 	int r = p->readonly ? -EROFS : host_name(name, buf, &name);
 
-	if (r == 0)
+	if (r == 0) {
 		r = begin(p, node, &f);
+		r = r == -EPERM ? -ENODATA : r; /* it can have none */
+	}
 	if (r < 0)
 		return r == -ERANGE ? -ENODATA : r;
 	r = fremovexattr(f.fd, name) < 0 ? -errno : 0;

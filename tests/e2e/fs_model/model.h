@@ -31,7 +31,7 @@ struct model {
 	int dir[SIDES];
 	const char *name[SIDES];
 	uint64_t seed, rnd, op;
-	bool no_setid;
+	bool no_setid, plain_links;
 	bool root;		 /* may chown and make devices */
 	bool xattr[2], whiteout; /* user., trusted.; both sides have it */
 	bool devices, special;	 /* special files have trusted. attributes */

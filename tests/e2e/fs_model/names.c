@@ -130,11 +130,15 @@ static void do_chown(struct model *m)
 	uid_t uid = model_rnd(m, 4) ? model_rnd(m, 5) : (uid_t)-1;
 	gid_t gid = model_rnd(m, 4) ? model_rnd(m, 5) : (gid_t)-1;
 	char p[MODEL_PATH];
+	struct stat st;
 	int64_t r[SIDES];
 
 	model_path(m, p);
 	/* Linux's FUSE does not tell the server of a chown that changes neither. */
 	if (!m->root || (uid == (uid_t)-1 && gid == (gid_t)-1))
+		return;
+	if (m->plain_links && fstatat(m->dir[ORACLE], p, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		S_ISLNK(st.st_mode))
 		return;
 	model_note(m, "lchown %s %d %d", p, (int)uid, (int)gid);
 	BOTH(r, fchownat(m->dir[s], p, uid, gid, AT_SYMLINK_NOFOLLOW));
