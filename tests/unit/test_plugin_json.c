@@ -22,9 +22,9 @@ static struct {
 	pthread_t thread;
 	const char *says;
 	/* Writes the answer but for its id into @s; leaves it empty to give none. */
-	void (*answer)(const json_t *q, struct msb_str *s);
+	void (*_Atomic answer)(const json_t *q, struct msb_str *s);
 	_Atomic int asked;
-	char last[512]; /* op and path of every question, a line each */
+	char last[512]; /* op and path of every question, a line each; lock */
 	pthread_mutex_t lock;
 } pl;
 
@@ -62,7 +62,7 @@ static void *plugin_main(void *arg)
 			json_string_value(json_object_get(q, "path")));
 		(void)pthread_mutex_unlock(&pl.lock);
 		pl.asked++;
-		pl.answer(q, &s);
+		atomic_load(&pl.answer)(q, &s);
 		if (id && s.len) {
 			if (s.buf[0] == '!') /* as it is */
 				msb_str_adds(&reply, s.buf + 1);
@@ -95,6 +95,16 @@ static void plugin_kill(void)
 	(void)pthread_join(pl.thread, NULL);
 	close(pl.fd);
 	pl.fd = -1;
+}
+
+static void assert_asked(const char *want)
+{
+	char got[sizeof(pl.last)];
+
+	(void)pthread_mutex_lock(&pl.lock);
+	memcpy(got, pl.last, sizeof(got));
+	(void)pthread_mutex_unlock(&pl.lock);
+	assert_string_equal(got, want);
 }
 
 static const char *field(const json_t *q, const char *key)
@@ -247,7 +257,7 @@ static void veto(void **state)
 	assert_int_equal(write_at(key, fh, 0, "harmless", 8), 8);
 	assert_int_equal(write_at(key, fh, 0, "a SECRET", 8), -EACCES);
 	assert_reads(key, fh, 0, 100, "harmless", 8);
-	assert_string_equal(pl.last, "write /b.key\nwrite /b.key\n");
+	assert_asked("write /b.key\nwrite /b.key\n");
 	/* The rule is for the path of the moment, and for what has lost it. */
 	assert_int_equal(req_rename(&q, 1, "b.key", 1, "c", 0), 0);
 	assert_int_equal(write_at(key, fh, 0, "a SECRET", 8), 8);
@@ -369,8 +379,8 @@ static void changed_on_the_way(void **state)
 	assert_int_equal(req_name(&q, FUSE_UNLINK, 1, "a"), 0);
 	assert_int_equal(req_name(&q, FUSE_UNLINK, 1, "a"), -ENOENT);
 	assert_reads(a, fh, 0, 4, "SOME", 4); /* unlinked, and an answer behind all the notices */
-	assert_string_equal(pl.last, "read /a\nread /a\nafter create /b\nafter unlink /a\n"
-				     "after unlink /a\nread \n");
+	assert_asked("read /a\nread /a\nafter create /b\nafter unlink /a\n"
+		     "after unlink /a\nread \n");
 }
 
 /* A file system all of the plugin's own: one file that can be made, written and removed. */
