@@ -118,7 +118,8 @@ static void recover_one(struct ctl_sandbox *sb, struct vmm *vmm, const struct ma
 	if (sb->state == ST_FAILED)
 		(void)snprintf(sb->error, sizeof(sb->error), "%s", sb->reason);
 	ctl_plugins_end_stale(sb->c, sb->id);
-	if (files)
+	/* Without a machine it serves none. */
+	if (files && (machine || !ctl_state_ended(sb->state)))
 		ctl_shares_recover(sb);
 	if (machine) {
 		sb->machine = true;
