@@ -219,7 +219,7 @@ static void rotates(void **state)
 		struct audit_sink *s = sink(16000);
 
 		for (int k = 0; k < 50; k++)
-			add(s, "/some/path", (uint64_t)(i * 50 + k));
+			add(s, "/some/path", (uint64_t)i * 50 + (uint64_t)k);
 		(void)audit_sink_free(s);
 	}
 	slurp("audit.1", &a);

@@ -220,6 +220,7 @@ static void documented(void **state)
 	for (size_t i = 0; i < pages.gl_pathc; i++)
 		assert_int_equal(msb_read_file(AT_FDCWD, pages.gl_pathv[i], 1 << 20, &all), 0);
 	globfree(&pages);
+	assert_non_null(all.buf);
 	for (const struct opt_key *k = opt_keys; k->name; k++) {
 		(void)snprintf(
 			word, sizeof(word), "*%s%s", k->name, k->value == OPT_VALUE ? "=" : "*");
