@@ -48,7 +48,9 @@ enum fsb_caps {
 	FSB_CAP_EXPORT = 128,
 };
 
-/* How long, and how, a kernel may believe what it was told of a node. */
+/* How long, and how, a kernel may believe what it was told of a node. Times may be
+ * FSB_AS_PROFILE: as the mount's profile says. */
+#define FSB_AS_PROFILE UINT32_MAX
 struct fsb_cache {
 	uint32_t entry_ms, attr_ms, negative_ms;
 	uint32_t open_flags; /* FOPEN_* of an OPEN's reply */

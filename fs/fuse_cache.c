@@ -39,6 +39,26 @@ static uint64_t now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+static uint32_t either(uint32_t own, uint32_t profile)
+{
+	return own == FSB_AS_PROFILE ? profile : own;
+}
+
+/* @c where it says everything. */
+static const struct fsb_cache *filled_in(const struct fsb_cache *c, const struct fsb_cache *profile)
+{
+	static _Thread_local struct fsb_cache mixed;
+
+	if (c->entry_ms != FSB_AS_PROFILE && c->attr_ms != FSB_AS_PROFILE &&
+		c->negative_ms != FSB_AS_PROFILE)
+		return c;
+	mixed = *c;
+	mixed.entry_ms = either(c->entry_ms, profile->entry_ms);
+	mixed.attr_ms = either(c->attr_ms, profile->attr_ms);
+	mixed.negative_ms = either(c->negative_ms, profile->negative_ms);
+	return &mixed;
+}
+
 const struct fsb_cache *fuse_cache_of(struct fsd_session *s, uint64_t node)
 {
 	const struct fsb_ops *ops = s->fs->b->ops;
@@ -46,7 +66,7 @@ const struct fsb_cache *fuse_cache_of(struct fsd_session *s, uint64_t node)
 
 	if (s->profile->guest)
 		return c && !(c->alone && atomic_load_explicit(&views, memory_order_relaxed))
-			       ? c
+			       ? filled_in(c, &s->profile->cache)
 			       : &s->profile->cache;
 	if (!c || !c->alone)
 		return &s->profile->cache;

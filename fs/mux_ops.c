@@ -320,7 +320,10 @@ static int btime(struct fsb *b, uint64_t node, struct timespec *ret)
 
 static const struct fsb_cache *cache(struct fsb *b, uint64_t node)
 {
-	static const struct fsb_cache nothing;	    /* mounts come and go */
+	static const struct fsb_cache nothing; /* mounts come and go */
+	static const struct fsb_cache profile = {.entry_ms = FSB_AS_PROFILE,
+		.attr_ms = FSB_AS_PROFILE,
+		.negative_ms = FSB_AS_PROFILE};
 	static _Thread_local struct fsb_cache copy; /* the child may be gone when it is read */
 	const struct fsb_cache *c;
 	struct mux_seat *s;
@@ -331,7 +334,7 @@ static const struct fsb_cache *cache(struct fsb *b, uint64_t node)
 		return NULL;
 	c = s->b->ops->cache ? s->b->ops->cache(s->b, CHILD(node)) : NULL;
 	if (CHILD(node) == FSB_ROOT) { /* its name is the mux's own, which another may have next */
-		copy = c ? *c : nothing;
+		copy = c ? *c : profile;
 		copy.entry_ms = 0;
 		c = &copy;
 	} else if (c) {

@@ -336,6 +336,17 @@ static void names_of_children_do_not_last(void **state)
 	assert_true(req_lookup(&q, p, "g") != 0);
 	assert_int_equal(REQ_REPLY(&q, struct fuse_entry_out)->entry_valid, 5);
 	assert_int_equal(mux_remove(fs.b, "p"), 0);
+	/* Of one that says nothing the rest is as anywhere else. */
+	poor_init(&full);
+	assert_int_equal(mux_add(fs.b, "r", &full.b), 0);
+	p = req_lookup(&q, 1, "r");
+	assert_int_equal(REQ_REPLY(&q, struct fuse_entry_out)->entry_valid, 0);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_entry_out)->attr_valid, 1);
+	assert_int_equal(req_getattr(&q, p), 0);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_attr_out)->attr_valid, 1);
+	assert_true(req_lookup(&q, p, "g") != 0);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_entry_out)->entry_valid, 1);
+	assert_int_equal(mux_remove(fs.b, "r"), 0);
 }
 
 static void enosys_is_not_heard(void **state)

@@ -346,8 +346,13 @@ static void mount_all(char *list)
 		(void)snprintf(at, sizeof(at), "/m%d", nmounts);
 		(void)mkdir(at, 0755);
 		must(mount(p, at, "virtiofs", 0, NULL) == 0, p);
-		(void)snprintf(mounts[nmounts].dir, sizeof(mounts[0].dir), "%s/%s", at, dir ?: "");
 		must(stat(at, &st) == 0, at);
+		if (dir) { /* as our PID 1 does it: what is above is not walked through */
+			(void)snprintf(
+				mounts[nmounts].dir, sizeof(mounts[0].dir), "%s/%s", at, dir);
+			must(mount(mounts[nmounts].dir, at, NULL, MS_BIND, NULL) == 0, dir);
+		}
+		(void)snprintf(mounts[nmounts].dir, sizeof(mounts[0].dir), "%s", at);
 		mounts[nmounts++].minor = minor(st.st_dev);
 	}
 }
