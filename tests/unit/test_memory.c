@@ -576,6 +576,18 @@ static void attributes(void **state)
 	stop(b);
 }
 
+static void is_cached_for_a_day(void **state)
+{
+	struct fsb *b = start(0);
+	const struct fsb_cache *c = b->ops->cache(b, FSB_ROOT);
+
+	assert_non_null(c); /* the host has no view of it */
+	assert_int_equal(c->entry_ms, FSB_ALONE_MS);
+	assert_int_equal(c->attr_ms, FSB_ALONE_MS);
+	assert_int_equal(c->negative_ms, FSB_ALONE_MS);
+	stop(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -592,6 +604,7 @@ int main(void)
 		cmocka_unit_test(privileges_are_lost),
 		cmocka_unit_test(times),
 		cmocka_unit_test(attributes),
+		cmocka_unit_test(is_cached_for_a_day),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
