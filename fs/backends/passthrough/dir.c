@@ -58,34 +58,39 @@ void pt_mark_special(struct pt *p, struct pt_ref *dir)
 		(void)fsetxattr(dir->fd, PT_XATTR_SPECIAL, "", 0, 0);
 }
 
-/* Brings the entry at @off into the buffer. 1; 0 at the end; -errno. */
-static int fill(struct pt_dir *d, int fd, uint64_t off)
+/* The entry at @off, in the buffer. NULL at the end, and where @reterr is set. */
+static const struct dirent64 *entry_at(struct pt_dir *d, int fd, uint64_t off, int *reterr)
 {
 	ssize_t n;
 
 	if (!d->dirents)
 		d->dirents = malloc(PT_DIRENTS_BYTES);
-	if (!d->dirents)
-		return -ENOMEM;
+	if (!d->dirents) {
+		*reterr = -ENOMEM;
+		return NULL;
+	}
 	if (off != d->pos || off == 0) {
-		if (lseek(fd, (off_t)off, SEEK_SET) < 0)
-			return -errno;
+		if (lseek(fd, (off_t)off, SEEK_SET) < 0) {
+			*reterr = -errno;
+			return NULL;
+		}
 		d->at = d->filled = 0;
 		d->pos = off;
 		d->room = FIRST_BYTES;
 	}
 	if (d->at < d->filled)
-		return 1;
+		return (const void *)(d->dirents + d->at);
 	n = getdents64(fd, d->dirents, d->room);
 	if (d->room < PT_DIRENTS_BYTES)
 		d->room *= 2;
 	d->at = 0;
 	d->filled = n > 0 ? (size_t)n : 0;
-	if (n <= 0) {
-		free(d->dirents);
-		d->dirents = NULL;
-	}
-	return n < 0 ? -errno : n > 0;
+	if (n > 0)
+		return (const void *)d->dirents;
+	*reterr = n < 0 ? -errno : 0;
+	free(d->dirents);
+	d->dirents = NULL;
+	return NULL;
 }
 
 static bool is_dots(const char *name)
@@ -147,6 +152,7 @@ int pt_readdir(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t
 {
 	struct pt *p = pt_of(b);
 	const struct pt_handle *h = pt_handle_get(p, fh);
+	const struct dirent64 *e;
 	struct pt_dir *d;
 	struct pt_ref dir;
 	int r;
@@ -162,11 +168,9 @@ int pt_readdir(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t
 		int fd = h ? h->fd : dir.fd;
 
 		LOCK_SCOPE(&d->lock);
-		if (off == 0)
+		if (off == 0 || !d->dirents)
 			d->special = fgetxattr(fd, PT_XATTR_SPECIAL, NULL, 0) >= 0;
-		while ((r = fill(d, fd, off)) > 0) {
-			const struct dirent64 *e = (const void *)(d->dirents + d->at);
-
+		while ((e = entry_at(d, fd, off, &r))) {
 			if (emit(p, &dir, d->special, e, plus, fn, arg))
 				break;
 			d->at += e->d_reclen;
@@ -174,5 +178,5 @@ int pt_readdir(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t
 		}
 	}
 	pt_put(&p->nodes, &dir);
-	return r < 0 ? r : 0;
+	return r;
 }
