@@ -37,7 +37,7 @@ static bool absent(struct plug *p, uint32_t opcode)
 
 static int init_reply(struct plug *p, struct plug_buf *b, const struct fuse_out_header *h, size_t n)
 {
-	struct pw_init init;
+	struct pw_init init = {0};
 	int r = h->error || n > sizeof(struct fuse_init_out) ? -EPROTO : plug_need(&p->conn, b, n);
 
 	if (r == 0)
@@ -64,7 +64,7 @@ static void shm_drop(struct pf_shm *m)
 
 static int shm_offered(struct plug *p, struct plug_buf *b, size_t n)
 {
-	struct plugin_shm s;
+	struct plugin_shm s = {0};
 	int r = n > sizeof(s) ? -EBADMSG : plug_need(&p->conn, b, n);
 
 	if (r == 0)
@@ -258,7 +258,7 @@ int pf_simple(struct plug *p, uint32_t opcode, const struct pf_node *n, const st
 static int refind_one(struct plug *p, struct pn *n, uint32_t epoch)
 {
 	struct pf_node parent = {.p = p, .epoch = epoch};
-	struct fuse_entry_out e;
+	struct fuse_entry_out e = {0};
 	char name[256];
 	int r = pn_place(&p->nodes, n, &parent.n, name);
 

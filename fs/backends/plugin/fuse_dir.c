@@ -118,7 +118,7 @@ int pf_readdir(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t
 	struct plug *p = plug_of(b);
 	bool p_plus = plus && atomic_load(&p->flags) & FUSE_DO_READDIRPLUS;
 	_Alignas(8) uint8_t list[LIST_BYTES];
-	struct plug_handle h;
+	struct plug_handle h = {0};
 	struct fuse_read_in in = {.offset = off, .size = sizeof(list)};
 	struct iovec v[] = {{0}, {&in, sizeof(in)}}, out = {list, sizeof(list)};
 	_pf_node_ d;

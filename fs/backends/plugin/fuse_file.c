@@ -192,7 +192,7 @@ int pf_tmpfile(struct fsb *b, const struct fsb_req *req, uint64_t parent, uint32
 void pf_release(struct fsb *b, uint64_t node, uint64_t fh)
 {
 	struct plug *p = plug_of(b);
-	struct plug_handle h;
+	struct plug_handle h = {0};
 	struct pn *n;
 	uint64_t pid;
 
@@ -290,6 +290,7 @@ static int64_t write_piece(const struct pf_node *n, const struct fsb_req *req,
 	} else {
 		r = pf_ask(n->p, FUSE_WRITE, n, req, v, nv, &out, 1, sizeof(o));
 	}
+	v[1] = (struct iovec){0}; /* this function's own */
 	return r < 0 ? r : o.size > bytes ? -EIO : (int64_t)o.size;
 }
 
@@ -298,7 +299,7 @@ int64_t pf_readv(
 {
 	struct plug *p = plug_of(b);
 	size_t all = iov_bytes(iov, (unsigned int)n), done = 0;
-	struct plug_handle h;
+	struct plug_handle h = {0};
 	_pf_node_ f;
 	int64_t r = pf_get(p, node, &f);
 
@@ -333,7 +334,7 @@ int64_t pf_writev(struct fsb *b, const struct fsb_req *req, uint64_t node, uint6
 	struct plug *p = plug_of(b);
 	bool v2 = atomic_load(&p->flags) & FUSE_HANDLE_KILLPRIV_V2;
 	size_t all = iov_bytes(iov, (unsigned int)n), done = 0;
-	struct plug_handle h;
+	struct plug_handle h = {0};
 	_pf_node_ f;
 	int64_t r = pf_get(p, node, &f);
 
@@ -392,7 +393,7 @@ int pf_fallocate(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64
 {
 	struct plug *p = plug_of(b);
 	struct fuse_fallocate_in in = {.offset = off, .length = len, .mode = mode};
-	struct plug_handle h;
+	struct plug_handle h = {0};
 	_pf_node_ n;
 	int r = pf_get(p, node, &n);
 
@@ -415,7 +416,7 @@ int64_t pf_lseek(struct fsb *b, uint64_t node, uint64_t fh, uint64_t off, uint32
 	struct fuse_lseek_in in = {.offset = off, .whence = whence};
 	struct fuse_lseek_out out;
 	struct fuse_attr a;
-	struct plug_handle h;
+	struct plug_handle h = {0};
 	_pf_node_ n;
 	int r = pf_get(p, node, &n);
 
@@ -445,7 +446,7 @@ int64_t pf_copy_file_range(struct fsb *b, const struct fsb_req *req, uint64_t no
 	struct plug *p = plug_of(b);
 	const uint64_t data = UINT64_C(1) << FUSE_READ | UINT64_C(1) << FUSE_WRITE;
 	struct fuse_copy_file_range_in in = {.off_in = off_in, .off_out = off_out, .len = len};
-	struct plug_handle hi, ho;
+	struct plug_handle hi = {0}, ho = {0};
 	struct fuse_write_out out;
 	_pf_node_ from, to = {0};
 	int r = pf_get(p, node_in, &from);

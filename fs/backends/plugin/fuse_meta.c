@@ -33,13 +33,15 @@ int pf_enter(const struct pf_node *parent, const char *name, const struct fuse_e
 {
 	struct plug *p = parent->p;
 	struct pn_new k = {0};
-	uint64_t id;
-	int r = pe ? pw_entry(pe, false) : 0;
+	uint64_t id = 0;
+	int r = pe ? pw_entry(pe, false) : ie ? 0 : -EIO;
 
-	if (pe)
+	if (pe) {
 		k = known(p, pe, parent->epoch);
-	else
-		k.mode = ie->attr.mode, k.cache = plug_cache_index(1000, 1000);
+	} else if (ie) {
+		k.mode = ie->attr.mode;
+		k.cache = plug_cache_index(1000, 1000);
+	}
 	if (ie)
 		k.inner = ie->node;
 	if (r == 0)
@@ -65,7 +67,7 @@ static int ask_lookup(const struct pf_node *d, const struct fsb_req *req, const 
 int pf_enter_below(const struct pf_node *parent, const char *name, const struct fsb_req *req,
 	const struct fsb_entry *ie, struct fsb_entry *ret)
 {
-	struct fuse_entry_out pe;
+	struct fuse_entry_out pe = {0};
 	int r = name ? ask_lookup(parent, req, name, &pe) : -PLUGIN_PASS;
 
 	return pf_enter(parent, name, r == 0 ? &pe : NULL, ie, ret);
@@ -75,7 +77,7 @@ static int pf_lookup(struct fsb *b, const struct fsb_req *req, uint64_t parent, 
 	struct fsb_entry *ret)
 {
 	struct plug *p = plug_of(b);
-	struct fuse_entry_out pe;
+	struct fuse_entry_out pe = {0};
 	struct fsb_entry ie = {0};
 	_pf_node_ d;
 	int r = pf_get(p, parent, &d), plugin;
@@ -243,7 +245,7 @@ static int pf_mknod(struct fsb *b, const struct fsb_req *req, uint64_t parent, c
 	struct plug *p = plug_of(b);
 	struct fuse_mknod_in in = {
 		.mode = pf_masked(p, req, mode), .rdev = rdev, .umask = req->umask};
-	struct fuse_entry_out pe;
+	struct fuse_entry_out pe = {0};
 	struct fsb_entry ie;
 	_pf_node_ d;
 	int r = pf_get(p, parent, &d), below = -EROFS;
@@ -261,7 +263,7 @@ static int pf_mkdir(struct fsb *b, const struct fsb_req *req, uint64_t parent, c
 {
 	struct plug *p = plug_of(b);
 	struct fuse_mkdir_in in = {.mode = pf_masked(p, req, mode), .umask = req->umask};
-	struct fuse_entry_out pe;
+	struct fuse_entry_out pe = {0};
 	struct fsb_entry ie;
 	_pf_node_ d;
 	int r = pf_get(p, parent, &d), below = -EROFS;
@@ -278,7 +280,7 @@ static int pf_symlink(struct fsb *b, const struct fsb_req *req, uint64_t parent,
 	const char *target, struct fsb_entry *ret)
 {
 	struct plug *p = plug_of(b);
-	struct fuse_entry_out pe;
+	struct fuse_entry_out pe = {0};
 	struct fsb_entry ie;
 	_pf_node_ d;
 	int r = pf_get(p, parent, &d), below = -EROFS;
@@ -296,7 +298,7 @@ static int pf_link(struct fsb *b, const struct fsb_req *req, uint64_t node, uint
 {
 	struct plug *p = plug_of(b);
 	struct fuse_link_in in = {0};
-	struct fuse_entry_out pe;
+	struct fuse_entry_out pe = {0};
 	struct fsb_entry ie;
 	_pf_node_ n, d = {0};
 	int r = pf_get(p, node, &n), below = -EROFS;

@@ -157,7 +157,7 @@ int pj_readdir(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t
 {
 	struct plug *p = plug_of(b);
 	struct list *fresh = NULL;
-	struct plug_handle h;
+	struct plug_handle h = {0};
 	struct list *l;
 	_pf_node_ d;
 	int r = pj_get(p, node, &d);

@@ -10,12 +10,6 @@
 
 #define OWN_INO (UINT64_C(1) << 40) /* files of the plugin's own, beside those below */
 
-static void decref(json_t **o)
-{
-	json_decref(*o);
-}
-#define _cleanup_json_ __attribute__((cleanup(decref))) json_t
-
 /* The attributes of a file that is the plugin's, before it says more. */
 static void own_attr(struct fuse_attr *a, uint32_t mode)
 {
@@ -36,7 +30,7 @@ int pj_enter(const struct pf_node *parent, const char *name, const struct fuse_a
 	struct plug *p = parent->p;
 	struct pn_new k = {.by_place = !ie};
 	struct fuse_attr attr = a ? *a : ie->attr;
-	uint64_t id;
+	uint64_t id = 0;
 	int r;
 
 	k.inner = ie ? ie->node : 0;

@@ -175,6 +175,12 @@ int64_t pf_getxattr(struct fsb *b, uint64_t node, const char *name, void *buf, s
 int64_t pf_listxattr(struct fsb *b, uint64_t node, char *buf, size_t cap);
 int pf_removexattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const char *name);
 
+static inline void pj_decref(json_t **o)
+{
+	json_decref(*o);
+}
+#define _cleanup_json_ __attribute__((cleanup(pj_decref))) json_t
+
 /* ---- protocol=json: json_conn.c. Nodes are struct pf_node, with pid 0. */
 extern const struct plug_proto plug_json_proto;
 extern const struct fsb_ops plug_json_ops;
@@ -210,7 +216,7 @@ int pj_getattr(struct fsb *b, uint64_t node, uint64_t fh, struct fuse_attr *ret)
 int pj_enter(const struct pf_node *parent, const char *name, const struct fuse_attr *a,
 	const struct fsb_entry *ie, struct fsb_entry *ret);
 
-/* ---- json_file.c, json_dir.c */
+/* ---- json_file.c, json_dir.c, json_xattr.c */
 int pj_open(
 	struct fsb *b, const struct fsb_req *req, uint64_t node, uint32_t flags, uint64_t *ret_fh);
 int pj_create(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name,
