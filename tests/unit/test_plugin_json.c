@@ -45,10 +45,9 @@ static void *plugin_main(void *arg)
 	FILE *in = fdopen(dup(pl.fd), "r");
 	char *line = NULL;
 	size_t cap = 0;
-	ssize_t n;
 
 	send_line(pl.says, strlen(pl.says));
-	while ((n = getline(&line, &cap, in)) > 0) {
+	while (getline(&line, &cap, in) > 0) {
 		json_t *q = json_loads(line, JSON_ALLOW_NUL, NULL);
 		const json_t *id = json_object_get(q, "id");
 		_cleanup_str_ struct msb_str s = MSB_STR_INIT, reply = MSB_STR_INIT;
@@ -62,7 +61,7 @@ static void *plugin_main(void *arg)
 			json_string_value(json_object_get(q, "path")));
 		(void)pthread_mutex_unlock(&pl.lock);
 		pl.asked++;
-		atomic_load(&pl.answer)(q, &s);
+		atomic_load (&pl.answer)(q, &s);
 		if (id && s.len) {
 			if (s.buf[0] == '!') /* as it is */
 				msb_str_adds(&reply, s.buf + 1);

@@ -73,7 +73,7 @@ static int shm_offered(struct plug *p, struct plug_buf *b, size_t n)
 		return r;
 	b->at += n;
 	LOCK_SCOPE(&p->shm_lock);
-	if (b->fd < 0 || p->shm) /* once a connection */
+	if (b->fd < 0 || p->shm || !s.slot_bytes) /* once a connection */
 		return -EBADMSG;
 	p->shm = calloc(1, sizeof(*p->shm));
 	if (!p->shm)

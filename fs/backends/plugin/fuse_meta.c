@@ -18,16 +18,6 @@ static uint64_t to_ms(uint64_t sec, uint32_t nsec)
 	return sec > UINT32_MAX ? UINT32_MAX * 1000ULL : sec * 1000 + nsec / 1000000;
 }
 
-static struct pn_new known(const struct plug *p, const struct fuse_entry_out *pe, uint32_t epoch)
-{
-	return (struct pn_new){.pid = pe->nodeid,
-		.generation = pe->generation,
-		.epoch = epoch,
-		.mode = pe->attr.mode,
-		.cache = plug_cache_index(to_ms(pe->entry_valid, pe->entry_valid_nsec),
-			to_ms(pe->attr_valid, pe->attr_valid_nsec))};
-}
-
 int pf_enter(const struct pf_node *parent, const char *name, const struct fuse_entry_out *pe,
 	const struct fsb_entry *ie, struct fsb_entry *ret)
 {
@@ -37,7 +27,12 @@ int pf_enter(const struct pf_node *parent, const char *name, const struct fuse_e
 	int r = pe ? pw_entry(pe, false) : ie ? 0 : -EIO;
 
 	if (pe) {
-		k = known(p, pe, parent->epoch);
+		k.pid = pe->nodeid;
+		k.generation = pe->generation;
+		k.epoch = parent->epoch;
+		k.mode = pe->attr.mode;
+		k.cache = plug_cache_index(to_ms(pe->entry_valid, pe->entry_valid_nsec),
+			to_ms(pe->attr_valid, pe->attr_valid_nsec));
 	} else if (ie) {
 		k.mode = ie->attr.mode;
 		k.cache = plug_cache_index(1000, 1000);
