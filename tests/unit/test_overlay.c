@@ -670,6 +670,15 @@ static int take_name(void *arg, const char *name, size_t n, uint64_t ino, uint32
 	return 0;
 }
 
+static int take_any(void *arg, const char *name, size_t n, uint64_t ino, uint32_t type,
+	uint64_t off, const struct fsb_entry *e)
+{
+	struct list *l = arg;
+
+	l->n++;
+	return 1;
+}
+
 static void listing_ends(void **state)
 {
 	struct list l = {0};
@@ -702,6 +711,15 @@ static void listing_ends(void **state)
 				assert_int_equal(fx_rename(fx.b, to, path, 0), 0);
 		}
 		assert_int_equal(seen, 22);
+		/* Offsets that nobody gave out lead somewhere (xfstests generic/676). */
+		for (uint64_t top = l.off, k = 0; k < 21; k++) {
+			l.off = top / 23 * k + 12345;
+			l.n = 0;
+			assert_int_equal(fx.b->ops->readdir(fx.b, &fx_req, d.node, 0, l.off, false,
+						 take_any, &l),
+				0);
+			assert_int_equal(l.n, 1);
+		}
 		ovl_find(ovl_of(fx.b), d.node)->dir->last_cookie = OVL_COOKIE_MAX;
 		assert_int_equal(fx_mk(fx.b, "f/last", S_IFREG | 0600, NULL), 0);
 		assert_int_equal(ovl_find(ovl_of(fx.b), d.node)->dir->last_cookie, 21);

@@ -6,7 +6,7 @@
 // is always listed in its lower place, whatever it stands for now; any other name gets the next
 // cookie when it appears and keeps it while it exists, also when a rename changes what it stands
 // for. So a scan meets each name that exists throughout exactly once, and a position stays good
-// after its entry is gone. The upper half of an offset says which cookies there were when the scan
+// after its entry is gone. The low 31 bits of an offset say which cookies there were when the scan
 // began: who renames or replaces each file that is listed would else be listing for ever.
 #include "fs/backends/overlay/ovl.h"
 
@@ -14,6 +14,8 @@
 #include <xxhash.h>
 
 #define BUCKETS_MIN 8
+#define END_BITS    31
+#define END_MASK    ((UINT64_C(1) << END_BITS) - 1)
 
 int ovl_check_name(const char *name)
 {
@@ -336,7 +338,7 @@ struct scan {
 static int emit(
 	struct scan *s, const char *name, size_t n, uint64_t ino, uint32_t type, uint64_t next)
 {
-	uint64_t next_off = s->end << 32 | next;
+	uint64_t next_off = next << END_BITS | s->end;
 	struct ovl_inode *i = NULL;
 	struct fsb_entry entry;
 	int r;
@@ -384,12 +386,14 @@ static void scan(struct scan *s, const struct ovl_inode *dir, uint64_t off)
 	uint64_t base = 2 + (d ? (uint64_t)d->lower_n : 0);
 	bool full = false;
 
-	s->end = off ? off >> 32 : (d ? d->last_cookie : 0) + 1;
-	off &= UINT32_MAX;
-	if (off == 0 && s->fn(s->arg, ".", 1, dir->ino, DT_DIR, s->end << 32 | 1, NULL))
+	s->end = off ? off & END_MASK : (d ? d->last_cookie : 0) + 1;
+	s->end = s->end ? s->end : END_MASK;
+	off >>= END_BITS; /* above: an offset that nobody gave out is a position all the same */
+	if (off == 0 &&
+		s->fn(s->arg, ".", 1, dir->ino, DT_DIR, UINT64_C(1) << END_BITS | s->end, NULL))
 		return;
-	if (off <= 1 &&
-		s->fn(s->arg, "..", 2, ovl_parent(s->o, dir->ino), DT_DIR, s->end << 32 | 2, NULL))
+	if (off <= 1 && s->fn(s->arg, "..", 2, ovl_parent(s->o, dir->ino), DT_DIR,
+				UINT64_C(2) << END_BITS | s->end, NULL))
 		return;
 	off = off < 2 ? 2 : off;
 	if (d && off < base)
