@@ -54,8 +54,8 @@ model() {
 	mkdir "$dir/src"
 	serve passthrough "$dir/src"
 	# A guest's write takes the host's set-id bits, whoever it is by.
-	model -u -t $((seconds * 2 / 3))
-	model -u -d -t $((seconds / 3))
+	model -u -l -t $((seconds * 2 / 3))
+	model -u -l -d -t $((seconds / 3))
 }
 
 @test "passthrough, with the guest's owners kept beside the files" {
