@@ -12,6 +12,7 @@
 #include "fs/fuse_priv.h"
 
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #define VIEW_ALONE_MS 1000
@@ -29,6 +30,17 @@ void fuse_valid(uint32_t ms, uint64_t *ret_sec, uint32_t *ret_nsec)
 {
 	*ret_sec = ms / 1000;
 	*ret_nsec = ms % 1000 * 1000000u;
+}
+
+/* With HANDLE_KILLPRIV_V2 the kernel leaves it to us to take set-id bits from a file that is
+ * written, and afterwards asks again for its size and times, but not for its mode: of such a file
+ * it must believe nothing (Linux 6.12, fs/fuse/file.c: fuse_write_update_attr()). */
+void fuse_attr_valid(
+	const struct fsb_cache *c, const struct fuse_attr *a, uint64_t *ret_sec, uint32_t *ret_nsec)
+{
+	bool set_id = S_ISREG(a->mode) && (a->mode & (S_ISUID | S_ISGID));
+
+	fuse_valid(set_id ? 0 : c->attr_ms, ret_sec, ret_nsec);
 }
 
 static uint64_t now_ms(void)

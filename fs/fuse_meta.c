@@ -18,7 +18,7 @@ void fuse_entry_out(
 	*o = (struct fuse_entry_out){
 		.nodeid = e->node, .generation = e->generation, .attr = e->attr};
 	fuse_valid(e->node ? c->entry_ms : c->negative_ms, &o->entry_valid, &o->entry_valid_nsec);
-	fuse_valid(c->attr_ms, &o->attr_valid, &o->attr_valid_nsec);
+	fuse_attr_valid(c, &e->attr, &o->attr_valid, &o->attr_valid_nsec);
 }
 
 /* Owns the entry's reference from here on, whatever happens. */
@@ -41,7 +41,7 @@ static int64_t reply_attr(struct fuse_call *c, const struct fuse_attr *a)
 {
 	struct fuse_attr_out o = {.attr = *a};
 
-	fuse_valid(fuse_cache_of(c->s, c->h.nodeid)->attr_ms, &o.attr_valid, &o.attr_valid_nsec);
+	fuse_attr_valid(fuse_cache_of(c->s, c->h.nodeid), a, &o.attr_valid, &o.attr_valid_nsec);
 	return fuse_reply(c, &o, sizeof(o));
 }
 

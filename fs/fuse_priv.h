@@ -137,6 +137,8 @@ const struct fsb_cache *fuse_cache_of(struct fsd_session *s, uint64_t node); /* 
 void fuse_set_ready(
 	struct fsd_session *s, bool ready); /* INIT was answered, or the session is over */
 void fuse_valid(uint32_t ms, uint64_t *ret_sec, uint32_t *ret_nsec);
+void fuse_attr_valid(const struct fsb_cache *c, const struct fuse_attr *a, uint64_t *ret_sec,
+	uint32_t *ret_nsec);
 int64_t fuse_do_open(struct fuse_call *c); /* fuse_file.c */
 /* Whether OPEN and OPENDIR are answered ENOSYS; notes that they were. */
 bool fuse_skips_open(struct fuse_call *c);

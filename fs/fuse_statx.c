@@ -50,7 +50,7 @@ int64_t fuse_do_statx(struct fuse_call *c)
 	fuse_unpin_handle(c->s, false, fh);
 	if (r < 0)
 		return r;
-	fuse_valid(fuse_cache_of(c->s, c->h.nodeid)->attr_ms, &o.attr_valid, &o.attr_valid_nsec);
+	fuse_attr_valid(fuse_cache_of(c->s, c->h.nodeid), &a, &o.attr_valid, &o.attr_valid_nsec);
 	o.stat.mask = STATX_BASIC_STATS;
 	if ((in->sx_mask & STATX_BTIME) && c->ops->btime &&
 		CALL(c, btime, c->h.nodeid, &birth) == 0) {

@@ -29,6 +29,17 @@ teardown_file() {
 	diff "$dir/local.txt" "$dir/ours.txt"
 }
 
+@test "a write takes set-id bits, also for who asks for the mode alone" {
+	cd "$m/box/root/cases"
+	echo x >setid
+	chmod 6777 setid
+	[ "$(stat -c %a setid)" = 6777 ] # it is in the kernel's cache, if anywhere
+	setpriv --reuid 1001 --regid 1001 --clear-groups sh -c 'echo y >>setid'
+	[ "$(stat -c %a setid)" = 777 ]
+	rm setid
+	cd /
+}
+
 # facts ROOT: what a listing and every content say, times to the nanosecond
 facts() {
 	(cd "$1" && find . -xdev -printf '%p %y %m %U %G %n %l %T@ %s\n' | sort &&

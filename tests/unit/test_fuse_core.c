@@ -40,7 +40,8 @@ static void b_stop(struct fsb *b)
 
 static int entry(struct fsb *b, uint64_t node, struct fsb_entry *ret)
 {
-	*ret = (struct fsb_entry){.node = node, .attr = {.ino = node, .mode = S_IFREG | 06755}};
+	*ret = (struct fsb_entry){.node = node,
+		.attr = {.ino = node, .mode = S_IFREG | (node == 101 ? 0755 : 06755)}};
 	of(b)->lookups++;
 	return 0;
 }
@@ -667,6 +668,10 @@ static void cache_times_are_the_backends(void **state)
 	assert_int_equal(o->attr_valid, 6);
 	assert_true(req_lookup(&q, 1, "bb") == 102);
 	assert_int_equal(o->entry_valid, 1);
+	assert_int_equal(
+		o->attr_valid, 0); /* a write takes its set-id bits, and the kernel is not told */
+	assert_int_equal(req_getattr(&q, 102), 0);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_attr_out)->attr_valid, 0);
 	assert_int_equal(req_name(&q, FUSE_LOOKUP, 101, "none"), 0);
 	assert_int_equal(o->entry_valid, 7);
 	assert_int_equal(o->entry_valid_nsec, 500000000);
