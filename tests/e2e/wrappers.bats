@@ -29,7 +29,7 @@ over() {
 lines() {
 	local n
 	for n in $(seq 100); do
-		n=$(jq -c "select($1)" "$dir/audit/audit" 2>/dev/null)
+		n=$(jq -c "select($1)" "$dir/audit/audit" 2>/dev/null) || true # it may not be there yet
 		[ -z "$n" ] || break
 		sleep 0.1
 	done
