@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // msb-fsd as msbd and QEMU meet it: the real program in its jail, with every operation that its
 // system call filter has to let through, on each kind of thread.
+#include "tests/unit/beside.h"
 #include "tests/unit/front.h"
 #include "tests/unit/fusereq.h"
 #include "base/cleanup.h"
@@ -36,26 +37,6 @@ static const char *in_top(const char *name)
 	return path;
 }
 
-/* The plain build's program, also for a test built with sanitizers: they call more than the
- * filter permits. */
-static bool find_bin(void)
-{
-	ssize_t n = readlink("/proc/self/exe", bin_dir, sizeof(bin_dir) - 16);
-	char *p;
-
-	bin_dir[n > 0 ? n : 0] = '\0';
-	p = strstr(bin_dir, "/build/");
-	if (!p)
-		return false;
-	for (char *next; (next = strstr(p + 1, "/build/"));)
-		p = next;
-	(void)snprintf(p, sizeof(bin_dir) - (size_t)(p - bin_dir), "/build/bin/msb-fsd");
-	if (access(bin_dir, X_OK) < 0)
-		return false;
-	*strrchr(bin_dir, '/') = '\0';
-	return true;
-}
-
 static int setup(void **state)
 {
 	struct msb_err e = {0};
@@ -65,7 +46,7 @@ static int setup(void **state)
 	assert_int_equal(mkdir(in_top("share"), 0755), 0);
 	assert_int_equal(mkdir(in_top("upper"), 0755), 0);
 	assert_int_equal(mkdir(in_top("view"), 0755), 0);
-	if (!find_bin()) {
+	if (!plain_fsd_dir(bin_dir, sizeof(bin_dir))) {
 		pid = 0;
 		return 0;
 	}

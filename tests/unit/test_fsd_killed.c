@@ -2,6 +2,7 @@
 // A file server is killed under a running guest whose front end connects again: the next one, with
 // the same keep and the same record of chains in flight, completes each request once, and the guest
 // goes on with the nodes that it knows.
+#include "tests/unit/beside.h"
 #include "tests/unit/front.h"
 #include "tests/unit/fusereq.h"
 #include "base/cleanup.h"
@@ -37,24 +38,6 @@ static const char *in_top(const char *name)
 
 	(void)snprintf(path, sizeof(path), "%s/%s", top, name);
 	return path;
-}
-
-static bool find_bin(void)
-{
-	ssize_t n = readlink("/proc/self/exe", bin_dir, sizeof(bin_dir) - 16);
-	char *p;
-
-	bin_dir[n > 0 ? n : 0] = '\0';
-	p = strstr(bin_dir, "/build/");
-	if (!p)
-		return false;
-	for (char *next; (next = strstr(p + 1, "/build/"));)
-		p = next;
-	(void)snprintf(p, sizeof(bin_dir) - (size_t)(p - bin_dir), "/build/bin/msb-fsd");
-	if (access(bin_dir, X_OK) < 0)
-		return false;
-	*strrchr(bin_dir, '/') = '\0';
-	return true;
 }
 
 /* A server of the overlay in top/upper, on top/root, and the front end's connection to it. */
@@ -167,7 +150,7 @@ static void killed_at_work(void **state)
 	uint64_t file, node[AT_ONCE], kept;
 	unsigned int looked_up = 0, done_before = 0;
 
-	if (!find_bin()) /* a build with sanitizers alone */
+	if (!plain_fsd_dir(bin_dir, sizeof(bin_dir))) /* a build with sanitizers alone */
 		skip();
 	start_server();
 	assert_int_equal(front_connect(&f, 2), 0);
