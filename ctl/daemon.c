@@ -23,6 +23,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+enum { LOCK_TRIES = 50, LOCK_WAIT_USEC = 20 * 1000 };
+
 static int open_lock(const struct msb_paths *p, int flags)
 {
 	char path[MSB_PATH_MAX + 8];
@@ -49,8 +51,13 @@ int ctl_daemon_lock(const struct msb_paths *p, struct msb_err *e)
 	fd = open_lock(p, O_RDWR | O_CREAT);
 	if (fd < 0)
 		return msb_err_set(e, errno, "cannot open %s/lock: %m", p->run);
-	if (fcntl(fd, F_SETLK, &fl) == 0)
-		return 0; /* fd stays open: the lock is the process's */
+	/* one that was killed a moment ago holds its lock until the kernel has taken it down */
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		if (i > 0)
+			(void)usleep(LOCK_WAIT_USEC);
+		if (fcntl(fd, F_SETLK, &fl) == 0)
+			return 0; /* fd stays open: the lock is the process's */
+	}
 	close(fd);
 	return msb_err_set(e, EBUSY,
 		"another msbd serves %s (pid %d); `msbd --stop` ends it, MSB_MNT and MSB_STATE make a "

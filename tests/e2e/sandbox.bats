@@ -477,6 +477,14 @@ msbd_pid() {
 	done
 }
 
+# Ends msbd by force and waits until it is gone: a kill returns before its victim has ended.
+kill_msbd() {
+	local pid
+	pid=$(msbd_pid)
+	kill -9 "$pid"
+	until_is 10 gone eval "alive $pid || echo gone"
+}
+
 @test "kill -9 of msbd: running machines are found, exec works again, what vanished is failed" {
 	sandbox $name
 	sandbox other
@@ -485,7 +493,7 @@ msbd_pid() {
 	ls "$m/$name/root/" >/dev/null
 	qemu=$(status_of $name qemu_pid)
 	gone=$(status_of other qemu_pid)
-	kill -9 "$(msbd_pid)"
+	kill_msbd
 	kill -9 "$gone"
 	"$bin/msbd"
 	state_is $name running
@@ -505,7 +513,7 @@ msbd_pid() {
 	echo start >"$m/$name/ctl" &
 	until_is 5 starting cat "$m/$name/state"
 	sleep 0.5
-	kill -9 "$(msbd_pid)"
+	kill_msbd
 	wait
 	"$bin/msbd"
 	until_is 5 failed cat "$m/$name/state"
