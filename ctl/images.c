@@ -45,6 +45,10 @@ static int taken(struct ctl *c, const char *name, struct msb_err *e)
 int ctl_image_import(const struct ctl_req *q, const char *path, const char *name, struct msb_err *e)
 {
 	struct ctl *c = q->c;
+	const struct img_call call = {.bin_dir = c->paths.bin,
+		.store_fd = c->store_fd,
+		.log_fd = c->log_fd,
+		.cancel_fd = q->cancel ? q->cancel->fd : -1};
 	struct img_imported got = {0};
 	int r;
 
@@ -66,8 +70,7 @@ int ctl_image_import(const struct ctl_req *q, const char *path, const char *name
 	r = taken(c, name, e);
 	pthread_mutex_unlock(&c->lock);
 	if (r == 0)
-		r = img_import(c->paths.bin, c->store_fd, path, c->log_fd,
-			q->cancel ? q->cancel->fd : -1, &got, e);
+		r = img_import(&call, path, &got, e);
 	pthread_mutex_lock(&c->lock);
 	if (r == 0)
 		r = ctl_image_add(c, name, got.digest, got.size_bytes, e);
@@ -79,6 +82,10 @@ int ctl_image_import(const struct ctl_req *q, const char *path, const char *name
 /* Lock held by nobody; the store is ours. */
 static int collect(struct ctl *c, struct msb_err *e)
 {
+	const struct img_call call = {.bin_dir = c->paths.bin,
+		.store_fd = c->store_fd,
+		.log_fd = c->log_fd,
+		.cancel_fd = -1};
 	char(*digests)[65] = calloc(CTL_MAX_IMAGES, sizeof(*digests));
 	const char **keep = calloc(CTL_MAX_IMAGES + 1, sizeof(*keep));
 	int r;
@@ -92,7 +99,8 @@ static int collect(struct ctl *c, struct msb_err *e)
 			keep[i] = digests[i];
 		}
 		pthread_mutex_unlock(&c->lock);
-		r = img_gc(c->paths.bin, c->store_fd, keep, c->log_fd, e);
+		r = img_gc(&call, keep, false, e);
+		r = r < 0 ? r : 0; /* what is deferred the next one takes */
 	}
 	free(digests);
 	free(keep);

@@ -24,71 +24,137 @@ static int error_of(const struct msb_msg *m, struct msb_err *e)
 	return msb_err_set(e, (int)code, "%s", why ? why : "msb-image gave no reason");
 }
 
-/* Sends @m to a new msb-image and waits for "ok", which replaces it. */
-static int run(const char *bin_dir, const char *verb, int store_fd, int source_fd, int log_fd,
-	int cancel_fd, struct msb_msg *m, struct msb_err *e)
+static void tell(const struct img_call *c, const struct msb_msg *m)
+{
+	struct img_progress p = {
+		.stage = msb_msg_get(m, "stage") ?: "",
+		.digest = msb_msg_get(m, "digest") ?: "",
+		.state = msb_msg_get(m, "state") ?: "",
+	};
+	uint64_t v;
+
+	if (!c->progress)
+		return;
+	/* What it leaves out is 0. */
+	if (msb_msg_get_u64(m, "layer", &v) == 0 && v <= IMG_MAX_LAYERS)
+		p.layer = (unsigned int)v;
+	if (msb_msg_get_u64(m, "layers", &v) == 0 && v <= IMG_MAX_LAYERS)
+		p.layers = (unsigned int)v;
+	(void)msb_msg_get_u64(m, "done_bytes", &p.done_bytes);
+	(void)msb_msg_get_u64(m, "total_bytes", &p.total_bytes);
+	c->progress(c->arg, &p);
+}
+
+/* Until "ok" or "error" is in @m: 0; -EINTR given up; -errno where it says nothing more. */
+static int listen_to(const struct img_call *c, int sock, struct msb_msg *m, struct msb_err *e)
+{
+	for (;;) {
+		struct pollfd p[2] = {
+			{.fd = sock, .events = POLLIN}, {.fd = c->cancel_fd, .events = POLLIN}};
+		int r;
+
+		if (poll(p, 2, -1) < 0) {
+			if (errno != EINTR)
+				return -errno;
+			continue;
+		}
+		if (p[1].revents)
+			return msb_err_set(e, EINTR, "given up");
+		r = msb_msg_recv(sock, m);
+		if (r < 0)
+			return r;
+		msb_msg_close_fds(m); /* it has none to give */
+		if (strcmp(msb_msg_verb(m), "progress") != 0)
+			return 0;
+		tell(c, m);
+	}
+}
+
+static pid_t start(const struct img_call *c, const char *program, const char *verb, int fd3,
+	int fd4, int *ret_sock, struct msb_err *e)
 {
 	_cleanup_close_ int ours = -1, theirs = -1;
-	char path[4096], *argv[] = {"msb-image", (char *)verb, NULL};
-	int sv[2], fds[3], status = 0, r;
+	char path[4096], *argv[] = {(char *)program, (char *)verb, NULL};
+	int sv[2], fds[3];
 	pid_t pid;
 
-	if (snprintf(path, sizeof(path), "%s/msb-image", bin_dir) >= (int)sizeof(path))
-		return msb_err_set(e, ENAMETOOLONG, "the path of msb-image is too long");
+	if (snprintf(path, sizeof(path), "%s/%s", c->bin_dir, program) >= (int)sizeof(path))
+		return msb_err_set(e, ENAMETOOLONG, "the path of %s is too long", program);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
-		return msb_err_set(e, errno, "cannot start msb-image: %m");
+		return msb_err_set(e, errno, "cannot start %s: %m", program);
 	ours = sv[0];
 	theirs = sv[1];
-	fds[0] = store_fd;
-	fds[1] = source_fd;
+	fds[0] = fd3;
+	fds[1] = fd4;
 	fds[2] = theirs;
-	pid = msb_spawn_alone(path, argv, fds, 3, log_fd, NULL, e);
-	if (pid < 0)
-		return (int)pid;
-	close(steal_fd(&theirs));
-	r = msb_msg_send(ours, m);
-	if (r < 0)
-		(void)msb_err_set(e, -r, "cannot ask msb-image: %s", strerror(-r));
-	while (r == 0) {
-		struct pollfd p[2] = {
-			{.fd = ours, .events = POLLIN}, {.fd = cancel_fd, .events = POLLIN}};
+	pid = msb_spawn_alone(path, argv, fds, 3, c->log_fd, NULL, e);
+	if (pid > 0)
+		*ret_sock = steal_fd(&ours);
+	return pid;
+}
 
-		if (poll(p, 2, -1) < 0 && errno != EINTR) {
-			r = -errno;
-		} else if (p[1].revents) {
-			r = msb_err_set(e, EINTR, "given up");
-		} else if (p[0].revents) {
-			r = msb_msg_recv(ours, m);
-			if (r == 0)
-				msb_msg_close_fds(m); /* it has none to give */
-			if (r == 0 && strcmp(msb_msg_verb(m), "progress") != 0)
-				break;
-		}
-	}
-	if (r < 0) /* given up, or it says nothing more */
-		(void)kill(pid, SIGKILL);
+static int reap(pid_t pid)
+{
+	int status = 0;
+
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
+	return status;
+}
+
+/* Sends @m to a new msb-image and waits for "ok", which replaces it. */
+static int run(const struct img_call *c, const char *verb, int source_fd, struct msb_msg *m,
+	struct msb_err *e)
+{
+	_cleanup_close_ int sock = -1;
+	pid_t pid = start(c, "msb-image", verb, c->store_fd, source_fd, &sock, e);
+	int status, r;
+
+	if (pid < 0)
+		return (int)pid;
+	r = msb_msg_send(sock, m);
+	if (r < 0)
+		(void)msb_err_set(e, -r, "cannot ask msb-image: %s", strerror(-r));
+	else
+		r = listen_to(c, sock, m, e);
+	if (r < 0) /* given up, or it says nothing more */
+		(void)kill(pid, SIGKILL);
+	status = reap(pid);
 	if (r == -EINTR || r == -E2BIG)
 		return r;
 	if (r < 0)
 		return msb_err_set(e, EIO, "msb-image died (%s %d); its log says more",
 			WIFSIGNALED(status) ? "signal" : "exit status",
 			WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-	if (strcmp(msb_msg_verb(m), "ok") == 0)
-		return 0;
-	return error_of(m, e);
+	return strcmp(msb_msg_verb(m), "ok") == 0 ? 0 : error_of(m, e);
 }
 
-int img_import(const char *bin_dir, int store_fd, const char *source, int log_fd, int cancel_fd,
-	struct img_imported *ret, struct msb_err *e)
+static int take_image(const struct msb_msg *m, struct img_imported *ret, struct msb_err *e)
+{
+	const char *digest = msb_msg_get(m, "digest");
+	uint8_t raw[32];
+	uint64_t size;
+
+	if (!digest || strlen(digest) != 64 || msb_unhex(digest, raw, sizeof(raw)) < 0 ||
+		msb_msg_get_u64(m, "size_bytes", &size) < 0)
+		return msb_err_set(e, EIO, "msb-image gave no digest");
+	memcpy(ret->digest, digest, sizeof(ret->digest));
+	ret->size_bytes = size;
+	return 0;
+}
+
+static void set_limits(struct msb_msg *m)
+{
+	msb_msg_set(m, "max_bytes", "%llu", (unsigned long long)IMG_MAX_BYTES);
+	msb_msg_set(m, "max_inodes", "%llu", (unsigned long long)IMG_MAX_INODES);
+}
+
+int img_import(
+	const struct img_call *c, const char *source, struct img_imported *ret, struct msb_err *e)
 {
 	/* Not blocked by a FIFO; msb-image refuses it. */
 	_cleanup_close_ int fd = open(source, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	_cleanup_free_ struct msb_msg *m = malloc(sizeof(*m));
-	const char *digest;
-	uint8_t raw[32];
-	uint64_t size;
 	int r;
 
 	if (fd < 0)
@@ -96,25 +162,18 @@ int img_import(const char *bin_dir, int store_fd, const char *source, int log_fd
 	if (!m)
 		return msb_err_set(e, ENOMEM, "out of memory");
 	msb_msg_init(m, "import");
-	msb_msg_set(m, "max_bytes", "%llu", (unsigned long long)IMG_MAX_BYTES);
-	msb_msg_set(m, "max_inodes", "%llu", (unsigned long long)IMG_MAX_INODES);
-	r = run(bin_dir, "import", store_fd, fd, log_fd, cancel_fd, m, e);
-	if (r < 0)
-		return msb_err_wrap(e, "import %s", source);
-	digest = msb_msg_get(m, "digest");
-	if (!digest || strlen(digest) != 64 || msb_unhex(digest, raw, sizeof(raw)) < 0 ||
-		msb_msg_get_u64(m, "size_bytes", &size) < 0)
-		return msb_err_set(e, EIO, "import %s: msb-image gave no digest", source);
-	memcpy(ret->digest, digest, sizeof(ret->digest));
-	ret->size_bytes = size;
-	return 0;
+	set_limits(m);
+	r = run(c, "import", fd, m, e);
+	if (r == 0)
+		r = take_image(m, ret, e);
+	return r < 0 ? msb_err_wrap(e, "import %s", source) : 0;
 }
 
-int img_gc(
-	const char *bin_dir, int store_fd, const char *const *keep, int log_fd, struct msb_err *e)
+int img_gc(const struct img_call *c, const char *const *keep, bool prune, struct msb_err *e)
 {
 	_cleanup_free_ uint8_t(*raw)[32] = calloc(IMG_MAX_KEEP, sizeof(*raw));
 	_cleanup_free_ struct msb_msg *m = malloc(sizeof(*m));
+	uint64_t deferred;
 	size_t n = 0;
 
 	if (!m || !raw)
@@ -127,9 +186,10 @@ int img_gc(
 			return msb_err_set(e, EINVAL, "`%s` is not a digest", *keep);
 	}
 	msb_msg_init(m, "gc");
+	msb_msg_set(m, "prune", "%d", prune);
 	msb_msg_payload(m, raw, n * sizeof(raw[0]));
 	/* It has no source; the descriptor's place is taken by the store's. */
-	return run(bin_dir, "gc", store_fd, store_fd, log_fd, -1, m, e) < 0
-		       ? msb_err_wrap(e, "clean the image store")
-		       : 0;
+	if (run(c, "gc", c->store_fd, m, e) < 0)
+		return msb_err_wrap(e, "clean the image store");
+	return msb_msg_get_u64(m, "deferred", &deferred) == 0 && deferred;
 }

@@ -5,6 +5,7 @@
 #include "fs/image/index.h"
 #include "fs/image/sha.h"
 #include "tests/unit/beside.h"
+#include "tests/unit/imgcall.h"
 #include "tests/unit/tarmake.h"
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -147,7 +148,7 @@ static int import_after(int store, long us, struct img_imported *got, struct msb
 	_cleanup_close_ int t = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
 
 	assert_int_equal(timerfd_settime(t, 0, &when, NULL), 0);
-	return img_import(bin_dir, store, source, -1, t, got, e);
+	return img_import(CALL(bin_dir, store, t), source, got, e);
 }
 
 static void killed(void **state)
@@ -160,7 +161,7 @@ static void killed(void **state)
 
 	store = new_store("whole");
 	t = msb_now_ms();
-	assert_int_equal(img_import(bin_dir, store, source, -1, -1, &got, &e), 0);
+	assert_int_equal(img_import(CALL(bin_dir, store, -1), source, &got, &e), 0);
 	whole = msb_now_ms() - t + 1;
 	verify(store, got.digest);
 	assert_int_equal(fstatat(store, "packs/00000001", &st, 0), 0);
@@ -176,7 +177,9 @@ static void killed(void **state)
 		images = entries(store, "images");
 		if (r == 0) {
 			verify(store, late.digest);
-			assert_int_equal(img_gc(bin_dir, store, (const char *[]){NULL}, -1, &e), 0);
+			assert_int_equal(
+				img_gc(CALL(bin_dir, store, -1), (const char *[]){NULL}, false, &e),
+				0);
 		} else {
 			assert_int_equal(r, -EINTR);
 			dead++;
@@ -185,7 +188,7 @@ static void killed(void **state)
 		}
 	}
 	assert_true(dead > 0);
-	assert_int_equal(img_import(bin_dir, store, source, -1, -1, &got, &e), 0);
+	assert_int_equal(img_import(CALL(bin_dir, store, -1), source, &got, &e), 0);
 	verify(store, got.digest);
 	assert_int_equal(entries(store, "images"), 1);
 	assert_int_equal(entries(store, "packs"), 2); /* a pack and its list: all else is gone */
@@ -231,7 +234,7 @@ static void fill_up(uint64_t kib)
 		mount("t", path, "tmpfs", 0, options) < 0)
 		_exit(77);
 	store = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = img_import(bin_dir, store, source, -1, -1, &got, &e);
+	r = img_import(CALL(bin_dir, store, -1), source, &got, &e);
 	if (r == 0)
 		_exit(10);
 	if (r != -ENOSPC || !strstr(e.msg, "No space"))
@@ -273,7 +276,7 @@ static void *importer(void *arg)
 	struct img_imported got;
 	struct msb_err e = {0};
 
-	return (void *)(intptr_t)img_import(bin_dir, *(int *)arg, source, -1, -1, &got, &e);
+	return (void *)(intptr_t)img_import(CALL(bin_dir, *(int *)arg, -1), source, &got, &e);
 }
 
 static void both_at_once(void **state)
@@ -301,20 +304,21 @@ static void gc(void **state)
 	struct img_imported got;
 	struct msb_err e = {0};
 
-	assert_int_equal(img_import(bin_dir, store, source, -1, -1, &got, &e), 0);
+	assert_int_equal(img_import(CALL(bin_dir, store, -1), source, &got, &e), 0);
 	for (int k = 0; k <= IMG_MAX_KEEP; k++) {
 		(void)snprintf(text[k], sizeof(text[k]), "%064x", k);
 		keep[k] = text[k];
 	}
-	assert_int_equal(img_gc(bin_dir, store, keep, -1, &e), -E2BIG);
+	assert_int_equal(img_gc(CALL(bin_dir, store, -1), keep, false, &e), -E2BIG);
 	keep[IMG_MAX_KEEP] = NULL;
 	keep[IMG_MAX_KEEP - 1] = got.digest;
-	assert_int_equal(img_gc(bin_dir, store, keep, -1, &e), 0);
+	assert_int_equal(img_gc(CALL(bin_dir, store, -1), keep, false, &e), 0);
 	verify(store, got.digest);
 	assert_int_equal(
-		img_gc(bin_dir, store, (const char *[]){"mistyped", NULL}, -1, &e), -EINVAL);
+		img_gc(CALL(bin_dir, store, -1), (const char *[]){"mistyped", NULL}, false, &e),
+		-EINVAL);
 	verify(store, got.digest);
-	assert_int_equal(img_gc(bin_dir, store, (const char *[]){NULL}, -1, &e), 0);
+	assert_int_equal(img_gc(CALL(bin_dir, store, -1), (const char *[]){NULL}, false, &e), 0);
 	assert_int_equal(entries(store, "images"), 0);
 	assert_int_equal(entries(store, "packs"), 0);
 	close(store);
@@ -326,12 +330,12 @@ static void sentences(void **state)
 	struct img_imported got;
 	struct msb_err e = {0};
 
-	assert_int_equal(img_import(bin_dir, store, "/no/such", -1, -1, &got, &e), -ENOENT);
+	assert_int_equal(img_import(CALL(bin_dir, store, -1), "/no/such", &got, &e), -ENOENT);
 	assert_non_null(strstr(e.msg, "/no/such"));
-	assert_int_equal(img_import(bin_dir, store, "/dev/null", -1, -1, &got, &e), -EBADMSG);
-	assert_int_equal(img_import("/no/bin", store, source, -1, -1, &got, &e), -ENOENT);
+	assert_int_equal(img_import(CALL(bin_dir, store, -1), "/dev/null", &got, &e), -EBADMSG);
+	assert_int_equal(img_import(CALL("/no/bin", store, -1), source, &got, &e), -ENOENT);
 	assert_non_null(strstr(e.msg, "/no/bin/msb-image"));
-	assert_int_equal(img_import(bin_dir, store, dir, -1, -1, &got, &e), -EBADMSG);
+	assert_int_equal(img_import(CALL(bin_dir, store, -1), dir, &got, &e), -EBADMSG);
 	assert_non_null(strstr(e.msg, "neither index.json"));
 }
 

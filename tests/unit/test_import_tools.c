@@ -4,6 +4,7 @@
 #include "fs/image/image.h"
 #include "fs/image/index.h"
 #include "tests/unit/beside.h"
+#include "tests/unit/imgcall.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 
@@ -226,7 +227,7 @@ static int import_into(const char *store, const char *source, struct img_importe
 	(void)mkdir(s, 0700);
 	fd = open(s, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	(void)snprintf(path, sizeof(path), "%s/%s", dir, source);
-	r = img_import(bin_dir, fd, path, -1, -1, got, &e);
+	r = img_import(CALL(bin_dir, fd, -1), path, got, &e);
 	if (r < 0)
 		print_error("%s\n", e.msg);
 	else
