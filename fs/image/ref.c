@@ -136,6 +136,8 @@ static int take_host(const char *text, const char **rest, const char *default_ho
 		(void)snprintf(ret->host, sizeof(ret->host), "%s", default_host);
 		return 0;
 	}
+	if (n > IMG_REF_MAX_NAME)
+		return no(e, text, "its name is longer than 255 bytes");
 	for (size_t i = 0; i < n; i++)
 		ret->host[i] = (char)tolower((unsigned char)(*rest)[i]);
 	ret->host[n] = 0;

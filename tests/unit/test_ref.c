@@ -121,6 +121,11 @@ static void limits(void **state)
 	text[900] = 0;
 	assert_int_equal(img_ref_parse(text, IMG_REF_DEFAULT_HOST, &r, &e), -EINVAL);
 	assert_non_null(strstr(e.msg, "too long"));
+	/* a host alone is as long */
+	memset(text, 'h', sizeof(text));
+	memcpy(text + IMG_REF_MAX_NAME + 1, "./a", 4);
+	assert_int_equal(img_ref_parse(text, IMG_REF_DEFAULT_HOST, &r, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "255 bytes"));
 	memset(tag, 't', sizeof(tag));
 	tag[IMG_REF_MAX_TAG] = 0;
 	(void)snprintf(text, sizeof(text), "x:%s", tag);
