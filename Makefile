@@ -20,7 +20,7 @@ VARIANT  ?=
 B        := build$(if $(VARIANT),/$(VARIANT))
 
 # What each folder may see; the linker order follows it, and tools/lint/layers.sh checks the includes.
-DIRS     := ctl vmm guest fs/backends fs/image fs base
+DIRS     := ctl vmm guest fs/backends fs/image fs/image/registry fs base
 # guest/ is here for what both ends of the agent's channel share, and for its tests; guest/build.mk makes PID 1.
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wundef -Wvla \
             -Wimplicit-fallthrough -Wno-unused-parameter -Wno-unknown-warning-option -Wno-format-truncation -Werror
@@ -46,7 +46,7 @@ ifeq ($(VARIANT),clang)
 CC       := clang
 endif
 
-PKGS     := fuse3 libvirt sqlite3 libxxhash libcrypto libzstd libisal jansson libseccomp
+PKGS     := fuse3 libvirt sqlite3 libxxhash libcrypto libzstd libisal jansson libseccomp libcurl libssl
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CFLAGS   := -std=gnu17 $(WARN) $(HARDEN) $(OPT) -ffunction-sections -fdata-sections \
             -D_GNU_SOURCE -DFUSE_USE_VERSION=314 -DMSB_VERSION='"$(VERSION)"' -I. $(PKG_CFLAGS) $(EXTRA_CFLAGS)
@@ -56,6 +56,7 @@ LDFLAGS  := $(LDHARDEN) -pthread
 LIBS_msbd      := $(shell pkg-config --libs fuse3 sqlite3 libseccomp 2>/dev/null)
 LIBS_msb-vmm   := $(shell pkg-config --libs libvirt libvirt-qemu libseccomp 2>/dev/null)
 LIBS_msb-image := $(shell pkg-config --libs libxxhash libcrypto libzstd libisal jansson libseccomp 2>/dev/null)
+LIBS_msb-registry := $(shell pkg-config --libs libcurl libcrypto libssl jansson libseccomp 2>/dev/null)
 LIBS_msb-fsd   := $(shell pkg-config --libs libxxhash libseccomp jansson 2>/dev/null)
 LIBS_msb-agentd := $(shell pkg-config --libs libseccomp 2>/dev/null)
 LIBS_test      := $(shell pkg-config --libs $(PKGS) cmocka 2>/dev/null)

@@ -14,6 +14,7 @@ rule() {
 }
 rule base 'base/'
 rule fs 'base/|fs/'
+rule fs/image/registry 'base/|fs/image/(registry/|ref\.h)'
 rule vmm 'base/|vmm/|guest/wire\.h|fs/(fsd|virtq|vhost_user)\.h'
 rule guest 'base/|guest/'
 rule ctl 'base/|ctl/|fs/(fsd|options)\.h|fs/image/image\.h|vmm/(vmm|agent)\.h'
