@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Starting msb-image and waiting for what it says: msbd's side.
-#include "fs/image/image.h"
+#include "fs/image/client_int.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/msg.h"
@@ -46,7 +46,8 @@ static void tell(const struct img_call *c, const struct msb_msg *m)
 }
 
 /* Until "ok" or "error" is in @m: 0; -EINTR given up; -errno where it says nothing more. */
-static int listen_to(const struct img_call *c, int sock, struct msb_msg *m, struct msb_err *e)
+static int listen_to(const struct img_call *c, int sock, client_line_fn line, void *arg,
+	struct msb_msg *m, struct msb_err *e)
 {
 	for (;;) {
 		struct pollfd p[2] = {
@@ -64,13 +65,16 @@ static int listen_to(const struct img_call *c, int sock, struct msb_msg *m, stru
 		if (r < 0)
 			return r;
 		msb_msg_close_fds(m); /* it has none to give */
-		if (strcmp(msb_msg_verb(m), "progress") != 0)
+		if (strcmp(msb_msg_verb(m), "progress") == 0)
+			tell(c, m);
+		else if (line && strcmp(msb_msg_verb(m), "damaged") == 0)
+			line(arg, msb_msg_get(m, "line") ?: "");
+		else
 			return 0;
-		tell(c, m);
 	}
 }
 
-static pid_t start(const struct img_call *c, const char *program, const char *verb, int fd3,
+pid_t client_start(const struct img_call *c, const char *program, const char *verb, int fd3,
 	int fd4, int *ret_sock, struct msb_err *e)
 {
 	_cleanup_close_ int ours = -1, theirs = -1;
@@ -93,7 +97,7 @@ static pid_t start(const struct img_call *c, const char *program, const char *ve
 	return pid;
 }
 
-static int reap(pid_t pid)
+int client_reap(pid_t pid)
 {
 	int status = 0;
 
@@ -102,12 +106,11 @@ static int reap(pid_t pid)
 	return status;
 }
 
-/* Sends @m to a new msb-image and waits for "ok", which replaces it. */
-static int run(const struct img_call *c, const char *verb, int source_fd, struct msb_msg *m,
-	struct msb_err *e)
+int client_run(const struct img_call *c, const char *verb, int fd4, client_line_fn line, void *arg,
+	struct msb_msg *m, struct msb_err *e)
 {
 	_cleanup_close_ int sock = -1;
-	pid_t pid = start(c, "msb-image", verb, c->store_fd, source_fd, &sock, e);
+	pid_t pid = client_start(c, "msb-image", verb, c->store_fd, fd4, &sock, e);
 	int status, r;
 
 	if (pid < 0)
@@ -116,10 +119,10 @@ static int run(const struct img_call *c, const char *verb, int source_fd, struct
 	if (r < 0)
 		(void)msb_err_set(e, -r, "cannot ask msb-image: %s", strerror(-r));
 	else
-		r = listen_to(c, sock, m, e);
+		r = listen_to(c, sock, line, arg, m, e);
 	if (r < 0) /* given up, or it says nothing more */
 		(void)kill(pid, SIGKILL);
-	status = reap(pid);
+	status = client_reap(pid);
 	if (r == -EINTR || r == -E2BIG)
 		return r;
 	if (r < 0)
@@ -129,24 +132,39 @@ static int run(const struct img_call *c, const char *verb, int source_fd, struct
 	return strcmp(msb_msg_verb(m), "ok") == 0 ? 0 : error_of(m, e);
 }
 
-static int take_image(const struct msb_msg *m, struct img_imported *ret, struct msb_err *e)
+int client_take_digest(const struct msb_msg *m, char ret[65], struct msb_err *e)
 {
 	const char *digest = msb_msg_get(m, "digest");
-	uint8_t raw[32];
+
+	if (!digest || !client_digest_valid(digest))
+		return msb_err_set(e, EIO, "msb-image gave no digest");
+	memcpy(ret, digest, 65);
+	return 0;
+}
+
+int client_take_image(const struct msb_msg *m, struct img_imported *ret, struct msb_err *e)
+{
 	uint64_t size;
 
-	if (!digest || strlen(digest) != 64 || msb_unhex(digest, raw, sizeof(raw)) < 0 ||
-		msb_msg_get_u64(m, "size_bytes", &size) < 0)
-		return msb_err_set(e, EIO, "msb-image gave no digest");
-	memcpy(ret->digest, digest, sizeof(ret->digest));
+	if (msb_msg_get_u64(m, "size_bytes", &size) < 0)
+		return msb_err_set(e, EIO, "msb-image gave no size");
+	if (client_take_digest(m, ret->digest, e) < 0)
+		return -EIO;
 	ret->size_bytes = size;
 	return 0;
 }
 
-static void set_limits(struct msb_msg *m)
+void client_set_limits(struct msb_msg *m)
 {
 	msb_msg_set(m, "max_bytes", "%llu", (unsigned long long)IMG_MAX_BYTES);
 	msb_msg_set(m, "max_inodes", "%llu", (unsigned long long)IMG_MAX_INODES);
+}
+
+bool client_digest_valid(const char *digest)
+{
+	uint8_t raw[32];
+
+	return strlen(digest) == 64 && msb_unhex(digest, raw, sizeof(raw)) == 0;
 }
 
 int img_import(
@@ -162,10 +180,10 @@ int img_import(
 	if (!m)
 		return msb_err_set(e, ENOMEM, "out of memory");
 	msb_msg_init(m, "import");
-	set_limits(m);
-	r = run(c, "import", fd, m, e);
+	client_set_limits(m);
+	r = client_run(c, "import", fd, NULL, NULL, m, e);
 	if (r == 0)
-		r = take_image(m, ret, e);
+		r = client_take_image(m, ret, e);
 	return r < 0 ? msb_err_wrap(e, "import %s", source) : 0;
 }
 
@@ -182,14 +200,67 @@ int img_gc(const struct img_call *c, const char *const *keep, bool prune, struct
 		if (n == IMG_MAX_KEEP)
 			return msb_err_set(e, E2BIG, "more than %d images to keep", IMG_MAX_KEEP);
 		/* One that names no image would be taken for "remove it". */
-		if (strlen(*keep) != 64 || msb_unhex(*keep, raw[n], sizeof(raw[n])) < 0)
+		if (!client_digest_valid(*keep))
 			return msb_err_set(e, EINVAL, "`%s` is not a digest", *keep);
+		(void)msb_unhex(*keep, raw[n], sizeof(raw[n])); /* just checked */
 	}
 	msb_msg_init(m, "gc");
 	msb_msg_set(m, "prune", "%d", prune);
 	msb_msg_payload(m, raw, n * sizeof(raw[0]));
 	/* It has no source; the descriptor's place is taken by the store's. */
-	if (run(c, "gc", c->store_fd, m, e) < 0)
+	if (client_run(c, "gc", c->store_fd, NULL, NULL, m, e) < 0)
 		return msb_err_wrap(e, "clean the image store");
 	return msb_msg_get_u64(m, "deferred", &deferred) == 0 && deferred;
+}
+
+int img_export(const struct img_call *c, const char *digest, const char *ref_name, int out_fd,
+	struct msb_err *e)
+{
+	_cleanup_free_ struct msb_msg *m = malloc(sizeof(*m));
+
+	if (!m)
+		return msb_err_set(e, ENOMEM, "out of memory");
+	msb_msg_init(m, "export");
+	msb_msg_set(m, "digest", "%s", digest);
+	msb_msg_set(m, "name", "%s", ref_name);
+	return client_run(c, "export", out_fd, NULL, NULL, m, e) < 0
+		       ? msb_err_wrap(e, "export %s", ref_name)
+		       : 0;
+}
+
+int img_verify(const struct img_call *c, const char *digest,
+	void (*damaged)(void *arg, const char *line), void *arg, struct msb_err *e)
+{
+	_cleanup_free_ struct msb_msg *m = malloc(sizeof(*m));
+	uint64_t n;
+	int r;
+
+	if (!m)
+		return msb_err_set(e, ENOMEM, "out of memory");
+	msb_msg_init(m, "verify");
+	if (digest)
+		msb_msg_set(m, "digest", "%s", digest);
+	r = client_run(c, "verify", c->store_fd, damaged, arg, m, e);
+	if (r < 0)
+		return msb_err_wrap(e, "verify");
+	if (msb_msg_get_u64(m, "damaged", &n) < 0)
+		return msb_err_set(e, EIO, "verify: msb-image gave no result");
+	return n ? msb_err_set(e, EBADMSG, "%llu damaged; `pull` the image again to repair it",
+			   (unsigned long long)n)
+		 : 0;
+}
+
+int img_stat(const struct img_call *c, struct msb_str *text, struct msb_err *e)
+{
+	_cleanup_free_ struct msb_msg *m = malloc(sizeof(*m));
+
+	if (!m)
+		return msb_err_set(e, ENOMEM, "out of memory");
+	msb_msg_init(m, "stat");
+	if (client_run(c, "stat", c->store_fd, NULL, NULL, m, e) < 0)
+		return msb_err_wrap(e, "count the image store");
+	if (!msb_utf8_valid(msb_msg_payload_ptr(m), m->payload_bytes))
+		return msb_err_set(e, EIO, "count the image store: msb-image gave no text");
+	msb_str_add(text, msb_msg_payload_ptr(m), m->payload_bytes);
+	return text->oom ? msb_err_set(e, ENOMEM, "out of memory") : 0;
 }

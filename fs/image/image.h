@@ -13,13 +13,21 @@
  *     meta                        what msbd needs to know, so that it parses no JSON document
  *
  * meta has one record a line, KEY SPACE VALUE, in this order; what the config lacks is left out:
- *   size_bytes N                  of all regular files, hard links once
+ *   kind image|artifact|mixtape
+ *   size_bytes N                  of all regular files, hard links once; of all blobs
  *   inodes N
  *   entrypoint.0 "..."            elements from 0 on, one a line, in order
  *   cmd.0 "..."
  *   env.0 "NAME=VALUE"
  *   user "..."                    USER, UID, USER:GROUP or UID:GID
  *   workdir "..."
+ *   mixtape.kernel HEX            of a mixtape: which of store/blobs is what
+ *   mixtape.initrd HEX
+ *   mixtape.cmdline HEX
+ *   mixtape.init HEX
+ *   mixtape.disk HEX
+ *   mixtape.disk_format raw|qcow2
+ *   mixtape.disk_compression none|zstd
  * A quoted value is one JSON string of valid UTF-8 with no NUL in it; its escapes are
  * \" \\ \n \t and \u00XX for other control characters, nothing else.
  *
@@ -31,16 +39,32 @@
  *                                               -> ok {digest=HEX64 size_bytes=N}
  *   gc {prune=0|1} payload: the digests to keep, 32 raw bytes each
  *                                               -> ok {deferred=0|1}
+ *   pull {repo= name=TAG|sha256:HEX repair=0|1 max_bytes= max_inodes=}   fd 4: to msb-registry
+ *                                               -> ok {digest=HEX64 size_bytes=N}
+ *   push {digest=HEX64 repo= name=TAG from=REPO}                         fd 4: to msb-registry
+ *                                               -> ok {digest=HEX64}
+ *   export {digest=HEX64 name=}                 fd 4: a file or pipe that the archive goes to
+ *                                               -> ok
+ *   verify {digest=HEX64}                       -> "damaged" {line=}, zero or more; ok {damaged=N}
+ *   stat                                        -> ok, payload: key value lines
  * An import leaves nothing behind when it fails; after it was killed the next one removes what it
- * left.
+ * left. A pull leaves the layers that are complete, and of others what has come.
+ *
+ * msb-registry pull|push: fd 4 a SEQPACKET socket to msb-image, fd 5 one to msbd, on which it gets
+ * one "setup" message {verb= host= repo= uid= gid= plain_http=0|1 insecure=0|1 home= docker_config=
+ * registry_auth_file= xdg_runtime_dir= user= ca= mirror.0=URL ...}, payload: the secret.
+ * What msb-image asks it then: fs/image/remote.h.
  */
 #ifndef MSB_FS_IMAGE_IMAGE_H
 #define MSB_FS_IMAGE_IMAGE_H
 
+#include "fs/image/ref.h"
 #include "base/err.h"
+#include "base/str.h"
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define IMG_MAX_INODES	   UINT64_C(10000000)
 #define IMG_MAX_BYTES	   (UINT64_C(1) << 40) /* unpacked */
@@ -92,5 +116,51 @@ int img_import(
  * takes the rest; -errno.
  */
 int img_gc(const struct img_call *, const char *const *keep, bool prune, struct msb_err *e);
+
+/* How a registry is reached, and as whom. Strings may be NULL. */
+struct img_registry {
+	const char *user, *secret; /* of a login; NULL: what that user's files say */
+	const char *ca;		   /* PEM file of authorities to trust as well */
+	const char *home, *docker_config, *registry_auth_file, *xdg_runtime_dir; /* that user's */
+	const char *const *mirrors; /* URLs, asked first; NULL at the end */
+	uid_t uid;		    /* whose credentials and helpers are used */
+	gid_t gid;
+	bool plain_http, insecure; /* no TLS; TLS that proves nothing */
+};
+
+#define IMG_REPAIR 1u /* img_pull(): layers whose contents are damaged are fetched and put right   \
+		       */
+
+/**
+ * img_pull() - Fetch an image from its registry; what the store has already is not fetched
+ * Errors: as img_import(); -ENOENT no such image; -EACCES the registry wants other credentials;
+ * -EBADMSG what came is not what its digest says; -EHOSTUNREACH and what the network has; -EINTR
+ * cancelled: layers that are complete stay, and others go on where they stopped.
+ */
+int img_pull(const struct img_call *, const struct img_ref *, const struct img_registry *,
+	unsigned int flags, struct img_imported *ret, struct msb_err *e);
+
+/**
+ * img_push() - Put an image into a registry
+ * @digest: of the store; @to: with a tag; @from: a repository of the same registry that may have
+ * the layers already, or NULL
+ * @ret_digest: of the manifest there. It is @digest where the registry had every layer as it was
+ * pulled; else the layers were compressed anew, and the config (the image's ID) is the same.
+ */
+int img_push(const struct img_call *, const char *digest, const struct img_ref *to,
+	const char *from, const struct img_registry *, char ret_digest[65], struct msb_err *e);
+
+/* Writes the image as an OCI archive, called @ref_name in its index, to @out_fd (a file or pipe).
+ * The same image under the same name gives the same bytes. */
+int img_export(const struct img_call *, const char *digest, const char *ref_name, int out_fd,
+	struct msb_err *e);
+
+/* Reads and hashes all that an image (NULL: the store) has. @damaged gets a line for each thing
+ * that is not what it was. Return: 0; -EBADMSG where there is any. */
+int img_verify(const struct img_call *, const char *digest,
+	void (*damaged)(void *arg, const char *line), void *arg, struct msb_err *e);
+
+/* Appends what is in the store: KEY SPACE NUMBER lines. */
+int img_stat(const struct img_call *, struct msb_str *text, struct msb_err *e);
 
 #endif
