@@ -49,7 +49,7 @@ static int values(
 }
 
 /* Waits for a message of the job. -EINTR the caller is gone; -EAGAIN none, where @nonblock. */
-static int next(const struct ctl_req *q, struct ctl_job *j, bool nonblock)
+static int next(const struct ctl_req *q, struct ctl_command *j, bool nonblock)
 {
 	struct pollfd pf[2] = {{.fd = j->sock, .events = POLLIN},
 		{.fd = q->cancel ? q->cancel->fd : -1, .events = POLLIN}};
@@ -62,9 +62,9 @@ static int next(const struct ctl_req *q, struct ctl_job *j, bool nonblock)
 	return pf[0].revents ? msb_msg_recv(j->sock, &j->m) : -EAGAIN;
 }
 
-static void end(struct ctl_job *j, int code, const char *fmt, ...)
+static void end(struct ctl_command *j, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-static void end(struct ctl_job *j, int code, const char *fmt, ...)
+static void end(struct ctl_command *j, int code, const char *fmt, ...)
 {
 	char msg[MSB_ERR_MAX];
 	va_list ap;
@@ -79,7 +79,7 @@ static void end(struct ctl_job *j, int code, const char *fmt, ...)
 }
 
 /* What the message in j->m means. The peer parses a guest's bytes: anything may stand in it. */
-static void take(struct ctl_job *j)
+static void take(struct ctl_command *j)
 {
 	const char *verb = msb_msg_verb(&j->m);
 	uint64_t n = 0;
@@ -103,7 +103,7 @@ static void take(struct ctl_job *j)
 	}
 }
 
-static int step(const struct ctl_req *q, struct ctl_job *j, bool nonblock)
+static int step(const struct ctl_req *q, struct ctl_command *j, bool nonblock)
 {
 	int r = next(q, j, nonblock);
 
@@ -116,14 +116,14 @@ static int step(const struct ctl_req *q, struct ctl_job *j, bool nonblock)
 	return 0;
 }
 
-int ctl_job_start(const struct ctl_req *q, struct ctl_sandbox *sb, const char *line, size_t n,
-	struct ctl_job **ret, struct msb_err *e)
+int ctl_command_start(const struct ctl_req *q, struct ctl_sandbox *sb, const char *line, size_t n,
+	struct ctl_command **ret, struct msb_err *e)
 {
 	_cleanup_free_ char *user = NULL, *workdir = NULL, *cmd = strndup(line, n);
 	_cleanup_(env_free) char **env = NULL;
 	const char *const argv[] = {"/bin/sh", "-c", cmd, NULL};
 	struct agent_exec x = {.argv = argv, .log = true};
-	struct ctl_job *j;
+	struct ctl_command *j;
 	char sock[108];
 	int r, fd;
 
@@ -152,14 +152,14 @@ int ctl_job_start(const struct ctl_req *q, struct ctl_sandbox *sb, const char *l
 	else if (r < 0)
 		msb_err_set(e, EINTR, "interrupted");
 	if (r < 0) {
-		ctl_job_free(j);
+		ctl_command_free(j);
 		return r;
 	}
 	*ret = j;
 	return 0;
 }
 
-struct ctl_job *ctl_job_free(struct ctl_job *j)
+struct ctl_command *ctl_command_free(struct ctl_command *j)
 {
 	if (j)
 		close(j->sock);
@@ -167,8 +167,8 @@ struct ctl_job *ctl_job_free(struct ctl_job *j)
 	return NULL;
 }
 
-int ctl_job_read(
-	const struct ctl_req *q, struct ctl_job *j, size_t max, bool nonblock, struct msb_str *s)
+int ctl_command_read(const struct ctl_req *q, struct ctl_command *j, size_t max, bool nonblock,
+	struct msb_str *s)
 {
 	while (!j->bytes && !j->ended) {
 		int r = step(q, j, nonblock);
@@ -186,7 +186,7 @@ int ctl_job_read(
 	return s->oom ? -ENOMEM : 0;
 }
 
-bool ctl_job_ready(struct ctl_job *j)
+bool ctl_command_ready(struct ctl_command *j)
 {
 	const struct ctl_req nobody = {0};
 
@@ -196,7 +196,7 @@ bool ctl_job_ready(struct ctl_job *j)
 	return j->bytes || j->ended;
 }
 
-int ctl_job_wait(const struct ctl_req *q, struct ctl_job *j, struct msb_err *e)
+int ctl_command_wait(const struct ctl_req *q, struct ctl_command *j, struct msb_err *e)
 {
 	while (!j->ended) {
 		int r = step(q, j, false);

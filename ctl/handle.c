@@ -68,7 +68,7 @@ void ctl_handle_unref(struct ctl_handle *h)
 	pthread_mutex_unlock(&h->at.c->lock);
 	if (!last)
 		return;
-	ctl_job_free(h->job);
+	ctl_command_free(h->job);
 	if (h->log_open)
 		ctl_logfile_close(&h->log);
 	msb_str_done(&h->snap);
@@ -224,7 +224,7 @@ static int read_ctl(
 }
 
 /* Takes the job for a while; who else comes is refused. */
-static int job_take(struct ctl_handle *h, struct ctl_job **ret, struct msb_err *e)
+static int job_take(struct ctl_handle *h, struct ctl_command **ret, struct msb_err *e)
 {
 	LOCK_SCOPE(&h->lock);
 	if (h->busy)
@@ -234,7 +234,7 @@ static int job_take(struct ctl_handle *h, struct ctl_job **ret, struct msb_err *
 	return 0;
 }
 
-static void job_give(struct ctl_handle *h, struct ctl_job *j)
+static void job_give(struct ctl_handle *h, struct ctl_command *j)
 {
 	LOCK_SCOPE(&h->lock);
 	h->busy = false;
@@ -255,13 +255,13 @@ void ctl_handle_report(const struct ctl_req *q, struct ctl_handle *h, const stru
 static int read_exec(const struct ctl_req *q, struct ctl_handle *h, size_t max, struct msb_str *s,
 	struct msb_err *e)
 {
-	struct ctl_job *j = NULL;
+	struct ctl_command *j = NULL;
 	int r = job_take(h, &j, e);
 
 	if (r < 0)
 		return r;
 	if (j) {
-		r = ctl_job_read(q, j, max, h->nonblock, s);
+		r = ctl_command_read(q, j, max, h->nonblock, s);
 		if (r < 0)
 			msb_err_set(e, -r, "%s", strerror(-r));
 	}
@@ -299,16 +299,16 @@ int ctl_handle_read(const struct ctl_req *q, struct ctl_handle *h, uint64_t off,
 static int write_exec(
 	const struct ctl_req *q, struct ctl_handle *h, const struct ctl_line *l, struct msb_err *e)
 {
-	struct ctl_job *j = NULL, *fresh = NULL;
+	struct ctl_command *j = NULL, *fresh = NULL;
 	int r;
 
 	if (l->n == 0)
 		return 0;
 	if (!h->rdwr) {
-		r = ctl_job_start(q, h->at.sb, l->p, l->n, &j, e);
+		r = ctl_command_start(q, h->at.sb, l->p, l->n, &j, e);
 		if (r == 0)
-			r = ctl_job_wait(q, j, e);
-		ctl_job_free(j);
+			r = ctl_command_wait(q, j, e);
+		ctl_command_free(j);
 		return r;
 	}
 	r = job_take(h, &j, e);
@@ -318,12 +318,12 @@ static int write_exec(
 		r = msb_err_set(e, EBUSY,
 			"the last command of this descriptor has not been read to its end");
 	else
-		r = ctl_job_start(q, h->at.sb, l->p, l->n, &fresh, e);
+		r = ctl_command_start(q, h->at.sb, l->p, l->n, &fresh, e);
 	/* poll found its end, and nobody read it. */
 	if (r == 0 && j && j->result < 0)
 		ctl_handle_report(q, h, &j->err);
 	if (r == 0)
-		j = (ctl_job_free(j), fresh);
+		j = (ctl_command_free(j), fresh);
 	job_give(h, j);
 	return r;
 }

@@ -23,7 +23,7 @@ struct ctl_handle {
 	struct ctl_logfile log; /* open where log_open */
 	bool log_open;
 	struct msb_str answer; /* of verbs, not read yet */
-	struct ctl_job *job;
+	struct ctl_command *job;
 	bool busy; /* somebody reads or starts the job, without the lock */
 	struct msb_err
 		owed; /* error of a line whose predecessors were consumed in the same write */

@@ -96,7 +96,7 @@ static unsigned int ready_exec(struct ctl_handle *h)
 		return 0; /* woken when it is given back */
 	if (!h->rdwr || !h->job)
 		return in | out;
-	if (ctl_job_ready(h->job))
+	if (ctl_command_ready(h->job))
 		return h->job->bytes ? in : in | out | POLLHUP;
 	/* Better awake for nothing than asleep for ever. */
 	return h->ph && ctl_supervise_output(h->at.sb, h->job->sock) < 0 ? in : 0;
