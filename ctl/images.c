@@ -8,6 +8,7 @@
 #include "ctl/mounts.h"
 #include "fs/image/image.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 /* One change of the store at a time: between an import's end and its row in the state file nothing
@@ -49,6 +50,7 @@ int ctl_image_import(const struct ctl_req *q, const char *path, const char *name
 		.store_fd = c->store_fd,
 		.log_fd = c->log_fd,
 		.cancel_fd = q->cancel ? q->cancel->fd : -1};
+	_cleanup_close_ int fd = -1;
 	struct img_imported got = {0};
 	int r;
 
@@ -69,8 +71,12 @@ int ctl_image_import(const struct ctl_req *q, const char *path, const char *name
 	}
 	r = taken(c, name, e);
 	pthread_mutex_unlock(&c->lock);
-	if (r == 0)
-		r = img_import(&call, path, &got, e);
+	if (r == 0) {
+		/* Not blocked by a FIFO; msb-image refuses it. */
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+		r = fd < 0 ? msb_err_set(e, errno, "cannot open %s: %m", path)
+			   : img_import(&call, fd, path, &got, e);
+	}
 	pthread_mutex_lock(&c->lock);
 	if (r == 0)
 		r = ctl_image_add(c, name, got.digest, got.size_bytes, e);

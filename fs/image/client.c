@@ -6,7 +6,6 @@
 #include "base/msg.h"
 #include "base/spawn.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -144,13 +143,16 @@ int client_take_digest(const struct msb_msg *m, char ret[65], struct msb_err *e)
 
 int client_take_image(const struct msb_msg *m, struct img_imported *ret, struct msb_err *e)
 {
-	uint64_t size;
+	const char *kind = msb_msg_get(m, "kind");
+	struct img_imported got = {0};
 
-	if (msb_msg_get_u64(m, "size_bytes", &size) < 0)
-		return msb_err_set(e, EIO, "msb-image gave no size");
-	if (client_take_digest(m, ret->digest, e) < 0)
+	if (msb_msg_get_u64(m, "size_bytes", &got.size_bytes) < 0 || !kind ||
+		strlen(kind) >= sizeof(got.kind))
+		return msb_err_set(e, EIO, "msb-image gave no size or kind");
+	if (client_take_digest(m, got.digest, e) < 0)
 		return -EIO;
-	ret->size_bytes = size;
+	memcpy(got.kind, kind, strlen(kind));
+	*ret = got;
 	return 0;
 }
 
@@ -167,24 +169,20 @@ bool client_digest_valid(const char *digest)
 	return strlen(digest) == 64 && msb_unhex(digest, raw, sizeof(raw)) == 0;
 }
 
-int img_import(
-	const struct img_call *c, const char *source, struct img_imported *ret, struct msb_err *e)
+int img_import(const struct img_call *c, int source_fd, const char *name, struct img_imported *ret,
+	struct msb_err *e)
 {
-	/* Not blocked by a FIFO; msb-image refuses it. */
-	_cleanup_close_ int fd = open(source, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	_cleanup_free_ struct msb_msg *m = malloc(sizeof(*m));
 	int r;
 
-	if (fd < 0)
-		return msb_err_set(e, errno, "cannot open %s: %m", source);
 	if (!m)
 		return msb_err_set(e, ENOMEM, "out of memory");
 	msb_msg_init(m, "import");
 	client_set_limits(m);
-	r = client_run(c, "import", fd, NULL, NULL, m, e);
+	r = client_run(c, "import", source_fd, NULL, NULL, m, e);
 	if (r == 0)
 		r = client_take_image(m, ret, e);
-	return r < 0 ? msb_err_wrap(e, "import %s", source) : 0;
+	return r < 0 ? msb_err_wrap(e, "import %s", name) : 0;
 }
 
 int img_gc(const struct img_call *c, const char *const *keep, bool prune, struct msb_err *e)

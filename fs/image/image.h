@@ -16,6 +16,7 @@
  *   kind image|artifact|mixtape
  *   size_bytes N                  of all regular files, hard links once; of all blobs
  *   inodes N
+ *   created "..."                 RFC 3339, as the config has it
  *   entrypoint.0 "..."            elements from 0 on, one a line, in order
  *   cmd.0 "..."
  *   env.0 "NAME=VALUE"
@@ -36,11 +37,11 @@
  *   "progress" {stage= layer= layers= digest= state= done_bytes= total_bytes=}, zero or more, then
  *   "ok" or "error" {code= msg=}
  *   import {max_bytes= max_inodes=}             fd 4: a directory or a file
- *                                               -> ok {digest=HEX64 size_bytes=N}
+ *                                               -> ok {digest=HEX64 kind= size_bytes=N}
  *   gc {prune=0|1} payload: the digests to keep, 32 raw bytes each
  *                                               -> ok {deferred=0|1}
  *   pull {repo= name=TAG|sha256:HEX repair=0|1 max_bytes= max_inodes=}   fd 4: to msb-registry
- *                                               -> ok {digest=HEX64 size_bytes=N}
+ *                                               -> ok {digest=HEX64 kind= size_bytes=N}
  *   push {digest=HEX64 repo= name=TAG from=REPO}                         fd 4: to msb-registry
  *                                               -> ok {digest=HEX64}
  *   export {digest=HEX64 name=}                 fd 4: a file or pipe that the archive goes to
@@ -50,10 +51,7 @@
  * An import leaves nothing behind when it fails; after it was killed the next one removes what it
  * left. A pull leaves the layers that are complete, and of others what has come.
  *
- * msb-registry pull|push: fd 4 a SEQPACKET socket to msb-image, fd 5 one to msbd, on which it gets
- * one "setup" message {verb= host= repo= uid= gid= plain_http=0|1 insecure=0|1 home= docker_config=
- * registry_auth_file= xdg_runtime_dir= user= ca= mirror.0=URL ...}, payload: the secret.
- * What msb-image asks it then: fs/image/remote.h.
+ * What passes between msb-image and msb-registry: fs/image/registry/registry.h.
  */
 #ifndef MSB_FS_IMAGE_IMAGE_H
 #define MSB_FS_IMAGE_IMAGE_H
@@ -76,6 +74,7 @@
 
 struct img_imported {
 	char digest[65];
+	char kind[16]; /* image, artifact, mixtape */
 	uint64_t size_bytes;
 };
 
@@ -100,13 +99,14 @@ struct img_call {
 };
 
 /**
- * img_import() - Import @source, a path that is opened as the caller
- * Errors: -ENOENT no such source; -EBADMSG not an image, or damaged; -EOPNOTSUPP for another
- * machine, or of a kind that is not supported; -ENOTUNIQ more than one image to choose from;
- * -ENOSPC; -E2BIG a limit; -EINTR cancelled. @e says which layer. Threads: any; blocks.
+ * img_import() - Import a directory or a file
+ * @source_fd: open for reading, as who may read it; stays the caller's. @name: for sentences
+ * Errors: -EBADMSG not an image, or damaged; -EOPNOTSUPP for another machine, or of a kind that is
+ * not supported; -ENOTUNIQ more than one image to choose from; -ENOSPC; -E2BIG a limit; -EINTR
+ * cancelled. @e says which layer. Threads: any; blocks.
  */
-int img_import(
-	const struct img_call *, const char *source, struct img_imported *ret, struct msb_err *e);
+int img_import(const struct img_call *, int source_fd, const char *name, struct img_imported *ret,
+	struct msb_err *e);
 
 /**
  * img_gc() - Remove every image whose digest is not in @keep (NULL at the end), and what no image
@@ -128,8 +128,9 @@ struct img_registry {
 	bool plain_http, insecure; /* no TLS; TLS that proves nothing */
 };
 
-#define IMG_REPAIR 1u /* img_pull(): layers whose contents are damaged are fetched and put right   \
-		       */
+#define IMG_REPAIR                                                                                 \
+	1u /* img_pull(): layers whose contents are damaged are fetched and put right              \
+	    */
 
 /**
  * img_pull() - Fetch an image from its registry; what the store has already is not fetched

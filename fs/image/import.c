@@ -203,8 +203,8 @@ static int publish(
 	r = img_store_publish(im->store, plan->digest, im->tree, files, ARRAY_LEN(files), e);
 	if (r < 0)
 		return r;
+	*ret = (struct img_imported){.kind = "image", .size_bytes = t.bytes};
 	memcpy(ret->digest, plan->digest, sizeof(ret->digest));
-	ret->size_bytes = t.bytes;
 	return 0;
 }
 
@@ -218,6 +218,7 @@ int img_import_run(const struct img_source *src, struct img_store *st,
 	if (r < 0)
 		return r;
 	if (img_store_has(st, plan.digest)) {
+		*ret = (struct img_imported){.kind = "image"};
 		memcpy(ret->digest, plan.digest, sizeof(ret->digest));
 		return img_store_size(st, plan.digest, &ret->size_bytes, e);
 	}

@@ -52,6 +52,7 @@ static int import(const struct msb_msg *m, struct msb_err *e)
 		return r;
 	msb_msg_init(&msg, "ok");
 	msb_msg_set(&msg, "digest", "%s", got.digest);
+	msb_msg_set(&msg, "kind", "%s", got.kind);
 	msb_msg_set(&msg, "size_bytes", "%llu", (unsigned long long)got.size_bytes);
 	return msb_msg_send(SOCK_FD, &msg);
 }

@@ -148,7 +148,7 @@ static int import_after(int store, long us, struct img_imported *got, struct msb
 	_cleanup_close_ int t = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
 
 	assert_int_equal(timerfd_settime(t, 0, &when, NULL), 0);
-	return img_import(CALL(bin_dir, store, t), source, got, e);
+	return import_path(CALL(bin_dir, store, t), source, got, e);
 }
 
 static void killed(void **state)
@@ -161,7 +161,7 @@ static void killed(void **state)
 
 	store = new_store("whole");
 	t = msb_now_ms();
-	assert_int_equal(img_import(CALL(bin_dir, store, -1), source, &got, &e), 0);
+	assert_int_equal(import_path(CALL(bin_dir, store, -1), source, &got, &e), 0);
 	whole = msb_now_ms() - t + 1;
 	verify(store, got.digest);
 	assert_int_equal(fstatat(store, "packs/00000001", &st, 0), 0);
@@ -188,7 +188,7 @@ static void killed(void **state)
 		}
 	}
 	assert_true(dead > 0);
-	assert_int_equal(img_import(CALL(bin_dir, store, -1), source, &got, &e), 0);
+	assert_int_equal(import_path(CALL(bin_dir, store, -1), source, &got, &e), 0);
 	verify(store, got.digest);
 	assert_int_equal(entries(store, "images"), 1);
 	assert_int_equal(entries(store, "packs"), 2); /* a pack and its list: all else is gone */
@@ -234,7 +234,7 @@ static void fill_up(uint64_t kib)
 		mount("t", path, "tmpfs", 0, options) < 0)
 		_exit(77);
 	store = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = img_import(CALL(bin_dir, store, -1), source, &got, &e);
+	r = import_path(CALL(bin_dir, store, -1), source, &got, &e);
 	if (r == 0)
 		_exit(10);
 	if (r != -ENOSPC || !strstr(e.msg, "No space"))
@@ -276,7 +276,7 @@ static void *importer(void *arg)
 	struct img_imported got;
 	struct msb_err e = {0};
 
-	return (void *)(intptr_t)img_import(CALL(bin_dir, *(int *)arg, -1), source, &got, &e);
+	return (void *)(intptr_t)import_path(CALL(bin_dir, *(int *)arg, -1), source, &got, &e);
 }
 
 static void both_at_once(void **state)
@@ -304,7 +304,7 @@ static void gc(void **state)
 	struct img_imported got;
 	struct msb_err e = {0};
 
-	assert_int_equal(img_import(CALL(bin_dir, store, -1), source, &got, &e), 0);
+	assert_int_equal(import_path(CALL(bin_dir, store, -1), source, &got, &e), 0);
 	for (int k = 0; k <= IMG_MAX_KEEP; k++) {
 		(void)snprintf(text[k], sizeof(text[k]), "%064x", k);
 		keep[k] = text[k];
@@ -330,12 +330,12 @@ static void sentences(void **state)
 	struct img_imported got;
 	struct msb_err e = {0};
 
-	assert_int_equal(img_import(CALL(bin_dir, store, -1), "/no/such", &got, &e), -ENOENT);
+	assert_int_equal(import_path(CALL(bin_dir, store, -1), "/no/such", &got, &e), -ENOENT);
 	assert_non_null(strstr(e.msg, "/no/such"));
-	assert_int_equal(img_import(CALL(bin_dir, store, -1), "/dev/null", &got, &e), -EBADMSG);
-	assert_int_equal(img_import(CALL("/no/bin", store, -1), source, &got, &e), -ENOENT);
+	assert_int_equal(import_path(CALL(bin_dir, store, -1), "/dev/null", &got, &e), -EBADMSG);
+	assert_int_equal(import_path(CALL("/no/bin", store, -1), source, &got, &e), -ENOENT);
 	assert_non_null(strstr(e.msg, "/no/bin/msb-image"));
-	assert_int_equal(img_import(CALL(bin_dir, store, -1), dir, &got, &e), -EBADMSG);
+	assert_int_equal(import_path(CALL(bin_dir, store, -1), dir, &got, &e), -EBADMSG);
 	assert_non_null(strstr(e.msg, "neither index.json"));
 }
 

@@ -227,7 +227,7 @@ static int import_into(const char *store, const char *source, struct img_importe
 	(void)mkdir(s, 0700);
 	fd = open(s, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	(void)snprintf(path, sizeof(path), "%s/%s", dir, source);
-	r = img_import(CALL(bin_dir, fd, -1), path, got, &e);
+	r = import_path(CALL(bin_dir, fd, -1), path, got, &e);
 	if (r < 0)
 		print_error("%s\n", e.msg);
 	else
