@@ -207,9 +207,10 @@ int fsb_passthrough_start(const struct fsb_passthrough_opts *, struct fsb **ret,
 
 /* An image below, a sandbox's own changes above (upper_fd < 0: the image alone, read-only). */
 struct fsb_overlay_opts {
-	int index_fd; /* the image's tree index; -1: an empty tree below */
-	int packs_fd; /* directory of pack files */
-	int upper_fd; /* directory of the sandbox's changes; locked while open */
+	int index_fd;  /* the image's tree index; -1: an empty tree below */
+	int packs_fd;  /* directory of pack files */
+	int upper_fd;  /* directory of the sandbox's changes; locked while open */
+	bool readonly; /* it is not written: reads move no access time either */
 };
 int fsb_overlay_start(const struct fsb_overlay_opts *, struct fsb **ret, struct msb_err *);
 

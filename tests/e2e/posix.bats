@@ -74,9 +74,12 @@ through() {
 	diff "$dir/local.txt" "$dir/$1.txt"
 }
 
-@test "they do through /dev/fuse from an overlay without an image, and from memory" {
+@test "they do through /dev/fuse from an overlay without an image, from memory, and from a host directory" {
 	[ -s "$dir/local.txt" ]
 	mkdir "$dir/up"
 	through overlay "upper=$dir/up"
 	through memory none size=64M
+	mkdir "$dir/none" "$dir/root"
+	through passthrough "$dir/none" map=none
+	through passthrough "$dir/root" map=root
 }

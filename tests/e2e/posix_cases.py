@@ -221,6 +221,26 @@ def times():
         print("utime by another", as_user(1000, 1000, os.utime, "f"), as_user(1000, 1000, os.utime, "f", (1, 1)))
 
 
+def accessed():
+    """A read moves the access time once after each change."""
+    put("ac", b"read me", os.O_CREAT)
+    os.mkdir("acd")
+    touch("acd/f")
+    os.symlink("target", "acl")
+    for path, read, change in (("ac", lambda: open("ac").read(), lambda: put("ac", b"again")),
+                               ("acd", lambda: os.listdir("acd"), lambda: os.unlink("acd/f")),
+                               ("acl", lambda: os.readlink("acl"),
+                                lambda: os.chown("acl", 1, 1, follow_symlinks=False))):
+        said = []
+        for fn in (read, read, change, read, read):
+            time.sleep(0.02)
+            before = os.lstat(path)
+            fn()
+            after = os.lstat(path)
+            said.append("atime" if before.st_atime_ns != after.st_atime_ns else "-")
+        print(path, *said, after.st_atime_ns > after.st_ctime_ns)
+
+
 def unlinked():
     fd = os.open("ul", os.O_CREAT | os.O_RDWR)
     os.write(fd, b"hello")
@@ -387,6 +407,7 @@ def directories():
 
 os.chdir(sys.argv[1])
 os.umask(0o022)
-for part in (names, links, renames, privileges, times, unlinked, contents, mapped, ranges, nodes, xattrs, directories):
+for part in (names, links, renames, privileges, times, accessed, unlinked, contents, mapped, ranges, nodes, xattrs,
+             directories):
     print("==", part.__name__)
     part()

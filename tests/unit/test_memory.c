@@ -503,6 +503,40 @@ static void privileges_are_lost(void **state)
 	stop(b);
 }
 
+static void accessed(void **state)
+{
+	static const char *const path[] = {"f", "d", "l"};
+	struct fsb_setattr s = {.valid = FATTR_ATIME | FATTR_MTIME | FATTR_CTIME,
+		.atime = 1000,
+		.mtime = 999,
+		.ctime = 999};
+	struct fsb_options ro = {.readonly = true};
+	struct fsb_start from = FSB_START_NONE;
+	struct fsb *b = start(0);
+	struct msb_err e = {0};
+
+	put(b, "f", "text");
+	assert_int_equal(fx_mk(b, "d", S_IFDIR | 0755, NULL), 0);
+	assert_int_equal(fx_mk(b, "l", S_IFLNK, "target"), 0);
+	for (size_t i = 0; i < ARRAY_LEN(path); i++) {
+		assert_int_equal(fx_read_moves(b, path[i]), 1);
+		assert_int_equal(fx_read_moves(b, path[i]), 0);
+		/* A day ago, and after the last change all the same. */
+		assert_int_equal(fx_setattr(b, path[i], &s), 0);
+		assert_int_equal(fx_read_moves(b, path[i]), 1);
+		assert_int_equal(fx_read_moves(b, path[i]), 0);
+		set_mode(b, path[i], 0700);
+		assert_int_equal(fx_read_moves(b, path[i]), 1);
+	}
+	stop(b);
+	from.options = &ro;
+	assert_int_equal(fsb_memory_kind.start(&from, &b, &e), 0);
+	put(b, "f", "text");
+	assert_int_equal(fx_read_moves(b, "f"), 0);
+	assert_int_equal(fx_read_moves(b, ""), 0);
+	stop(b);
+}
+
 static void times(void **state)
 {
 	struct fsb_setattr s = {.valid = FATTR_ATIME | FATTR_MTIME,
@@ -603,6 +637,7 @@ int main(void)
 		cmocka_unit_test(owners_and_groups),
 		cmocka_unit_test(privileges_are_lost),
 		cmocka_unit_test(times),
+		cmocka_unit_test(accessed),
 		cmocka_unit_test(attributes),
 		cmocka_unit_test(is_cached_for_a_day),
 	};

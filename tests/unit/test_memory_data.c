@@ -317,6 +317,29 @@ static void full_of_data(void **state)
 	stop(b);
 }
 
+/* What statfs says is available can be had, by one file, and hardly more than that. */
+static void all_that_is_available(void **state)
+{
+	static const uint64_t size[] = {MEM_MIN_BYTES, 3 * MIB, 100 * MIB, UINT64_C(3) << 30};
+
+	for (size_t i = 0; i < ARRAY_LEN(size); i++) {
+		struct fsb *b = start(size[i]);
+		uint64_t f = make(b, "f"), bytes;
+		struct statvfs st;
+
+		assert_int_equal(b->ops->statfs(b, FSB_ROOT, &st), 0);
+		bytes = st.f_bavail * st.f_frsize;
+		assert_true(bytes <= st.f_bfree * st.f_frsize);
+		assert_true(bytes >= size[i] / 100 * 97);
+		assert_int_equal(alloc(b, f, 0, 0, bytes), 0);
+		assert_int_equal(attr(b, f).blocks, bytes / 512);
+		assert_int_equal(b->ops->statfs(b, FSB_ROOT, &st), 0);
+		assert_true(st.f_bavail <= 8);
+		assert_int_equal(alloc(b, f, 0, bytes, size[i] / 50), -ENOSPC);
+		stop(b);
+	}
+}
+
 /* Names, links and attributes are counted too. */
 static void full_of_names(void **state)
 {
@@ -505,6 +528,7 @@ int main(void)
 		cmocka_unit_test(copies),
 		cmocka_unit_test(random_contents),
 		cmocka_unit_test(full_of_data),
+		cmocka_unit_test(all_that_is_available),
 		cmocka_unit_test(full_of_names),
 		cmocka_unit_test(too_many_inodes),
 		cmocka_unit_test(too_many_links),

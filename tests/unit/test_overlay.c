@@ -492,6 +492,47 @@ static void fx_copy(const char *from, const char *to)
 	assert_true(copy_file_range(in, NULL, out, NULL, 1 << 30, 0) > 0);
 }
 
+/* Reads move the access time of what is above, and the next server knows it; an image's own files
+ * keep theirs. */
+static void accessed(void **state)
+{
+	static const char *const above[] = {"own", "dir", "link", "a/big"}, *const below[] = {
+										    "c", "a", "e"};
+	const struct fsb_setattr mode = {.valid = FATTR_MODE, .mode = 0700};
+	struct fsb_overlay_opts ro = {.index_fd = -1, .packs_fd = -1, .readonly = true};
+	struct msb_err e = {0};
+	struct fuse_attr a;
+	struct fx fx;
+
+	fx_init(&fx, true);
+	assert_int_equal(fx_mk(fx.b, "own", S_IFREG | 0644, NULL), 0);
+	assert_int_equal(fx_write(fx.b, "own", "x", 1, 0, 0), 1);
+	assert_int_equal(fx_mk(fx.b, "dir", S_IFDIR | 0755, NULL), 0);
+	assert_int_equal(fx_mk(fx.b, "link", S_IFLNK, "target"), 0);
+	assert_int_equal(
+		fx_setattr(fx.b, "a/big", &mode), 0); /* the image's, with contents below still */
+	for (size_t i = 0; i < ARRAY_LEN(above); i++) {
+		assert_int_equal(fx_read_moves(fx.b, above[i]), 1);
+		assert_int_equal(fx_read_moves(fx.b, above[i]), 0);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(below); i++)
+		assert_int_equal(fx_read_moves(fx.b, below[i]), 0);
+	a = attr_at(fx.b, "own");
+	fx_restart(&fx);
+	assert_int_equal(attr_at(fx.b, "own").atime, a.atime);
+	assert_int_equal(attr_at(fx.b, "own").atimensec, a.atimensec);
+	for (size_t i = 0; i < ARRAY_LEN(above); i++)
+		assert_int_equal(fx_read_moves(fx.b, above[i]), 0);
+	assert_int_equal(fx_write(fx.b, "own", "y", 1, 0, 0), 1);
+	fx.b->ops->stop(fx.b);
+	ro.upper_fd = fx_open(fx.dir, "upper", O_RDONLY | O_DIRECTORY);
+	ro.index_fd = fx_open(fx.dir, "index", O_RDONLY);
+	ro.packs_fd = fx_open(fx.dir, "packs", O_RDONLY | O_DIRECTORY);
+	assert_int_equal(fsb_overlay_start(&ro, &fx.b, &e), 0);
+	assert_int_equal(fx_read_moves(fx.b, "own"), 0);
+	fx_done(&fx);
+}
+
 static void times(void **state)
 {
 	const struct fsb_setattr set = {.valid = FATTR_ATIME | FATTR_MTIME,
@@ -998,6 +1039,7 @@ int main(void)
 		cmocka_unit_test(links),
 		cmocka_unit_test(contents),
 		cmocka_unit_test(times),
+		cmocka_unit_test(accessed),
 		cmocka_unit_test(times_after_a_crash),
 		cmocka_unit_test(birth_times),
 		cmocka_unit_test(listing_under_change),

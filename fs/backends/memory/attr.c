@@ -65,6 +65,7 @@ int mem_readlink(struct fsb *b, uint64_t node, char *buf, size_t cap)
 		return -EINVAL;
 	n = i->size < cap ? i->size : cap; /* a link never changes */
 	memcpy(buf, i->target, n);
+	mem_accessed(mem_of(b), i);
 	return (int)n;
 }
 

@@ -70,21 +70,12 @@ static unsigned int run_of(const struct mem_leaf *l, unsigned int s, unsigned in
 	return n;
 }
 
-int64_t mem_readv(struct fsb *b, uint64_t node, uint64_t fh, const struct iovec *iov, int iovcnt,
-	uint64_t off)
+/* Up to @len bytes to the cursor: how many there are. */
+static uint64_t read_locked(
+	const struct mem *m, struct mem_inode *i, struct mem_cursor *c, uint64_t off, uint64_t len)
 {
-	struct mem *m = mem_of(b);
-	struct mem_cursor c = {iov, iovcnt, 0};
-	struct mem_inode *i;
-	uint64_t len, at, end;
-	int r;
+	uint64_t at, end;
 
-	if (off > INT64_MAX || iovcnt < 0 || iovcnt > IOV_MAX)
-		return -EINVAL;
-	r = mem_get_file(m, node, &i);
-	if (r < 0)
-		return r;
-	len = total(iov, iovcnt);
 	MEM_SHARED(&i->lock);
 	if (off >= i->size)
 		return 0;
@@ -97,11 +88,30 @@ int64_t mem_readv(struct fsb *b, uint64_t node, uint64_t fh, const struct iovec 
 
 		n = n < end - at ? n : end - at;
 		if (!l || reads_zeros(l->page[s]))
-			move(&c, NULL, (size_t)n, false);
+			move(c, NULL, (size_t)n, false);
 		else
-			move(&c, mem_page(m, l->page[s]) + at % MEM_PAGE, (size_t)n, false);
+			move(c, mem_page(m, l->page[s]) + at % MEM_PAGE, (size_t)n, false);
 		at += n;
 	}
+	return len;
+}
+
+int64_t mem_readv(struct fsb *b, uint64_t node, uint64_t fh, const struct iovec *iov, int iovcnt,
+	uint64_t off)
+{
+	struct mem *m = mem_of(b);
+	struct mem_cursor c = {iov, iovcnt, 0};
+	struct mem_inode *i;
+	uint64_t len;
+	int r;
+
+	if (off > INT64_MAX || iovcnt < 0 || iovcnt > IOV_MAX)
+		return -EINVAL;
+	r = mem_get_file(m, node, &i);
+	if (r < 0)
+		return r;
+	len = read_locked(m, i, &c, off, total(iov, iovcnt));
+	mem_accessed(m, i);
 	return (int64_t)len;
 }
 

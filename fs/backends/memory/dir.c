@@ -235,9 +235,12 @@ int mem_readdir(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_
 
 	if (r < 0)
 		return r;
-	/* The callback packs bytes and comes back: it may run under the locks. */
-	MEM_SHARED(&m->tree);
-	MEM_SHARED(&dir->dir.lock);
-	scan(dir, off, plus, fn, arg);
+	{
+		/* The callback packs bytes and comes back: it may run under the locks. */
+		MEM_SHARED(&m->tree);
+		MEM_SHARED(&dir->dir.lock);
+		scan(dir, off, plus, fn, arg);
+	}
+	mem_accessed(m, dir);
 	return 0;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The memory backend's inodes: their ids, who wants them, and their attributes.
 #include "fs/backends/memory/mem.h"
+#include "fs/backends/relatime.h"
 
 #include <malloc.h>
 #include <sys/stat.h>
@@ -290,6 +291,30 @@ struct mem_time mem_now(void)
 
 	clock_gettime(CLOCK_REALTIME, &ts);
 	return (struct mem_time){ts.tv_sec, (uint32_t)ts.tv_nsec};
+}
+
+static struct timespec spec(struct mem_time t)
+{
+	return (struct timespec){t.sec, t.nsec};
+}
+
+static bool access_due(const struct mem_inode *i)
+{
+	return relatime_due(spec(i->atime), spec(i->mtime), spec(i->ctime));
+}
+
+void mem_accessed(const struct mem *m, struct mem_inode *i)
+{
+	if (m->readonly)
+		return;
+	{
+		MEM_SHARED(&i->lock);
+		if (!access_due(i))
+			return;
+	}
+	MEM_EXCLUSIVE(&i->lock);
+	if (access_due(i))
+		i->atime = mem_now();
 }
 
 void mem_attr(const struct mem_inode *i, struct fuse_attr *ret)

@@ -149,6 +149,7 @@ struct mem_pool {
 struct mem {
 	struct fsb fsb;
 	uint64_t limit, max_nodes; /* bytes; inodes */
+	bool readonly;		   /* reads move no access time */
 	uint64_t seed; /* of names' hashes: a guest must not be able to aim collisions */
 	pthread_rwlock_t tree;
 	struct mem_inode *root;
@@ -238,6 +239,8 @@ void mem_entry(struct mem_inode *i, struct fsb_entry *ret);	 /* not locked; not 
 /* An entry of @dir came or went, as many subdirectories did. */
 void mem_touch_dir(struct mem_inode *dir, int subdirs, struct mem_time now);
 struct mem_time mem_now(void);
+/* It was read: see relatime.h. Not locked. */
+void mem_accessed(const struct mem *m, struct mem_inode *i);
 /* Contents or owner changed. @suidgid: who did it, where set-id bits must go too; else NULL.
  * Exclusively locked. */
 void mem_kill_privs(struct mem *m, struct mem_inode *i, const struct fsb_req *suidgid);

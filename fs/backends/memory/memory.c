@@ -80,6 +80,16 @@ static void mem_stop(struct fsb *b)
 	free(m);
 }
 
+/* How many pages a file can have of @bytes: what says where they are takes some of them. */
+static uint64_t pages_of(uint64_t bytes)
+{
+	uint64_t branch = heap_bytes(sizeof(struct mem_branch));
+	uint64_t below = MEM_FAN * (MEM_FAN * MEM_PAGE + heap_bytes(sizeof(struct mem_leaf)));
+
+	bytes -= bytes < MEM_MAX_LEVELS * branch ? bytes : MEM_MAX_LEVELS * branch;
+	return bytes * MEM_FAN * MEM_FAN / (below + branch + branch / MEM_FAN + 1);
+}
+
 static int mem_statfs(struct fsb *b, uint64_t node, struct statvfs *ret)
 {
 	struct mem *m = mem_of(b);
@@ -90,7 +100,9 @@ static int mem_statfs(struct fsb *b, uint64_t node, struct statvfs *ret)
 	nodes = atomic_load(&m->nodes);
 	*ret = (struct statvfs){.f_bsize = MEM_PAGE, .f_frsize = MEM_PAGE};
 	ret->f_blocks = m->limit / MEM_PAGE;
-	ret->f_bfree = ret->f_bavail = used < m->limit ? (m->limit - used) / MEM_PAGE : 0;
+	used = used < m->limit ? used : m->limit;
+	ret->f_bfree = (m->limit - used) / MEM_PAGE;
+	ret->f_bavail = pages_of(m->limit - used);
 	ret->f_files = m->max_nodes;
 	ret->f_ffree = ret->f_favail = nodes < m->max_nodes ? m->max_nodes - nodes : 0;
 	ret->f_namemax = MEM_NAME_MAX;
@@ -221,8 +233,10 @@ static int kind_start(const struct fsb_start *s, struct fsb **ret, struct msb_er
 	int r = mem_new(size ? size : MEM_DEFAULT_BYTES, &m, e);
 
 	fsb_start_close(s);
-	if (r == 0)
+	if (r == 0) {
+		m->readonly = s->options && s->options->readonly;
 		*ret = &m->fsb;
+	}
 	return r;
 }
 

@@ -214,6 +214,7 @@ int ovl_readlink(struct fsb *b, uint64_t node, char *buf, size_t cap)
 	}
 	n = n < cap ? n : cap;
 	memcpy(buf, p, n);
+	ovl_accessed(o, i);
 	return (int)n;
 }
 

@@ -426,6 +426,7 @@ int ovl_readdir(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_
 			return r;
 		if (!dir->lower || (dir->dir && dir->dir->listed)) {
 			scan(&s, dir, off);
+			ovl_accessed(o, dir);
 			return 0;
 		}
 	}
@@ -433,7 +434,9 @@ int ovl_readdir(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_
 	r = ovl_get_dir(o, node, &dir);
 	if (r == 0 && dir->lower)
 		r = ovl_dir_list_lower(o, dir);
-	if (r == 0)
+	if (r == 0) {
 		scan(&s, dir, off);
+		ovl_accessed(o, dir);
+	}
 	return r;
 }

@@ -9,12 +9,10 @@
 #include <sys/uio.h>
 
 /* Pins a regular file. @ret_own: whether its contents are in data/. */
-static int pin_file(struct ovl *o, uint64_t node, struct ovl_inode **ret, bool *ret_own)
+static int pin_locked(struct ovl *o, uint64_t node, struct ovl_inode **ret, bool *ret_own)
 {
-	int r;
+	int r = ovl_get(o, node, ret);
 
-	OVL_READ(o);
-	r = ovl_get(o, node, ret);
 	if (r)
 		return r;
 	if (!S_ISREG((*ret)->a.mode))
@@ -22,6 +20,12 @@ static int pin_file(struct ovl *o, uint64_t node, struct ovl_inode **ret, bool *
 	*ret_own = (*ret)->flags & OVL_OWN_DATA;
 	ovl_pin(*ret);
 	return 0;
+}
+
+static int pin_file(struct ovl *o, uint64_t node, struct ovl_inode **ret, bool *ret_own)
+{
+	OVL_READ(o);
+	return pin_locked(o, node, ret, ret_own);
 }
 
 /* The same for a change: the contents are ours afterwards. @suidgid as of ovl_kill_privs(). */
@@ -100,9 +104,13 @@ int64_t ovl_readv(struct fsb *b, uint64_t node, uint64_t fh, const struct iovec 
 
 	if (off > INT64_MAX || iovcnt < 0 || iovcnt > IOV_MAX)
 		return -EINVAL;
-	r = pin_file(o, node, &i, &own);
-	if (r)
-		return r;
+	{
+		OVL_READ(o);
+		r = pin_locked(o, node, &i, &own);
+		if (r)
+			return r;
+		ovl_accessed(o, i);
+	}
 	if (!own) {
 		n = ovl_lower_readv(o, i, iov, iovcnt, off);
 		ovl_unpin(o, i);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The overlay's inodes: the table, references, attributes.
 #include "fs/backends/overlay/ovl.h"
+#include "fs/backends/relatime.h"
 
 #include <sys/stat.h>
 #include <time.h>
@@ -280,6 +281,22 @@ struct ovl_time ovl_now(void)
 	/* Not the coarse clock: a time taken after a write must not be before the host file's. */
 	clock_gettime(CLOCK_REALTIME, &ts);
 	return (struct ovl_time){ts.tv_sec, (uint32_t)ts.tv_nsec};
+}
+
+static struct timespec spec(struct ovl_time t)
+{
+	return (struct timespec){t.sec, t.nsec};
+}
+
+void ovl_accessed(struct ovl *o, struct ovl_inode *i)
+{
+	if (o->readonly || !(i->flags & OVL_CHANGED))
+		return;
+	OVL_ATTR(o, i);
+	if (relatime_due(spec(i->a.atime), spec(i->a.mtime), spec(i->a.ctime))) {
+		i->a.atime = ovl_now();
+		i->flags |= OVL_DIRTY; /* the log hears of it with the next change, or at the end */
+	}
 }
 
 void ovl_fill_attr(struct ovl *o, struct ovl_inode *i, struct fuse_attr *ret)

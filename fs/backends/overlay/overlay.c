@@ -38,6 +38,7 @@
 // #syscalls fcntl close getdents64 flock prlimit64 getrandom futex mmap munmap mremap madvise brk
 #include "base/io.h"
 #include "fs/backends/overlay/ovl.h"
+#include "fs/options.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -234,6 +235,7 @@ int fsb_overlay_start(const struct fsb_overlay_opts *opts, struct fsb **ret, str
 		return msb_err_set(e, ENOMEM, "no memory for a file system");
 	}
 	o->packs_fd = opts->packs_fd;
+	o->readonly = opts->readonly;
 	/* Not fatal: without a seed a guest could make its own server slow, nothing more. */
 	(void)!getrandom(&o->seed, sizeof(o->seed), GRND_NONBLOCK);
 	if (index_fd >= 0)
@@ -252,8 +254,10 @@ int fsb_overlay_start(const struct fsb_overlay_opts *opts, struct fsb **ret, str
 
 int ovl_kind_start(const struct fsb_start *s, struct fsb **ret, struct msb_err *e)
 {
-	const struct fsb_overlay_opts o = {
-		.index_fd = s->index_fd, .packs_fd = s->packs_fd, .upper_fd = s->upper_fd};
+	const struct fsb_overlay_opts o = {.index_fd = s->index_fd,
+		.packs_fd = s->packs_fd,
+		.upper_fd = s->upper_fd,
+		.readonly = s->options && s->options->readonly};
 
 	return fsb_overlay_start(&o, ret, e);
 }

@@ -150,6 +150,7 @@ struct ovl {
 	uint64_t lower_root,
 		lower_id; /* lower_id: fingerprint, so that an upper meets its own image */
 	int packs_fd, upper_fd, data_fd;
+	bool readonly; /* reads move no access time */
 	uint64_t seed; /* of the hashes in memory: a guest must not be able to aim collisions */
 	uint64_t max_nodes;
 
@@ -234,6 +235,9 @@ void ovl_fill_entry(
 	struct ovl *o, struct ovl_inode *i, struct fsb_entry *ret); /* counts one LOOKUP */
 
 struct ovl_time ovl_now(void);
+/* It was read: see relatime.h. Of what the log knows alone: an image's own files keep their access
+ * time, as on any disk that cannot be written. Shared tree lock; takes the attr lock. */
+void ovl_accessed(struct ovl *o, struct ovl_inode *i);
 static inline uint32_t ovl_dtype(uint32_t mode)
 {
 	return (mode >> 12) & 15; /* IFTODT */
