@@ -484,7 +484,11 @@ int ga_job_frame(struct ga *g, const struct wire_frame *f)
 		sig = f->len == 4 ? (int)wire_get32(f->payload) : 0;
 		if (sig < 1 || sig > 64)
 			return -EBADMSG;
-		if (!j->exited)
+		if (j->exited)
+			return 0;
+		if (sig == SIGKILL)
+			kill_all_of(g, j); /* what has left the process group too */
+		else
 			send_signal(j, sig);
 		return 0;
 	case WIRE_RESIZE:

@@ -146,10 +146,31 @@ static int run(const struct ga_exec *x, const char **env, struct msb_err *e)
 	return msb_err_set(e, ENOENT, "%.200s: not found in PATH", name);
 }
 
+static int limits(const struct ga_exec *x, struct msb_err *e)
+{
+	const struct rlimit nofile = {JOB_NOFILE, JOB_NOFILE_MAX};
+
+	(void)setrlimit(RLIMIT_NOFILE, &nofile); /* the limits that it has are good enough */
+	for (size_t i = 0; i < x->nrlimits; i++) {
+		const struct ga_rlimit *l = &x->rlimits[i];
+		const struct rlimit rl = {l->soft, l->hard}; /* UINT64_MAX is RLIM_INFINITY */
+
+		if (prlimit(0, l->resource, &rl, NULL) < 0)
+			return msb_err_set(e, errno, "cannot set limit %d: %m", l->resource);
+	}
+	return 0;
+}
+
+/* Which part of it was at fault goes along with the errno. */
+static int fault(struct msb_err *e, enum wire_fault what)
+{
+	e->code = WIRE_FAULT(e->code, (int)what);
+	return -1;
+}
+
 static int child(const struct ga_exec *x, const struct ga_boot *d, const struct ga_stdio *io,
 	struct msb_err *e)
 {
-	const struct rlimit nofile = {JOB_NOFILE, JOB_NOFILE_MAX};
 	const char *cwd = x->cwd ? x->cwd : d->workdir;
 	const char **env;
 	struct ga_user u;
@@ -164,17 +185,20 @@ static int child(const struct ga_exec *x, const struct ga_boot *d, const struct 
 	if (setsid() < 0)
 		return msb_err_set(e, errno, "cannot start a session: %m");
 	umask(022);
-	(void)setrlimit(RLIMIT_NOFILE, &nofile); /* the limits that it has are good enough */
+	if (limits(x, e) < 0)
+		return fault(e, WIRE_FAULT_LIMITS);
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	r = ga_user_load(root, x->user ? x->user : d->user, &u, e);
-	if (r == 0)
-		r = stdio(io, x->tty, &u, e);
+	if (ga_user_load(root, x->user ? x->user : d->user, &u, e) < 0)
+		return fault(e, WIRE_FAULT_USER);
+	r = stdio(io, x->tty, &u, e);
 	if (r == 0)
 		r = become(&u, e);
 	if (r < 0)
 		return r;
-	if (chdir(cwd) < 0)
-		return msb_err_set(e, errno, "cannot enter %.200s: %m", cwd);
+	if (chdir(cwd) < 0) {
+		msb_err_set(e, errno, "cannot enter %.200s: %m", cwd);
+		return fault(e, WIRE_FAULT_CWD);
+	}
 	env = environment(x, d, &u);
 	if (!env)
 		return msb_err_set(e, ENOMEM, "the guest is out of memory");

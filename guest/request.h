@@ -11,7 +11,13 @@
 
 #define GA_MAX_MOUNTS	  33 /* the root and 32 shares */
 #define GA_MAX_SHARE_NAME 16
+#define GA_MAX_RLIMITS	  16 /* one of each kind that Linux has */
 #define GA_MAX_HOSTNAME	  64 /* bytes, what Linux takes */
+
+struct ga_rlimit {
+	int resource;	     /* RLIMIT_... */
+	uint64_t soft, hard; /* UINT64_MAX: unlimited */
+};
 
 /* Strings point into @raw, which the request owns. */
 struct ga_exec {
@@ -22,6 +28,8 @@ struct ga_exec {
 	bool tty, want_stdin;
 	uint16_t rows, cols;
 	uint32_t window; /* credit of OUT and of ERR to begin with */
+	struct ga_rlimit rlimits[GA_MAX_RLIMITS];
+	size_t nrlimits;
 };
 
 struct ga_mount {

@@ -145,19 +145,34 @@ static bool scan_groups(
 	return false;
 }
 
+static int find_group(struct field name, const char *group, size_t group_bytes, struct ga_user *u,
+	uint32_t *ret, struct msb_err *e)
+{
+	if (name.n == 0)
+		return msb_err_set(e, EINVAL, "a group of the user has no name");
+	if (number(name, ret) || scan_groups(group, group_bytes, &name, u, ret))
+		return 0;
+	return msb_err_set(
+		e, ENOENT, "group '%.*s' is not in /etc/group of the sandbox", (int)name.n, name.p);
+}
+
 int ga_user_resolve(const char *spec, const char *passwd, size_t passwd_bytes, const char *group,
 	size_t group_bytes, struct ga_user *ret, struct msb_err *e)
 {
 	const char *colon = strchr(spec, ':');
 	struct field who = {spec, colon ? (size_t)(colon - spec) : strlen(spec)};
-	struct field grp = {
-		colon ? colon + 1 : NULL, colon ? strlen(colon + 1) : 0}; /* p NULL: not given */
+	const char *more = colon ? strchr(colon + 1, ':') : NULL;
+	struct field grp = {colon ? colon + 1 : NULL, /* NULL: not given */
+		more	? (size_t)(more - colon - 1)
+		: colon ? strlen(colon + 1)
+			: 0};
 	uint32_t id = 0;
+	int r;
 
 	*ret = (struct ga_user){.home = "/"};
 	if (colon && (who.n == 0 || grp.n == 0))
-		return msb_err_set(
-			e, EINVAL, "user '%s' is not USER, UID, USER:GROUP or UID:GID", spec);
+		return msb_err_set(e, EINVAL,
+			"user '%s' is not USER[:GROUP[:GROUP,...]], by name or number", spec);
 	if (who.n == 0 || number(who, &id)) {
 		if (!find_user(passwd, passwd_bytes, who, &id, ret))
 			ret->uid = id;
@@ -170,12 +185,20 @@ int ga_user_resolve(const char *spec, const char *passwd, size_t passwd_bytes, c
 		(void)scan_groups(group, group_bytes, NULL, ret, NULL); /* collects */
 		return 0;
 	}
-	if (!number(grp, &id) && !scan_groups(group, group_bytes, &grp, ret, &id))
-		return msb_err_set(e, ENOENT, "group '%.*s' is not in /etc/group of the sandbox",
-			(int)grp.n, grp.p);
+	r = find_group(grp, group, group_bytes, ret, &id, e);
+	if (r < 0)
+		return r;
 	ret->gid = id;
 	add_group(ret, id);
-	return 0;
+	while (r == 0 && more) {
+		grp.p = more + 1;
+		grp.n = strcspn(grp.p, ",");
+		more = grp.p[grp.n] ? grp.p + grp.n : NULL;
+		r = find_group(grp, group, group_bytes, ret, &id, e);
+		if (r == 0)
+			add_group(ret, id);
+	}
+	return r;
 }
 
 static int slurp(int root_fd, const char *path, struct msb_str *s, struct msb_err *e)

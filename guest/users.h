@@ -22,11 +22,12 @@ struct ga_user {
 };
 
 /**
- * ga_user_resolve() - Turn "", USER, UID, USER:GROUP or UID:GID into ids
+ * ga_user_resolve() - Turn "", USER[:GROUP[:GROUP,...]] into ids
  * @spec:   "" is uid 0. Names and numbers may be mixed.
  * @passwd: the bytes of passwd(5), @group those of group(5); both untrusted, may be NULL with 0
  * As the OCI image specification has it: without a group, the user's own and its supplementary
- * groups; with one, that group alone. A number without an entry is itself, in group 0, at home in
+ * groups; with one, that group alone; with a third part, that list besides. A number without an
+ * entry is itself, in group 0, at home in
  * "/". Lines that are not exactly seven (four) fields with valid numbers are no entries.
  * Return: 0; -EINVAL @spec is no user; -ENOENT a name that has no entry.
  */

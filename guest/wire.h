@@ -55,22 +55,22 @@
 
 enum wire_type {
 	/* Host to guest. "kv" payloads are KEY=VALUE NUL, repeated. */
-	WIRE_BOOT = 1,	  /* kv hostname user workdir clock_usec env.. mount=SOURCE\tPATH\tOPTS.. */
-	WIRE_EXEC,	  /* kv arg.. env.. user cwd tty rows cols stdin window */
-	WIRE_IN,	  /* bytes */
-	WIRE_IN_EOF,	  /* no payload; costs the credit of one byte: a terminal gets ^D */
-	WIRE_SIGNAL,	  /* u32 number, to the job's process group */
-	WIRE_RESIZE,	  /* u16 rows, u16 columns */
-	WIRE_HANGUP,	  /* nobody wants the job any more: SIGHUP, then SIGKILL */
-	WIRE_SHUTDOWN,	  /* u32 milliseconds from SIGTERM to SIGKILL of everything */
-	WIRE_CLOCK,	  /* u64 microseconds since 1970 */
+	WIRE_BOOT = 1, /* kv hostname user workdir clock_usec env.. mount=SOURCE\tPATH\tOPTS.. */
+	WIRE_EXEC, /* kv arg.. env.. user cwd tty rows cols stdin window rlimit=NAME:SOFT:HARD.. */
+	WIRE_IN,   /* bytes */
+	WIRE_IN_EOF,   /* no payload; costs the credit of one byte: a terminal gets ^D */
+	WIRE_SIGNAL,   /* u32 number, to the job's process group; SIGKILL: to all its processes */
+	WIRE_RESIZE,   /* u16 rows, u16 columns */
+	WIRE_HANGUP,   /* nobody wants the job any more: SIGHUP, then SIGKILL */
+	WIRE_SHUTDOWN, /* u32 milliseconds from SIGTERM to SIGKILL of everything */
+	WIRE_CLOCK,    /* u64 microseconds since 1970 */
 	WIRE_DROP_CACHES, /* no payload */
 	WIRE_STATUS,	  /* no payload; OK carries kv */
 	WIRE_MOUNT,	  /* kv mount=NAME\tPATH\tOPTS: one share, once the root is there */
 	WIRE_UMOUNT,	  /* kv name path lazy: the same share away; OK where it is not mounted */
 	/* Guest to host */
 	WIRE_OK = 32, /* kv */
-	WIRE_ERROR,   /* u32 errno, sentence */
+	WIRE_ERROR,   /* u32 errno | enum wire_fault << 16, sentence */
 	WIRE_STARTED, /* u32 pid */
 	WIRE_OUT,     /* bytes */
 	WIRE_ERR,     /* bytes */
@@ -79,6 +79,10 @@ enum wire_type {
 	/* Both ways */
 	WIRE_CREDIT = 64, /* u8 type of the stream (IN, OUT or ERR), u32 bytes */
 };
+
+/* What of a job was at fault, where its program could not be started. */
+enum wire_fault { WIRE_FAULT_PROGRAM, WIRE_FAULT_USER, WIRE_FAULT_CWD, WIRE_FAULT_LIMITS };
+#define WIRE_FAULT(code, fault) ((code) | (fault) << 16)
 
 enum wire_kind { WIRE_SYNC = 1, WIRE_HELLO = 2 };
 #define WIRE_FLAG_BOOTED 1u /* of a HELLO: the sandbox's root is mounted, jobs can run */

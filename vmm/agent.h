@@ -12,21 +12,21 @@
  *timeout_ms=}
  *		-> ok when PID 1 is ready to exec; error if it cannot mount, or ETIMEDOUT. A guest
  *		that is booted already says ok.
- *	exec	{arg=.. env=K=V.. user= cwd= tty=0|1 rows= cols= stdin=0|1 log=0|1 job=}
+ *	exec	{arg=.. env=K=V.. user= cwd= tty=0|1 rows= cols= stdin=0|1 log=0|1 job=
+ *		rlimit=NAME:SOFT:HARD..}
  *		-> ok once taken, or error (EBUSY EAGAIN E2BIG EPROTO). From then on the connection
  *		is the job. job= is its number in the log; without it msb-agentd counts.
  *		to agentd:   "in" payload; "eof"; "signal" {n=}; "resize" {rows= cols=}
  *		from agentd: "started" {job= pid=}; "out" / "err" payload; at last either
- *		"exit" {code= | signal= [oom=1]} or "error" {code= msg=}: the program could not be
- *		started (ENOENT: not found; EACCES, ENOEXEC: not executable), or the guest was lost
- *		(EIO). Then EOF. What a job has written when it ends is delivered first.
- *		Flow control is the socket's: a client that does not read stops that job's stream
- *		and no other. Closing the connection before the end sends the job's process group
- *		SIGHUP, then SIGKILL to all its processes after 1 s. What a job that ends by itself
- *		leaves running goes on.
- *	shutdown {timeout_ms=} -> ok when PID 1 has stopped every process, synced and asked for
- *		power-off (or the machine has ended)
- *	mount {mount=NAME\tPATH\tOPTS}, umount {name= path= lazy=0|1}
+ *		"exit" {code= | signal= [oom=1]} or "error" {code= msg= fault=}: the program could
+ *not be started (fault program: ENOENT not found, EACCES, ENOEXEC not executable; user, cwd,
+ *		limits: that one is not as it has to be), or the guest was lost (fault lost). Then
+ *EOF. What a job has written when it ends is delivered first. Flow control is the socket's: a
+ *client that does not read stops that job's stream and no other. Closing the connection before the
+ *end sends the job's process group SIGHUP, then SIGKILL to all its processes after 1 s. What a job
+ *that ends by itself leaves running goes on. shutdown {timeout_ms=} -> ok when PID 1 has stopped
+ *every process, synced and asked for power-off (or the machine has ended) mount
+ *{mount=NAME\tPATH\tOPTS}, umount {name= path= lazy=0|1}
  *		-> ok once the guest has done so, also where it had; EBUSY the guest uses it, or is
  *		not booted; ETIMEDOUT
  *	clock {clock_usec=}, drop_caches -> ok
@@ -71,11 +71,13 @@ struct agent_boot {
 int agent_boot(const char *control_path, const struct agent_boot *, struct msb_err *e);
 
 struct agent_exec {
-	const char *const *argv; /* NULL at the end */
-	const char *const *env;	 /* added to the sandbox's; may be NULL */
-	const char *user, *cwd;	 /* NULL: the sandbox's */
+	const char *const *argv;    /* NULL at the end */
+	const char *const *env;	    /* added to the sandbox's; may be NULL */
+	const char *user, *cwd;	    /* NULL: the sandbox's */
+	const char *const *rlimits; /* NAME:SOFT:HARD, NULL at the end; may be NULL */
 	bool tty, want_stdin, log;
 	uint16_t rows, cols;
+	uint32_t job; /* its number in the log; 0: msb-agentd counts */
 };
 /* Starts a job: a connected socket that carries the job messages above, or -errno. -EBUSY not
  * booted; -EAGAIN AGENT_MAX_JOBS reached. Whether the program exists is said by the job ("error" or

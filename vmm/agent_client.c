@@ -144,6 +144,9 @@ int agent_exec(const char *control_path, const struct agent_exec *x, struct msb_
 	msb_msg_set(&m, "log", "%d", x->log);
 	msb_msg_set(&m, "rows", "%u", x->rows);
 	msb_msg_set(&m, "cols", "%u", x->cols);
+	if (x->job)
+		msb_msg_set(&m, "job", "%u", x->job);
+	add_all(&m, "rlimit", x->rlimits);
 	add_all(&m, "arg", x->argv);
 	add_all(&m, "env", x->env);
 	if (m.oversize)

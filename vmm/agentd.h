@@ -76,6 +76,8 @@ struct ad_job {
 	bool by_signal, oom;
 	uint8_t code;	     /* exit code or signal */
 	struct msb_err *why; /* AD_FAILED */
+	unsigned int fault;  /* likewise: enum wire_fault, or ... */
+#define AD_FAULT_LOST (WIRE_FAULT_LIMITS + 1)
 	struct ad_tail tail[2];
 	uint32_t window, credit[2],
 		owed[2]; /* of out and err: what the guest may send; to give back */

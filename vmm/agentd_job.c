@@ -14,6 +14,11 @@ _Static_assert(RECORD_HEAD <= WIRE_COST(0), "what waits for a client is bounded 
 _Static_assert(AGENT_MAX_JOBS == WIRE_MAX_JOBS, "one number");
 
 static const char *const streams[2] = {"stdout", "stderr"};
+static const char *const faults[] = {[WIRE_FAULT_PROGRAM] = "program",
+	[WIRE_FAULT_USER] = "user",
+	[WIRE_FAULT_CWD] = "cwd",
+	[WIRE_FAULT_LIMITS] = "limits",
+	[AD_FAULT_LOST] = "lost"};
 static const char *const verbs[2] = {"out", "err"};
 
 static void job_free(struct agentd *a, struct ad_job *j)
@@ -201,6 +206,8 @@ int ad_job_new(struct agentd *a, struct ad_conn *c, const struct msb_msg *m, str
 	r = kv_all(b, &n, m, "arg");
 	if (r == 0)
 		r = kv_all(b, &n, m, "env");
+	if (r == 0)
+		r = kv_all(b, &n, m, "rlimit");
 	for (size_t i = 0; r == 0 && i < ARRAY_LEN(once); i++)
 		r = kv(b, &n, once[i], msb_msg_get(m, once[i]));
 	if (r == 0)
@@ -359,6 +366,7 @@ void ad_job_finish(struct agentd *a, struct ad_job *j)
 		msb_msg_init(&m, "error");
 		msb_msg_set(&m, "code", "%d", j->why->code);
 		msb_msg_set(&m, "msg", "%s", j->why->msg);
+		msb_msg_set(&m, "fault", "%s", faults[j->fault]);
 	}
 	if (c && msb_msg_send(c->fd, &m) == -EAGAIN) {
 		ad_conn_update(a, c); /* comes back when there is room */
@@ -371,9 +379,11 @@ void ad_job_finish(struct agentd *a, struct ad_job *j)
 	job_free(a, j);
 }
 
-static void end_with(struct agentd *a, struct ad_job *j, const struct msb_err *e)
+static void end_with(
+	struct agentd *a, struct ad_job *j, unsigned int fault, const struct msb_err *e)
 {
 	j->ended = AD_FAILED;
+	j->fault = fault < ARRAY_LEN(faults) ? fault : WIRE_FAULT_PROGRAM;
 	j->why = malloc(sizeof(*j->why));
 	if (!j->why)
 		j->ended = AD_EXITED; /* the number of an error is all there is memory for */
@@ -387,7 +397,7 @@ void ad_jobs_fail(struct agentd *a, const struct msb_err *e)
 {
 	for (size_t i = 0; i < WIRE_MAX_JOBS; i++)
 		if (a->jobs[i] && !a->jobs[i]->ended)
-			end_with(a, a->jobs[i], e);
+			end_with(a, a->jobs[i], AD_FAULT_LOST, e);
 }
 
 static int stream_frame(
@@ -457,7 +467,7 @@ void ad_guest_error(const struct wire_frame *f, struct msb_err *e)
 {
 	char text[AGENTD_SENTENCE_MAX * 4 + 1];
 	struct msb_str s = MSB_STR_FIXED(text);
-	uint32_t code = f->len >= 4 ? wire_get32(f->payload) : 0;
+	uint32_t code = f->len >= 4 ? wire_get32(f->payload) & 0xffff : 0;
 	size_t n = f->len > 4 ? f->len - 4 : 0;
 
 	msb_str_add_printable(&s, (const char *)f->payload + 4,
@@ -484,7 +494,7 @@ int ad_job_frame(struct agentd *a, const struct wire_frame *f, const char **why)
 	case WIRE_EXIT: return exit_frame(a, j, f);
 	case WIRE_ERROR:
 		ad_guest_error(f, &e);
-		end_with(a, j, &e);
+		end_with(a, j, f->len >= 4 ? wire_get32(f->payload) >> 16 : WIRE_FAULT_PROGRAM, &e);
 		return 0;
 	default: return -EBADMSG;
 	}

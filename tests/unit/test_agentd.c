@@ -276,7 +276,7 @@ struct result {
 	char last[16];	  /* verb of the last message */
 	int code, signal; /* of exit; -1: not said */
 	int error;
-	char msg[MSB_ERR_MAX];
+	char msg[MSB_ERR_MAX], fault[16];
 	bool started;
 };
 
@@ -342,6 +342,7 @@ static bool step(int s, struct result *r)
 	if (!strcmp(v, "error")) {
 		r->error = r->code;
 		(void)snprintf(r->msg, sizeof(r->msg), "%s", msb_msg_get(&m, "msg"));
+		(void)snprintf(r->fault, sizeof(r->fault), "%s", msb_msg_get(&m, "fault") ?: "");
 	} else {
 		assert_string_equal(v, "exit");
 	}
@@ -397,6 +398,21 @@ static void exec_environment(void **state)
 		0);
 }
 
+static void exec_limits(void **state)
+{
+	const char *const argv[] = {"sh", "-c", "ulimit -n; ulimit -H -n; ulimit -c", NULL};
+	const char *const limits[] = {"nofile:77:88", "core:0:0", NULL};
+	const char *const bad[] = {"nofile:1:unlimited", NULL};
+	struct result r;
+
+	expect(start_job(&(struct agent_exec){.argv = argv, .rlimits = limits}), "77\n88\n0\n", "",
+		0);
+	r = finish(start_job(&(struct agent_exec){.argv = argv, .rlimits = bad}));
+	assert_string_equal(r.last, "error"); /* no kernel takes unlimited files */
+	assert_string_equal(r.fault, "limits");
+	done(&r);
+}
+
 static void ended_by_signal(void **state)
 {
 	struct result r = finish(sh("kill -9 $$"));
@@ -413,17 +429,18 @@ static void cannot_start(void **state)
 		const char *argv[2];
 		const char *user, *cwd;
 		int code;
-		const char *says;
+		const char *fault, *says;
 	} t[] = {
-		{{"no-such-program"}, NULL, NULL, ENOENT, "no-such-program: not found in PATH"},
-		{{"/no/such"}, NULL, NULL, ENOENT, "/no/such: not found"},
-		{{"/etc/passwd"}, NULL, NULL, EACCES, "/etc/passwd: not executable"},
-		{{"/"}, NULL, NULL, EACCES, "/: not executable"},
-		{{"sh"}, "no-such-user", NULL, ENOENT,
+		{{"no-such-program"}, NULL, NULL, ENOENT, "program",
+			"no-such-program: not found in PATH"},
+		{{"/no/such"}, NULL, NULL, ENOENT, "program", "/no/such: not found"},
+		{{"/etc/passwd"}, NULL, NULL, EACCES, "program", "/etc/passwd: not executable"},
+		{{"/"}, NULL, NULL, EACCES, "program", "/: not executable"},
+		{{"sh"}, "no-such-user", NULL, ENOENT, "user",
 			"user 'no-such-user' is not in /etc/passwd of the sandbox"},
-		{{"sh"}, NULL, "/no/such", ENOENT,
+		{{"sh"}, NULL, "/no/such", ENOENT, "cwd",
 			"cannot enter /no/such: No such file or directory"},
-		{{""}, NULL, NULL, EINVAL, "no program was named"},
+		{{""}, NULL, NULL, EINVAL, "program", "no program was named"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
@@ -433,6 +450,7 @@ static void cannot_start(void **state)
 		assert_string_equal(r.last, "error");
 		assert_int_equal(r.error, t[i].code);
 		assert_string_equal(r.msg, t[i].says);
+		assert_string_equal(r.fault, t[i].fault);
 		assert_false(r.started);
 		done(&r);
 	}
@@ -536,6 +554,19 @@ static void signals_reach_the_group(void **state)
 	assert_int_equal(r.code, 5);
 	assert_non_null(strstr(r.out.buf, "parent"));
 	done(&r);
+}
+
+/* Its number in the log is the client's to choose. */
+static void numbered(void **state)
+{
+	const char *const argv[] = {"true", NULL};
+	int s = start_job(&(struct agent_exec){.argv = argv, .job = 4711});
+
+	assert_int_equal(msb_wait_fd(s, POLLIN, WAIT_MS), 0);
+	assert_int_equal(msb_msg_recv(s, &m), 0);
+	assert_string_equal(msb_msg_verb(&m), "started");
+	assert_int_equal(number("job"), 4711);
+	close(s);
 }
 
 static void many_at_once(void **state)
@@ -1306,6 +1337,8 @@ int main(void)
 		WITH_GUEST(exec_results),
 		WITH_GUEST(exec_environment),
 		WITH_GUEST(ended_by_signal),
+		WITH_GUEST(exec_limits),
+		WITH_GUEST(numbered),
 		WITH_GUEST(cannot_start),
 		WITH_GUEST(stdin_and_back),
 		WITH_GUEST(terminal),

@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <cmocka.h>
 
 static const char passwd[] = "root:x:0:0:root:/root:/bin/sh\n"
@@ -50,6 +51,9 @@ static void users(void **state)
 		{"1000", 0, 1000, 1000, "/home/joe", 3},
 		{"joe:audio", 0, 1000, 29, "/home/joe", 1},
 		{"joe:7", 0, 1000, 7, "/home/joe", 1},
+		{"joe:7:audio,8", 0, 1000, 7, "/home/joe", 3},
+		{"joe:7:7", 0, 1000, 7, "/home/joe", 1},
+		{"1:2:3", 0, 1, 2, "/", 2},
 		{"1234", 0, 1234, 0, "/", 1},
 		{"1234:5678", 0, 1234, 5678, "/", 1},
 		{"1001", 0, 1001, 0, "/", 1}, /* a number is a number */
@@ -69,6 +73,11 @@ static void users(void **state)
 		{":0", EINVAL, 0, 0, NULL, 0},
 		{"joe:", EINVAL, 0, 0, NULL, 0},
 		{":", EINVAL, 0, 0, NULL, 0},
+		{"joe::7", EINVAL, 0, 0, NULL, 0},
+		{"joe:7:", EINVAL, 0, 0, NULL, 0},
+		{"joe:7:8,", EINVAL, 0, 0, NULL, 0},
+		{"joe:7:,8", EINVAL, 0, 0, NULL, 0},
+		{"joe:7:8,nogroup", ENOENT, 0, 0, NULL, 0},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
@@ -135,6 +144,15 @@ static void exec_requests(void **state)
 		{"arg=sh\nwindow=262145\n", EINVAL},
 		{"arg=sh\nother=1\n", EINVAL},
 		{"arg=sh\nx\n", EINVAL},
+		{"arg=sh\nrlimit=nofile:1:2\nrlimit=core:0:unlimited\n", 0},
+		{"arg=sh\nrlimit=nofile:2:1\n", EINVAL},
+		{"arg=sh\nrlimit=nofile:unlimited:1\n", EINVAL},
+		{"arg=sh\nrlimit=nofile:1\n", EINVAL},
+		{"arg=sh\nrlimit=nofile\n", EINVAL},
+		{"arg=sh\nrlimit=files:1:1\n", EINVAL},
+		{"arg=sh\nrlimit=:1:1\n", EINVAL},
+		{"arg=sh\nrlimit=nofile:1:18446744073709551615\n", EINVAL},
+		{"arg=sh\nrlimit=nofile:1111111111111111111111111:1\n", EINVAL},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
@@ -151,6 +169,24 @@ static void exec_requests(void **state)
 		assert_int_equal(e.code, t[i].code);
 		ga_exec_done(&x);
 	}
+}
+
+static void exec_limits(void **state)
+{
+	char b[1024] = "arg=sh", *p = b + sizeof("arg=sh");
+	struct ga_exec x;
+
+	for (int i = 0; i < GA_MAX_RLIMITS; i++)
+		p += sprintf(p, "rlimit=nofile:%d:unlimited", i) + 1;
+	assert_int_equal(ga_exec_parse((uint8_t *)b, (size_t)(p - b), &x, NULL), 0);
+	assert_int_equal(x.nrlimits, GA_MAX_RLIMITS);
+	assert_int_equal(x.rlimits[3].resource, RLIMIT_NOFILE);
+	assert_int_equal(x.rlimits[3].soft, 3);
+	assert_true(x.rlimits[3].hard == UINT64_MAX);
+	ga_exec_done(&x);
+	p += sprintf(p, "rlimit=core:0:0") + 1;
+	assert_int_equal(ga_exec_parse((uint8_t *)b, (size_t)(p - b), &x, NULL), -EINVAL);
+	ga_exec_done(&x);
 }
 
 static void exec_fields(void **state)
@@ -435,6 +471,7 @@ int main(void)
 		cmocka_unit_test(too_many_groups),
 		cmocka_unit_test(exec_requests),
 		cmocka_unit_test(exec_fields),
+		cmocka_unit_test(exec_limits),
 		cmocka_unit_test(boot_requests),
 		cmocka_unit_test(boot_fields),
 		cmocka_unit_test(too_many_mounts),
