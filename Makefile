@@ -57,6 +57,7 @@ LIBS_msbd      := $(shell pkg-config --libs fuse3 sqlite3 libseccomp 2>/dev/null
 LIBS_msb-vmm   := $(shell pkg-config --libs libvirt libvirt-qemu libseccomp 2>/dev/null)
 LIBS_msb-image := $(shell pkg-config --libs libxxhash libcrypto libzstd libisal jansson libseccomp 2>/dev/null)
 LIBS_msb-registry := $(shell pkg-config --libs libcurl libcrypto libssl jansson libseccomp 2>/dev/null)
+LIBS_msb-dir   := $(shell pkg-config --libs libxxhash libseccomp 2>/dev/null)
 LIBS_msb-fsd   := $(shell pkg-config --libs libxxhash libseccomp jansson 2>/dev/null)
 LIBS_msb-agentd := $(shell pkg-config --libs libseccomp 2>/dev/null)
 LIBS_test      := $(shell pkg-config --libs $(PKGS) cmocka 2>/dev/null)

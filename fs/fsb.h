@@ -209,6 +209,8 @@ int fsb_passthrough_start(const struct fsb_passthrough_opts *, struct fsb **ret,
 struct fsb_overlay_opts {
 	int index_fd;  /* the image's tree index; -1: an empty tree below */
 	int packs_fd;  /* directory of pack files */
+	int dir_fd;    /* or, with files_fd: the directory of the host that the index is of */
+	int files_fd;  /* the list of its files (fs/image/files.h); -1: it is an image's index */
 	int upper_fd;  /* directory of the sandbox's changes; locked while open */
 	bool readonly; /* it is not written: reads move no access time either */
 };
@@ -224,19 +226,20 @@ int fsb_overlay_start(const struct fsb_overlay_opts *, struct fsb **ret, struct 
 struct fsb_start {
 	const struct fsb_options *options;
 	const char *mount; /* its name, in what is audited and logged */
-	int dir_fd;	   /* passthrough: a directory, O_PATH or O_RDONLY */
-	int index_fd;	   /* image, overlay: the image's tree index; -1: an empty tree below */
-	int packs_fd;	   /* image, overlay: directory of pack files */
-	int upper_fd;	   /* overlay: directory of the changes; locked while open */
-	int sock_fd;	   /* plugin: a connected SOCK_STREAM socket to it */
-	int count_fd;	   /* quota, borrowed: where on the host its files are; -1: nowhere */
-	struct fsb *inner; /* plugin: what it is laid over, or NULL; taken over */
+	int dir_fd;   /* passthrough: a directory, O_PATH or O_RDONLY; overlay: with files_fd */
+	int index_fd; /* image, overlay: the image's tree index; -1: an empty tree below */
+	int packs_fd; /* image, overlay: directory of pack files */
+	int files_fd; /* overlay: the index is one of dir_fd's, with this list of files */
+	int upper_fd; /* overlay: directory of the changes; locked while open */
+	int sock_fd;  /* plugin: a connected SOCK_STREAM socket to it */
+	int count_fd; /* quota, borrowed: where on the host its files are; -1: nowhere */
+	struct fsb *inner;	 /* plugin: what it is laid over, or NULL; taken over */
 	struct audit_sink *sink; /* audit: outlives the backend */
 };
 #define FSB_START_NONE                                                                             \
 	{                                                                                          \
-		.dir_fd = -1, .index_fd = -1, .packs_fd = -1, .upper_fd = -1, .sock_fd = -1,       \
-		.count_fd = -1                                                                     \
+		.dir_fd = -1, .index_fd = -1, .packs_fd = -1, .files_fd = -1, .upper_fd = -1,      \
+		.sock_fd = -1, .count_fd = -1                                                      \
 	}
 
 void fsb_start_close(const struct fsb_start *); /* where it is not handed on after all */

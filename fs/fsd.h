@@ -9,14 +9,13 @@
  *
  *	audit  fd: a directory					 where audit lines go: `audit`,
  *		rotated to `audit.1`; once, before what is audited
- *	tree   {options=} fds by key: index= packs= upper=	 the root backend (overlay), once;
- *		a key holds the position of its descriptor, and is absent where there is none
- *	export {tag= what=tree|shares readonly=0|1 keep=FDINDEX, absent: none} fd: listening
- *vhost-user socket; serves it to one QEMU at a time, reconnects are accepted. `shares` is one file
- *system with a directory for each mount, named like it unexport {tag=} mount  {name= backend=
- *options=} fds by key: dir= index= packs= upper= sock= a backend below `shares`, at once also in a
- *machine that has it mounted plugin
- *{name=} fd: a connected socket			 a plugin that was started anew unmount
+ *	tree   {options=} fds by key: index= packs= upper= dir= files=	 the root backend (overlay),
+ *once; a key holds the position of its descriptor, and is absent where there is none export {tag=
+ *what=tree|shares readonly=0|1 keep=FDINDEX, absent: none} fd: listening vhost-user socket; serves
+ *it to one QEMU at a time, reconnects are accepted. `shares` is one file system with a directory
+ *for each mount, named like it unexport {tag=} mount  {name= backend= options=} fds by key: dir=
+ *index= packs= upper= sock= a backend below `shares`, at once also in a machine that has it mounted
+ *plugin {name=} fd: a connected socket			 a plugin that was started anew unmount
  *{name=} its files answer ESTALE from then on view   {mount=NAME, absent: the tree} fd: an open
  * /dev/fuse that was just mounted; serves the tree there too unview {} ends every view status -> ok
  *{exports= views= mounts= audit_lost= nodes= fds= requests=} sync   flush everything to disk quit
@@ -50,6 +49,9 @@ pid_t fsd_spawn(const char *bin_dir, const char *sandbox, const char *control_pa
 int fsd_audit(int sock, int dir_fd, struct msb_err *e);
 int fsd_tree(
 	int sock, int index_fd, int packs_fd, int upper_fd, const char *options, struct msb_err *e);
+/* The same over a directory of the host: @index_fd and @files_fd are of it (fs/image/dir.h). */
+int fsd_tree_dir(int sock, int dir_fd, int index_fd, int files_fd, int upper_fd,
+	const char *options, struct msb_err *e);
 /* @mount NULL: the tree. At most FSD_MAX_VIEWS at once. */
 int fsd_view(int sock, const char *mount, int fuse_fd, struct msb_err *e);
 int fsd_export_tree(int sock, const char *tag, int listen_fd, bool readonly, struct msb_err *e);

@@ -93,6 +93,18 @@ int fsd_tree(
 	return call_with(sock, &m, part, ARRAY_LEN(part), e);
 }
 
+int fsd_tree_dir(int sock, int dir_fd, int index_fd, int files_fd, int upper_fd,
+	const char *options, struct msb_err *e)
+{
+	const struct part part[] = {{"dir", dir_fd, true}, {"index", index_fd, false},
+		{"files", files_fd, false}, {"upper", upper_fd, true}};
+	struct msb_msg m;
+
+	msb_msg_init(&m, "tree");
+	msb_msg_set(&m, "options", "%s", options);
+	return call_with(sock, &m, part, ARRAY_LEN(part), e);
+}
+
 int fsd_mount(int sock, const struct fsd_mount *mount, struct msb_err *e)
 {
 	const struct part part[] = {{"dir", mount->dir_fd, true}, {"index", mount->index_fd, false},

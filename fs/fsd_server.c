@@ -73,6 +73,7 @@ static int start(
 	s.dir_fd = take_fd(m, "dir");
 	s.index_fd = take_fd(m, "index");
 	s.packs_fd = take_fd(m, "packs");
+	s.files_fd = take_fd(m, "files");
 	s.upper_fd = take_fd(m, "upper");
 	s.sock_fd = take_fd(m, "sock");
 	r = strcmp(backend, "plugin") ? 0 : start_inner(&s, e);

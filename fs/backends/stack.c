@@ -25,7 +25,8 @@ const struct fsb_kind *fsb_kind_find(const char *name)
 
 void fsb_start_close(const struct fsb_start *s)
 {
-	const int fd[] = {s->dir_fd, s->index_fd, s->packs_fd, s->upper_fd, s->sock_fd};
+	const int fd[] = {
+		s->dir_fd, s->index_fd, s->packs_fd, s->files_fd, s->upper_fd, s->sock_fd};
 
 	for (size_t i = 0; i < ARRAY_LEN(fd); i++)
 		if (fd[i] >= 0)

@@ -28,7 +28,7 @@ static void remove_top(void)
 static void start(void)
 {
 	const struct fsb_req req = {.pid = 1};
-	struct fsb_overlay_opts o = {.index_fd = -1, .packs_fd = -1};
+	struct fsb_overlay_opts o = {.index_fd = -1, .packs_fd = -1, .dir_fd = -1, .files_fd = -1};
 	struct iovec iov = {(char[]){"text"}, 4};
 	struct fsb_entry e;
 	uint64_t fh;

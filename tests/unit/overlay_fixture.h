@@ -132,7 +132,8 @@ static inline void fx_image(struct fx *fx)
 
 static inline int fx_start(struct fx *fx, const char *upper, struct msb_err *e)
 {
-	struct fsb_overlay_opts opts = {.index_fd = -1, .packs_fd = -1, .upper_fd = -1};
+	struct fsb_overlay_opts opts = {
+		.index_fd = -1, .packs_fd = -1, .dir_fd = -1, .files_fd = -1, .upper_fd = -1};
 
 	if (fx->lower) {
 		opts.index_fd = fx_open(fx->dir, "index", O_RDONLY);

@@ -108,7 +108,7 @@ static char top[64];
 
 static struct fsb *overlay(const char *name)
 {
-	struct fsb_overlay_opts o = {.index_fd = -1, .packs_fd = -1};
+	struct fsb_overlay_opts o = {.index_fd = -1, .packs_fd = -1, .dir_fd = -1, .files_fd = -1};
 	struct msb_err e = {0};
 	struct fsb *b;
 	char path[128];

@@ -37,7 +37,7 @@ static int read_pack(struct ovl *o, const struct img_extent *x, const struct iov
 {
 	uint64_t off = x->pack_off;
 	struct ovl_fd *f;
-	int r = ovl_pack_get(o, x->pack_id, &f);
+	int r = ovl_pack_get(o, x->pack_id, &f), changed;
 
 	if (r < 0)
 		return r;
@@ -57,8 +57,9 @@ static int read_pack(struct ovl *o, const struct img_extent *x, const struct iov
 		n -= part;
 		at = 0;
 	}
+	changed = ovl_lower_check(o, x->pack_id, f->fd); /* says more than that it ends early */
 	ovl_fd_put(o, f);
-	return r;
+	return changed < 0 ? changed : r;
 }
 
 int64_t ovl_lower_readv(
@@ -86,7 +87,7 @@ int64_t ovl_lower_readv(
 		struct img_extent x;
 		uint64_t n;
 
-		r = img_index_extent(o->lower, i->lower, off + done, &x);
+		r = ovl_lower_extent(o, i->lower, off + done, &x);
 		if (r == 0 && x.len == 0)
 			r = -EBADMSG;
 		if (r < 0)
@@ -147,6 +148,8 @@ static int copy_in_kernel(
 		else if (n > 0)
 			len -= (uint64_t)n;
 	}
+	if (r == 0)
+		r = ovl_lower_check(o, x->pack_id, f->fd);
 	ovl_fd_put(o, f);
 	return r;
 }
@@ -169,7 +172,7 @@ int ovl_lower_copy(struct ovl *o, struct ovl_inode *i, uint64_t off, uint64_t le
 			struct img_extent x;
 			uint64_t run;
 
-			r = img_index_extent(o->lower, i->lower, off, &x);
+			r = ovl_lower_extent(o, i->lower, off, &x);
 			if (r < 0 || x.len == 0)
 				return r < 0 ? r : -EBADMSG;
 			run = x.len < len ? x.len : len;

@@ -188,7 +188,6 @@ int ovl_fd_get(struct ovl *o, struct ovl_inode *i, bool create, struct ovl_fd **
 int ovl_pack_get(struct ovl *o, uint32_t pack, struct ovl_fd **ret)
 {
 	struct ovl_fd **slot = &o->pack[pack % OVL_PACK_SLOTS];
-	char name[9];
 	int fd, r;
 
 	pthread_mutex_lock(&o->pack_lock);
@@ -200,9 +199,8 @@ int ovl_pack_get(struct ovl *o, uint32_t pack, struct ovl_fd **ret)
 		pthread_mutex_unlock(&o->pack_lock);
 		return 0;
 	}
-	snprintf(name, sizeof(name), "%08x", pack);
-	fd = openat(o->packs_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	r = fd < 0 ? -errno : remember(o, slot, fd, ret);
+	fd = ovl_lower_open(o, pack);
+	r = fd < 0 ? fd : remember(o, slot, fd, ret);
 	pthread_mutex_unlock(&o->pack_lock);
 	return r;
 }

@@ -3,7 +3,8 @@
 //
 // Theory of operation
 // ===================
-// Below lies an image: a tree index in memory (fs/image/index.h) and packs of contents. It is never
+// Below lies an image: a tree index in memory (fs/image/index.h) and packs of contents; or such an
+// index of a directory of the host, with that directory for its contents (lower.c). It is never
 // written. Above lies the upper directory of the host:
 //
 //	log		every change of metadata, in order (log.c, txn.c)
@@ -38,6 +39,7 @@
 // #syscalls fcntl close getdents64 flock prlimit64 getrandom futex mmap munmap mremap madvise brk
 #include "base/io.h"
 #include "fs/backends/overlay/ovl.h"
+#include "fs/image/files.h"
 #include "fs/options.h"
 
 #include <fcntl.h>
@@ -56,6 +58,9 @@ void ovl_stop(struct fsb *b)
 	if (o->table)
 		ovl_table_done(o);
 	img_index_close(o->lower);
+	img_files_close(o->files);
+	if (o->dir_fd >= 0)
+		close(o->dir_fd);
 	if (o->log.fd >= 0)
 		close(o->log.fd);
 	if (o->data_fd >= 0)
@@ -135,7 +140,7 @@ struct ovl *ovl_alloc(void)
 
 	if (!o)
 		return NULL;
-	o->packs_fd = o->upper_fd = o->data_fd = o->log.fd = -1;
+	o->dir_fd = o->packs_fd = o->upper_fd = o->data_fd = o->log.fd = -1;
 	o->next_ino = OVL_OWN_BASE;
 	o->max_nodes = FSD_MAX_NODES;
 	o->log.limit = OVL_MAX_LOG_BYTES;
@@ -226,19 +231,25 @@ static int empty_root(struct ovl *o, struct msb_err *e)
 int fsb_overlay_start(const struct fsb_overlay_opts *opts, struct fsb **ret, struct msb_err *e)
 {
 	_cleanup_close_ int index_fd = opts->index_fd, upper_fd = opts->upper_fd;
+	_cleanup_close_ int files_fd = opts->files_fd;
 	struct ovl *o = ovl_alloc();
 	int r = 0;
 
 	if (!o) {
 		if (opts->packs_fd >= 0)
 			close(opts->packs_fd);
+		if (opts->dir_fd >= 0)
+			close(opts->dir_fd);
 		return msb_err_set(e, ENOMEM, "no memory for a file system");
 	}
 	o->packs_fd = opts->packs_fd;
 	o->readonly = opts->readonly;
+	o->dir_fd = opts->dir_fd;
 	/* Not fatal: without a seed a guest could make its own server slow, nothing more. */
 	(void)!getrandom(&o->seed, sizeof(o->seed), GRND_NONBLOCK);
-	if (index_fd >= 0)
+	if (files_fd >= 0)
+		r = img_files_open(files_fd, &o->files, e);
+	if (r == 0 && index_fd >= 0)
 		r = open_lower(o, index_fd, e);
 	if (r == 0)
 		r = upper_fd >= 0  ? open_upper(o, upper_fd, e)
@@ -256,6 +267,8 @@ int ovl_kind_start(const struct fsb_start *s, struct fsb **ret, struct msb_err *
 {
 	const struct fsb_overlay_opts o = {.index_fd = s->index_fd,
 		.packs_fd = s->packs_fd,
+		.dir_fd = s->dir_fd,
+		.files_fd = s->files_fd,
 		.upper_fd = s->upper_fd,
 		.readonly = s->options && s->options->readonly};
 

@@ -12,6 +12,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
+struct img_files;
+
 #define OVL_OWN_BASE	      (UINT64_C(1) << 30) /* own inodes count up from here, lower ones end */
 #define OVL_NAME_MAX	      255
 #define OVL_TARGET_MAX	      4095  /* bytes of a symbolic link */
@@ -151,6 +153,9 @@ struct ovl {
 		lower_id; /* lower_id: fingerprint, so that an upper meets its own image */
 	int packs_fd, upper_fd, data_fd;
 	bool readonly; /* reads move no access time */
+	/* Where the tree below is a directory of the host, in place of packs: its regular files. */
+	struct img_files *files;
+	int dir_fd;
 	uint64_t seed; /* of the hashes in memory: a guest must not be able to aim collisions */
 	uint64_t max_nodes;
 
@@ -345,6 +350,11 @@ int ovl_by_handle(struct ovl *o, uint64_t ino, bool parent, struct fsb_entry *re
 /* ---- state.c: device state */
 int64_t ovl_save(struct fsb *b, uint64_t node, void *buf, size_t cap);
 int ovl_load(struct fsb *b, uint64_t node, uint64_t lookups, const void *buf, size_t n);
+
+/* ---- lower.c: where lower contents lie. A pack is one of the store, or a directory's file. */
+int ovl_lower_extent(struct ovl *o, uint64_t nid, uint64_t off, struct img_extent *ret);
+int ovl_lower_open(struct ovl *o, uint32_t pack); /* a descriptor; -ESTALE a file was changed */
+int ovl_lower_check(struct ovl *o, uint32_t pack, int fd); /* after reading: -ESTALE likewise */
 
 /* ---- copyup.c: lower contents and how they become own ones */
 int64_t ovl_lower_readv(
