@@ -6,6 +6,8 @@
 #include <jansson.h>
 #include <string.h>
 
+#define MAX_CREATED 40 /* bytes of RFC 3339 with nanoseconds and a zone, and some */
+
 static void cleanup_json(json_t **j)
 {
 	json_decref(*j);
@@ -75,24 +77,6 @@ static int take_digest(const char *s, char out[65], struct msb_err *e)
 	return 0;
 }
 
-static enum img_desc_kind kind_of(const char *media_type)
-{
-	static const struct {
-		const char *type;
-		enum img_desc_kind kind;
-	} rows[] = {
-		{"application/vnd.oci.image.manifest.v1+json", IMG_DESC_MANIFEST},
-		{"application/vnd.docker.distribution.manifest.v2+json", IMG_DESC_MANIFEST},
-		{"application/vnd.oci.image.index.v1+json", IMG_DESC_INDEX},
-		{"application/vnd.docker.distribution.manifest.list.v2+json", IMG_DESC_INDEX},
-	};
-
-	for (size_t k = 0; media_type && k < ARRAY_LEN(rows); k++)
-		if (strcmp(media_type, rows[k].type) == 0)
-			return rows[k].kind;
-	return IMG_DESC_OTHER;
-}
-
 /* For sentences: untrusted text, made printable and cut. */
 static void show(char *out, size_t cap, const char *s)
 {
@@ -121,13 +105,62 @@ static int take_desc(const json_t *j, struct img_desc *d, struct msb_err *e)
 	if (!json_is_integer(size) || json_integer_value(size) < 0)
 		return msb_err_set(e, EBADMSG, "a descriptor has no size");
 	d->size = (uint64_t)json_integer_value(size);
-	d->kind = kind_of(text(j, "mediaType"));
+	show(d->media_type, sizeof(d->media_type), text(j, "mediaType"));
+	d->kind = img_media_document(d->media_type);
 	d->has_platform = json_is_object(platform);
 	if (d->has_platform)
 		platform_of(platform, d->platform);
+	if (d->has_platform)
+		show(d->variant, sizeof(d->variant), text(platform, "variant"));
 	show(d->name, sizeof(d->name),
 		name ? name : text(notes, "org.opencontainers.image.ref.name"));
 	return take_digest(text(j, "digest"), d->digest, e);
+}
+
+/* ---- what a document is */
+
+/* One that could be read as two things is not read at all: registries and we might differ. */
+static int by_content(const json_t *doc, enum img_desc_kind *ret, struct msb_err *e)
+{
+	bool index = json_object_get(doc, "manifests");
+	bool manifest = json_object_get(doc, "layers") || json_object_get(doc, "config");
+
+	if (index && manifest)
+		return msb_err_set(e, EBADMSG, "it says to be an index and a manifest at once");
+	if (!index && !manifest)
+		return msb_err_set(e, EBADMSG, "it is neither a manifest nor an index");
+	*ret = index ? IMG_DESC_INDEX : IMG_DESC_MANIFEST;
+	return 0;
+}
+
+int img_parse_document(
+	const char *p, size_t n, const char *media_type, enum img_desc_kind *ret, struct msb_err *e)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	enum img_desc_kind is = IMG_DESC_OTHER;
+	const char *type;
+	int r = load(p, n, "the manifest", &doc, e);
+
+	if (r < 0)
+		return r;
+	type = text(doc, "mediaType") ?: media_type;
+	if (img_media_document(type) == IMG_DESC_SCHEMA1 ||
+		json_integer_value(json_object_get(doc, "schemaVersion")) == 1)
+		return msb_err_set(e, EOPNOTSUPP,
+			"it is a Docker manifest of schema 1, which has no digests of what layers "
+			"unpack to; push the image again with a current tool");
+	r = by_content(doc, &is, e);
+	if (r < 0)
+		return r;
+	if (text(doc, "mediaType") && img_media_document(type) != is) {
+		char shown[IMG_MAX_MEDIA_TYPE];
+
+		show(shown, sizeof(shown), type);
+		return msb_err_set(e, EBADMSG, "its media type is %s, but it is %s", shown,
+			is == IMG_DESC_INDEX ? "an index" : "a manifest");
+	}
+	*ret = is;
+	return 0;
 }
 
 int img_parse_index(const char *p, size_t n, struct img_index_doc *ret, struct msb_err *e)
@@ -161,11 +194,72 @@ void img_index_doc_done(struct img_index_doc *d)
 	*d = (struct img_index_doc){0};
 }
 
+const char *img_kind_name(enum img_kind kind)
+{
+	static const char *const names[] = {"image", "artifact", "mixtape"};
+
+	return names[kind];
+}
+
+static unsigned int count_part(const struct img_manifest *m, const char *key)
+{
+	unsigned int n = 0;
+
+	for (size_t k = 0; k < m->nlayers; k++) {
+		const struct img_mixtape_part *part = img_media_mixtape(m->layers[k].media_type);
+
+		n += part && strcmp(part->key, key) == 0;
+	}
+	return n;
+}
+
+static bool is_mixtape(const struct img_manifest *m)
+{
+	return count_part(m, "kernel") == 1 && count_part(m, "disk") == 1 &&
+	       count_part(m, "initrd") <= 1 && count_part(m, "cmdline") <= 1 &&
+	       count_part(m, "init") <= 1;
+}
+
+static int kind_of(struct img_manifest *m, struct msb_err *e)
+{
+	m->kind = img_media_is_config(m->config.media_type) ? IMG_KIND_IMAGE : IMG_KIND_ARTIFACT;
+	for (size_t k = 0; k < m->nlayers; k++) {
+		switch (img_media_layer(m->layers[k].media_type)) {
+		case IMG_LAYER_TAR: break;
+		case IMG_LAYER_OTHER: m->kind = IMG_KIND_ARTIFACT; break;
+		case IMG_LAYER_FOREIGN:
+			return msb_err_set(e, EOPNOTSUPP,
+				"layer %zu of %zu is foreign: its owner does not let registries "
+				"have it",
+				k + 1, m->nlayers);
+		case IMG_LAYER_ENCRYPTED:
+			return msb_err_set(
+				e, EOPNOTSUPP, "layer %zu of %zu is encrypted", k + 1, m->nlayers);
+		}
+	}
+	if (m->kind == IMG_KIND_ARTIFACT && is_mixtape(m))
+		m->kind = IMG_KIND_MIXTAPE;
+	return 0;
+}
+
+void img_mixtape_meta(const struct img_manifest *m, struct msb_str *meta)
+{
+	for (size_t k = 0; m->kind == IMG_KIND_MIXTAPE && k < m->nlayers; k++) {
+		const struct img_mixtape_part *part = img_media_mixtape(m->layers[k].media_type);
+
+		if (!part)
+			continue;
+		msb_str_addf(meta, "mixtape.%s %s\n", part->key, m->layers[k].digest);
+		if (part->format)
+			msb_str_addf(meta, "mixtape.disk_format %s\nmixtape.disk_compression %s\n",
+				part->format, part->compression);
+	}
+}
+
 int img_parse_manifest(const char *p, size_t n, struct img_manifest *ret, struct msb_err *e)
 {
 	_cleanup_json_ json_t *doc = NULL;
 	const json_t *config, *layers, *version;
-	const char *type;
 	int r = load(p, n, "the manifest", &doc, e);
 
 	*ret = (struct img_manifest){0};
@@ -176,10 +270,7 @@ int img_parse_manifest(const char *p, size_t n, struct img_manifest *ret, struct
 	layers = json_object_get(doc, "layers");
 	if (json_integer_value(version) != 2 || !json_is_object(config) || !json_is_array(layers))
 		return msb_err_set(e, EBADMSG, "not an image manifest of schema 2");
-	type = text(config, "mediaType");
-	if (type && strcmp(type, "application/vnd.oci.image.config.v1+json") != 0 &&
-		strcmp(type, "application/vnd.docker.container.image.v1+json") != 0)
-		return msb_err_set(e, EBADMSG, "the manifest is of something else than an image");
+	show(ret->media_type, sizeof(ret->media_type), text(doc, "mediaType") ?: IMG_TYPE_MANIFEST);
 	if (json_array_size(layers) > IMG_MAX_LAYERS)
 		return msb_err_set(e, E2BIG, "the image has more than %d layers", IMG_MAX_LAYERS);
 	ret->layers = calloc(json_array_size(layers) + 1, sizeof(*ret->layers));
@@ -188,6 +279,8 @@ int img_parse_manifest(const char *p, size_t n, struct img_manifest *ret, struct
 	r = take_desc(config, &ret->config, e);
 	for (size_t k = 0; r == 0 && k < json_array_size(layers); k++, ret->nlayers++)
 		r = take_desc(json_array_get(layers, k), &ret->layers[k], e);
+	if (r == 0)
+		r = kind_of(ret, e);
 	if (r < 0)
 		img_manifest_done(ret);
 	return r < 0 ? msb_err_wrap(e, "the manifest") : 0;
@@ -240,6 +333,16 @@ static int meta_text(struct msb_str *meta, const char *key, const json_t *value,
 	return meta_line(meta, key, value, e);
 }
 
+/* It is shown, no more: one that cannot be a time is left out. */
+static void meta_created(struct msb_str *meta, const json_t *value)
+{
+	const char *s = json_string_value(value);
+
+	if (!s || !*s || strlen(s) > MAX_CREATED || s[strspn(s, "0123456789-+:.TZtz")])
+		return;
+	msb_str_addf(meta, "created \"%s\"\n", s);
+}
+
 int img_parse_config(
 	const char *p, size_t n, struct img_config *ret, struct msb_str *meta, struct msb_err *e)
 {
@@ -263,6 +366,8 @@ int img_parse_config(
 	for (size_t k = 0; r == 0 && k < json_array_size(ids); k++, ret->n++)
 		r = take_digest(json_string_value(json_array_get(ids, k)), ret->diff_ids[k], e);
 	run = json_object_get(doc, "config");
+	if (r == 0)
+		meta_created(meta, json_object_get(doc, "created"));
 	if (r == 0)
 		r = meta_list(meta, "entrypoint", json_object_get(run, "Entrypoint"), e);
 	if (r == 0)

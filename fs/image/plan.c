@@ -1,39 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finding the one image of a source: OCI layout or docker-save, through nested indexes.
+// From the document that was asked for to what there is to do: indexes, platforms, manifest,
+// config.
 #include "fs/image/plan.h"
 #include "fs/image/sha.h"
 #include "base/cleanup.h"
 
 #include <string.h>
 
-static void sha_hex(const void *p, size_t n, char out[65])
+/* A document, checked against its descriptor; what @ret held is forgotten. */
+static int read_document(const struct img_documents *docs, const struct img_desc *d,
+	struct msb_str *ret, struct msb_err *e)
 {
-	unsigned char raw[EVP_MAX_MD_SIZE] = {0};
-
-	(void)EVP_Digest(p, n, raw, NULL, EVP_sha256(), NULL); /* all zeros match nothing */
-	msb_hex(raw, 32, out);
-}
-
-static void blob_path(char out[80], const char *digest)
-{
-	(void)snprintf(out, 80, "blobs/sha256/%s", digest);
-}
-
-/* A JSON document among the blobs, checked against its descriptor. */
-static int read_blob(const struct img_source *src, const struct img_desc *d, struct msb_str *ret,
-	struct msb_err *e)
-{
-	char path[80], got[65];
+	char got[65];
 	int r;
 
-	blob_path(path, d->digest);
+	if (d->size > IMG_MAX_JSON_BYTES)
+		return msb_err_set(e, EFBIG, "blob sha256:%.12s is larger than %u bytes", d->digest,
+			IMG_MAX_JSON_BYTES);
 	ret->len = 0;
-	r = img_source_read(src, path, IMG_MAX_JSON_BYTES, ret, e);
-	if (r == -ENOENT)
-		return msb_err_set(e, EBADMSG, "blob sha256:%.12s is missing", d->digest);
+	r = docs->read(docs->arg, d, ret, e);
 	if (r < 0)
 		return r;
-	sha_hex(ret->buf, ret->len, got);
+	img_sha_of(ret->buf, ret->len, got);
 	if (ret->len != d->size || strcmp(got, d->digest) != 0)
 		return msb_err_set(e, EBADMSG,
 			"blob sha256:%.12s is damaged: its digest or size is wrong", d->digest);
@@ -42,71 +30,170 @@ static int read_blob(const struct img_source *src, const struct img_desc *d, str
 
 /* ---- the one manifest for this platform */
 
-static bool fits(const struct img_desc *d)
+static bool cpu_is(const char *variant)
 {
-	return d->kind != IMG_DESC_OTHER &&
-	       (!d->has_platform || strcmp(d->platform, IMG_PLATFORM) == 0);
+	__builtin_cpu_init();
+	switch (variant[0] == 'v' && !variant[2] ? variant[1] : 0) {
+	case '2': return __builtin_cpu_supports("x86-64-v2");
+	case '3': return __builtin_cpu_supports("x86-64-v3");
+	case '4': return __builtin_cpu_supports("x86-64-v4");
+	default: return false;
+	}
 }
 
-static int choose(const struct img_index_doc *doc, struct img_desc *ret, struct msb_err *e)
+/* How well it fits; 0: not at all. What runs on every machine goes first, so that all get the same
+ * image. */
+static int rank(const struct img_desc *d)
+{
+	if (d->kind != IMG_DESC_MANIFEST && d->kind != IMG_DESC_INDEX)
+		return 0;
+	if (!d->has_platform)
+		return 1;
+	if (strcmp(d->platform, IMG_PLATFORM) != 0)
+		return 0;
+	if (!*d->variant || strcmp(d->variant, "v1") == 0)
+		return 9;
+	return cpu_is(d->variant) ? '9' - d->variant[1] : 0;
+}
+
+static int nothing_fits(const struct img_index_doc *doc, struct msb_err *e)
 {
 	_cleanup_str_ struct msb_str names = MSB_STR_INIT;
-	const struct img_desc *one = NULL;
-	size_t fitting = 0;
 
 	for (size_t k = 0; k < doc->n; k++) {
 		const struct img_desc *d = &doc->v[k];
 
-		if (!fits(d) || (one && strcmp(one->digest, d->digest) == 0))
-			continue;
-		one = one ? one : d;
+		if (d->kind == IMG_DESC_SCHEMA1)
+			return msb_err_set(e, EOPNOTSUPP,
+				"it holds Docker manifests of schema 1, which are not supported");
 		if (names.len < 256)
-			msb_str_addf(&names, "%s%s", fitting ? ", " : "",
-				*d->name ? d->name : d->digest);
-		fitting++;
+			msb_str_addf(&names, "%s%s%s%s", k ? ", " : "",
+				d->has_platform ? d->platform : "no platform",
+				*d->variant ? "/" : "", d->variant);
 	}
-	if (fitting == 1) {
-		*ret = *one;
-		return 0;
-	}
-	if (fitting > 1)
-		return msb_err_set(e, ENOTUNIQ, "it holds %zu images, give it with one only: %s",
-			fitting, names.buf ? names.buf : "");
-	for (size_t k = 0; k < doc->n && names.len < 256; k++)
-		msb_str_addf(&names, "%s%s", k ? ", " : "",
-			doc->v[k].has_platform ? doc->v[k].platform : "no platform");
 	return msb_err_set(e, doc->n ? EOPNOTSUPP : EBADMSG,
 		"it holds no image for " IMG_PLATFORM "%s%s", doc->n ? ", but for: " : "",
 		names.buf ? names.buf : "");
 }
 
-static int find_manifest(
-	const struct img_source *src, struct msb_str *doc, char digest[65], struct msb_err *e)
+static int not_unique(struct img_desc *const *v, size_t n, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str names = MSB_STR_INIT;
+
+	for (size_t k = 0; k < n && names.len < 256; k++)
+		msb_str_addf(
+			&names, "%s%s", k ? ", " : "", *v[k]->name ? v[k]->name : v[k]->digest);
+	return msb_err_set(e, ENOTUNIQ, "it holds %zu images, give it with one only: %s", n,
+		names.buf ? names.buf : "");
+}
+
+/* Those that fit best, each digest once, in the index's order. */
+static size_t fitting(const struct img_index_doc *doc, struct img_desc *v[])
+{
+	int best = 1;
+	size_t n = 0;
+
+	for (size_t k = 0; k < doc->n; k++)
+		best = rank(&doc->v[k]) > best ? rank(&doc->v[k]) : best;
+	for (size_t k = 0; k < doc->n; k++) {
+		bool again = false;
+
+		for (size_t j = 0; j < n; j++)
+			again = again || strcmp(v[j]->digest, doc->v[k].digest) == 0;
+		if (rank(&doc->v[k]) == best && !again)
+			v[n++] = &doc->v[k];
+	}
+	return n;
+}
+
+enum form { NO_MIXTAPE, MIXTAPE, RAW_MIXTAPE };
+
+static enum form form_of(const struct img_desc *d, const struct msb_str *doc)
+{
+	_cleanup_(img_manifest_done) struct img_manifest m = {0};
+	enum form form = MIXTAPE;
+
+	if (d->kind != IMG_DESC_MANIFEST || img_parse_manifest(doc->buf, doc->len, &m, NULL) < 0 ||
+		m.kind != IMG_KIND_MIXTAPE)
+		return NO_MIXTAPE;
+	for (size_t k = 0; k < m.nlayers; k++) {
+		const struct img_mixtape_part *part = img_media_mixtape(m.layers[k].media_type);
+
+		if (part && part->format && strcmp(part->format, "raw") == 0)
+			form = RAW_MIXTAPE;
+	}
+	return form;
+}
+
+/* Reads the one to take into @ret. Mixtapes come in several formats of disk: raw before others. */
+static int choose(const struct img_documents *docs, const struct img_index_doc *index,
+	struct img_desc *ret_desc, struct msb_str *ret, struct msb_err *e)
+{
+	_cleanup_free_ struct img_desc **v = calloc(index->n + 1, sizeof(struct img_desc *));
+	size_t n = v ? fitting(index, v) : 0, take = 0;
+	enum form form;
+	int r;
+
+	if (!v)
+		return msb_err_set(e, ENOMEM, "out of memory");
+	if (!n)
+		return nothing_fits(index, e);
+	r = read_document(docs, v[0], ret, e);
+	if (r < 0)
+		return r;
+	form = n > 1 ? form_of(v[0], ret) : NO_MIXTAPE;
+	if (n > 1 && form == NO_MIXTAPE && docs->strict)
+		return not_unique(v, n, e);
+	for (size_t k = 1; r == 0 && form == MIXTAPE && k < n; k++) {
+		_cleanup_str_ struct msb_str other = MSB_STR_INIT;
+
+		r = read_document(docs, v[k], &other, e);
+		if (r == 0 && form_of(v[k], &other) == RAW_MIXTAPE) {
+			form = RAW_MIXTAPE;
+			take = k;
+			msb_str_done(ret);
+			*ret = other;
+			other = (struct msb_str)MSB_STR_INIT;
+		}
+	}
+	if (r == 0)
+		*ret_desc = *v[take];
+	return r;
+}
+
+/* Down to a manifest in plan->manifest. */
+static int find_manifest(const struct img_documents *docs, const char *media_type,
+	struct img_plan *plan, struct msb_err *e)
 {
 	for (int depth = 0; depth <= IMG_MAX_NESTED_INDEX; depth++) {
 		struct img_index_doc index = {0};
+		enum img_desc_kind is;
 		struct img_desc d = {0};
-		int r = img_parse_index(doc->buf, doc->len, &index, e);
+		int r = img_parse_document(
+			plan->manifest.buf ?: "", plan->manifest.len, media_type, &is, e);
 
+		if (r < 0 || is == IMG_DESC_MANIFEST)
+			return r;
+		r = img_parse_index(plan->manifest.buf, plan->manifest.len, &index, e);
 		if (r == 0)
-			r = choose(&index, &d, e);
+			r = choose(docs, &index, &d, &plan->manifest, e);
 		img_index_doc_done(&index);
-		if (r == 0)
-			r = read_blob(src, &d, doc, e);
 		if (r < 0)
 			return r;
-		if (d.kind == IMG_DESC_MANIFEST) {
-			memcpy(digest, d.digest, 65);
-			return 0;
-		}
+		media_type = "";
 	}
 	return msb_err_set(e, E2BIG, "indexes are nested too deeply");
 }
 
 /* ---- plans */
 
-static int take_config(
-	struct img_plan *plan, size_t nlayers, struct img_config *c, struct msb_err *e)
+static int alloc_layers(struct img_plan *plan, size_t n, struct msb_err *e)
+{
+	plan->layers = calloc(n + 1, sizeof(*plan->layers));
+	return plan->layers ? 0 : msb_err_set(e, ENOMEM, "out of memory");
+}
+
+int img_plan_config(struct img_plan *plan, size_t nlayers, struct img_config *c, struct msb_err *e)
 {
 	int r = img_parse_config(plan->config.buf, plan->config.len, c, &plan->meta, e);
 
@@ -118,120 +205,57 @@ static int take_config(
 	if (c->n != nlayers)
 		return msb_err_set(
 			e, EBADMSG, "the config lists %zu layers, the manifest %zu", c->n, nlayers);
-	plan->layers = calloc(nlayers + 1, sizeof(*plan->layers));
-	return plan->layers ? 0 : msb_err_set(e, ENOMEM, "out of memory");
+	return alloc_layers(plan, nlayers, e);
 }
 
-static int plan_oci(const struct img_source *src, struct img_plan *plan, struct msb_err *e)
+static int take_layers(struct img_plan *plan, const struct img_manifest *m,
+	const struct img_config *c, struct msb_err *e)
+{
+	char path[80];
+
+	for (size_t k = 0; k < m->nlayers; k++) {
+		struct img_plan_layer *l = &plan->layers[k];
+
+		(void)snprintf(path, sizeof(path), "blobs/sha256/%s", m->layers[k].digest);
+		memcpy(l->digest, m->layers[k].digest, sizeof(l->digest));
+		memcpy(l->media_type, m->layers[k].media_type, sizeof(l->media_type));
+		if (plan->kind == IMG_KIND_IMAGE)
+			memcpy(l->diff_id, c->diff_ids[k], sizeof(l->diff_id));
+		l->size = m->layers[k].size;
+		l->path = strdup(path);
+		plan->nlayers++;
+		if (!l->path)
+			return msb_err_set(e, ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+int img_plan_resolve(const struct img_documents *docs, const char *media_type,
+	struct img_plan *plan, struct msb_err *e)
 {
 	_cleanup_(img_manifest_done) struct img_manifest m = {0};
 	_cleanup_(img_config_done) struct img_config c = {0};
-	char path[80];
-	int r = find_manifest(src, &plan->manifest, plan->digest, e);
+	int r = find_manifest(docs, media_type, plan, e);
 
 	if (r == 0)
 		r = img_parse_manifest(plan->manifest.buf, plan->manifest.len, &m, e);
 	if (r == 0)
-		r = read_blob(src, &m.config, &plan->config, e);
-	if (r == 0)
-		r = take_config(plan, m.nlayers, &c, e);
-	if (!plan->layers)
-		return r;
-	for (size_t k = 0; r == 0 && k < m.nlayers; k++) {
-		struct img_plan_layer *l = &plan->layers[k];
-
-		blob_path(path, m.layers[k].digest);
-		memcpy(l->digest, m.layers[k].digest, sizeof(l->digest));
-		memcpy(l->diff_id, c.diff_ids[k], sizeof(l->diff_id));
-		l->size = m.layers[k].size;
-		l->path = strdup(path);
-		plan->nlayers++;
-		if (!l->path)
-			r = msb_err_set(e, ENOMEM, "out of memory");
-	}
-	return r;
-}
-
-/* The manifest that docker-save leaves out, with the layers named by what they unpack to. */
-static void synthesize(struct img_plan *plan)
-{
-	struct msb_str *m = &plan->manifest;
-	char config[65];
-
-	sha_hex(plan->config.buf, plan->config.len, config);
-	m->len = 0;
-	msb_str_addf(m,
-		"{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\","
-		"\"config\":{\"mediaType\":\"application/vnd.oci.image.config.v1+json\","
-		"\"digest\":\"sha256:%s\",\"size\":%zu},\"layers\":[",
-		config, plan->config.len);
-	for (size_t k = 0; k < plan->nlayers; k++)
-		msb_str_addf(m,
-			"%s{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\","
-			"\"digest\":\"sha256:%s\",\"size\":%llu}",
-			k ? "," : "", plan->layers[k].diff_id,
-			(unsigned long long)plan->layers[k].size);
-	msb_str_adds(m, "]}");
-	if (!m->oom)
-		sha_hex(m->buf, m->len, plan->digest);
-}
-
-static int plan_docker(const struct img_source *src, struct img_plan *plan, struct msb_err *e)
-{
-	_cleanup_(img_docker_done) struct img_docker d = {0};
-	_cleanup_(img_config_done) struct img_config c = {0};
-	int r = img_parse_docker(plan->manifest.buf, plan->manifest.len, &d, e);
-
+		r = read_document(docs, &m.config, &plan->config, e);
 	if (r < 0)
 		return r;
-	if (d.choices)
-		return msb_err_set(e, ENOTUNIQ, "it holds not one image but: %s",
-			*d.choices ? d.choices : "none");
-	r = img_source_read(src, d.config, IMG_MAX_JSON_BYTES, &plan->config, e);
-	if (r == -ENOENT)
-		return msb_err_set(e, EBADMSG, "the config that manifest.json names is missing");
+	img_sha_of(plan->manifest.buf, plan->manifest.len, plan->digest);
+	memcpy(plan->config_digest, m.config.digest, sizeof(plan->config_digest));
+	memcpy(plan->media_type, m.media_type, sizeof(plan->media_type));
+	plan->kind = m.kind;
+	if (m.kind == IMG_KIND_IMAGE)
+		r = img_plan_config(plan, m.nlayers, &c, e);
+	else
+		r = alloc_layers(plan, m.nlayers, e);
 	if (r == 0)
-		r = take_config(plan, d.n, &c, e);
-	if (!plan->layers)
-		return r;
-	for (size_t k = 0; r == 0 && k < d.n; k++) {
-		_cleanup_(img_member_done) struct img_member m = {0};
-		struct img_plan_layer *l = &plan->layers[k];
-
-		r = img_source_member(src, d.layers[k], &m, e);
-		if (r == -ENOENT)
-			return msb_err_set(e, EBADMSG,
-				"layer %zu, which manifest.json names, is missing", k + 1);
-		memcpy(l->diff_id, c.diff_ids[k], sizeof(l->diff_id));
-		l->size = m.size;
-		l->path = steal_ptr(d.layers[k]);
-		plan->nlayers++;
-	}
-	if (r == 0)
-		synthesize(plan);
-	return r;
-}
-
-int img_plan_make(const struct img_source *src, struct img_plan *plan, struct msb_err *e)
-{
-	int r;
-
-	*plan = (struct img_plan){0};
-	r = img_source_read(src, "index.json", IMG_MAX_JSON_BYTES, &plan->manifest, e);
-	if (r == 0) {
-		r = plan_oci(src, plan, e);
-	} else if (r == -ENOENT) {
-		r = img_source_read(src, "manifest.json", IMG_MAX_JSON_BYTES, &plan->manifest, e);
-		r = r == 0	   ? plan_docker(src, plan, e)
-		    : r == -ENOENT ? msb_err_set(e, EBADMSG,
-					     "not an image: it holds neither index.json (OCI) nor "
-					     "manifest.json (docker save)")
-				   : r;
-	}
+		r = take_layers(plan, &m, &c, e);
+	img_mixtape_meta(&m, &plan->meta);
 	if (r == 0 && (plan->manifest.oom || plan->config.oom || plan->meta.oom))
 		r = msb_err_set(e, ENOMEM, "out of memory");
-	if (r < 0)
-		img_plan_done(plan);
 	return r;
 }
 

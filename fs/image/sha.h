@@ -32,4 +32,13 @@ static inline void img_sha_hex(EVP_MD_CTX *c, char out[65])
 	msb_hex(raw, 32, out);
 }
 
+/* Of bytes that are all there. */
+static inline void img_sha_of(const void *p, size_t n, char out[65])
+{
+	unsigned char raw[EVP_MAX_MD_SIZE] = {0};
+
+	(void)EVP_Digest(p, n, raw, NULL, EVP_sha256(), NULL); /* all zeros match nothing */
+	msb_hex(raw, 32, out);
+}
+
 #endif

@@ -11,6 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	_cleanup_str_ struct msb_str meta = MSB_STR_INIT;
 	const char *p = (const char *)data;
+	enum img_desc_kind kind;
 	struct img_index_doc index;
 	struct img_manifest m;
 	struct img_config c;
@@ -24,7 +25,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	img_index_doc_done(&index);
 	if (img_parse_manifest(p, size, &m, &e) == 0 && strlen(m.config.digest) != 64)
 		abort();
+	if (m.kind == IMG_KIND_MIXTAPE) {
+		_cleanup_str_ struct msb_str lines = MSB_STR_INIT;
+
+		img_mixtape_meta(&m, &lines);
+		if (!lines.buf || !strstr(lines.buf, "mixtape.disk ") ||
+			!strstr(lines.buf, "mixtape.kernel "))
+			abort();
+	}
 	img_manifest_done(&m);
+	(void)img_parse_document(p, size, "", &kind, &e); /* whatever it says, it returns */
 	if (img_parse_docker(p, size, &d, &e) == 0 && !d.config && !d.choices)
 		abort();
 	img_docker_done(&d);

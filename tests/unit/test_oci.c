@@ -92,31 +92,60 @@ static void platforms(void **state)
 	img_index_doc_done(&d);
 }
 
+#define TAR	      "application/vnd.oci.image.layer.v1.tar"
+#define DOCKER	      "application/vnd.docker."
+#define TAPE	      "application/vnd.papercompute.stereos."
+#define DESC(type, d) "{\"mediaType\":\"" type "\",\"digest\":\"" d "\",\"size\":2}"
+#define MANIFEST(config, layers)                                                                   \
+	"{\"schemaVersion\":2,\"config\":" config ",\"layers\":[" layers "]}"
+#define CONF DESC("application/vnd.oci.image.config.v1+json", D1)
+
 static void manifests(void **state)
 {
 	static const struct {
 		const char *text;
 		int want;
 		size_t n;
+		enum img_kind kind;
 	} rows[] = {
 		{"{\"schemaVersion\":2,\"config\":{" C "\"digest\":\"" D1
 		 "\",\"size\":1},\"layers\":[{\"digest\":\"" D2 "\",\"size\":2}]}",
-			0, 1},
+			0, 1, IMG_KIND_IMAGE},
 		{"{\"schemaVersion\":2,\"config\":{\"digest\":\"" D1
 		 "\",\"size\":1},\"layers\":[]}",
-			0, 0},
+			0, 0, IMG_KIND_IMAGE},
 		{"{\"schemaVersion\":1,\"config\":{\"digest\":\"" D1
 		 "\",\"size\":1},\"layers\":[]}",
-			-EBADMSG, 0},
-		{"{\"schemaVersion\":2,\"layers\":[]}", -EBADMSG, 0},
-		{"{\"schemaVersion\":2,\"config\":{\"digest\":\"" D1 "\",\"size\":1}}", -EBADMSG,
+			-EBADMSG, 0, 0},
+		{"{\"schemaVersion\":2,\"layers\":[]}", -EBADMSG, 0, 0},
+		{"{\"schemaVersion\":2,\"config\":{\"digest\":\"" D1 "\",\"size\":1}}", -EBADMSG, 0,
 			0},
 		{"{\"schemaVersion\":2,\"config\":{\"digest\":\"" D1
 		 "\",\"size\":1},\"layers\":[{\"digest\":\"x\",\"size\":2}]}",
-			-EBADMSG, 0},
-		{"{\"schemaVersion\":2,\"config\":{\"mediaType\":\"application/vnd.cncf.helm\","
-		 "\"digest\":\"" D1 "\",\"size\":1},\"layers\":[]}",
-			-EBADMSG, 0},
+			-EBADMSG, 0, 0},
+		{MANIFEST(CONF, DESC(TAR "+gzip", D2) "," DESC(TAR "+zstd", D2) "," DESC(TAR, D1)),
+			0, 3, IMG_KIND_IMAGE},
+		{MANIFEST(DESC(DOCKER "container.image.v1+json", D1),
+			 DESC(DOCKER "image.rootfs.diff.tar.gzip", D2)),
+			0, 1, IMG_KIND_IMAGE},
+		{MANIFEST(DESC("application/vnd.cncf.helm.config.v1+json", D1),
+			 DESC("application/vnd.cncf.helm.chart.content.v1.tar+gzip", D2)),
+			0, 1, IMG_KIND_ARTIFACT},
+		{MANIFEST(DESC("application/vnd.oci.empty.v1+json", D1), DESC(TAR, D2)), 0, 1,
+			IMG_KIND_ARTIFACT},
+		{MANIFEST(CONF, DESC(TAR, D2) "," DESC("text/plain", D2)), 0, 2, IMG_KIND_ARTIFACT},
+		{MANIFEST(CONF,
+			 DESC("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", D2)),
+			-EOPNOTSUPP, 0, 0},
+		{MANIFEST(CONF, DESC(DOCKER "image.rootfs.foreign.diff.tar.gzip", D2)), -EOPNOTSUPP,
+			0, 0},
+		{MANIFEST(CONF, DESC(TAR "+gzip+encrypted", D2)), -EOPNOTSUPP, 0, 0},
+		{MANIFEST(CONF, DESC(TAPE "disk.v1+raw+zstd", D2) "," DESC(TAPE "kernel.v1", D1)),
+			0, 2, IMG_KIND_MIXTAPE},
+		{MANIFEST(CONF, DESC(TAPE "disk.v1+raw+zstd", D2)), 0, 1, IMG_KIND_ARTIFACT},
+		{MANIFEST(CONF, DESC(TAPE "disk.v1+raw", D2) "," DESC(
+					TAPE "kernel.v1", D1) "," DESC(TAPE "kernel.v1", D2)),
+			0, 3, IMG_KIND_ARTIFACT},
 	};
 
 	for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
@@ -126,7 +155,66 @@ static void manifests(void **state)
 		assert_int_equal(img_parse_manifest(rows[k].text, strlen(rows[k].text), &m, &e),
 			rows[k].want);
 		assert_int_equal(m.nlayers, rows[k].n);
+		assert_int_equal(m.kind, rows[k].kind);
 		img_manifest_done(&m);
+	}
+}
+
+static void mixtape(void **state)
+{
+	static const char text[] = MANIFEST(
+		CONF, DESC(TAPE "disk.v1+qcow2+zstd", D1) "," DESC(TAPE "kernel.v1", D2) "," DESC(
+			      TAPE "initrd.v1", D1) "," DESC(TAPE "cmdline.v1",
+			      D2) "," DESC(TAPE "mixtape-manifest.v1+toml", D1));
+	_cleanup_str_ struct msb_str meta = MSB_STR_INIT;
+	struct img_manifest m;
+	struct msb_err e = {0};
+
+	assert_int_equal(img_parse_manifest(text, strlen(text), &m, &e), 0);
+	assert_string_equal(img_kind_name(m.kind), "mixtape");
+	img_mixtape_meta(&m, &meta);
+	assert_string_equal(meta.buf,
+		"mixtape.disk 1111111111111111111111111111111111111111111111111111111111111111\n"
+		"mixtape.disk_format qcow2\nmixtape.disk_compression zstd\n"
+		"mixtape.kernel 2222222222222222222222222222222222222222222222222222222222222222\n"
+		"mixtape.initrd 1111111111111111111111111111111111111111111111111111111111111111\n"
+		"mixtape.cmdline "
+		"2222222222222222222222222222222222222222222222222222222222222222\n");
+	img_manifest_done(&m);
+}
+
+static void documents(void **state)
+{
+	static const struct {
+		const char *text, *type;
+		int want;
+		enum img_desc_kind kind;
+	} rows[] = {
+		{"{\"manifests\":[]}", "", 0, IMG_DESC_INDEX},
+		{"{\"manifests\":[]}", IMG_TYPE_MANIFEST, 0, IMG_DESC_INDEX},
+		{"{\"config\":{},\"layers\":[]}", IMG_TYPE_MANIFEST, 0, IMG_DESC_MANIFEST},
+		{"{\"config\":{},\"layers\":[],\"mediaType\":\"" IMG_TYPE_MANIFEST "\"}",
+			"text/html", 0, IMG_DESC_MANIFEST},
+		{"{\"manifests\":[],\"layers\":[]}", IMG_TYPE_INDEX, -EBADMSG, 0},
+		{"{\"manifests\":[],\"mediaType\":\"" IMG_TYPE_MANIFEST "\"}", "", -EBADMSG, 0},
+		{"{\"layers\":[],\"mediaType\":\"" IMG_TYPE_INDEX "\"}", "", -EBADMSG, 0},
+		{"{\"layers\":[],\"mediaType\":\"application/vnd.oci.artifact.manifest.v1+json\"}",
+			"", -EBADMSG, 0},
+		{"{\"schemaVersion\":1,\"fsLayers\":[]}", "", -EOPNOTSUPP, 0},
+		{"{\"fsLayers\":[]}", DOCKER "distribution.manifest.v1+prettyjws", -EOPNOTSUPP, 0},
+		{"{}", "", -EBADMSG, 0},
+		{"<html>", "text/html", -EBADMSG, 0},
+	};
+
+	for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
+		enum img_desc_kind kind = 0;
+		struct msb_err e = {0};
+
+		assert_int_equal(img_parse_document(rows[k].text, strlen(rows[k].text),
+					 rows[k].type, &kind, &e),
+			rows[k].want);
+		assert_int_equal(kind, rows[k].kind);
+		assert_int_equal(e.code, -rows[k].want);
 	}
 }
 
@@ -139,6 +227,9 @@ static void configs(void **state)
 	} rows[] = {
 		{"{\"rootfs\":{\"diff_ids\":[]}}", 0, ""},
 		{"{\"rootfs\":{\"diff_ids\":[\"" D1 "\"]},\"config\":null}", 0, ""},
+		{"{\"created\":\"2026-01-02T03:04:05.678Z\",\"rootfs\":{\"diff_ids\":[]}}", 0,
+			"created \"2026-01-02T03:04:05.678Z\"\n"},
+		{"{\"created\":\"x\\ny\",\"rootfs\":{\"diff_ids\":[]}}", 0, ""},
 		{"{\"rootfs\":{\"diff_ids\":[]},\"config\":{\"Entrypoint\":[\"/bin/sh\",\"-c\"],"
 		 "\"Cmd\":null,\"Env\":[\"A=\\\"q\\\" \\\\ \\n\\u0001\",\"B=\\u00e9\"],"
 		 "\"User\":\"1:2\",\"WorkingDir\":\"/w\",\"Labels\":{\"a\":\"b\"}}}",
@@ -275,6 +366,8 @@ int main(void)
 		cmocka_unit_test(indexes),
 		cmocka_unit_test(platforms),
 		cmocka_unit_test(manifests),
+		cmocka_unit_test(mixtape),
+		cmocka_unit_test(documents),
 		cmocka_unit_test(configs),
 		cmocka_unit_test(docker),
 		cmocka_unit_test(limits),
