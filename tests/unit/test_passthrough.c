@@ -435,6 +435,49 @@ static void readonly_is_the_backends_too(void **state)
 	assert_int_equal(req_run(&q), -EROFS);
 }
 
+/* Whether reading the file and the directory moved the access times that the host has of them. */
+static bool reading_moves(void)
+{
+	static const struct timespec old[2] = {{1000, 0}, {2000, 0}};
+	uint64_t node = req_lookup(&q, 1, "f"), dir = req_lookup(&q, 1, "d"), fh = 0;
+	struct stat f, d;
+
+	assert_int_equal(utimensat(host, "f", old, 0), 0);
+	assert_int_equal(utimensat(host, "d", old, 0), 0);
+	if (stateful) {
+		assert_int_equal(req_open(&q, FUSE_OPEN, node, O_RDONLY), 0);
+		fh = REQ_REPLY(&q, struct fuse_open_out)->fh;
+	}
+	assert_int_equal(req_read(&q, FUSE_READ, node, fh, 0, 10), 0);
+	assert_int_equal(q.out_bytes, 4);
+	if (stateful) {
+		assert_int_equal(req_release(&q, FUSE_RELEASE, node, fh), 0);
+		assert_int_equal(req_open(&q, FUSE_OPENDIR, dir, O_RDONLY), 0);
+		fh = REQ_REPLY(&q, struct fuse_open_out)->fh;
+	}
+	assert_int_equal(req_read(&q, FUSE_READDIR, dir, fh, 0, 1000), 0);
+	assert_true(q.out_bytes > 0);
+	if (stateful)
+		assert_int_equal(req_release(&q, FUSE_RELEASEDIR, dir, fh), 0);
+	assert_int_equal(fstatat(host, "f", &f, 0), 0);
+	assert_int_equal(fstatat(host, "d", &d, 0), 0);
+	assert_int_equal(f.st_atime == 1000, d.st_atime == 1000);
+	return f.st_atime != 1000;
+}
+
+static void readonly_moves_no_access_time(void **state)
+{
+	struct statvfs fs_of;
+
+	assert_int_equal(msb_write_file_atomic(host, "f", "text", 4, 0644), 0);
+	assert_int_equal(mkdirat(host, "d", 0755), 0);
+	assert_int_equal(fstatvfs(host, &fs_of), 0);
+	assert_int_equal(reading_moves(), !(fs_of.f_flag & (ST_NOATIME | ST_NODIRATIME)));
+	stop();
+	start(true);
+	assert_false(reading_moves());
+}
+
 static void sparse_and_copied(void **state)
 {
 	uint64_t fa, fb, a = make("a", &fa), b = make("b", &fb);
@@ -651,11 +694,11 @@ int main(void)
 		T(unlinked_files_live_on), T(failed_removals_hold_nothing),
 		T(refused_renames_hold_nothing), T(renames), T(links), T(attributes), T(ownership),
 		T(special_files), T(xattrs), T(xattrs_of_links), T(setid_bits_go_with_a_write),
-		T(readonly_is_the_backends_too), T(sparse_and_copied), T(temporary_files),
-		T(many_entries), T(descriptors_are_bounded), T(handles_are_bounded), T(deep_trees),
-		T(threads_meet)};
+		T(readonly_is_the_backends_too), T(readonly_moves_no_access_time),
+		T(sparse_and_copied), T(temporary_files), T(many_entries),
+		T(descriptors_are_bounded), T(handles_are_bounded), T(deep_trees), T(threads_meet)};
 	const struct CMUnitTest stateless[] = {T(failed_removals_hold_nothing), T(renames),
-		T(links), T(deep_trees), T(threads_meet)};
+		T(links), T(readonly_moves_no_access_time), T(deep_trees), T(threads_meet)};
 	int r;
 
 	stateful = true;

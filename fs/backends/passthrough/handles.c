@@ -135,7 +135,7 @@ static int open_node(
 	else if (pt_is_special(p, f.node))
 		r = -ENXIO;
 	else
-		r = fs_reopen(f.fd, flags);
+		r = pt_reader(&p->nodes, fs_reopen(f.fd, flags));
 	pt_put(&p->nodes, &f);
 	return r < 0 ? r : pt_handle_add(p, r, type == S_IFDIR, at_fh, ret_fh);
 }

@@ -90,6 +90,7 @@ struct pt_nodes {
 	uint32_t waiting;     /* for that */
 
 	bool submounts; /* enter other file systems */
+	bool quiet;	/* nothing is changed on the host, access times neither */
 	struct pt_device {
 		uint64_t mnt, dev;
 		uint32_t nodes;
@@ -131,6 +132,8 @@ struct pt_seen {
 };
 
 int pt_nodes_init(struct pt_nodes *t, int root_fd, bool submounts); /* takes @root_fd in any case */
+/* A descriptor to read by, as @t wants it; passes errors on. */
+int pt_reader(const struct pt_nodes *t, int fd);
 void pt_nodes_done(struct pt_nodes *t);
 
 /**

@@ -214,6 +214,7 @@ int fsb_passthrough_start(const struct fsb_passthrough_opts *o, struct fsb **ret
 	for (int i = 0; i < PT_CHANGE_LOCKS; i++)
 		pthread_mutex_init(&p->change[i], NULL);
 	r = pt_nodes_init(&p->nodes, root_fd, o->submounts);
+	p->nodes.quiet = o->readonly;
 	if (r == 0)
 		r = fs_reopen_init();
 	if (r == 0)

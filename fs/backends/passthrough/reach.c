@@ -103,7 +103,7 @@ static int open_place(
 
 	*ret_kind = PT_PATH;
 	if (S_ISDIR(n->file.type)) {
-		fd = pt_openat(t, p->dirfd, p->name, O_RDONLY | O_DIRECTORY, 0);
+		fd = pt_reader(t, pt_openat(t, p->dirfd, p->name, O_RDONLY | O_DIRECTORY, 0));
 		if (fd >= 0)
 			*ret_kind = PT_READ;
 	}
@@ -190,7 +190,7 @@ static int upgrade(struct pt_nodes *t, struct pt_ref *r, enum pt_fd need)
 		return -ENXIO;
 	if (S_ISDIR(n->file.type) && need == PT_WRITE)
 		return -EISDIR;
-	fd = reopen_fd(t, r->fd, flags_of(n, need));
+	fd = pt_reader(t, reopen_fd(t, r->fd, flags_of(n, need)));
 	if (fd < 0)
 		return fd;
 	pthread_mutex_lock(&t->lock);

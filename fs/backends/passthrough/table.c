@@ -30,6 +30,14 @@ int pt_openat(struct pt_nodes *t, int dirfd, const char *name, int flags, mode_t
 	return r < 0 ? -errno : (int)r;
 }
 
+/* Not by a flag of open(2), which fails where the file is neither ours nor we are root. */
+int pt_reader(const struct pt_nodes *t, int fd)
+{
+	if (fd >= 0 && t->quiet)
+		(void)fcntl(fd, F_SETFL, O_NONBLOCK | O_NOATIME);
+	return fd;
+}
+
 int pt_statx(const struct pt_nodes *t, int dirfd, const char *name, struct statx *ret)
 {
 	if (statx(dirfd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (*name ? 0 : AT_EMPTY_PATH),
