@@ -3,6 +3,7 @@
 #include "ctl/conf.h"
 #include "base/cleanup.h"
 #include "base/str.h"
+#include "ctl/root.h"
 #include "fs/options.h"
 
 #include <inttypes.h>
@@ -15,6 +16,8 @@ typedef int (*check_fn)(
 static int check_image(
 	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
 {
+	if (text[0] == '/' || text[0] == '.')
+		return ctl_root_check(sb, text, ret, e);
 	if (!msb_name_valid(text))
 		return msb_err_set(
 			e, EINVAL, "`%s` is not the name of an image; see `ls images`", text);
@@ -104,7 +107,9 @@ static int check_root_options(
 	if (r == 0 && *text)
 		fsb_options_print(ret, o);
 	free(o);
-	return r;
+	return r < 0 ? r
+		     : ctl_root_options_check(
+			       ctl_root_kind(sb->conf[CONF_IMAGE]), ret->buf ?: "", e);
 }
 
 static const struct conf {

@@ -29,6 +29,11 @@ int ctl_files_of_sandbox(struct ctl_sandbox *sb, struct ctl_files_of *ret, struc
 	if (!sb->conf[CONF_IMAGE])
 		return msb_err_set(e, ENOENT,
 			"%s has no image yet: `echo IMAGE > image`, and see `ls images`", sb->name);
+	ret->root = ctl_root_kind(sb->conf[CONF_IMAGE]);
+	if (ret->root != CTL_ROOT_IMAGE) {
+		(void)snprintf(ret->source, sizeof(ret->source), "%s", sb->conf[CONF_IMAGE]);
+		return 0;
+	}
 	img = ctl_image_find(sb->c, sb->conf[CONF_IMAGE]);
 	if (!img)
 		return msb_err_set(e, ENOENT, "image `%s` is gone", sb->conf[CONF_IMAGE]);
@@ -40,6 +45,7 @@ void ctl_files_of_image(struct ctl_image *img, struct ctl_files_of *ret)
 {
 	*ret = (struct ctl_files_of){
 		.c = img->c, .f = &img->files, .id = img->id, .name = img->name};
+	ret->root = CTL_ROOT_IMAGE;
 	memcpy(ret->digest, img->digest, sizeof(ret->digest));
 }
 
@@ -169,33 +175,79 @@ static char *root_options(const struct ctl_files_of *of)
 	return strdup(ctl_conf_value(of->sb, CONF_ROOT_OPTIONS));
 }
 
+/* The directory of changes; @ret_fresh: it was made now. */
+static int open_upper(struct ctl_files_of *of, bool *ret_fresh, struct msb_err *e)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "%s/upper", of->id);
+	*ret_fresh = mkdirat(of->c->sandboxes_fd, path, 0700) == 0;
+	if (!*ret_fresh && errno != EEXIST)
+		return msb_err_set(e, errno, "cannot make the directory for changes: %m");
+	return open_below(of->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY, e);
+}
+
+static int give_image(struct ctl_files_of *of, const char *options, int upper, struct msb_err *e)
+{
+	_cleanup_close_ int index = -1, packs = -1;
+	int r = ctl_files_open_image(of->c, of->digest, &index, &packs, e);
+
+	return r < 0 ? r : fsd_tree(of->f->sock, index, packs, upper, options, e);
+}
+
+static int give_dir(
+	struct ctl_files_of *of, const char *options, int upper, bool fresh, struct msb_err *e)
+{
+	_cleanup_(ctl_root_close) struct ctl_root_fds fds = CTL_ROOT_NO_FDS;
+	int r = ctl_root_dir_open(of->sb, of->source, fresh, &fds, e);
+
+	return r < 0 ? r
+		     : fsd_tree_dir(of->f->sock, fds.dir, fds.index, fds.files, upper, options, e);
+}
+
+static bool unchanged(struct ctl_sandbox *sb, int upper)
+{
+	LOCK_SCOPE(&sb->c->lock);
+	return sb->used && sb->fresh_bytes && upper_bytes(upper) == sb->fresh_bytes;
+}
+
 /* Gives a server its tree; @ret_bytes: of an upper directory that was made now, else 0. */
 static int give_tree(struct ctl_files_of *of, uint64_t *ret_bytes, struct msb_err *e)
 {
-	_cleanup_close_ int index = -1, packs = -1, upper = -1;
 	_cleanup_free_ char *options = root_options(of);
+	_cleanup_close_ int upper = -1;
 	bool fresh = false;
-	char path[128];
-	int r;
+	char path[64];
+	int r = options ? 0 : msb_err_set(e, ENOMEM, "no memory");
 
-	if (!options)
-		return msb_err_set(e, ENOMEM, "no memory");
-	r = ctl_files_open_image(of->c, of->digest, &index, &packs, e);
+	*ret_bytes = 0;
 	if (r == 0 && of->sb)
 		r = give_audit(of, e);
+	if (r == 0 && of->root == CTL_ROOT_DISK)
+		return fsd_tree(of->f->sock, -1, -1, -1, "", e); /* it serves mounts alone */
+	if (r == 0 && of->sb)
+		r = upper = open_upper(of, &fresh, e);
+	/* What the host has changed in a directory is taken up while nothing lies on it. */
+	if (r >= 0 && of->root == CTL_ROOT_DIR && !fresh && unchanged(of->sb, upper)) {
+		(void)snprintf(path, sizeof(path), "%s/upper", of->id);
+		r = msb_rm_rf(of->c->sandboxes_fd, path);
+		if (r < 0)
+			return msb_err_set(
+				e, -r, "cannot begin its changes anew: %s", strerror(-r));
+		close(steal_fd(&upper));
+		r = upper = open_upper(of, &fresh, e);
+	}
 	if (r < 0)
 		return r;
-	if (of->sb) {
+	r = of->root == CTL_ROOT_DIR ? give_dir(of, options, upper, fresh, e)
+				     : give_image(of, options, upper, e);
+	if (r == 0 && fresh)
+		*ret_bytes = upper_bytes(upper);
+	/* One that no server has had says nothing of what it was made for. */
+	if (r < 0 && fresh && of->sb) {
 		(void)snprintf(path, sizeof(path), "%s/upper", of->id);
-		fresh = mkdirat(of->c->sandboxes_fd, path, 0700) == 0;
-		if (!fresh && errno != EEXIST)
-			return msb_err_set(e, errno, "cannot make the directory for changes: %m");
-		upper = open_below(of->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY, e);
-		if (upper < 0)
-			return upper;
+		(void)msb_rm_rf(of->c->sandboxes_fd, path); /* it is empty */
 	}
-	r = fsd_tree(of->f->sock, index, packs, upper, options, e);
-	*ret_bytes = r == 0 && fresh ? upper_bytes(upper) : 0;
 	return r;
 }
 
@@ -261,7 +313,7 @@ int ctl_files_start(struct ctl_files_of *of, struct msb_err *e)
 	}
 	pthread_mutex_lock(&c->lock);
 	ctl_supervise_fsd(of);
-	if (of->sb && !of->sb->used) {
+	if (of->sb && of->root != CTL_ROOT_DISK && (!of->sb->used || bytes)) {
 		char text[24];
 
 		of->sb->used = true;
@@ -305,6 +357,10 @@ static int view(struct ctl_files_of *of, char ret_path[MSB_PATH_MAX], struct msb
 
 	LOCK_SCOPE(&of->f->lock);
 	view_path(of, ret_path);
+	if (of->root == CTL_ROOT_DISK)
+		return msb_err_set(e, EOPNOTSUPP,
+			"the root is a disk, which the machine's kernel alone reads: there is no view "
+			"of it; use exec, or a mount");
 	r = ctl_files_start(of, e);
 	if (r < 0 || of->f->viewed)
 		return r;

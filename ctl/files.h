@@ -10,13 +10,16 @@
 
 #include "ctl/helper.h"
 #include "ctl/model.h"
+#include "ctl/root.h"
 
 struct ctl_files_of {
 	struct ctl *c;
 	struct ctl_files *f;
 	const char *id, *name;
-	char digest[65];
-	struct ctl_sandbox *sb; /* NULL: an image, read-only */
+	enum ctl_root_kind root;
+	char digest[65];	       /* CTL_ROOT_IMAGE */
+	char source[CTL_MAX_LINE + 1]; /* CTL_ROOT_DIR, CTL_ROOT_DISK: its path */
+	struct ctl_sandbox *sb;	       /* NULL: an image, read-only */
 };
 
 /* Fills @ret for a sandbox; -ENOENT it has no image. Takes ctl.lock. */
@@ -29,7 +32,7 @@ void ctl_files_of_image(struct ctl_image *img, struct ctl_files_of *ret);
  * directory for audit lines too.
  */
 int ctl_files_start(struct ctl_files_of *of, struct msb_err *e);
-/* Have the view mounted, and its path. Takes files.lock. */
+/* Have the view mounted, and its path. Takes files.lock. -EOPNOTSUPP: the root is a disk. */
 int ctl_files_view(struct ctl_files_of *of, char ret_path[MSB_PATH_MAX], struct msb_err *e);
 /* Has the guest of @sb, where its root is viewed, ask again for what it believes to know:
  * see guest/refresh.h. For the verbs after which a guest runs. Waits for it; takes files.lock. */

@@ -112,7 +112,7 @@ static int plan_make(
 {
 	int r = ctl_files_of_sandbox(sb, of, e);
 
-	if (r == 0)
+	if (r == 0 && of->root == CTL_ROOT_IMAGE)
 		r = ctl_image_meta(sb->c, of->digest, &p->meta, e);
 	if (r < 0)
 		return r;

@@ -11,6 +11,17 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+static int answer_of(const struct msb_msg *m, struct msb_err *e)
+{
+	uint64_t code;
+
+	if (!strcmp(msb_msg_verb(m), "ok"))
+		return 0;
+	if (msb_msg_get_u64(m, "code", &code) < 0 || !code || code > 4095)
+		code = EIO;
+	return msb_err_set(e, (int)code, "%s", msb_msg_get(m, "msg") ?: "no reason given");
+}
+
 int img_dir_open(const char *bin_dir, const char *path, uid_t uid, gid_t gid, int index_fd,
 	int files_fd, int log_fd, int *ret_dir, struct msb_err *e)
 {
@@ -41,19 +52,23 @@ int img_dir_open(const char *bin_dir, const char *path, uid_t uid, gid_t gid, in
 		msb_msg_add_fd(m, index_fd);
 		msb_msg_add_fd(m, files_fd);
 	}
-	r = msb_msg_call(ours, m, -1, e);
-	if (r == -EPIPE)
-		(void)msb_err_set(e, EIO, "msb-dir ended without a word; its log says more");
+	r = msb_msg_send(ours, m);
+	if (r == 0)
+		r = msb_msg_recv(ours, m);
 	if (r < 0)
 		(void)kill(pid, SIGKILL);
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	if (r < 0)
-		return r == -EPIPE ? -EIO : r;
-	dir = msb_msg_take_fd(m, 0);
+		return msb_err_set(e, EIO, "msb-dir ended without a word; its log says more");
+	dir = -1;
+	r = answer_of(m, e);
+	if (r == 0)
+		dir = msb_msg_take_fd(m, 0);
 	msb_msg_close_fds(m);
-	if (dir < 0)
+	if (r == 0 && dir < 0)
 		return msb_err_set(e, EIO, "msb-dir gave no directory");
-	*ret_dir = dir;
-	return 0;
+	if (r == 0)
+		*ret_dir = dir;
+	return r;
 }

@@ -34,11 +34,11 @@ static int narrow(int dir, struct msb_err *e)
 {
 	static const char *const syscalls[] = {"brk", "clock_gettime", "close", "exit",
 		"exit_group", "faccessat", "faccessat2", "fchdir", "fcntl", "fdatasync", "fstat",
-		"fsync", "futex", "getdents64", "getpid", "getrandom", "gettid", "lgetxattr",
-		"llistxattr", "lseek", "madvise", "mmap", "mprotect", "mremap", "munmap",
-		"newfstatat", "openat", "prlimit64", "read", "readlinkat", "recvmsg",
-		"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sched_getaffinity", "sendmsg",
-		"statx", "write", "writev", NULL};
+		"fsync", "futex", "getdents64", "getegid", "geteuid", "getpid", "getrandom",
+		"gettid", "lgetxattr", "llistxattr", "lseek", "madvise", "mmap", "mprotect",
+		"mremap", "munmap", "newfstatat", "openat", "prlimit64", "read", "readlinkat",
+		"recvmsg", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sched_getaffinity",
+		"sendmsg", "statx", "sysinfo", "write", "writev", NULL};
 	const struct rlimit memory = {IMG_MAX_MEMORY, IMG_MAX_MEMORY};
 	const struct msb_jail_dir dirs[] = {{dir, false}};
 	struct msb_jail jail = {
