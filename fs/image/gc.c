@@ -1,205 +1,360 @@
 // SPDX-License-Identifier: Apache-2.0
-// Removing images, the packs that no image needs, and the unneeded parts of the others.
+/*
+ * Removing images, and what no image needs then.
+ *
+ * Theory of operation: what is named goes before what it names, and its removal is on disk first: a
+ * power cut leaves garbage, never a name without its contents. Images may go while others add.
+ * Records, blobs and packs go only with the store alone, which is tried and never waited for.
+ */
 #include "fs/image/image.h"
 #include "fs/image/store_int.h"
+#include "fs/image/uses.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/log.h"
+#include "base/str.h"
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 
-/* Where the contents lie that an image needs: pack << 32 | block. */
-struct live {
-	uint64_t *v;
-	size_t n, cap;
-	const struct img_index *ix;
-	unsigned int depth;
-	int error;
+struct gc {
+	struct img_store *s;
+	const char *const *keep; /* NULL: every image */
+	size_t nkeep;
+	uint64_t keep_sec; /* UINT64_MAX: for ever */
+	int tmp_fd;	   /* what is removed waits there */
+	struct img_uses uses;
+	bool unsure; /* something that is kept could not be read: no pack is garbage then */
 };
 
-static int key_cmp(const void *a, const void *b)
+static bool kept(const struct gc *g, const char *name)
 {
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
+	for (size_t k = 0; g->keep && k < g->nkeep; k++)
+		if (strcmp(name, g->keep[k]) == 0)
+			return true;
+	return !g->keep;
 }
 
-static int add_live(struct live *l, uint64_t key)
+static bool young(const struct gc *g, int dirfd, const char *name)
 {
-	if (l->n == l->cap) {
-		size_t cap = l->cap ? 2 * l->cap : 4096;
-		uint64_t *v = reallocarray(l->v, cap, sizeof(*v));
+	struct stat st;
 
-		if (!v)
-			return -ENOMEM;
-		l->v = v;
-		l->cap = cap;
-	}
-	l->v[l->n++] = key;
+	if (g->keep_sec == UINT64_MAX || fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return true;
+	return g->keep_sec && time(NULL) - st.st_mtim.tv_sec < (time_t)g->keep_sec;
+}
+
+/* ---- images */
+
+/* What an image leaves is not waited for, as that of a pull is which may go on. */
+static int make_old(
+	void *arg, const char *diff_id, const char *blob, uint64_t size, const char *media_type)
+{
+	static const struct timespec long_ago[2];
+	struct gc *g = arg;
+
+	/* Where that fails it waits for its day. */
+	if (*diff_id)
+		(void)utimensat(g->s->layers_fd, diff_id, long_ago, AT_SYMLINK_NOFOLLOW);
+	else
+		(void)utimensat(g->s->blobs_fd, blob, long_ago, AT_SYMLINK_NOFOLLOW);
 	return 0;
 }
 
-static int visit(void *arg, const char *name, size_t n, uint64_t nid, uint8_t type)
+static int one_image(void *arg, const char *name, struct msb_err *e)
 {
-	struct live *l = arg;
-	struct img_extent x;
-	uint64_t off = 0;
+	struct gc *g = arg;
 
-	if (type == DT_DIR) {
-		if (++l->depth > IMG_MAX_DEPTH)
-			l->error = -EBADMSG;
-		else if (!l->error)
-			l->error = img_index_readdir(l->ix, nid, visit, l);
-		l->depth--;
-	} else if (type == DT_REG) {
-		const char *p;
-		size_t pn;
-
-		if (img_index_inline(l->ix, nid, &p, &pn) == 0)
-			return 0;
-		do {
-			l->error = img_index_extent(l->ix, nid, off, &x);
-			if (!l->error && x.len && x.pack_id != IMG_HOLE)
-				l->error = add_live(
-					l, (uint64_t)x.pack_id << 32 | x.pack_off / PACK_ALIGN);
-			off += x.len;
-		} while (!l->error && x.len);
-	}
-	return l->error != 0;
+	if (!store_digest_valid(name) || kept(g, name))
+		return 0;
+	(void)img_layers_each(g->s, name, make_old, g, NULL); /* damaged: its layers wait */
+	/* Out of sight in one step, then piece by piece. */
+	return renameat(g->s->images_fd, name, g->tmp_fd, name) < 0
+		       ? msb_err_set(e, errno, "cannot remove image %.12s: %m", name)
+		       : 0;
 }
 
-static int live_of_image(struct img_store *s, const char *digest, struct live *l, struct msb_err *e)
+static int remove_images(struct gc *g, struct msb_err *e)
 {
-	struct img_index *ix;
-	int r = store_open_index(s, digest, &ix, e);
+	int r = store_publish_lock(g->s, e);
 
 	if (r < 0)
 		return r;
-	l->ix = ix;
-	r = img_index_readdir(ix, img_index_root(ix), visit, l);
-	r = r < 0 ? r : l->error;
-	img_index_close(ix);
-	return r < 0 ? msb_err_set(e, -r, "image %.12s: %s", digest, strerror(-r)) : 0;
+	r = store_each_name(g->s->images_fd, one_image, g, e);
+	if (r == 0 && fsync(g->s->images_fd) < 0)
+		r = msb_err_set(e, errno, "cannot remove images: %m");
+	store_publish_unlock(g->s);
+	return r;
 }
 
-static int blk_cmp(const void *a, const void *b)
+static int note_image(void *arg, const char *name, struct msb_err *e)
 {
-	const struct object *x = a, *y = b;
+	struct gc *g = arg;
+	int r = store_digest_valid(name) ? img_uses_image(&g->uses, g->s, name, e) : 0;
 
-	return (x->blk > y->blk) - (x->blk < y->blk);
+	if (r == 0 || r == -ENOMEM)
+		return r;
+	log_warn("image %.12s: %s; what it may need is left as it is", name, strerror(-r));
+	g->unsure = true;
+	return 0;
 }
 
-static void punch(int fd, uint64_t from, uint64_t to)
-{
-	/* Where the file system cannot, the space stays used: no harm. */
-	if (to > from)
-		(void)fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
-			(off_t)(to - from));
-}
+/* ---- layers and blobs */
 
-/* The list first: what it no longer has is never used again, so it can go. */
-static int shrink_pack(
-	struct img_store *s, const struct pack *p, const struct live *l, struct msb_err *e)
+static int one_layer(void *arg, const char *name, struct msb_err *e)
 {
-	_cleanup_str_ struct msb_str list = MSB_STR_INIT;
-	_cleanup_close_ int fd = -1;
-	char name[PACK_NAME_MAX];
-	struct object *o;
-	uint64_t end = 0;
-	size_t n, kept = 0;
+	struct gc *g = arg;
+	bool needed = store_digest_valid(name) && img_uses_has_layer(&g->uses, name);
 	int r;
 
-	(void)snprintf(name, sizeof(name), "%08x.objects", p->id);
-	r = msb_read_file(s->packs_fd, name, SIZE_MAX / 2, &list);
-	if (r == -ENOENT)
+	if (!needed && !(store_digest_valid(name) && young(g, g->s->layers_fd, name)))
+		return unlinkat(g->s->layers_fd, name, 0) < 0 && errno != ENOENT
+			       ? msb_err_set(e, errno, "cannot remove layer %.12s: %m", name)
+			       : 0;
+	r = img_uses_record(&g->uses, g->s, name, e);
+	if (r == 0 || r == -ENOMEM)
+		return r;
+	if (needed) {
+		log_warn("layer %.12s cannot be read; what it may need is left as it is", name);
+		g->unsure = true;
 		return 0;
+	}
+	(void)unlinkat(g->s->layers_fd, name, 0); /* of no use to anybody */
+	return 0;
+}
+
+static int one_blob(void *arg, const char *name, struct msb_err *e)
+{
+	struct gc *g = arg;
+
+	if ((store_digest_valid(name) && img_uses_has_blob(&g->uses, name)) ||
+		young(g, g->s->blobs_fd, name))
+		return 0;
+	return unlinkat(g->s->blobs_fd, name, 0) < 0 && errno != ENOENT
+		       ? msb_err_set(e, errno, "cannot remove blob %.12s: %m", name)
+		       : 0;
+}
+
+/* What was made from blobs (disks/HEX.KIND) is there as long as they are. */
+static int one_disk(void *arg, const char *name, struct msb_err *e)
+{
+	struct gc *g = arg;
+	_cleanup_close_ int dir =
+		openat(g->s->fd, STORE_DISKS, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	char blob[65] = "";
+
+	memcpy(blob, name, strnlen(name, 64));
+	if (dir < 0 || (store_digest_valid(blob) && faccessat(g->s->blobs_fd, blob, F_OK, 0) == 0))
+		return 0;
+	return unlinkat(dir, name, 0) < 0 && errno != ENOENT
+		       ? msb_err_set(e, errno, "cannot remove disk %.12s: %m", name)
+		       : 0;
+}
+
+static int remove_disks(struct gc *g, struct msb_err *e)
+{
+	_cleanup_close_ int dir =
+		openat(g->s->fd, STORE_DISKS, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	return dir < 0 ? 0 : store_each_name(dir, one_disk, g, e);
+}
+
+/* ---- packs */
+
+static bool in_use(const struct img_span *v, size_t n, const struct object *o)
+{
+	size_t lo = 0, hi = n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (v[mid].blk < o->blk)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < n && v[lo].blk == o->blk;
+}
+
+/* The list loses what is not in use. 1: it had such. */
+static int shrink_list(
+	struct gc *g, const char *name, const struct img_span *v, size_t n, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str list = MSB_STR_INIT;
+	size_t kept_n = 0, had;
+	struct object *o;
+	int r = msb_read_file(g->s->packs_fd, name, SIZE_MAX / 2, &list);
+
+	if (r == -ENOENT)
+		return 1; /* nothing tells what was in it: the gaps are looked at */
 	if (r < 0)
 		return msb_err_set(e, -r, "%s: %s", name, strerror(-r));
 	o = (struct object *)list.buf;
-	n = list.len / sizeof(*o);
-	for (size_t k = 0; k < n; k++) {
-		uint64_t key = (uint64_t)p->id << 32 | o[k].blk;
-
-		if (l->n && bsearch(&key, l->v, l->n, sizeof(key), key_cmp))
-			o[kept++] = o[k];
-	}
-	if (kept == n)
+	had = list.len / sizeof(*o);
+	for (size_t k = 0; k < had; k++)
+		if (in_use(v, n, &o[k]))
+			o[kept_n++] = o[k];
+	if (kept_n == had)
 		return 0;
-	qsort(o, kept, sizeof(*o), blk_cmp);
-	r = msb_write_file_atomic(s->packs_fd, name, o, kept * sizeof(*o), 0644);
-	if (r < 0)
-		return msb_err_set(e, -r, "%s: %s", name, strerror(-r));
-	(void)snprintf(name, sizeof(name), "%08x", p->id);
-	fd = openat(s->packs_fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
+	r = msb_write_file_atomic(g->s->packs_fd, name, o, kept_n * sizeof(*o), 0644);
+	return r < 0 ? msb_err_set(e, -r, "%s: %s", name, strerror(-r)) : 1;
+}
+
+/* The gaps first, then the list: killed between the two, what is still listed compares as
+ * different from anything, and the next goes on. */
+static int shrink_pack(
+	struct gc *g, uint32_t id, const struct img_span *v, size_t n, struct msb_err *e)
+{
+	_cleanup_close_ int fd = -1;
+	char name[PACK_NAME_MAX];
+	uint64_t end = 0;
+	struct stat st;
+
+	store_pack_name(name, id, "");
+	fd = openat(g->s->packs_fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return msb_err_set(e, errno, "pack %s: %m", name);
-	for (size_t k = 0; k < kept; k++) {
-		punch(fd, end, (uint64_t)o[k].blk * PACK_ALIGN);
-		end = (uint64_t)o[k].blk * PACK_ALIGN +
-		      (o[k].len + PACK_ALIGN - 1) / PACK_ALIGN * PACK_ALIGN;
+	for (size_t k = 0; k < n; k++) {
+		uint64_t at = (uint64_t)v[k].blk * IMG_PACK_ALIGN;
+
+		store_punch(fd, end, at);
+		if (end < at + v[k].len)
+			end = (at + v[k].len + IMG_PACK_ALIGN - 1) / IMG_PACK_ALIGN *
+			      IMG_PACK_ALIGN;
 	}
-	punch(fd, end, (uint64_t)p->blocks * PACK_ALIGN);
-	return 0;
+	store_punch(fd, end, (uint64_t)st.st_size);
+	store_pack_name(name, id, ".objects");
+	return shrink_list(g, name, v, n, e) < 0 ? -e->code : 0;
 }
 
-static bool kept(const char *name, const char *const *keep, size_t nkeep)
+static bool all_in_use(struct gc *g, uint32_t id, const struct img_span *v, size_t n)
 {
-	for (size_t k = 0; k < nkeep; k++)
-		if (strcmp(name, keep[k]) == 0)
-			return true;
-	return false;
+	_cleanup_str_ struct msb_str list = MSB_STR_INIT;
+	const struct object *o;
+	char name[PACK_NAME_MAX];
+
+	store_pack_name(name, id, ".objects");
+	if (msb_read_file(g->s->packs_fd, name, SIZE_MAX / 2, &list) < 0)
+		return false;
+	o = (const struct object *)list.buf;
+	for (size_t k = 0; k < list.len / sizeof(*o); k++)
+		if (!in_use(v, n, &o[k]))
+			return false;
+	return true;
 }
 
-static int remove_images(struct img_store *s, const char *const *keep, size_t nkeep, struct live *l,
-	struct msb_err *e)
+static int one_pack(void *arg, const char *name, struct msb_err *e)
 {
-	_cleanup_close_ int tmp = openat(s->fd, STORE_TMP, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int fd = openat(s->images_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	const struct dirent *de;
-	int r = 0;
+	struct gc *g = arg;
+	const struct img_span *v = NULL;
+	size_t n = 0;
+	bool list;
+	uint32_t id;
 
-	if (!d || tmp < 0) {
-		r = msb_err_set(e, errno, "cannot read the store: %m");
-		if (!d && fd >= 0)
-			close(fd);
+	if (store_pack_id(name, &id, &list))
+		v = img_uses_pack(&g->uses, id, &n);
+	if (!n)
+		return unlinkat(g->s->packs_fd, name, 0) < 0 && errno != ENOENT
+			       ? msb_err_set(e, errno, "cannot remove pack %s: %m", name)
+			       : 0;
+	if (list || !g->keep || all_in_use(g, id, v, n))
+		return 0;
+	return shrink_pack(g, id, v, n, e);
+}
+
+/* ---- all of it */
+
+/* The store is ours alone. */
+static int collect(struct gc *g, struct msb_err *e)
+{
+	int r = store_each_name(g->s->images_fd, note_image, g, e);
+
+	if (r == 0 && !g->unsure)
+		img_uses_names_done(&g->uses);
+	if (r < 0 || g->unsure)
 		return r;
-	}
-	while (r == 0 && (de = readdir(d))) {
-		if (!store_digest_valid(de->d_name))
-			continue;
-		if (kept(de->d_name, keep, nkeep)) {
-			/* One that cannot be read is told of when the store is read again. */
-			r = live_of_image(s, de->d_name, l, e);
-			r = r == -ENOMEM ? r : 0;
-			continue;
-		}
-		/* Out of sight in one step, then piece by piece. */
-		if (renameat(s->images_fd, de->d_name, tmp, de->d_name) < 0)
-			return msb_err_set(e, errno, "cannot remove image %.12s: %m", de->d_name);
-		r = msb_rm_rf(tmp, de->d_name);
-		if (r < 0)
-			return msb_err_set(
-				e, -r, "cannot remove image %.12s: %s", de->d_name, strerror(-r));
-	}
+	r = store_each_name(g->s->layers_fd, one_layer, g, e);
+	if (r == 0)
+		r = store_each_name(g->s->blobs_fd, one_blob, g, e);
+	if (r == 0)
+		r = remove_disks(g, e);
+	if (r == 0 && fsync(g->s->layers_fd) < 0)
+		r = msb_err_set(e, errno, "cannot clean the store: %m");
+	if (r < 0 || g->unsure)
+		return r;
+	img_uses_spans_done(&g->uses);
+	return store_each_name(g->s->packs_fd, one_pack, g, e);
+}
+
+static int empty_tmp(struct img_store *s, struct msb_err *e)
+{
+	int r = msb_rm_rf(s->fd, STORE_TMP);
+
+	if (r < 0)
+		return msb_err_set(
+			e, -r, "cannot empty the store's %s: %s", STORE_TMP, strerror(-r));
+	return mkdirat(s->fd, STORE_TMP, 0700) < 0 && errno != EEXIST
+		       ? msb_err_set(e, errno, "cannot make %s in the store: %m", STORE_TMP)
+		       : 0;
+}
+
+int store_sweep(struct img_store *s, struct msb_err *e)
+{
+	struct gc g = {.s = s, .keep_sec = UINT64_MAX, .tmp_fd = -1};
+	int r = empty_tmp(s, e);
+
+	if (r == 0)
+		r = collect(&g, e);
+	img_uses_done(&g.uses);
 	return r;
 }
 
-int img_store_gc(struct img_store *s, const char *const *keep, size_t nkeep, struct msb_err *e)
+static int make_tmp(struct img_store *s, char path[64], int *ret, struct msb_err *e)
 {
-	struct live l = {0};
-	int r = remove_images(s, keep, nkeep, &l, e);
+	uint64_t x;
 
+	if (getrandom(&x, sizeof(x), 0) != (ssize_t)sizeof(x))
+		return msb_err_set(e, errno, "no random number: %m");
+	(void)snprintf(path, 64, STORE_TMP "/gc.%016llx", (unsigned long long)x);
+	if ((mkdirat(s->fd, STORE_TMP, 0700) < 0 && errno != EEXIST) ||
+		mkdirat(s->fd, path, 0700) < 0)
+		return msb_err_set(e, errno, "cannot make %s in the store: %m", STORE_TMP);
+	*ret = openat(s->fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	return *ret < 0 ? msb_err_set(e, errno, "cannot open %s of the store: %m", STORE_TMP) : 0;
+}
+
+int img_store_gc(
+	int fd, const char *const *keep, size_t nkeep, uint64_t keep_sec, struct msb_err *e)
+{
+	static const char *const none[1];
+	_cleanup_close_ int tmp = -1;
+	struct img_store *s = store_alloc();
+	struct gc g = {.s = s, .keep = keep ? keep : none, .nkeep = nkeep, .keep_sec = keep_sec};
+	bool alone = false;
+	char path[64] = "";
+	int r;
+
+	if (!s)
+		return msb_err_set(e, ENOMEM, "out of memory");
+	r = store_open_dirs(s, fd, e);
 	if (r == 0) {
-		if (l.n)
-			qsort(l.v, l.n, sizeof(*l.v), key_cmp);
-		store_forget(s);
-		r = store_collect(s, e);
+		alone = flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0;
+		r = alone ? empty_tmp(s, e) : 0;
 	}
-	for (size_t k = 0; r == 0 && !s->unsure && k < s->npacks; k++)
-		r = shrink_pack(s, &s->packs[k], &l, e);
-	store_forget(s); /* the lists have changed under it */
-	free(l.v);
-	return r;
+	if (r == 0)
+		r = make_tmp(s, path, &tmp, e);
+	g.tmp_fd = tmp;
+	if (r == 0)
+		r = remove_images(&g, e);
+	if (*path)
+		(void)msb_rm_rf(fd, path); /* a sweep would */
+	if (r == 0 && alone)
+		r = collect(&g, e);
+	img_uses_done(&g.uses);
+	img_store_close(s);
+	return r < 0 ? r : !alone;
 }

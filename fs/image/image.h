@@ -2,14 +2,19 @@
 /*
  * The image store, and msb-image, the short-lived process that fills it.
  *
- *   store/lock                    held by whoever changes the store
- *   store/packs/XXXXXXXX          contents, each file 4 KiB aligned; one import's, then fixed
+ *   store/lock                    flock: shared by those who add or read, alone by who removes
+ *   store/publish                 flock: held for the moment in which something appears
+ *   store/packs/XXXXXXXX          contents, each file 4 KiB aligned; one layer's, then fixed
  *   store/packs/XXXXXXXX.objects  what lies in it, to use the same bytes again (msb-image's own)
+ *   store/layers/DIFFID           the record of a layer (fs/image/record.h); appears by rename
+ *   store/blobs/HEX               a blob kept byte for byte; HEX.part: on its way, or interrupted
  *   store/tmp/                    what is being made or removed
  *   store/images/DIGEST/          an image, DIGEST = sha256 hex of its manifest; appears by rename
  *     index                       the merged tree (fs/image/index.h)
  *     config.json                 the OCI config, byte for byte
  *     manifest.json               the manifest, byte for byte (docker-save: one synthesised for it)
+ *     layers                      a line a layer, lowest first: sha256:DIFFID sha256:BLOB SIZE TYPE
+ *                                 (BLOB: as it was packed; DIFFID of a blob: -)
  *     meta                        what msbd needs to know, so that it parses no JSON document
  *
  * meta has one record a line, KEY SPACE VALUE, in this order; what the config lacks is left out:

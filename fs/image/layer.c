@@ -332,11 +332,8 @@ static int on_entry(void *arg, const struct img_tar_entry *x, struct msb_err *e)
 		img_tree_drop(l->tree, i);
 		return r;
 	}
-	if (x->type == IMG_TAR_FILE) {
+	if (x->type == IMG_TAR_FILE)
 		l->to = i;
-		if (i->size && !i->inlined)
-			img_store_begin(l->store);
-	}
 	return 0;
 }
 
@@ -344,10 +341,8 @@ static int on_data(void *arg, const void *p, size_t n, struct msb_err *e)
 {
 	struct img_layer *l = arg;
 
-	if (!l->to)
+	if (!l->to || !l->to->inlined)
 		return 0;
-	if (!l->to->inlined)
-		return img_store_data(l->store, p, n, e);
 	memcpy(l->to->bytes + l->got, p, n); /* no more than the entry's size ever comes */
 	l->got += n;
 	return 0;
@@ -361,7 +356,11 @@ static int on_done(void *arg, struct msb_err *e)
 	l->to = NULL;
 	if (!i || i->inlined || !i->size)
 		return 0;
-	return img_store_end(l->store, &i->pack_id, &i->pack_off, e);
+	if (l->at.len != i->size)
+		return msb_err_set(e, EBADMSG, "a file's contents are not where they should be");
+	i->pack_id = l->at.pack;
+	i->pack_off = (uint64_t)l->at.blk * IMG_PACK_ALIGN;
+	return 0;
 }
 
 const struct img_tar_ops img_layer_ops = {on_entry, on_data, on_done};

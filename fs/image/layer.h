@@ -3,17 +3,17 @@
 #ifndef MSB_FS_IMAGE_LAYER_H
 #define MSB_FS_IMAGE_LAYER_H
 
-#include "fs/image/store.h"
+#include "fs/image/record.h"
 #include "fs/image/tar.h"
 #include "fs/image/tree.h"
 
 #define IMG_MAX_FOLLOW 40 /* symlinks on the way to one entry's directory */
 
-/* One layer being applied. Zero all but the first three. */
+/* One layer being applied. Zero all but the first two. */
 struct img_layer {
 	struct img_tree *tree;
-	struct img_store *store;
-	uint32_t number;      /* 1 is the lowest */
+	uint32_t number;    /* 1 is the lowest */
+	struct img_span at; /* where the bytes lie of the file that is done next, if not inlined */
 	struct img_inode *to; /* the file whose bytes come; NULL: they are not wanted */
 	uint64_t got;
 };
@@ -23,9 +23,13 @@ struct img_layer {
  *
  * Names are of the image's own tree: a leading slash is dropped, ".." is refused, a symlink on the
  * way is followed within the tree, a missing directory is made (0755, root's). Whiteouts remove
- * what lower layers put there, never what this one does. Errors: -EBADMSG; -E2BIG a limit; what the
- * store said.
+ * what lower layers put there, never what this one does. Bytes of files of more than IMG_INLINE_MAX
+ * are not looked at. Errors: -EBADMSG; -E2BIG a limit.
  */
 extern const struct img_tar_ops img_layer_ops;
+
+/* The same from a layer's record: nothing of it is stored again. */
+int img_layer_apply(
+	struct img_tree *, uint32_t number, const struct img_record *, struct msb_err *e);
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/msg.h"
 
 #include <linux/capability.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,12 +19,18 @@ enum { STORE_FD = 3, SOURCE_FD = 4, SOCK_FD = 5 };
 
 static struct msb_msg msg;
 
-static void progress(void *arg, const char *stage, uint64_t done, uint64_t total)
+static void progress(void *arg, const struct img_progress *p)
 {
 	msb_msg_init(&msg, "progress");
-	msb_msg_set(&msg, "stage", "%s", stage);
-	msb_msg_set(&msg, "done_bytes", "%llu", (unsigned long long)done);
-	msb_msg_set(&msg, "total_bytes", "%llu", (unsigned long long)total);
+	msb_msg_set(&msg, "stage", "%s", p->stage);
+	if (p->layer) {
+		msb_msg_set(&msg, "layer", "%u", p->layer);
+		msb_msg_set(&msg, "layers", "%u", p->layers);
+		msb_msg_set(&msg, "digest", "%s", p->digest);
+		msb_msg_set(&msg, "state", "%s", p->state);
+		msb_msg_set(&msg, "done_bytes", "%llu", (unsigned long long)p->done_bytes);
+		msb_msg_set(&msg, "total_bytes", "%llu", (unsigned long long)p->total_bytes);
+	}
 	(void)msb_msg_send(SOCK_FD, &msg); /* nobody listens: the answer will fail, not this */
 }
 
@@ -63,7 +70,7 @@ static int gc(const struct msb_msg *m, struct msb_err *e)
 	size_t n = m->payload_bytes / sizeof(raw[0]);
 	_cleanup_free_ char(*hex)[65] = calloc(n + 1, sizeof(*hex));
 	_cleanup_free_ const char **keep = calloc(n + 1, sizeof(*keep));
-	struct img_store *st;
+	uint64_t prune = 0;
 	int r;
 
 	if (!keep || !hex)
@@ -72,14 +79,13 @@ static int gc(const struct msb_msg *m, struct msb_err *e)
 		msb_hex(raw[k], sizeof(raw[k]), hex[k]);
 		keep[k] = hex[k];
 	}
-	r = img_store_open(STORE_FD, &st, e);
+	(void)msb_msg_get_u64(m, "prune", &prune); /* 0 where it is not there */
+	r = img_store_gc(STORE_FD, keep, n, prune ? 0 : IMG_KEEP_PARTIAL_SEC, e);
 	if (r < 0)
 		return r;
-	r = img_store_gc(st, keep, n, e);
-	img_store_close(st);
-	if (r == 0)
-		r = msb_msg_reply_ok(SOCK_FD);
-	return r;
+	msb_msg_init(&msg, "ok");
+	msb_msg_set(&msg, "deferred", "%d", r);
+	return msb_msg_send(SOCK_FD, &msg);
 }
 
 /* Reading sources that the caller may read is all that root keeps: it can be nobody's file. */
@@ -92,7 +98,7 @@ static int narrow(struct msb_err *e)
 		"mremap", "munmap", "newfstatat", "openat", "openat2", "pread64", "prlimit64",
 		"pwrite64", "read", "recvmsg", "renameat", "rt_sigaction", "rt_sigprocmask", "rseq",
 		"rt_sigreturn", "sched_getaffinity", "set_robust_list", "sendmsg",
-		"sync_file_range", "sysinfo", "unlinkat", "write", "writev", NULL};
+		"sync_file_range", "sysinfo", "unlinkat", "utimensat", "write", "writev", NULL};
 	const struct rlimit memory = {IMG_MAX_MEMORY, IMG_MAX_MEMORY};
 	const struct msb_jail_dir dirs[] = {{STORE_FD, true}, {SOURCE_FD, false}};
 	struct msb_jail jail = {
@@ -126,6 +132,8 @@ int main(int argc, char **argv)
 	}
 	msb_log_init("msb-image", NULL, -1);
 	signal(SIGPIPE, SIG_IGN);
+	/* Each arena reserves addresses, which IMG_MAX_MEMORY counts. */
+	(void)mallopt(M_ARENA_MAX, 2);
 	r = narrow(&e);
 	if (r == 0)
 		r = msb_msg_recv(SOCK_FD, &request);

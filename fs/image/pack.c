@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Contents: packs, the list of what they hold, and using the same bytes once.
+// Contents: the packs of one layer, and using the same bytes once.
 #include "fs/image/store_int.h"
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -8,333 +8,319 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static void pack_name(char out[PACK_NAME_MAX], uint32_t id, const char *suffix)
+#define FIRST_TABLE 1024
+
+void store_pack_name(char out[PACK_NAME_MAX], uint32_t id, const char *suffix)
 {
 	(void)snprintf(out, PACK_NAME_MAX, "%08x%s", id, suffix);
 }
 
-/* ---- known packs */
-
-struct pack *store_find_pack(const struct img_store *s, uint32_t id)
+int img_writer_new(struct img_store *s, struct img_writer **ret, struct msb_err *e)
 {
-	size_t lo = 0, hi = s->npacks;
+	struct img_writer *w = calloc(1, sizeof(*w));
+	int r = store_load_lists(s, e);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (s->packs[mid].id < id)
-			lo = mid + 1;
-		else
-			hi = mid;
+	if (!w || r < 0) {
+		free(w);
+		return r < 0 ? r : msb_err_set(e, ENOMEM, "out of memory");
 	}
-	return lo < s->npacks && s->packs[lo].id == id ? &s->packs[lo] : NULL;
-}
-
-int store_add_pack(struct img_store *s, uint32_t id, uint32_t blocks, bool ours)
-{
-	struct pack *p = reallocarray(s->packs, s->npacks + 1, sizeof(*p));
-	size_t k = s->npacks;
-
-	if (!p)
-		return -ENOMEM;
-	s->packs = p;
-	for (; k && p[k - 1].id > id; k--)
-		p[k] = p[k - 1];
-	p[k] = (struct pack){id, blocks, ours};
-	s->npacks++;
-	return 0;
-}
-
-/* ---- known contents */
-
-static void insert(struct object *table, size_t n, const struct object *o)
-{
-	size_t k = o->hash.low64 & (n - 1);
-
-	while (table[k].len)
-		k = (k + 1) & (n - 1);
-	table[k] = *o;
-}
-
-int store_add_object(struct img_store *s, const struct object *o)
-{
-	if (2 * (s->nobjects + 1) > s->ntable) {
-		size_t n = s->ntable ? 2 * s->ntable : 4096;
-		struct object *t = calloc(n, sizeof(*t));
-
-		if (!t)
-			return -ENOMEM;
-		for (size_t k = 0; k < s->ntable; k++)
-			if (s->table[k].len)
-				insert(t, n, &s->table[k]);
-		free(s->table);
-		s->table = t;
-		s->ntable = n;
-	}
-	insert(s->table, s->ntable, o);
-	s->nobjects++;
-	return 0;
-}
-
-int store_load_pack(struct img_store *s, uint32_t id, struct msb_err *e)
-{
-	char name[PACK_NAME_MAX];
-	_cleanup_close_ int fd = -1;
-	struct object o[256];
-	uint64_t off = 0;
-	struct stat st;
-	int64_t n;
-
-	if (store_find_pack(s, id))
-		return 0;
-	pack_name(name, id, "");
-	if (fstatat(s->packs_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return msb_err_set(e, errno, "pack %s of the store: %m", name);
-	if (store_add_pack(s, id, (uint32_t)((uint64_t)st.st_size / PACK_ALIGN), false) < 0)
+	w->st = s;
+	for (size_t k = 0; k < PACK_FD_CACHE; k++)
+		w->cache[k].fd = -1;
+	w->buf = malloc(IMG_STORE_BUFFER + IMG_PACK_ALIGN);
+	w->hash = XXH3_createState();
+	if (!w->buf || !w->hash) {
+		img_writer_free(w);
 		return msb_err_set(e, ENOMEM, "out of memory");
-	pack_name(name, id, ".objects");
-	fd = openat(s->packs_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0) /* its contents cannot be used again, that is all */
-		return errno == ENOENT ? 0 : msb_err_set(e, errno, "%s: %m", name);
-	while ((n = msb_pread_full(fd, o, sizeof(o), off)) > 0) {
-		for (size_t k = 0; k < (size_t)n / sizeof(o[0]); k++) {
-			o[k].pack = id;
-			if (o[k].len && store_add_object(s, &o[k]) < 0)
-				return msb_err_set(e, ENOMEM, "out of memory");
-		}
-		off += (uint64_t)n;
 	}
-	return n < 0 ? msb_err_set(e, (int)-n, "%s: %s", name, strerror((int)-n)) : 0;
+	*ret = w;
+	return 0;
+}
+
+struct img_writer *img_writer_free(struct img_writer *w)
+{
+	if (!w)
+		return NULL;
+	for (size_t k = 0; k < w->npacks; k++) {
+		char name[PACK_NAME_MAX];
+
+		if (w->packs[k].fd >= 0)
+			close(w->packs[k].fd);
+		store_pack_name(name, w->packs[k].id, "");
+		if (!w->taken)
+			(void)unlinkat(w->st->packs_fd, name, 0); /* a sweep would */
+	}
+	for (size_t k = 0; k < PACK_FD_CACHE; k++)
+		if (w->cache[k].fd >= 0)
+			close(w->cache[k].fd);
+	XXH3_freeState(w->hash);
+	free(w->packs);
+	free(w->objects);
+	free(w->table);
+	free(w->buf);
+	free(w);
+	return NULL;
 }
 
 /* ---- writing */
 
-static int flush_buf(struct img_store *s, struct msb_err *e)
+static struct own_pack *current(const struct img_writer *w)
 {
-	int r;
+	return &w->packs[w->npacks - 1];
+}
 
-	if (!s->nbuf)
+static bool zeros(const uint8_t *p, size_t n)
+{
+	return !p[0] && memcmp(p, p + 1, n - 1) == 0;
+}
+
+static int flush_buf(struct img_writer *w, struct msb_err *e)
+{
+	int fd = current(w)->fd, r = 0;
+
+	if (!w->nbuf)
 		return 0;
-	r = msb_pwrite_full(s->out_fd, s->buf, s->nbuf, s->flushed);
+	/* What is all zeros takes no space, however much of it there is. */
+	if (zeros(w->buf, w->nbuf))
+		r = ftruncate(fd, (off_t)(w->flushed + w->nbuf)) < 0 ? -errno : 0;
+	else
+		r = msb_pwrite_full(fd, w->buf, w->nbuf, w->flushed);
 	if (r < 0)
 		return msb_err_set(e, -r, "cannot store contents: %s", strerror(-r));
-	/* Let the disk begin: the fsync at the end has less to wait for. */
-	(void)sync_file_range(s->out_fd, (off_t)s->flushed, (off_t)s->nbuf, SYNC_FILE_RANGE_WRITE);
-	s->flushed += s->nbuf;
-	s->nbuf = 0;
+	/* Let the disk begin: the sync at the end has less to wait for. */
+	(void)sync_file_range(fd, (off_t)w->flushed, (off_t)w->nbuf, SYNC_FILE_RANGE_WRITE);
+	w->flushed += w->nbuf;
+	w->nbuf = 0;
 	return 0;
 }
 
-int store_close_pack(struct img_store *s, struct msb_err *e)
+int store_writer_flush(struct img_writer *w, struct msb_err *e)
 {
-	char name[PACK_NAME_MAX];
-	_cleanup_close_ int fd = -1;
-	int r;
+	int r = w->open ? flush_buf(w, e) : 0;
 
-	if (s->out_fd < 0)
-		return 0;
-	r = flush_buf(s, e);
+	if (r == 0)
+		w->open = false;
+	return r;
+}
+
+static int next_pack(struct img_writer *w, struct msb_err *e)
+{
+	struct own_pack *p = reallocarray(w->packs, w->npacks + 1, sizeof(*p));
+	char name[PACK_NAME_MAX];
+	uint32_t id;
+	int fd, r;
+
+	if (!p)
+		return msb_err_set(e, ENOMEM, "out of memory");
+	w->packs = p;
+	r = store_writer_flush(w, e);
 	if (r < 0)
 		return r;
-	if (fdatasync(s->out_fd) < 0)
-		return msb_err_set(e, errno, "cannot store contents: %m");
-	pack_name(name, s->out_id, ".objects");
-	fd = openat(s->packs_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	do { /* another process may have taken it */
+		LOCK_SCOPE(&w->st->lock);
+		id = w->st->next_id;
+		if (!id || id == IMG_HOLE)
+			return msb_err_set(e, E2BIG, "the store has used up its pack names");
+		w->st->next_id++;
+		store_pack_name(name, id, "");
+		fd = openat(w->st->packs_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	} while (fd < 0 && errno == EEXIST);
 	if (fd < 0)
 		return msb_err_set(e, errno, "cannot store contents: %m");
-	r = msb_write_full(fd, s->new, s->nnew * sizeof(*s->new));
-	if (r < 0 || fdatasync(fd) < 0)
-		return msb_err_set(e, r < 0 ? -r : errno, "cannot store contents: %m");
-	close(steal_fd(&s->out_fd));
-	s->nnew = 0;
+	w->packs[w->npacks++] = (struct own_pack){id, fd};
+	w->open = true;
+	w->flushed = w->start = 0;
 	return 0;
 }
 
-static int next_pack(struct img_store *s, struct msb_err *e)
+void img_writer_begin(struct img_writer *w)
 {
-	uint32_t id = s->npacks ? s->packs[s->npacks - 1].id + 1 : PACK_ID_FIRST;
-	char name[PACK_NAME_MAX];
-	int r = store_close_pack(s, e);
-
-	if (r < 0)
-		return r;
-	if (!id || id == IMG_HOLE)
-		return msb_err_set(e, E2BIG, "the store has used up its pack names");
-	do { /* past what could not be told to be garbage */
-		pack_name(name, id, "");
-		s->out_fd = openat(s->packs_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-	} while (s->out_fd < 0 && errno == EEXIST && ++id < IMG_HOLE);
-	if (s->out_fd < 0)
-		return msb_err_set(e, errno, "cannot store contents: %m");
-	if (store_add_pack(s, id, 0, true) < 0)
-		return msb_err_set(e, ENOMEM, "out of memory");
-	s->out_id = id;
-	s->flushed = 0;
-	return 0;
+	(void)XXH3_128bits_reset(w->hash);
+	w->start = w->flushed + w->nbuf;
 }
 
-void img_store_begin(struct img_store *s)
-{
-	s->start = s->flushed + s->nbuf;
-	XXH3_128bits_reset(s->hash);
-}
-
-int img_store_data(struct img_store *s, const void *p, size_t n, struct msb_err *e)
+int img_writer_data(struct img_writer *w, const void *p, size_t n, struct msb_err *e)
 {
 	const uint8_t *b = p;
 	int r = 0;
 
-	if (s->out_fd < 0 || (s->flushed + s->nbuf == s->start && s->start >= IMG_PACK_BYTES)) {
-		r = next_pack(s, e);
-		s->start = 0;
-	}
-	XXH3_128bits_update(s->hash, p, n);
+	if (!w->open || (w->flushed + w->nbuf == w->start && w->start >= IMG_PACK_BYTES))
+		r = next_pack(w, e);
+	(void)XXH3_128bits_update(w->hash, p, n);
 	while (r == 0 && n) {
-		size_t k = IMG_STORE_BUFFER - s->nbuf;
+		size_t k = IMG_STORE_BUFFER - w->nbuf;
 
 		if (k > n)
 			k = n;
-		memcpy(s->buf + s->nbuf, b, k);
-		s->nbuf += k;
+		memcpy(w->buf + w->nbuf, b, k);
+		w->nbuf += k;
 		b += k;
 		n -= k;
-		if (s->nbuf == IMG_STORE_BUFFER)
-			r = flush_buf(s, e);
+		if (w->nbuf == IMG_STORE_BUFFER)
+			r = flush_buf(w, e);
 	}
 	return r;
 }
 
 /* ---- using the same bytes once */
 
-static int pack_fd(struct img_store *s, uint32_t id)
+static int pack_fd(struct img_writer *w, uint32_t id)
 {
 	size_t k = id % PACK_FD_CACHE;
 	char name[PACK_NAME_MAX];
 
-	if (s->out_fd >= 0 && id == s->out_id)
-		return s->out_fd;
-	if (s->cache[k].fd >= 0 && s->cache[k].id == id)
-		return s->cache[k].fd;
-	if (s->cache[k].fd >= 0)
-		close(s->cache[k].fd);
-	pack_name(name, id, "");
-	s->cache[k].id = id;
-	s->cache[k].fd = openat(s->packs_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	return s->cache[k].fd;
-}
-
-void store_drop_fds(struct img_store *s)
-{
-	for (size_t k = 0; k < PACK_FD_CACHE; k++) {
-		if (s->cache[k].fd >= 0)
-			close(s->cache[k].fd);
-		s->cache[k].fd = -1;
-	}
+	for (size_t j = w->npacks; j-- > 0;)
+		if (w->packs[j].id == id)
+			return w->packs[j].fd;
+	if (w->cache[k].fd >= 0 && w->cache[k].id == id)
+		return w->cache[k].fd;
+	if (w->cache[k].fd >= 0)
+		close(w->cache[k].fd);
+	store_pack_name(name, id, "");
+	w->cache[k].id = id;
+	w->cache[k].fd = openat(w->st->packs_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return w->cache[k].fd;
 }
 
 /* @n bytes of a pack, from the file or from what is not in it yet. */
-static bool read_pack(struct img_store *s, uint32_t id, uint64_t off, uint8_t *to, size_t n)
+static bool read_pack(struct img_writer *w, uint32_t id, uint64_t off, uint8_t *to, size_t n)
 {
-	bool current = s->out_fd >= 0 && id == s->out_id;
-	size_t in_file = n, fd_n = n;
-	int fd = pack_fd(s, id);
+	bool own = w->open && id == current(w)->id;
+	size_t fd_n = n;
+	int fd;
 
-	if (current && off + n > s->flushed) {
-		in_file = off < s->flushed ? (size_t)(s->flushed - off) : 0;
-		fd_n = in_file;
-		memcpy(to + in_file, s->buf + (off + in_file - s->flushed), n - in_file);
+	if (own && off + n > w->flushed) {
+		fd_n = off < w->flushed ? (size_t)(w->flushed - off) : 0;
+		memcpy(to + fd_n, w->buf + (off + fd_n - w->flushed), n - fd_n);
 	}
-	return !fd_n || (fd >= 0 && msb_pread_full(fd, to, fd_n, off) == (int64_t)fd_n);
+	if (!fd_n)
+		return true;
+	fd = pack_fd(w, id);
+	return fd >= 0 && msb_pread_full(fd, to, fd_n, off) == (int64_t)fd_n;
 }
 
-static bool same_bytes(struct img_store *s, const struct object *o, uint64_t len)
+bool store_same_bytes(struct img_writer *w, const struct object *o, uint32_t id, uint64_t start)
 {
 	uint8_t a[16384], b[16384];
 
-	for (uint64_t off = 0; off < len;) {
-		size_t n = len - off < sizeof(a) ? (size_t)(len - off) : sizeof(a);
+	for (uint64_t off = 0; off < o->len;) {
+		size_t n = o->len - off < sizeof(a) ? (size_t)(o->len - off) : sizeof(a);
 
-		if (!read_pack(s, o->pack, (uint64_t)o->blk * PACK_ALIGN + off, a, n) ||
-			!read_pack(s, s->out_id, s->start + off, b, n) || memcmp(a, b, n) != 0)
+		if (!read_pack(w, o->pack, (uint64_t)o->blk * IMG_PACK_ALIGN + off, a, n) ||
+			!read_pack(w, id, start + off, b, n) || memcmp(a, b, n) != 0)
 			return false;
 		off += n;
 	}
 	return true;
 }
 
-/* Takes the file being stored back. */
-static int rewind_pack(struct img_store *s, struct msb_err *e)
+static const struct object *find_own(struct img_writer *w, const struct object *o)
 {
-	if (s->start >= s->flushed) {
-		s->nbuf = (size_t)(s->start - s->flushed);
-		return 0;
+	size_t mask = w->ntable - 1;
+
+	for (size_t k = o->hash.low64 & mask; w->ntable && w->table[k]; k = (k + 1) & mask) {
+		const struct object *have = &w->objects[w->table[k] - 1];
+
+		if (have->len == o->len && XXH128_isEqual(have->hash, o->hash) &&
+			store_same_bytes(w, have, current(w)->id, w->start))
+			return have;
 	}
-	if (ftruncate(s->out_fd, (off_t)s->start) < 0)
-		return msb_err_set(e, errno, "cannot store contents: %m");
-	s->flushed = s->start;
-	s->nbuf = 0;
-	return 0;
+	return NULL;
 }
 
-static int pad(struct img_store *s, struct msb_err *e)
+static void insert(uint32_t *table, size_t n, const struct object *v, size_t number)
 {
-	static const uint8_t zeros[PACK_ALIGN];
-	size_t n = (size_t)(-(s->flushed + s->nbuf) % PACK_ALIGN);
-	int r = n > IMG_STORE_BUFFER - s->nbuf ? flush_buf(s, e) : 0;
+	size_t k = v[number].hash.low64 & (n - 1);
 
-	memcpy(s->buf + s->nbuf, zeros, n);
-	s->nbuf += n;
-	return r;
+	while (table[k])
+		k = (k + 1) & (n - 1);
+	table[k] = (uint32_t)number + 1;
 }
 
-static int remember(struct img_store *s, const struct object *o)
+static int remember(struct img_writer *w, const struct object *o)
 {
-	if (s->nnew == s->new_cap) {
-		size_t cap = s->new_cap ? 2 * s->new_cap : 1024;
-		struct object *p = reallocarray(s->new, cap, sizeof(*p));
+	if (w->nobjects == w->cap) {
+		size_t cap = w->cap ? 2 * w->cap : FIRST_TABLE / 2;
+		struct object *p = reallocarray(w->objects, cap, sizeof(*p));
+		uint32_t *t;
 
 		if (!p)
 			return -ENOMEM;
-		s->new = p;
-		s->new_cap = cap;
+		w->objects = p;
+		t = calloc(2 * cap, sizeof(*t));
+		if (!t)
+			return -ENOMEM;
+		w->cap = cap;
+		for (size_t k = 0; k < w->nobjects; k++)
+			insert(t, 2 * cap, p, k);
+		free(w->table);
+		w->table = t;
+		w->ntable = 2 * cap;
 	}
-	s->new[s->nnew] = *o;
-	s->new[s->nnew++].pack = 0;
-	return store_add_object(s, o);
+	w->objects[w->nobjects] = *o;
+	insert(w->table, w->ntable, w->objects, w->nobjects++);
+	return 0;
 }
 
-int img_store_end(struct img_store *s, uint32_t *ret_pack, uint64_t *ret_off, struct msb_err *e)
+/* Takes the file being stored back. */
+static int rewind_pack(struct img_writer *w, struct msb_err *e)
 {
-	struct object o = {.hash = XXH3_128bits_digest(s->hash),
-		.len = s->flushed + s->nbuf - s->start,
-		.pack = s->out_id};
-	struct pack *p;
+	if (w->start >= w->flushed) {
+		w->nbuf = (size_t)(w->start - w->flushed);
+		return 0;
+	}
+	if (ftruncate(current(w)->fd, (off_t)w->start) < 0)
+		return msb_err_set(e, errno, "cannot store contents: %m");
+	w->flushed = w->start;
+	w->nbuf = 0;
+	return 0;
+}
+
+static int pad(struct img_writer *w, struct msb_err *e)
+{
+	static const uint8_t nothing[IMG_PACK_ALIGN];
+	size_t n = (size_t)(-(w->flushed + w->nbuf) % IMG_PACK_ALIGN);
+	int r = n > IMG_STORE_BUFFER - w->nbuf ? flush_buf(w, e) : 0;
+
+	memcpy(w->buf + w->nbuf, nothing, n);
+	w->nbuf += n;
+	return r;
+}
+
+int img_writer_end(struct img_writer *w, struct img_span *ret, struct msb_err *e)
+{
+	struct object o = {
+		.hash = XXH3_128bits_digest(w->hash), .len = w->flushed + w->nbuf - w->start};
+	struct object found;
+	const struct object *have;
 	int r;
 
 	if (!o.len)
 		return msb_err_set(e, EINVAL, "an empty file has no contents to store");
-	for (size_t k = o.hash.low64 & (s->ntable - 1); s->ntable && s->table[k].len;
-		k = (k + 1) & (s->ntable - 1)) {
-		const struct object *have = &s->table[k];
-
-		if (have->len != o.len || !XXH128_isEqual(have->hash, o.hash) ||
-			!same_bytes(s, have, o.len))
-			continue;
-		*ret_pack = have->pack;
-		*ret_off = (uint64_t)have->blk * PACK_ALIGN;
-		return rewind_pack(s, e);
+	have = find_own(w, &o);
+	if (!have && store_find_object(w, &o, w->start, current(w)->id, &found))
+		have = &found;
+	if (have) {
+		*ret = (struct img_span){have->len, have->pack, have->blk};
+		return rewind_pack(w, e);
 	}
-	r = pad(s, e);
+	r = pad(w, e);
 	if (r < 0)
 		return r;
-	if ((s->flushed + s->nbuf) / PACK_ALIGN > OBJECT_MAX_BLK)
+	if ((w->flushed + w->nbuf) / IMG_PACK_ALIGN > OBJECT_MAX_BLK)
 		return msb_err_set(e, E2BIG, "a file is too large for the store");
-	o.blk = (uint32_t)(s->start / PACK_ALIGN);
-	p = store_find_pack(s, s->out_id);
-	p->blocks = (uint32_t)((s->flushed + s->nbuf) / PACK_ALIGN);
-	if (remember(s, &o) < 0)
+	o.pack = current(w)->id;
+	o.blk = (uint32_t)(w->start / IMG_PACK_ALIGN);
+	if (remember(w, &o) < 0)
 		return msb_err_set(e, ENOMEM, "out of memory");
-	*ret_pack = o.pack;
-	*ret_off = s->start;
+	*ret = (struct img_span){o.len, o.pack, o.blk};
 	return 0;
+}
+
+void store_punch(int fd, uint64_t from, uint64_t to)
+{
+	/* Where the file system cannot, the space stays used: no harm. */
+	if (to > from)
+		(void)fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
+			(off_t)(to - from));
 }

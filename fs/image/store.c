@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The store's directory: its lock, what of it is garbage, and how an image appears.
+// The store's directory: joining those who add to it, and how an image appears.
 #include "fs/image/store_int.h"
 #include "fs/image/image.h"
 #include "base/cleanup.h"
@@ -10,11 +10,11 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #define INDEX_BUFFER (256u << 10)
 #define META_MAX     (2 * IMG_MAX_JSON_BYTES)
-#define STORE_TMP    "tmp" /* what is being made or removed; nothing in it outlives the lock */
 
 static int open_dir(int at, const char *name, int *ret, struct msb_err *e)
 {
@@ -24,37 +24,16 @@ static int open_dir(int at, const char *name, int *ret, struct msb_err *e)
 	return *ret < 0 ? msb_err_set(e, errno, "cannot open %s of the store: %m", name) : 0;
 }
 
-int store_open_index(
-	struct img_store *s, const char *digest, struct img_index **ret, struct msb_err *e)
+int store_open_index(int images_fd, const char *digest, struct img_index **ret, struct msb_err *e)
 {
 	_cleanup_close_ int fd = -1;
 	char path[80];
 
 	(void)snprintf(path, sizeof(path), "%s/index", digest);
-	fd = openat(s->images_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	fd = openat(images_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return msb_err_set(e, errno, "image %.12s: %m", digest);
 	return img_index_open(fd, ret, e) < 0 ? msb_err_wrap(e, "image %.12s", digest) : 0;
-}
-
-/* The packs that an image's index names. */
-static int load_image(struct img_store *s, const char *digest, struct msb_err *e)
-{
-	struct img_index *ix;
-	uint32_t *packs = NULL;
-	size_t n;
-	int r = store_open_index(s, digest, &ix, e);
-
-	if (r < 0)
-		return r;
-	r = img_index_packs(ix, &packs, &n);
-	img_index_close(ix);
-	if (r < 0)
-		return msb_err_set(e, -r, "image %.12s: %s", digest, strerror(-r));
-	for (size_t k = 0; r == 0 && k < n; k++)
-		r = store_load_pack(s, packs[k], e);
-	free(packs);
-	return r < 0 ? msb_err_wrap(e, "image %.12s", digest) : 0;
 }
 
 bool store_digest_valid(const char *name)
@@ -64,8 +43,8 @@ bool store_digest_valid(const char *name)
 	return strlen(name) == 64 && msb_unhex(name, raw, sizeof(raw)) == 0;
 }
 
-static int each_name(int dirfd, int (*fn)(struct img_store *, const char *, struct msb_err *),
-	struct img_store *s, struct msb_err *e)
+int store_each_name(int dirfd, int (*fn)(void *arg, const char *name, struct msb_err *e), void *arg,
+	struct msb_err *e)
 {
 	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -80,88 +59,104 @@ static int each_name(int dirfd, int (*fn)(struct img_store *, const char *, stru
 	}
 	while (r == 0 && (de = readdir(d)))
 		if (de->d_name[0] != '.')
-			r = fn(s, de->d_name, e);
+			r = fn(arg, de->d_name, e);
 	return r;
 }
 
-static int take_image(struct img_store *s, const char *name, struct msb_err *e)
-{
-	struct msb_err why = {0};
-	int r = store_digest_valid(name) ? load_image(s, name, &why) : 0;
+/* ---- opening */
 
-	if (r == -ENOMEM)
-		return msb_err_set(e, ENOMEM, "out of memory");
-	if (r < 0) {
-		log_warn("%s; its packs are left as they are", why.msg);
-		s->unsure = true;
-	}
-	return 0;
+struct img_store *store_alloc(void)
+{
+	struct img_store *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->lock_fd = s->publish_fd = s->packs_fd = s->images_fd = s->layers_fd = s->blobs_fd =
+		s->tmp_fd = -1;
+	s->next_id = PACK_ID_FIRST;
+	pthread_mutex_init(&s->publish, NULL);
+	pthread_mutex_init(&s->lock, NULL);
+	return s;
 }
 
-static int sweep_pack(struct img_store *s, const char *name, struct msb_err *e)
+int store_open_dirs(struct img_store *s, int fd, struct msb_err *e)
 {
-	char hex[9] = {0};
-	uint8_t id[4];
+	int r;
 
-	memcpy(hex, name, strnlen(name, 8));
-	if (msb_unhex(hex, id, 4) == 0 && (!name[8] || strcmp(name + 8, ".objects") == 0) &&
-		store_find_pack(s, (uint32_t)id[0] << 24 | id[1] << 16 | id[2] << 8 | id[3]))
-		return 0;
-	return unlinkat(s->packs_fd, name, 0) < 0 && errno != ENOENT
-		       ? msb_err_set(e, errno, "cannot remove pack %s: %m", name)
-		       : 0;
+	s->fd = fd;
+	s->lock_fd = openat(fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	s->publish_fd = openat(fd, "publish", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (s->lock_fd < 0 || s->publish_fd < 0)
+		return msb_err_set(e, errno, "cannot lock the store: %m");
+	r = open_dir(fd, "packs", &s->packs_fd, e);
+	if (r == 0)
+		r = open_dir(fd, "images", &s->images_fd, e);
+	if (r == 0)
+		r = open_dir(fd, "layers", &s->layers_fd, e);
+	if (r == 0)
+		r = open_dir(fd, "blobs", &s->blobs_fd, e);
+	return r;
 }
 
-void store_forget(struct img_store *s)
+static int lock(int fd, int how)
 {
-	store_drop_fds(s);
-	free(s->packs);
-	free(s->table);
-	s->packs = NULL;
-	s->table = NULL;
-	s->npacks = s->ntable = s->nobjects = 0;
-	s->unsure = false;
+	int r;
+
+	do
+		r = flock(fd, how);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : 0;
 }
 
-int store_collect(struct img_store *s, struct msb_err *e)
+static int found(void *arg, const char *name, struct msb_err *e)
 {
-	int r = msb_rm_rf(s->fd, STORE_TMP);
+	return 1;
+}
 
+/* What killed ones left goes where nobody else is there, and without waiting for that. */
+static int clean(struct img_store *s, int tmp, struct msb_err *e)
+{
+	int r = store_each_name(tmp, found, NULL, e);
+
+	if (r <= 0 || lock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
+		return r < 0 ? r : 0;
+	return store_sweep(s, e);
+}
+
+static int make_tmp(struct img_store *s, struct msb_err *e)
+{
+	_cleanup_close_ int found_tmp = -1, tmp = -1;
+	uint64_t x;
+	int r = open_dir(s->fd, STORE_TMP, &found_tmp, e);
+
+	if (r == 0)
+		r = clean(s, found_tmp, e);
+	if (r == 0)
+		r = open_dir(s->fd, STORE_TMP, &tmp, e); /* it may be a new one now */
+	if (r == 0)
+		r = lock(s->lock_fd, LOCK_SH) < 0
+			    ? msb_err_set(e, errno, "cannot lock the store: %m")
+			    : 0;
 	if (r < 0)
-		return msb_err_set(
-			e, -r, "cannot empty the store's %s: %s", STORE_TMP, strerror(-r));
-	if (mkdirat(s->fd, STORE_TMP, 0700) < 0)
-		return msb_err_set(e, errno, "cannot make %s in the store: %m", STORE_TMP);
-	r = each_name(s->images_fd, take_image, s, e);
-	return r < 0 || s->unsure ? r : each_name(s->packs_fd, sweep_pack, s, e);
+		return r;
+	if (getrandom(&x, sizeof(x), 0) != (ssize_t)sizeof(x))
+		return msb_err_set(e, errno, "no random number: %m");
+	(void)snprintf(s->tmp, sizeof(s->tmp), "%016llx", (unsigned long long)x);
+	return open_dir(tmp, s->tmp, &s->tmp_fd, e);
 }
 
 int img_store_open(int fd, struct img_store **ret, struct msb_err *e)
 {
-	struct img_store *s = calloc(1, sizeof(*s));
+	struct img_store *s = store_alloc();
 	int r;
 
 	if (!s)
 		return msb_err_set(e, ENOMEM, "out of memory");
-	s->fd = fd;
-	s->lock_fd = s->packs_fd = s->images_fd = s->out_fd = -1;
-	for (size_t k = 0; k < PACK_FD_CACHE; k++)
-		s->cache[k].fd = -1;
-	s->lock_fd = openat(fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (s->lock_fd < 0 || flock(s->lock_fd, LOCK_EX) < 0) {
+	r = store_open_dirs(s, fd, e);
+	if (r == 0 && lock(s->lock_fd, LOCK_SH) < 0)
 		r = msb_err_set(e, errno, "cannot lock the store: %m");
-		img_store_close(s);
-		return r;
-	}
-	s->buf = malloc(IMG_STORE_BUFFER + PACK_ALIGN);
-	s->hash = XXH3_createState();
-	r = s->buf && s->hash ? 0 : msb_err_set(e, ENOMEM, "out of memory");
 	if (r == 0)
-		r = open_dir(fd, "packs", &s->packs_fd, e);
-	if (r == 0)
-		r = open_dir(fd, "images", &s->images_fd, e);
-	if (r == 0)
-		r = store_collect(s, e);
+		r = make_tmp(s, e);
 	if (r < 0) {
 		img_store_close(s);
 		return r;
@@ -174,40 +169,108 @@ struct img_store *img_store_close(struct img_store *s)
 {
 	if (!s)
 		return NULL;
-	store_drop_fds(s);
-	if (s->out_fd >= 0)
-		close(s->out_fd);
-	for (size_t k = 0; k < s->npacks; k++) {
-		char name[PACK_NAME_MAX];
+	if (s->tmp_fd >= 0) {
+		char path[64];
 
-		if (!s->packs[k].ours)
-			continue;
-		(void)snprintf(name, sizeof(name), "%08x", s->packs[k].id);
-		(void)unlinkat(s->packs_fd, name, 0); /* the next one to open would */
-		(void)snprintf(name, sizeof(name), "%08x.objects", s->packs[k].id);
-		(void)unlinkat(s->packs_fd, name, 0);
+		(void)snprintf(path, sizeof(path), STORE_TMP "/%s", s->tmp);
+		(void)msb_rm_rf(s->fd, path); /* a sweep would */
 	}
-	for (int *f = (int[]){s->lock_fd, s->packs_fd, s->images_fd, -2}; *f != -2; f++)
+	for (int *f = (int[]){s->tmp_fd, s->publish_fd, s->packs_fd, s->images_fd, s->layers_fd,
+		     s->blobs_fd, s->lock_fd, -2};
+		*f != -2; f++)
 		if (*f >= 0)
 			close(*f);
-	XXH3_freeState(s->hash);
+	pthread_mutex_destroy(&s->publish);
+	pthread_mutex_destroy(&s->lock);
 	free(s->packs);
 	free(s->table);
-	free(s->new);
-	free(s->buf);
+	free(s->added);
 	free(s);
+	return NULL;
+}
+
+void store_note_added(struct img_store *s, int dirfd, const char *name)
+{
+	LOCK_SCOPE(&s->lock);
+	struct added *a = reallocarray(s->added, s->nadded + 1, sizeof(*a));
+
+	if (!a)
+		return; /* it stays until nobody has needed it for a while */
+	s->added = a;
+	a[s->nadded].dirfd = dirfd;
+	memcpy(a[s->nadded++].name, name, sizeof(a->name));
+}
+
+void img_store_forget(struct img_store *s)
+{
+	struct msb_err e = {0};
+
+	if (!s->nadded || lock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
+		return;
+	for (size_t k = 0; k < s->nadded; k++)
+		(void)unlinkat(s->added[k].dirfd, s->added[k].name, 0); /* a gc would */
+	if (store_sweep(s, &e) < 0)
+		log_warn("%s, ignoring", e.msg);
+}
+
+int store_publish_lock(struct img_store *s, struct msb_err *e)
+{
+	int r;
+
+	pthread_mutex_lock(&s->publish);
+	r = lock(s->publish_fd, LOCK_EX);
+	if (r < 0)
+		pthread_mutex_unlock(&s->publish);
+	return r < 0 ? msb_err_set(e, -r, "cannot lock the store: %s", strerror(-r)) : 0;
+}
+
+void store_publish_unlock(struct img_store *s)
+{
+	(void)flock(s->publish_fd, LOCK_UN); /* of a lock that is held */
+	pthread_mutex_unlock(&s->publish);
+}
+
+/* ---- images */
+
+static int read_meta(const struct img_store *s, const char *digest, struct msb_str *ret)
+{
+	char path[80];
+	int r;
+
+	(void)snprintf(path, sizeof(path), "%s/meta", digest);
+	r = msb_read_file(s->images_fd, path, META_MAX, ret);
+	return r < 0 ? r : ret->buf ? 0 : -EBADMSG;
+}
+
+/* The rest of the line of @meta that begins with @key and a space, or NULL. */
+static const char *meta_line(const char *meta, const char *key, size_t *ret_n)
+{
+	size_t k = strlen(key);
+
+	for (const char *p = meta; p && *p; p = strchr(p, '\n'), p += p != NULL) {
+		if (strncmp(p, key, k) != 0 || p[k] != ' ')
+			continue;
+		*ret_n = strcspn(p + k + 1, "\n");
+		return p + k + 1;
+	}
 	return NULL;
 }
 
 bool img_store_has(const struct img_store *s, const char *digest)
 {
-	_cleanup_close_ int fd = -1;
+	_cleanup_str_ struct msb_str meta = MSB_STR_INIT;
 	struct img_index *ix;
+	const char *kind;
 	char path[80];
+	size_t n;
 
-	(void)snprintf(path, sizeof(path), "%s/index", digest);
-	fd = openat(s->images_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 || img_index_open(fd, &ix, NULL) < 0)
+	(void)snprintf(path, sizeof(path), "%s/layers", digest);
+	if (read_meta(s, digest, &meta) < 0 || faccessat(s->images_fd, path, F_OK, 0) < 0)
+		return false;
+	kind = meta_line(meta.buf, "kind", &n);
+	if (kind && (n != 5 || memcmp(kind, "image", n) != 0))
+		return true;
+	if (store_open_index(s->images_fd, digest, &ix, NULL) < 0)
 		return false;
 	img_index_close(ix);
 	return true;
@@ -215,66 +278,108 @@ bool img_store_has(const struct img_store *s, const char *digest)
 
 int img_store_size(const struct img_store *s, const char *digest, uint64_t *ret, struct msb_err *e)
 {
-	static const char key[] = "size_bytes ";
 	_cleanup_str_ struct msb_str meta = MSB_STR_INIT;
-	char path[80];
-	int r;
+	int r = read_meta(s, digest, &meta);
+	const char *line;
+	char text[24] = "";
+	size_t n = 0;
 
-	(void)snprintf(path, sizeof(path), "%s/meta", digest);
-	r = msb_read_file(s->images_fd, path, META_MAX, &meta);
 	if (r < 0)
 		return msb_err_set(e, -r, "image %.12s: meta: %s", digest, strerror(-r));
-	if (meta.buf)
-		meta.buf[strcspn(meta.buf, "\n")] = 0;
-	if (!meta.buf || strncmp(meta.buf, key, strlen(key)) != 0 ||
-		msb_parse_u64(meta.buf + strlen(key), 0, UINT64_MAX, ret) < 0)
+	line = meta_line(meta.buf, "size_bytes", &n);
+	if (line && n < sizeof(text))
+		memcpy(text, line, n);
+	if (msb_parse_u64(text, 0, UINT64_MAX, ret) < 0)
 		return msb_err_set(e, EBADMSG, "image %.12s: meta: no size_bytes", digest);
 	return 0;
 }
 
 /* ---- publishing */
 
-static void note_packs(const struct img_store *s, const struct img_inode *dir, bool *used)
+struct packs {
+	uint32_t *id;
+	size_t n, cap;
+	uint32_t last; /* seen: files of one pack lie together */
+};
+
+static int note_packs(const struct img_inode *dir, struct packs *p)
 {
-	for (const struct img_dent *d = dir->children; d; d = d->next) {
+	int r = 0;
+
+	for (const struct img_dent *d = dir->children; r == 0 && d; d = d->next) {
 		const struct img_inode *i = d->inode;
+		size_t k = 0;
 
 		if (S_ISDIR(i->mode)) {
-			note_packs(s, i, used); /* as deep as IMG_MAX_DEPTH */
-		} else if (S_ISREG(i->mode) && !i->inlined && i->size) {
-			const struct pack *p = store_find_pack(s, i->pack_id);
-
-			if (p)
-				used[p - s->packs] = true;
+			r = note_packs(i, p); /* as deep as IMG_MAX_DEPTH */
+			continue;
 		}
+		if (!S_ISREG(i->mode) || i->inlined || !i->size || (p->n && i->pack_id == p->last))
+			continue;
+		while (k < p->n && p->id[k] != i->pack_id)
+			k++;
+		p->last = i->pack_id;
+		if (k < p->n)
+			continue;
+		if (p->n == p->cap) {
+			size_t cap = p->cap ? 2 * p->cap : 64;
+			uint32_t *v = reallocarray(p->id, cap, sizeof(*v));
+
+			if (!v)
+				return -ENOMEM;
+			p->id = v;
+			p->cap = cap;
+		}
+		p->id[p->n++] = i->pack_id;
 	}
+	return r;
 }
 
-static int write_index(struct img_store *s, int dirfd, const char *digest, struct img_tree *t,
-	const bool *used, struct msb_err *e)
+int store_index_bytes(const struct img_store *s, const char *digest, struct img_tree *t, FILE *out,
+	struct msb_err *e)
 {
-	_cleanup_free_ struct img_pack *packs = calloc(s->npacks + 1, sizeof(*packs));
-	_cleanup_fclose_ FILE *f = NULL;
+	_cleanup_free_ struct img_pack *packs = NULL;
+	struct packs p = {0};
 	uint8_t uuid[16];
 	char head[33];
-	size_t n = 0;
-	int fd, r;
+	int r = note_packs(img_tree_root(t), &p);
 
-	if (!packs)
-		return msb_err_set(e, ENOMEM, "out of memory");
-	for (size_t k = 0; k < s->npacks; k++)
-		if (used[k])
-			packs[n++] = (struct img_pack){s->packs[k].id, s->packs[k].blocks};
 	memcpy(head, digest, 32);
 	head[32] = 0;
-	if (msb_unhex(head, uuid, sizeof(uuid)) < 0)
-		return msb_err_set(e, EINVAL, "not a digest");
-	fd = openat(dirfd, "index", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	packs = calloc(p.n + 1, sizeof(*packs));
+	if (r < 0 || !packs)
+		r = msb_err_set(e, ENOMEM, "out of memory");
+	else if (msb_unhex(head, uuid, sizeof(uuid)) < 0)
+		r = msb_err_set(e, EINVAL, "not a digest");
+	for (size_t k = 0; r == 0 && k < p.n; k++) {
+		char name[PACK_NAME_MAX];
+		struct stat st;
+
+		store_pack_name(name, p.id[k], "");
+		if (fstatat(s->packs_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			r = msb_err_set(e, errno == ENOENT ? EBADMSG : errno,
+				"pack %s of the store: %m", name);
+		else
+			packs[k] = (struct img_pack){
+				p.id[k], (uint32_t)((uint64_t)st.st_size / IMG_PACK_ALIGN)};
+	}
+	if (r == 0)
+		r = img_index_write(t, packs, p.n, uuid, out, e);
+	free(p.id);
+	return r;
+}
+
+static int write_index(
+	struct img_store *s, int dirfd, const char *digest, struct img_tree *t, struct msb_err *e)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	int fd = openat(dirfd, "index", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644), r;
+
 	f = fd < 0 ? NULL : fdopen(fd, "we");
 	if (!f)
 		return msb_err_set(e, errno, "cannot write the tree index: %m");
 	(void)setvbuf(f, NULL, _IOFBF, INDEX_BUFFER); /* else it is smaller, no more */
-	r = img_index_write(t, packs, n, uuid, f, e);
+	r = store_index_bytes(s, digest, t, f, e);
 	if (r == 0 && fdatasync(fd) < 0)
 		r = msb_err_set(e, errno, "cannot write the tree index: %m");
 	return r;
@@ -291,43 +396,49 @@ static int write_file(int dirfd, const struct img_store_file *file, struct msb_e
 	return r < 0 ? msb_err_set(e, -r, "cannot write %s: %s", file->name, strerror(-r)) : 0;
 }
 
-int img_store_publish(struct img_store *s, const char *digest, struct img_tree *t,
-	const struct img_store_file *files, size_t nfiles, struct msb_err *e)
+static int appear(struct img_store *s, const char *digest, bool replace, struct msb_err *e)
 {
-	_cleanup_free_ bool *used = calloc(s->npacks + 1, sizeof(*used));
-	_cleanup_close_ int tmp = -1, dir = -1;
+	int r = store_publish_lock(s, e);
+
+	if (r < 0)
+		return r;
+	if (replace || !img_store_has(s, digest)) {
+		char old[80];
+
+		(void)snprintf(old, sizeof(old), "old.%s", digest);
+		if (renameat(s->images_fd, digest, s->tmp_fd, old) < 0 && errno != ENOENT)
+			r = msb_err_set(e, errno, "cannot replace a damaged image: %m");
+		else if (renameat(s->tmp_fd, digest, s->images_fd, digest) < 0 ||
+			 fsync(s->images_fd) < 0)
+			r = msb_err_set(e, errno, "cannot put the image into the store: %m");
+		(void)msb_rm_rf(s->tmp_fd, old); /* gone with the directory else */
+	}
+	store_publish_unlock(s);
+	return r;
+}
+
+int img_store_publish(struct img_store *s, const char *digest, struct img_tree *t,
+	const struct img_store_file *files, size_t nfiles, bool replace, struct msb_err *e)
+{
+	_cleanup_close_ int dir = -1;
 	int r;
 
-	if (!used)
-		return msb_err_set(e, ENOMEM, "out of memory");
-	r = store_close_pack(s, e);
-	if (r == 0)
-		r = open_dir(s->fd, STORE_TMP, &tmp, e);
-	if (r == 0)
-		r = open_dir(tmp, digest, &dir, e);
-	if (r == 0) {
-		note_packs(s, img_tree_root(t), used);
-		r = write_index(s, dir, digest, t, used, e);
-	}
+	if (!store_digest_valid(digest))
+		return msb_err_set(e, EINVAL, "not a digest");
+	r = msb_rm_rf(s->tmp_fd, digest); /* of a try before */
+	if (r < 0)
+		return msb_err_set(e, -r, "cannot clean the store: %s", strerror(-r));
+	r = open_dir(s->tmp_fd, digest, &dir, e);
+	if (r == 0 && t)
+		r = write_index(s, dir, digest, t, e);
 	for (size_t k = 0; r == 0 && k < nfiles; k++)
 		r = write_file(dir, &files[k], e);
-	if (r < 0) {
-		if (tmp >= 0)
-			(void)msb_rm_rf(tmp, digest); /* the next one to open would */
-		return r;
-	}
-	/* One that img_store_has() does not count is in the way. */
-	if (renameat(s->images_fd, digest, tmp, "damaged") < 0 && errno != ENOENT)
-		return msb_err_set(e, errno, "cannot replace a damaged image: %m");
 	/* What the image names is on disk before its name is. */
-	if (fsync(s->fd) < 0 || fsync(s->packs_fd) < 0 || fsync(dir) < 0 ||
-		renameat(tmp, digest, s->images_fd, digest) < 0 || fsync(s->images_fd) < 0) {
+	if (r == 0 && (fsync(s->fd) < 0 || fsync(s->packs_fd) < 0 || fsync(s->layers_fd) < 0 ||
+			      fsync(s->blobs_fd) < 0 || fsync(dir) < 0))
 		r = msb_err_set(e, errno, "cannot put the image into the store: %m");
-		(void)msb_rm_rf(tmp, digest);
-		return r;
-	}
-	for (size_t k = 0; k < s->npacks; k++)
-		if (used[k])
-			s->packs[k].ours = false; /* those that nothing is in go with the close */
-	return 0;
+	if (r == 0)
+		r = appear(s, digest, replace, e);
+	(void)msb_rm_rf(s->tmp_fd, digest); /* gone with the directory else */
+	return r;
 }

@@ -352,7 +352,7 @@ static void check_tree(const char *digest)
 	img_index_close(ix);
 	(void)snprintf(path, sizeof(path), "store/images/%s/meta", digest);
 	assert_int_equal(msb_read_file(dir_fd, path, 10000, &meta), 0);
-	assert_string_equal(meta.buf, "size_bytes 5003\ninodes 4\ncmd.0 \"sh\"\n");
+	assert_string_equal(meta.buf, "kind image\nsize_bytes 5003\ninodes 4\ncmd.0 \"sh\"\n");
 }
 
 static void oci(void **state)
@@ -415,6 +415,7 @@ static void oci(void **state)
 			} else { /* nothing is left behind */
 				assert_int_equal(entries("store/images"), 0);
 				assert_int_equal(entries("store/packs"), 0);
+				assert_int_equal(entries("store/layers"), 0);
 				assert_int_equal(entries("store/tmp"), 0);
 			}
 			msb_str_done(&m.tar);

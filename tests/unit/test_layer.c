@@ -15,26 +15,6 @@
 #include <sys/stat.h>
 #include <cmocka.h>
 
-static char dir[] = "/tmp/test_layer.XXXXXX";
-static struct img_store *store;
-
-static int setup(void **state)
-{
-	struct msb_err e = {0};
-	int fd;
-
-	if (!mkdtemp(dir))
-		return -1;
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? -1 : img_store_open(fd, &store, &e);
-}
-
-static int teardown(void **state)
-{
-	img_store_close(store);
-	return msb_rm_rf(AT_FDCWD, dir);
-}
-
 /* A layer is written as "KIND NAME [TARGET or CONTENTS]" joined by '|'. */
 static void tar_of(const char *text, struct msb_str *s)
 {
@@ -63,7 +43,7 @@ static void tar_of(const char *text, struct msb_str *s)
 
 static int apply(struct img_tree *t, uint32_t number, const struct msb_str *s, struct msb_err *e)
 {
-	struct img_layer l = {.tree = t, .store = store, .number = number};
+	struct img_layer l = {.tree = t, .number = number};
 	struct img_tar *tar;
 	int r;
 
@@ -324,5 +304,5 @@ int main(void)
 		cmocka_unit_test(limits),
 	};
 
-	return cmocka_run_group_tests_name("layer", tests, setup, teardown);
+	return cmocka_run_group_tests_name("layer", tests, NULL, NULL);
 }

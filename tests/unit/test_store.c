@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <cmocka.h>
 
 #define DIGEST_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -48,19 +49,46 @@ struct where {
 	uint64_t off;
 };
 
-static struct where keep(struct img_store *s, const void *p, size_t n, size_t step)
+/* One layer being added. */
+struct adding {
+	struct img_store *s;
+	struct img_writer *w;
+	struct img_store_record rec;
+	char diff_id[65];
+};
+
+static struct adding begin(struct img_store *s)
+{
+	static unsigned int number;
+	struct adding a = {.s = s};
+	struct msb_err e = {0};
+
+	(void)snprintf(a.diff_id, sizeof(a.diff_id), "%064x", ++number);
+	assert_int_equal(img_writer_new(s, &a.w, &e), 0);
+	assert_int_equal(img_store_record_new(s, a.diff_id, &a.rec, &e), 0);
+	return a;
+}
+
+static void give_up(struct adding *a)
+{
+	img_store_record_done(a->s, &a->rec);
+	a->w = img_writer_free(a->w);
+}
+
+static struct where keep(struct adding *a, const void *p, size_t n, size_t step)
 {
 	struct msb_err e = {0};
-	struct where w = {0};
+	struct img_span span;
 
-	img_store_begin(s);
+	img_writer_begin(a->w);
 	for (size_t off = 0; off < n; off += step)
-		assert_int_equal(img_store_data(s, (const char *)p + off,
+		assert_int_equal(img_writer_data(a->w, (const char *)p + off,
 					 n - off < step ? n - off : step, &e),
 			0);
-	assert_int_equal(img_store_end(s, &w.pack, &w.off, &e), 0);
-	assert_int_equal(w.off % 4096, 0);
-	return w;
+	assert_int_equal(img_writer_end(a->w, &span, &e), 0);
+	assert_int_equal(span.len, n);
+	assert_int_equal(img_record_data(a->rec.w, &span, &e), 0);
+	return (struct where){span.pack, (uint64_t)span.blk * IMG_PACK_ALIGN};
 }
 
 static char *bytes(size_t n, unsigned int seed)
@@ -93,14 +121,40 @@ static struct img_tree *tree_of(const struct where *w, const size_t *sizes, size
 	return t;
 }
 
-static void publish(struct img_store *s, const char *digest, const struct where *w,
-	const size_t *sizes, size_t n)
+static void add_layer(struct adding *a)
 {
-	static const struct img_store_file meta = {"meta", "size_bytes 77\nx\n", 16};
-	struct img_tree *t = tree_of(w, sizes, n);
 	struct msb_err e = {0};
 
-	assert_int_equal(img_store_publish(s, digest, t, &meta, 1, &e), 0);
+	assert_int_equal(img_store_add_layer(a->s, a->diff_id, a->w, &a->rec, false, &e), 0);
+	give_up(a);
+}
+
+/* The image of one layer whose files lie where its record says. */
+static void publish(struct adding *a, const char *digest)
+{
+	static const char text[] = "kind image\nsize_bytes 77\nx\n";
+	char layers[256];
+	struct img_store_file files[] = {{"meta", text, sizeof(text) - 1}, {"layers", layers, 0}};
+	const struct img_span *v;
+	struct img_record *rec;
+	struct msb_err e = {0};
+	struct where w[20];
+	size_t sizes[20], n;
+	struct img_tree *t;
+
+	add_layer(a);
+	assert_int_equal(img_store_layer(a->s, a->diff_id, &rec, &e), 0);
+	v = img_record_spans(rec, &n);
+	assert_true(n <= ARRAY_LEN(w));
+	for (size_t k = 0; k < n; k++) {
+		w[k] = (struct where){v[k].pack, (uint64_t)v[k].blk * IMG_PACK_ALIGN};
+		sizes[k] = v[k].len;
+	}
+	t = tree_of(w, sizes, n);
+	img_record_close(rec);
+	files[1].n = (size_t)snprintf(
+		layers, sizeof(layers), "sha256:%s sha256:%s 5 type\n", a->diff_id, DIGEST_A);
+	assert_int_equal(img_store_publish(a->s, digest, t, files, 2, false, &e), 0);
 	img_tree_free(t);
 }
 
@@ -143,28 +197,56 @@ static void check_file(const char *digest, const char *name, const char *p, size
 	img_index_close(ix);
 }
 
+static size_t entries(const char *path)
+{
+	int fd = openat(dir_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	size_t n = 0;
+
+	while (d && readdir(d))
+		n++;
+	return d ? n - 2 : 0;
+}
+
+static void spoil(const char *path, uint64_t off)
+{
+	_cleanup_close_ int fd = openat(dir_fd, path, O_RDWR | O_CLOEXEC);
+	char c;
+
+	assert_int_equal(msb_pread_full(fd, &c, 1, off), 1);
+	c ^= 1;
+	assert_int_equal(msb_pwrite_full(fd, &c, 1, off), 0);
+}
+
 static void same_bytes_once(void **state)
 {
 	static const size_t sizes[] = {1, 4095, 4096, 4097, 100000, IMG_STORE_BUFFER - 1,
 		IMG_STORE_BUFFER, IMG_STORE_BUFFER + 1, 3 * IMG_STORE_BUFFER + 5000};
 	struct img_store *s = open_store();
+	struct adding a = begin(s), first;
 	struct where w[ARRAY_LEN(sizes)];
 	uint64_t end = 0;
 
 	for (size_t k = 0; k < ARRAY_LEN(sizes); k++) {
 		_cleanup_free_ char *p = bytes(sizes[k], 1);
 
-		w[k] = keep(s, p, sizes[k], 70000);
+		w[k] = keep(&a, p, sizes[k], 70000);
 		assert_int_equal(w[k].off, end);
 		end += (sizes[k] + 4095) / 4096 * 4096;
-		for (size_t j = 0; j <= k; j++) { /* each again, cut otherwise */
-			struct where again = keep(s, p, sizes[j], 4001);
+	}
+	first = begin(s); /* another layer, before anything is published: own copies */
+	for (size_t k = 0; k < ARRAY_LEN(sizes); k++) {
+		_cleanup_free_ char *p = bytes(sizes[k], 1);
 
-			assert_int_equal(again.pack, w[j].pack);
-			assert_int_equal(again.off, w[j].off);
+		for (size_t j = 0; j <= k; j++) { /* each again, cut otherwise */
+			struct where again = keep(&first, p, sizes[j], 4001);
+
+			assert_int_equal(again.pack, 2);
 		}
 	}
-	publish(s, DIGEST_A, w, sizes, ARRAY_LEN(sizes));
+	give_up(&first);
+	assert_false(there("packs/00000002"));
+	publish(&a, DIGEST_A);
 	img_store_close(s);
 	for (size_t k = 0; k < ARRAY_LEN(sizes); k++) {
 		_cleanup_free_ char *p = bytes(sizes[k], 1);
@@ -174,19 +256,118 @@ static void same_bytes_once(void **state)
 	}
 	/* And by another import; its own pack then holds nothing and goes. */
 	s = open_store();
+	a = begin(s);
 	assert_true(img_store_has(s, DIGEST_A));
 	for (size_t k = 0; k < ARRAY_LEN(sizes); k++) {
 		_cleanup_free_ char *p = bytes(sizes[k], 1);
-		struct where again = keep(s, p, sizes[k], 70000);
+		struct where again = keep(&a, p, sizes[k], 70000);
 
 		assert_int_equal(again.pack, w[k].pack);
 		assert_int_equal(again.off, w[k].off);
 	}
-	publish(s, DIGEST_B, w, sizes, 2);
+	publish(&a, DIGEST_B);
 	img_store_close(s);
 	assert_true(there("packs/00000001"));
+	assert_int_equal(entries("packs"), 2);
+	assert_int_equal(entries("layers"), 2);
+	assert_int_equal(entries("tmp"), 0);
+}
+
+/* What is in one layer twice is there once, wherever the first still is. */
+static void same_bytes_of_a_layer(void **state)
+{
+	struct img_store *s = open_store();
+	struct adding a = begin(s);
+	_cleanup_free_ char *p = bytes(3 * IMG_STORE_BUFFER, 5);
+	struct where big = keep(&a, p, 3 * IMG_STORE_BUFFER, 65536), small = keep(&a, p, 9, 9), w;
+
+	for (int k = 0; k < 3; k++) {
+		w = keep(&a, p, 3 * IMG_STORE_BUFFER, 100000);
+		assert_int_equal(w.off, big.off);
+		w = keep(&a, p, 9, 4);
+		assert_int_equal(w.off, small.off);
+		w = keep(&a, p, 10, 4);
+		assert_int_equal(w.off, small.off + 4096);
+	}
+	publish(&a, DIGEST_A);
+	img_store_close(s);
+	check_file(DIGEST_A, "a", p, 3 * IMG_STORE_BUFFER);
+	check_file(DIGEST_A, "k", p, 10);
+}
+
+/* A file of nothing but zeros takes no space, a hundred megabytes of it neither. */
+static void zeros(void **state)
+{
+	size_t n = 100 * IMG_STORE_BUFFER + 77;
+	_cleanup_free_ char *p = calloc(1, n);
+	struct img_store *s = open_store();
+	struct adding a = begin(s);
+
+	(void)keep(&a, "first", 5, 5);
+	(void)keep(&a, p, n, 1 << 20);
+	(void)keep(&a, "last", 4, 4);
+	publish(&a, DIGEST_A);
+	img_store_close(s);
+	assert_true(blocks_of("packs/00000001") * 512 < 4 * IMG_STORE_BUFFER);
+	check_file(DIGEST_A, "a", "first", 5);
+	check_file(DIGEST_A, "b", p, n);
+	check_file(DIGEST_A, "c", "last", 4);
+}
+
+/* Two at once: who publishes last uses the first one's bytes and gives its own back. */
+static void both_at_once(void **state)
+{
+	_cleanup_free_ char *same = bytes(2000000, 1), *one = bytes(500000, 2),
+			    *two = bytes(600000, 3);
+	struct img_store *s1 = open_store(), *s2 = open_store();
+	struct adding a = begin(s1), b = begin(s2), c = begin(s2);
+	struct where w;
+
+	(void)keep(&a, one, 500000, 65536);
+	(void)keep(&a, same, 2000000, 65536);
+	w = keep(&b, same, 2000000, 65536);
+	assert_int_equal(w.pack, 2);
+	(void)keep(&b, two, 600000, 65536);
+	w = keep(&c, same, 2000000, 65536); /* and a third, of nothing else */
+	assert_int_equal(w.pack, 3);
+	publish(&a, DIGEST_A);
+	publish(&b, DIGEST_B);
+	add_layer(&c);
+	img_store_close(s1);
+	img_store_close(s2);
+	check_file(DIGEST_A, "b", same, 2000000);
+	check_file(DIGEST_B, "a", same, 2000000);
+	check_file(DIGEST_B, "b", two, 600000);
+	assert_true(blocks_of("packs/00000002") * 512 < 600000 + 100000);
+	assert_false(there("packs/00000003"));
+	/* What was given back is not in the list. */
+	s1 = open_store();
+	a = begin(s1);
+	w = keep(&a, same, 2000000, 65536);
+	assert_int_equal(w.pack, 1);
+	w = keep(&a, two, 600000, 65536);
+	assert_int_equal(w.pack, 2);
+	give_up(&a);
+	img_store_close(s1);
+}
+
+/* The same layer twice: the second goes. */
+static void same_layer(void **state)
+{
+	_cleanup_free_ char *p = bytes(100000, 1), *q = bytes(100000, 2);
+	struct img_store *s1 = open_store(), *s2 = open_store();
+	struct adding a = begin(s1), b = begin(s2);
+
+	(void)keep(&a, p, 100000, 65536);
+	(void)keep(&b, q, 100000, 65536);
+	memcpy(b.diff_id, a.diff_id, sizeof(b.diff_id));
+	add_layer(&a);
+	add_layer(&b);
+	assert_int_equal(entries("layers"), 1);
 	assert_false(there("packs/00000002"));
-	assert_false(there("packs/00000002.objects"));
+	img_store_close(s1);
+	img_store_close(s2);
+	assert_int_equal(entries("tmp"), 0);
 }
 
 /* A hash is a hint: what it leads to is compared, so that no image gets another one's bytes. */
@@ -194,117 +375,268 @@ static void hash_is_not_trusted(void **state)
 {
 	_cleanup_free_ char *p = bytes(10000, 7);
 	struct img_store *s = open_store();
-	struct where w = keep(s, p, 10000, 10000), again;
-	size_t n = 10000;
-	int fd;
+	struct adding a = begin(s);
+	struct where w = keep(&a, p, 10000, 10000);
 
-	publish(s, DIGEST_A, &w, &n, 1);
+	assert_int_equal(w.pack, 1);
+	publish(&a, DIGEST_A);
 	img_store_close(s);
-	fd = openat(dir_fd, "packs/00000001", O_WRONLY | O_CLOEXEC);
-	assert_int_equal(
-		msb_pwrite_full(fd, "X", 1, 9999), 0); /* same hash in the list, other bytes */
-	close(fd);
+	spoil("packs/00000001", 9999); /* same hash in the list, other bytes */
 	s = open_store();
-	again = keep(s, p, 10000, 10000);
-	assert_int_equal(again.pack, 2);
-	publish(s, DIGEST_B, &again, &n, 1);
+	a = begin(s);
+	w = keep(&a, p, 10000, 10000);
+	assert_int_equal(w.pack, 2);
+	publish(&a, DIGEST_B);
 	img_store_close(s);
-	check_file(DIGEST_B, "a", p, n);
-	fd = openat(dir_fd, "packs/00000001", O_WRONLY | O_CLOEXEC);
-	assert_int_equal(ftruncate(fd, 100), 0); /* and one that is not even there */
-	close(fd);
+	check_file(DIGEST_B, "a", p, 10000);
+	assert_int_equal(truncate(strcat(strcpy((char[64]){0}, dir), "/packs/00000001"), 100),
+		0); /* and one that is not even there */
 	s = open_store();
-	again = keep(s, p, 10000, 10000);
-	assert_int_equal(again.pack, 2);
+	a = begin(s);
+	w = keep(&a, p, 10000, 10000);
+	assert_int_equal(w.pack, 2);
+	give_up(&a);
 	img_store_close(s);
+}
+
+static void touch(const char *path)
+{
+	close(openat(dir_fd, path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
 }
 
 static void leftovers(void **state)
 {
 	_cleanup_free_ char *p = bytes(5000, 3);
-	struct img_store *s = open_store();
-	struct where w = keep(s, p, 5000, 5000);
-	size_t n = 5000;
+	struct img_store *s = open_store(), *other;
+	struct adding a = begin(s);
 
-	publish(s, DIGEST_A, &w, &n, 1);
+	(void)keep(&a, p, 5000, 5000);
+	publish(&a, DIGEST_A);
 	img_store_close(s);
 	s = open_store();
+	a = begin(s);
 	p[0]++;
-	w = keep(s, p, 5000, 5000);
+	(void)keep(&a, p, 5000, 5000);
 	assert_true(there("packs/00000002"));
-	img_store_close(s); /* not published */
+	give_up(&a); /* not published */
+	img_store_close(s);
 	assert_false(there("packs/00000002"));
 
 	/* What a kill leaves: packs with and without a list, half an image. */
 	for (const char **f = (const char *[]){"packs/00000007", "packs/00000008",
 		     "packs/00000008.objects", "packs/junk", "packs/00000001.tmp", NULL};
 		*f; f++)
-		close(openat(dir_fd, *f, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-	assert_int_equal(mkdirat(dir_fd, "tmp/" DIGEST_B, 0700), 0);
-	close(openat(dir_fd, "tmp/" DIGEST_B "/index", O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+		touch(*f);
+	assert_int_equal(mkdirat(dir_fd, "tmp/0123", 0700), 0);
+	assert_int_equal(mkdirat(dir_fd, "tmp/0123/" DIGEST_B, 0700), 0);
+	touch("tmp/0123/" DIGEST_B "/index");
 	s = open_store();
 	assert_false(img_store_has(s, DIGEST_B));
-	img_store_close(s);
 	assert_true(there("packs/00000001"));
 	assert_true(there("packs/00000001.objects"));
+	assert_true(there("images/" DIGEST_A));
+	assert_int_equal(entries("packs"), 2);
+	assert_int_equal(entries("tmp"), 1);
+	assert_int_equal(entries("layers"), 1);
+
+	/* Not while somebody else is there: it might be his. */
+	assert_int_equal(mkdirat(dir_fd, "tmp/0124", 0700), 0);
+	touch("packs/00000007");
+	other = open_store();
+	assert_true(there("packs/00000007"));
+	img_store_close(other);
+	img_store_close(s);
+	s = open_store();
+	img_store_close(s);
 	assert_false(there("packs/00000007"));
-	assert_false(there("packs/00000008.objects"));
-	assert_false(there("packs/junk"));
-	assert_false(there("packs/00000001.tmp"));
-	assert_false(there("tmp/" DIGEST_B));
+	assert_int_equal(entries("tmp"), 0);
 }
 
 static void size_of_image(void **state)
 {
 	_cleanup_free_ char *p = bytes(5000, 3);
 	struct img_store *s = open_store();
-	struct where w = keep(s, p, 5000, 5000);
+	struct adding a = begin(s);
 	struct msb_err e = {0};
-	size_t n = 5000;
 	uint64_t size;
 
-	publish(s, DIGEST_A, &w, &n, 1);
+	(void)keep(&a, p, 5000, 5000);
+	publish(&a, DIGEST_A);
 	assert_int_equal(img_store_size(s, DIGEST_A, &size, &e), 0);
 	assert_int_equal(size, 77);
 	assert_int_equal(img_store_size(s, DIGEST_B, &size, &e), -ENOENT);
 	img_store_close(s);
 }
 
+static int collect(const char *const *keep_v, size_t n, uint64_t sec)
+{
+	struct msb_err e = {0};
+	int r = img_store_gc(dir_fd, keep_v, n, sec, &e);
+
+	if (r < 0)
+		print_error("%s\n", e.msg);
+	return r;
+}
+
 static void gc(void **state)
 {
-	static const char *const keep_b[] = {DIGEST_B};
 	static const size_t sizes[] = {1000000, 2000000};
 	_cleanup_free_ char *only_a = bytes(sizes[0], 1), *both = bytes(sizes[1], 2);
 	struct img_store *s = open_store();
-	struct msb_err e = {0};
-	struct where w[2], again;
+	struct adding a = begin(s);
+	struct where again;
 	uint64_t before;
 
-	w[0] = keep(s, only_a, sizes[0], 65536);
-	w[1] = keep(s, both, sizes[1], 65536);
-	publish(s, DIGEST_A, w, sizes, 2);
-	publish(s, DIGEST_B, w + 1, sizes + 1, 1);
+	(void)keep(&a, only_a, sizes[0], 65536);
+	(void)keep(&a, both, sizes[1], 65536);
+	publish(&a, DIGEST_A);
+	a = begin(s);
+	(void)keep(&a, both, sizes[1], 65536);
+	publish(&a, DIGEST_B);
 	img_store_close(s);
 	before = blocks_of("packs/00000001");
-	s = open_store();
-	assert_int_equal(img_store_gc(s, (const char *[]){DIGEST_A, DIGEST_B}, 2, &e), 0);
+	assert_int_equal(collect((const char *[]){DIGEST_A, DIGEST_B}, 2, 0), 0);
 	assert_int_equal(blocks_of("packs/00000001"), before);
-	assert_int_equal(img_store_gc(s, keep_b, 1, &e), 0);
-	img_store_close(s);
+	assert_int_equal(entries("layers"), 2);
+	assert_int_equal(collect((const char *[]){DIGEST_B}, 1, IMG_KEEP_PARTIAL_SEC), 0);
 	assert_false(there("images/" DIGEST_A));
+	assert_int_equal(entries("layers"), 1);
 	check_file(DIGEST_B, "a", both, sizes[1]);
 	assert_true(blocks_of("packs/00000001") * 512 < sizes[1] + 100000); /* a hole now */
 	/* What went is not used again; what stayed is. */
 	s = open_store();
-	again = keep(s, both, sizes[1], 65536);
+	a = begin(s);
+	again = keep(&a, both, sizes[1], 65536);
 	assert_int_equal(again.pack, 1);
-	again = keep(s, only_a, sizes[0], 65536);
+	again = keep(&a, only_a, sizes[0], 65536);
 	assert_int_equal(again.pack, 2);
-	assert_int_equal(img_store_gc(s, NULL, 0, &e), 0);
+	give_up(&a);
 	img_store_close(s);
+	assert_int_equal(collect(NULL, 0, 0), 0);
 	assert_false(there("images/" DIGEST_B));
-	assert_false(there("packs/00000001"));
-	assert_false(there("packs/00000001.objects"));
+	assert_int_equal(entries("packs"), 0);
+	assert_int_equal(entries("layers"), 0);
+	assert_int_equal(entries("tmp"), 0);
+}
+
+static void age(const char *path, time_t sec)
+{
+	const struct timespec t[2] = {{.tv_sec = time(NULL) - sec}, {.tv_sec = time(NULL) - sec}};
+
+	assert_int_equal(utimensat(dir_fd, path, t, 0), 0);
+}
+
+/* Layers and blobs of no image: a day; of an image: as long as it is there. */
+static void partial(void **state)
+{
+	_cleanup_free_ char *p = bytes(5000, 1), *q = bytes(6000, 2);
+	struct img_store *s = open_store();
+	struct adding a = begin(s), b = begin(s);
+	char young[128], old[128];
+
+	(void)keep(&a, p, 5000, 5000);
+	(void)keep(&b, q, 6000, 6000);
+	(void)snprintf(young, sizeof(young), "layers/%s", a.diff_id);
+	(void)snprintf(old, sizeof(old), "layers/%s", b.diff_id);
+	add_layer(&a);
+	add_layer(&b);
+	img_store_close(s);
+	touch("blobs/" DIGEST_A);
+	touch("blobs/" DIGEST_B ".part");
+	age(young, IMG_KEEP_PARTIAL_SEC - 60);
+	age(old, IMG_KEEP_PARTIAL_SEC + 60);
+	age("blobs/" DIGEST_A, IMG_KEEP_PARTIAL_SEC + 60);
+	assert_int_equal(collect(NULL, 0, IMG_KEEP_PARTIAL_SEC), 0);
+	assert_true(there(young));
+	assert_false(there(old));
+	assert_true(there("packs/00000001"));
+	assert_false(there("packs/00000002"));
+	assert_false(there("blobs/" DIGEST_A));
+	assert_true(there("blobs/" DIGEST_B ".part"));
+	assert_int_equal(collect(NULL, 0, 0), 0);
+	assert_int_equal(entries("layers") + entries("packs") + entries("blobs"), 0);
+}
+
+/* An artifact's blobs stay with it, and what was made from them. */
+static void artifact(void **state)
+{
+	static const char meta[] = "kind artifact\nsize_bytes 0\n",
+			  layers[] = "- sha256:" DIGEST_A " 0 text/plain\n";
+	const struct img_store_file files[] = {
+		{"meta", meta, sizeof(meta) - 1}, {"layers", layers, sizeof(layers) - 1}};
+	struct img_store *s = open_store();
+	struct msb_err e = {0};
+
+	touch("blobs/" DIGEST_A);
+	touch("blobs/" DIGEST_B);
+	assert_int_equal(mkdirat(dir_fd, "disks", 0700), 0);
+	touch("disks/" DIGEST_A ".raw");
+	touch("disks/" DIGEST_B ".raw");
+	assert_int_equal(img_store_publish(s, DIGEST_B, NULL, files, 2, false, &e), 0);
+	assert_true(img_store_has(s, DIGEST_B));
+	img_store_close(s);
+	assert_int_equal(collect((const char *[]){DIGEST_B}, 1, 0), 0);
+	assert_true(there("blobs/" DIGEST_A));
+	assert_false(there("blobs/" DIGEST_B));
+	assert_true(there("disks/" DIGEST_A ".raw"));
+	assert_false(there("disks/" DIGEST_B ".raw"));
+	assert_int_equal(collect(NULL, 0, 0), 0);
+	assert_int_equal(entries("blobs") + entries("disks") + entries("images"), 0);
+}
+
+/* Beside somebody who adds only names go. */
+static void gc_beside(void **state)
+{
+	_cleanup_free_ char *p = bytes(5000, 1), *q = bytes(7000, 2);
+	struct img_store *s = open_store();
+	struct adding a = begin(s), b;
+
+	(void)keep(&a, p, 5000, 5000);
+	publish(&a, DIGEST_A);
+	b = begin(s);
+	(void)keep(&b, p, 5000, 5000); /* lies in what is about to be nobody's */
+	(void)keep(&b, q, 7000, 7000);
+	assert_int_equal(collect(NULL, 0, 0), 1);
+	assert_false(there("images/" DIGEST_A));
+	assert_true(there("packs/00000001"));
+	publish(&b, DIGEST_B);
+	img_store_close(s);
+	assert_int_equal(collect((const char *[]){DIGEST_B}, 1, 0), 0);
+	check_file(DIGEST_B, "a", p, 5000);
+	check_file(DIGEST_B, "b", q, 7000);
+	assert_int_equal(entries("layers"), 1);
+	assert_int_equal(entries("tmp"), 0);
+}
+
+static void forget(void **state)
+{
+	_cleanup_free_ char *p = bytes(5000, 1), *q = bytes(7000, 2);
+	struct img_store *s = open_store(), *other;
+	struct adding a = begin(s);
+
+	(void)keep(&a, p, 5000, 5000);
+	publish(&a, DIGEST_A);
+	img_store_close(s);
+	s = open_store();
+	a = begin(s);
+	(void)keep(&a, p, 5000, 5000);
+	(void)keep(&a, q, 7000, 7000);
+	add_layer(&a);
+	other = open_store();
+	img_store_forget(s); /* he might need it */
+	img_store_close(s);
+	assert_int_equal(entries("layers"), 2);
+	img_store_close(other);
+	s = open_store();
+	a = begin(s);
+	(void)keep(&a, "third", 5, 5);
+	add_layer(&a);
+	assert_int_equal(entries("layers"), 3);
+	img_store_forget(s); /* what it added itself, no more */
+	img_store_close(s);
+	assert_int_equal(entries("layers"), 2);
+	assert_int_equal(entries("packs"), 4);
+	check_file(DIGEST_A, "a", p, 5000);
 }
 
 /* A damaged image harms no other, and is never taken for garbage together with its packs. */
@@ -312,52 +644,80 @@ static void damaged_image(void **state)
 {
 	_cleanup_free_ char *p = bytes(5000, 3);
 	struct img_store *s = open_store();
-	struct where w = keep(s, p, 5000, 5000);
-	struct msb_err e = {0};
-	size_t n = 5000;
-	int fd;
+	struct adding a = begin(s);
+	char record[128];
+	struct where w;
 
-	publish(s, DIGEST_A, &w, &n, 1);
+	(void)keep(&a, p, 5000, 5000);
+	(void)snprintf(record, sizeof(record), "layers/%s", a.diff_id);
+	publish(&a, DIGEST_A);
 	img_store_close(s);
-	fd = openat(dir_fd, "images/" DIGEST_A "/index", O_WRONLY | O_CLOEXEC);
-	assert_int_equal(msb_pwrite_full(fd, "X", 1, 1024), 0);
-	close(fd);
+	spoil("images/" DIGEST_A "/index", 1024);
+	spoil(record, 100);
 	s = open_store();
 	assert_false(img_store_has(s, DIGEST_A));
-	w = keep(s, p, 5000, 5000);
-	assert_int_equal(w.pack, 2);
-	publish(s, DIGEST_B, &w, &n, 1);
-	assert_int_equal(img_store_gc(s, (const char *[]){DIGEST_A, DIGEST_B}, 2, &e), 0);
+	a = begin(s);
+	w = keep(&a, p, 5000, 5000);
+	assert_int_equal(w.pack, 1);
+	publish(&a, DIGEST_B);
+	img_store_close(s);
+	/* Neither tree nor record says what it needs: all stays, and nothing is lost. */
+	assert_int_equal(collect((const char *[]){DIGEST_A, DIGEST_B}, 2, 0), 0);
 	assert_true(there("packs/00000001"));
 	assert_true(there("images/" DIGEST_A));
-	assert_int_equal(img_store_gc(s, (const char *[]){DIGEST_B}, 1, &e), 0);
-	img_store_close(s);
-	assert_false(there("packs/00000001"));
-	check_file(DIGEST_B, "a", p, n);
-	/* It can be imported again over what is left of it. */
-	fd = openat(dir_fd, "images/" DIGEST_B "/index", O_WRONLY | O_CLOEXEC);
-	assert_int_equal(ftruncate(fd, 4096), 0);
-	assert_int_equal(msb_pwrite_full(fd, "X", 1, 1024), 0);
-	close(fd);
+	assert_true(there(record));
+	assert_int_equal(collect((const char *[]){DIGEST_B}, 1, 0), 0);
+	assert_false(there(record));
+	check_file(DIGEST_B, "a", p, 5000);
+	/* It can be made again over what is left of it. */
+	spoil("images/" DIGEST_B "/index", 1024);
 	s = open_store();
-	w = keep(s, p, 5000, 5000);
-	publish(s, DIGEST_B, &w, &n, 1);
-	img_store_close(s);
-	check_file(DIGEST_B, "a", p, n);
-	s = open_store();
+	a = begin(s);
+	(void)keep(&a, p, 5000, 5000);
+	publish(&a, DIGEST_B);
 	assert_true(img_store_has(s, DIGEST_B));
 	img_store_close(s);
+	check_file(DIGEST_B, "a", p, 5000);
+}
+
+/* The tree says what is in use where a record is lost. */
+static void lost_record(void **state)
+{
+	_cleanup_free_ char *p = bytes(5000, 3), *q = bytes(9000, 4);
+	struct img_store *s = open_store();
+	struct adding a = begin(s);
+	char record[128];
+
+	(void)keep(&a, p, 5000, 5000);
+	(void)keep(&a, q, 9000, 9000);
+	(void)snprintf(record, sizeof(record), "layers/%s", a.diff_id);
+	publish(&a, DIGEST_A);
+	img_store_close(s);
+	assert_int_equal(unlinkat(dir_fd, record, 0), 0);
+	assert_int_equal(collect((const char *[]){DIGEST_A}, 1, 0), 0);
+	check_file(DIGEST_A, "a", p, 5000);
+	check_file(DIGEST_A, "b", q, 9000);
+	assert_int_equal(entries("packs"), 2);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(same_bytes_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(same_bytes_of_a_layer, setup, teardown),
+		cmocka_unit_test_setup_teardown(zeros, setup, teardown),
+		cmocka_unit_test_setup_teardown(both_at_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(same_layer, setup, teardown),
 		cmocka_unit_test_setup_teardown(hash_is_not_trusted, setup, teardown),
 		cmocka_unit_test_setup_teardown(leftovers, setup, teardown),
 		cmocka_unit_test_setup_teardown(size_of_image, setup, teardown),
 		cmocka_unit_test_setup_teardown(gc, setup, teardown),
+		cmocka_unit_test_setup_teardown(partial, setup, teardown),
+		cmocka_unit_test_setup_teardown(artifact, setup, teardown),
+		cmocka_unit_test_setup_teardown(gc_beside, setup, teardown),
+		cmocka_unit_test_setup_teardown(forget, setup, teardown),
 		cmocka_unit_test_setup_teardown(damaged_image, setup, teardown),
+		cmocka_unit_test_setup_teardown(lost_record, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("store", tests, NULL, NULL);
