@@ -3,6 +3,7 @@
 #include "ctl/conf.h"
 #include "base/cleanup.h"
 #include "base/str.h"
+#include "ctl/image_names.h"
 #include "ctl/root.h"
 #include "fs/options.h"
 
@@ -13,22 +14,44 @@
 typedef int (*check_fn)(
 	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e);
 
+/* Whether both texts mean one image. */
+static bool same_image(struct ctl *c, const char *a, const char *b)
+{
+	struct ctl_image *one, *two;
+
+	return !strcmp(a, b) || (ctl_image_resolve(c, a, NULL, &one, NULL) == 0 &&
+					ctl_image_resolve(c, b, NULL, &two, NULL) == 0 &&
+					one == two);
+}
+
+/* It need not be there yet: `start` pulls it. */
 static int check_image(
 	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
 {
+	struct msb_err why = {0};
+	struct ctl_image *img;
+	int r;
+
 	if (text[0] == '/' || text[0] == '.')
 		return ctl_root_check(sb, text, ret, e);
-	if (!msb_name_valid(text))
-		return msb_err_set(
-			e, EINVAL, "`%s` is not the name of an image; see `ls images`", text);
-	if (!ctl_image_find(sb->c, text))
-		return msb_err_set(e, ENOENT,
-			"there is no image `%s`; see `ls images`, or `import PATH %s` in images/ctl",
-			text, text);
-	if (sb->used && strcmp(text, sb->conf[CONF_IMAGE]) != 0)
+	r = ctl_image_resolve(sb->c, text, NULL, &img, &why);
+	if (r < 0 && r != -ENOENT)
+		return msb_err_set(e, -r, "%s", why.msg);
+	if (sb->used && !same_image(sb->c, text, sb->conf[CONF_IMAGE]))
 		return msb_err_set(e, EBUSY,
 			"the root was made from image `%s` and may hold changes; make another sandbox",
 			sb->conf[CONF_IMAGE]);
+	msb_str_adds(ret, text);
+	return 0;
+}
+
+static int check_pull(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	if (strcmp(text, "always") != 0 && strcmp(text, "missing") != 0 &&
+		strcmp(text, "never") != 0)
+		return msb_err_set(
+			e, EINVAL, "pull is `always`, `missing` or `never`, not `%s`", text);
 	msb_str_adds(ret, text);
 	return 0;
 }
@@ -125,6 +148,7 @@ static const struct conf {
 	[CONF_WORKDIR] = {"workdir", "", true, check_workdir},
 	[CONF_MOUNTS] = {"mounts", "", false, NULL}, /* ctl_mounts_write() */
 	[CONF_ROOT_OPTIONS] = {"root_options", "", false, check_root_options},
+	[CONF_PULL] = {"pull", "missing", true, check_pull},
 };
 
 const char *ctl_conf_key(enum ctl_conf_id id)

@@ -14,13 +14,21 @@ struct ctl_db {
 	sqlite3 *folder; /* for ctl_db_checkpoint() alone */
 };
 
-static const char schema[] =
+/* Each makes the file of one version into the next one's. */
+static const char *const steps[CTL_DB_VERSION] = {
 	"CREATE TABLE sandboxes (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, uid INTEGER NOT NULL,"
 	" gid INTEGER NOT NULL, mode INTEGER NOT NULL, created_usec INTEGER NOT NULL) STRICT;"
 	"CREATE TABLE vals (id TEXT NOT NULL REFERENCES sandboxes(id) ON DELETE CASCADE,"
 	" key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (id, key)) STRICT, WITHOUT ROWID;"
 	"CREATE TABLE images (name TEXT PRIMARY KEY, id TEXT NOT NULL, digest TEXT NOT NULL, size_bytes INTEGER NOT NULL,"
-	" created_usec INTEGER NOT NULL) STRICT;";
+	" created_usec INTEGER NOT NULL) STRICT;",
+	/* 2: an image's name is its canonical reference, and a root is pinned to its image. */
+	"INSERT INTO vals SELECT v.id, '.pin/', i.digest || ' kept' FROM vals v"
+	" JOIN images i ON i.name = v.value"
+	" WHERE v.key = 'image' AND v.id IN (SELECT id FROM vals WHERE key = '.used');"
+	"UPDATE images SET name = 'localhost/' || name || ':latest';"
+	"CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
+};
 
 static int fail(sqlite3 *sq, const char *what, struct msb_err *e)
 {
@@ -62,7 +70,7 @@ static int migrate(struct ctl_db *db, const char *path, struct msb_err *e)
 {
 	sqlite3_stmt *st = NULL;
 	char sql[1536];
-	int have;
+	int have, r = SQLITE_OK;
 
 	if (prepare(db, "PRAGMA user_version", &st, e) < 0)
 		return -e->code;
@@ -74,13 +82,12 @@ static int migrate(struct ctl_db *db, const char *path, struct msb_err *e)
 		return msb_err_set(e, EPROTO,
 			"%s was written by a newer msb (schema %d, this one knows %d); use that one",
 			path, have, CTL_DB_VERSION);
-	if (have == CTL_DB_VERSION)
-		return 0;
-	(void)snprintf(sql, sizeof(sql), "BEGIN; %s PRAGMA user_version=%d; COMMIT", schema,
-		CTL_DB_VERSION);
-	return sqlite3_exec(db->sq, sql, NULL, NULL, NULL) == SQLITE_OK
-		       ? 0
-		       : fail(db->sq, "make the tables", e);
+	for (; r == SQLITE_OK && have < CTL_DB_VERSION; have++) {
+		(void)snprintf(sql, sizeof(sql), "BEGIN; %s PRAGMA user_version=%d; COMMIT",
+			steps[have], have + 1);
+		r = sqlite3_exec(db->sq, sql, NULL, NULL, NULL);
+	}
+	return r == SQLITE_OK ? 0 : fail(db->sq, "make the tables", e);
 }
 
 /* It holds values that are nobody else's to read. SQLite gives its log the mode of the file. */
@@ -232,12 +239,12 @@ int ctl_db_values_set(
 	return r;
 }
 
-int ctl_db_image_add(struct ctl_db *db, const char *id, const char *name, const char *digest,
+int ctl_db_image_set(struct ctl_db *db, const char *id, const char *name, const char *digest,
 	uint64_t size_bytes, uint64_t created_usec, struct msb_err *e)
 {
 	_cleanup_stmt_ sqlite3_stmt *st = NULL;
 
-	if (prepare(db, "INSERT INTO images VALUES (?,?,?,?,?)", &st, e) < 0)
+	if (prepare(db, "INSERT OR REPLACE INTO images VALUES (?,?,?,?,?)", &st, e) < 0)
 		return -EIO;
 	sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC);
 	sqlite3_bind_text(st, 2, id, -1, SQLITE_STATIC);
@@ -250,6 +257,17 @@ int ctl_db_image_add(struct ctl_db *db, const char *id, const char *name, const 
 int ctl_db_image_del(struct ctl_db *db, const char *name, struct msb_err *e)
 {
 	return delete_row(db, "DELETE FROM images WHERE name=?", name, e);
+}
+
+int ctl_db_fact_set(struct ctl_db *db, const char *key, const char *value, struct msb_err *e)
+{
+	_cleanup_stmt_ sqlite3_stmt *st = NULL;
+
+	if (prepare(db, "INSERT OR REPLACE INTO facts VALUES (?,?)", &st, e) < 0)
+		return -EIO;
+	sqlite3_bind_text(st, 1, key, -1, SQLITE_STATIC);
+	sqlite3_bind_text(st, 2, value, -1, SQLITE_STATIC);
+	return run(db, st, e);
 }
 
 static const char *text(sqlite3_stmt *st, int col)
@@ -275,6 +293,11 @@ static int row_value(const struct ctl_db_load *l, sqlite3_stmt *st)
 	return l->value(l->arg, text(st, 0), text(st, 1), text(st, 2));
 }
 
+static int row_fact(const struct ctl_db_load *l, sqlite3_stmt *st)
+{
+	return l->fact(l->arg, text(st, 0), text(st, 1));
+}
+
 int ctl_db_load(struct ctl_db *db, const struct ctl_db_load *load, struct msb_err *e)
 {
 	static const struct {
@@ -286,6 +309,7 @@ int ctl_db_load(struct ctl_db *db, const struct ctl_db_load *load, struct msb_er
 		{"SELECT id, name, uid, gid, mode, created_usec FROM sandboxes ORDER BY name",
 			row_sandbox},
 		{"SELECT id, key, value FROM vals ORDER BY id, key", row_value},
+		{"SELECT key, value FROM facts ORDER BY key", row_fact},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(tables); i++) {

@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define CTL_DB_VERSION 1 /* of the schema, in user_version; a newer file is refused */
+#define CTL_DB_VERSION 2 /* of the schema, in user_version; a newer file is refused */
 
 struct ctl_db;
 
@@ -46,9 +46,13 @@ struct ctl_db_value {
 int ctl_db_values_set(
 	struct ctl_db *db, const char *id, const struct ctl_db_value *values, struct msb_err *e);
 
-int ctl_db_image_add(struct ctl_db *db, const char *id, const char *name, const char *digest,
+/* @name is taken from the image that had it. */
+int ctl_db_image_set(struct ctl_db *db, const char *id, const char *name, const char *digest,
 	uint64_t size_bytes, uint64_t created_usec, struct msb_err *e);
 int ctl_db_image_del(struct ctl_db *db, const char *name, struct msb_err *e);
+
+/* A value of the instance. */
+int ctl_db_fact_set(struct ctl_db *db, const char *key, const char *value, struct msb_err *e);
 
 /* Called for every row, sandboxes before their values; nonzero ends the load with it. */
 struct ctl_db_load {
@@ -57,6 +61,7 @@ struct ctl_db_load {
 	int (*sandbox)(void *arg, const char *id, const char *name, uid_t uid, gid_t gid,
 		mode_t mode, uint64_t created_usec);
 	int (*value)(void *arg, const char *id, const char *key, const char *value);
+	int (*fact)(void *arg, const char *key, const char *value);
 	void *arg;
 };
 int ctl_db_load(struct ctl_db *db, const struct ctl_db_load *load, struct msb_err *e);

@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "ctl/conf.h"
+#include "ctl/image_names.h"
 #include "ctl/plugin.h"
 #include "ctl/supervise.h"
 #include "ctl/tree.h"
@@ -21,7 +22,9 @@
 
 int ctl_files_of_sandbox(struct ctl_sandbox *sb, struct ctl_files_of *ret, struct msb_err *e)
 {
+	const struct ctl_pin *p;
 	struct ctl_image *img;
+	int r;
 
 	*ret = (struct ctl_files_of){
 		.c = sb->c, .f = &sb->files, .id = sb->id, .name = sb->name, .sb = sb};
@@ -34,11 +37,15 @@ int ctl_files_of_sandbox(struct ctl_sandbox *sb, struct ctl_files_of *ret, struc
 		(void)snprintf(ret->source, sizeof(ret->source), "%s", sb->conf[CONF_IMAGE]);
 		return 0;
 	}
-	img = ctl_image_find(sb->c, sb->conf[CONF_IMAGE]);
-	if (!img)
-		return msb_err_set(e, ENOENT, "image `%s` is gone", sb->conf[CONF_IMAGE]);
-	memcpy(ret->digest, img->digest, sizeof(ret->digest));
-	return 0;
+	p = ctl_pin_find(sb, "");
+	if (p) {
+		memcpy(ret->digest, p->digest, sizeof(ret->digest));
+		return 0;
+	}
+	r = ctl_image_resolve(sb->c, sb->conf[CONF_IMAGE], NULL, &img, e);
+	if (r == 0)
+		memcpy(ret->digest, img->digest, sizeof(ret->digest));
+	return r;
 }
 
 void ctl_files_of_image(struct ctl_image *img, struct ctl_files_of *ret)
@@ -287,6 +294,13 @@ int ctl_files_start(struct ctl_files_of *of, struct msb_err *e)
 		return msb_err_set(e, ENODEV, "%s was removed", of->name);
 	if (of->f->sock >= 0)
 		return 0;
+	if (of->sb) {
+		/* From here on its changes lie on top of this image. */
+		LOCK_SCOPE(&c->lock);
+		r = ctl_pin_set(of->sb, "", of->digest, true, e);
+		if (r < 0)
+			return r;
+	}
 	(void)snprintf(dir, sizeof(dir), "sb/%s", of->id);
 	if (mkdirat(c->run_fd, dir, 0700) < 0 && errno != EEXIST)
 		return msb_err_set(e, errno, "cannot make %s/%s: %m", c->paths.run, dir);
@@ -309,6 +323,11 @@ int ctl_files_start(struct ctl_files_of *of, struct msb_err *e)
 	}
 	if (r < 0) {
 		drop(of, 0);
+		if (of->sb) {
+			LOCK_SCOPE(&c->lock);
+			if (!of->sb->used)
+				ctl_pin_drop(of->sb, "");
+		}
 		return r;
 	}
 	pthread_mutex_lock(&c->lock);
@@ -415,6 +434,7 @@ void ctl_files_reset(struct ctl_sandbox *sb)
 	pthread_mutex_lock(&sb->c->lock);
 	sb->used = false;
 	ctl_sandbox_fact(sb, ".used", NULL);
+	ctl_pin_drop(sb, "");
 	pthread_mutex_unlock(&sb->c->lock);
 }
 

@@ -2,6 +2,7 @@
 // One line of `mounts`.
 #include "ctl/fstab.h"
 #include "base/cleanup.h"
+#include "fs/image/ref.h"
 
 #include <errno.h>
 #include <string.h>
@@ -44,13 +45,16 @@ static const struct source {
 
 static int check_source(const struct ctl_mount *m, struct msb_err *e)
 {
+	struct img_ref ref;
+
 	for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
 		const struct source *s = &sources[i];
 
 		if (strcmp(m->backend, s->backend) != 0)
 			continue;
 		if (s->kind == SRC_PATH	       ? *m->source == '/' && printable(m->source)
-			: s->kind == SRC_IMAGE ? msb_name_valid(m->source)
+			: s->kind == SRC_IMAGE ? img_ref_parse(m->source, IMG_REF_DEFAULT_HOST,
+							 &ref, NULL) == 0
 					       : !strcmp(m->source, "none"))
 			return 0;
 		return msb_err_set(e, EINVAL, "mount source `%.300s` is not %s, which %s takes",

@@ -3,7 +3,9 @@
 #include "ctl/handle.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "ctl/image_names.h"
 #include "ctl/line.h"
+#include "ctl/pulls.h"
 #include "ctl/report.h"
 
 #include <fcntl.h>
@@ -30,6 +32,9 @@ int ctl_handle_new(
 		ctl_sandbox_ref(at->sb);
 	if (at->img)
 		ctl_image_ref(at->img);
+	h->pull = at->node->kind == K_PULL ? ctl_pull_find(at->c, at->serial) : NULL;
+	if (h->pull)
+		h->pull->refs++;
 	h->refs = 1;
 	h->nonblock = (flags & O_NONBLOCK) != 0;
 	h->append = (flags & O_APPEND) != 0;
@@ -64,6 +69,8 @@ void ctl_handle_unref(struct ctl_handle *h)
 	if (last) {
 		h->at.c->nhandles--;
 		h->at.c->nothers -= h->others;
+		if (h->pull)
+			ctl_pull_unref(h->pull);
 	}
 	pthread_mutex_unlock(&h->at.c->lock);
 	if (!last)
@@ -179,6 +186,32 @@ static int read_ring(struct ctl_handle *h, uint64_t off, size_t max, struct msb_
 	return 0;
 }
 
+/* Blocks until there is more, or it has ended: then end of file. */
+static int read_pull(const struct ctl_req *q, struct ctl_handle *h, uint64_t off, size_t max,
+	struct msb_str *s, struct msb_err *e)
+{
+	struct ctl *c = h->at.c;
+
+	for (;;) {
+		{
+			LOCK_SCOPE(&h->lock);
+			LOCK_SCOPE(&c->lock);
+			ctl_ring_read(&h->pull->ring, &h->ring, off, max, s);
+			h->pos = off + s->len;
+			if (s->len || h->pull->ended)
+				return 0;
+		}
+		if (h->nonblock)
+			return msb_err_set(e, EAGAIN, "nothing yet");
+		LOCK_SCOPE(&c->lock);
+		while (!ctl_ring_more(&h->pull->ring, &h->ring, off) && !h->pull->ended) {
+			if (q->cancel && q->cancel->set)
+				return msb_err_set(e, EINTR, "interrupted");
+			pthread_cond_wait(&c->changed, &c->lock);
+		}
+	}
+}
+
 static int read_log(
 	struct ctl_handle *h, uint64_t off, size_t max, struct msb_str *s, struct msb_err *e)
 {
@@ -279,7 +312,8 @@ bool ctl_handle_waits(struct ctl_handle *h, uint64_t off)
 	switch (h->at.node->kind) {
 	case K_WAIT: return off == 0;
 	case K_EXEC: return h->rdwr;
-	case K_LOG: return true;
+	case K_LOG:
+	case K_PULL: return true;
 	default: return h->at.node->flags & NF_SLOW;
 	}
 }
@@ -289,6 +323,7 @@ int ctl_handle_read(const struct ctl_req *q, struct ctl_handle *h, uint64_t off,
 {
 	switch (h->at.node->kind) {
 	case K_RING: return read_ring(h, off, max, s);
+	case K_PULL: return read_pull(q, h, off, max, s, e);
 	case K_LOG: return read_log(h, off, max, s, e);
 	case K_CTL: return read_ctl(h, off, max, s, e);
 	case K_EXEC: return h->rdwr ? read_exec(q, h, max, s, e) : 0;

@@ -12,6 +12,7 @@ struct fuse_pollhandle;
 
 struct ctl_handle {
 	struct ctl_at at;		     /* its sb and img are references */
+	struct ctl_pull *pull;		     /* of K_PULL: a reference */
 	unsigned int refs;		     /* ctl.lock */
 	bool nonblock, append, rdwr, rdonly; /* as it was opened */
 	bool others;			     /* opened by another user than the instance's */
@@ -66,5 +67,7 @@ unsigned int ctl_handle_poll(struct ctl_handle *h, struct fuse_pollhandle *ph);
 void ctl_handle_wake(struct ctl_handle *h);
 /* Notifies those who poll a file of @sb, or of the instance (NULL: everybody); ctl.lock held. */
 void ctl_poll_wake(struct ctl *c, const struct ctl_sandbox *sb);
+/* The same of those who poll images/pulls/N. */
+void ctl_poll_wake_pull(struct ctl *c, uint32_t n);
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "ctl/conf.h"
 #include "ctl/files.h"
+#include "ctl/image_names.h"
 #include "ctl/report.h"
 
 #include <fcntl.h>
@@ -63,7 +64,7 @@ void ctl_sock_path(const struct ctl *c, const char *id, const char *file, char r
 		ret[0] = '\0';
 }
 
-static int new_id(char ret[33], struct msb_err *e)
+int ctl_new_id(char ret[33], struct msb_err *e)
 {
 	uint8_t raw[16];
 
@@ -73,13 +74,13 @@ static int new_id(char ret[33], struct msb_err *e)
 	return 0;
 }
 
-static void files_init(struct ctl_files *f)
+void ctl_files_init(struct ctl_files *f)
 {
 	pthread_mutex_init(&f->lock, NULL);
 	f->fsd.pidfd = f->sock = -1;
 }
 
-static void files_done(struct ctl_files *f)
+void ctl_files_done(struct ctl_files *f)
 {
 	if (f->fsd.pidfd >= 0)
 		close(f->fsd.pidfd);
@@ -99,9 +100,12 @@ static void sandbox_free(struct ctl_sandbox *sb)
 		free(sb->env[i].value);
 	}
 	free(sb->env);
+	for (size_t i = 0; i < sb->npins; i++)
+		free(sb->pin[i].ref);
+	free(sb->pin);
 	free(sb->other_mounts);
 	ctl_ring_done(&sb->events);
-	files_done(&sb->files);
+	ctl_files_done(&sb->files);
 	free(sb);
 }
 
@@ -115,7 +119,7 @@ static struct ctl_sandbox *sandbox_new(struct ctl *c, const char *id, const char
 	sb->refs = 1;
 	sb->serial = ++c->next_serial;
 	sb->agent.pidfd = sb->qemu.pidfd = -1;
-	files_init(&sb->files);
+	ctl_files_init(&sb->files);
 	(void)snprintf(sb->id, sizeof(sb->id), "%s", id);
 	(void)snprintf(sb->name, sizeof(sb->name), "%s", name);
 	if (ctl_ring_init(&sb->events, CTL_MAX_EVENTS) < 0) {
@@ -203,7 +207,7 @@ int ctl_sandbox_create(struct ctl *c, const char *name, uid_t uid, gid_t gid, st
 			"`%s` is not a sandbox name: up to 63 of a-z 0-9 and -, no - first", name);
 	if (ctl_name_reserved(name))
 		return msb_err_set(e, EPERM, "the name `%s` is reserved; choose another", name);
-	r = new_id(id, e);
+	r = ctl_new_id(id, e);
 	if (r < 0)
 		return r;
 	LOCK_SCOPE(&c->lock);
@@ -322,123 +326,7 @@ void ctl_sandbox_state(struct ctl_sandbox *sb, enum ctl_state s, const char *rea
 	ctl_event(sb->c, sb, "state", "%s", more.buf ?: "");
 }
 
-/* ---- images */
-
-static void image_free(struct ctl_image *img)
-{
-	files_done(&img->files);
-	free(img);
-}
-
-struct ctl_image *ctl_image_find(struct ctl *c, const char *name)
-{
-	for (size_t i = 0; i < c->nimg; i++)
-		if (!strcmp(c->img[i]->name, name))
-			return c->img[i];
-	return NULL;
-}
-
-struct ctl_image *ctl_image_by_serial(struct ctl *c, uint32_t serial)
-{
-	for (size_t i = 0; i < c->nimg; i++)
-		if (c->img[i]->serial == serial)
-			return c->img[i];
-	return NULL;
-}
-
-struct ctl_image *ctl_image_ref(struct ctl_image *img)
-{
-	img->refs++;
-	return img;
-}
-
-void ctl_image_unref(struct ctl_image *img)
-{
-	bool last;
-
-	if (!img)
-		return;
-	pthread_mutex_lock(&img->c->lock);
-	last = --img->refs == 0;
-	pthread_mutex_unlock(&img->c->lock);
-	if (last)
-		image_free(img);
-}
-
-static int image_insert(struct ctl *c, const char *id, const char *name, const char *digest,
-	uint64_t size_bytes, uint64_t created_usec)
-{
-	struct ctl_image *img = calloc(1, sizeof(*img));
-	size_t i = 0;
-
-	if (!img)
-		return -ENOMEM;
-	img->c = c;
-	img->refs = 1;
-	img->serial = ++c->next_serial;
-	img->size_bytes = size_bytes;
-	img->created_usec = created_usec;
-	files_init(&img->files);
-	(void)snprintf(img->id, sizeof(img->id), "%s", id);
-	(void)snprintf(img->name, sizeof(img->name), "%s", name);
-	(void)snprintf(img->digest, sizeof(img->digest), "%s", digest);
-	while (i < c->nimg && strcmp(c->img[i]->name, name) < 0)
-		i++;
-	memmove(&c->img[i + 1], &c->img[i], (c->nimg - i) * sizeof(c->img[0]));
-	c->img[i] = img;
-	c->nimg++;
-	return 0;
-}
-
-int ctl_image_add(
-	struct ctl *c, const char *name, const char *digest, uint64_t size_bytes, struct msb_err *e)
-{
-	uint64_t now = ctl_now_usec();
-	char id[33];
-	int r = new_id(id, e);
-
-	if (r < 0)
-		return r;
-	if (c->nimg == CTL_MAX_IMAGES)
-		return msb_err_set(
-			e, EDQUOT, "there are %d images, the most there can be", CTL_MAX_IMAGES);
-	r = ctl_db_image_add(c->db, id, name, digest, size_bytes, now, e);
-	if (r == 0 && image_insert(c, id, name, digest, size_bytes, now) < 0)
-		r = msb_err_set(e, ENOMEM, "no memory");
-	if (r == 0)
-		ctl_event(c, NULL, "image", ",\"image\":\"%s\",\"digest\":\"sha256:%s\"", name,
-			digest);
-	return r;
-}
-
-int ctl_image_drop(struct ctl_image *img, struct msb_err *e)
-{
-	struct ctl *c = img->c;
-	int r = ctl_db_image_del(c->db, img->name, e);
-
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < c->nimg; i++)
-		if (c->img[i] == img) {
-			memmove(&c->img[i], &c->img[i + 1], (--c->nimg - i) * sizeof(c->img[0]));
-			break;
-		}
-	img->gone = true;
-	ctl_event(c, NULL, "image-removed", ",\"image\":\"%s\"", img->name);
-	return 0;
-}
-
 /* ---- the instance */
-
-static int load_image(void *arg, const char *id, const char *name, const char *digest,
-	uint64_t size_bytes, uint64_t created_usec)
-{
-	struct ctl *c = arg;
-
-	return c->nimg < CTL_MAX_IMAGES
-		       ? image_insert(c, id, name, digest, size_bytes, created_usec)
-		       : -EDQUOT;
-}
 
 static int load_sandbox(void *arg, const char *id, const char *name, uid_t uid, gid_t gid,
 	mode_t mode, uint64_t created_usec)
@@ -485,6 +373,8 @@ static int load_value(void *arg, const char *id, const char *key, const char *va
 		return -EBADMSG;
 	if (!strncmp(key, "env/", 4))
 		return load_env(sb, key + 4, value);
+	if (!strncmp(key, CTL_PIN_KEY, strlen(CTL_PIN_KEY)))
+		return ctl_pin_load(sb, key + strlen(CTL_PIN_KEY), value);
 	if (!strcmp(key, ".used")) {
 		sb->used = true;
 		sb->fresh_bytes = strtoull(value, NULL, 10);
@@ -503,6 +393,16 @@ static int load_value(void *arg, const char *id, const char *key, const char *va
 	free(sb->conf[conf]);
 	sb->conf[conf] = strdup(value);
 	return sb->conf[conf] ? 0 : -ENOMEM;
+}
+
+static int load_fact(void *arg, const char *key, const char *value)
+{
+	struct ctl *c = arg;
+
+	if (strcmp(key, CTL_REGISTRIES_KEY) != 0)
+		return 0; /* a later msb's */
+	c->registries = strdup(value);
+	return c->registries ? 0 : -ENOMEM;
 }
 
 static int make_dir(const char *base, const char *sub, mode_t mode, int *ret_fd, struct msb_err *e)
@@ -562,7 +462,8 @@ int ctl_open(const struct msb_paths *paths, int log_fd, struct ctl **ret, struct
 		r = ctl_db_open(path, &c->db, e);
 	}
 	if (r == 0) {
-		struct ctl_db_load load = {load_image, load_sandbox, load_value, c};
+		struct ctl_db_load load = {
+			ctl_image_load, load_sandbox, load_value, load_fact, c};
 
 		r = ctl_db_load(c->db, &load, e);
 	}

@@ -15,6 +15,7 @@
 #include "ctl/db.h"
 #include "ctl/limits.h"
 #include "ctl/ring.h"
+#include "fs/image/ref.h"
 #include "vmm/vmm.h"
 
 #include <pthread.h>
@@ -27,6 +28,8 @@ struct ctl;
 struct ctl_handle;
 struct ctl_op;
 struct ctl_plugin;
+struct ctl_login;
+struct ctl_pull;
 
 enum ctl_state { /* names in ctl_state_name() */
 	ST_CREATED,
@@ -47,6 +50,7 @@ enum ctl_conf_id { /* rows of the table in conf.c */
 	CONF_WORKDIR,
 	CONF_MOUNTS,
 	CONF_ROOT_OPTIONS,
+	CONF_PULL,
 	CONF_COUNT,
 };
 
@@ -74,14 +78,32 @@ struct ctl_env {
 	char *name, *value;
 };
 
+/* What a name stands for: where the name is given to another image, another struct takes its place,
+ * with the same serial. */
 struct ctl_image {
 	struct ctl *c;
 	unsigned int refs;
 	uint32_t serial;
 	bool gone;
-	char id[33], name[64], digest[65];
+	bool damaged;		    /* a verification found it so; the next pull mends it */
+	char name[IMG_REF_MAX + 1]; /* canonical: HOST/REPO:TAG or HOST/REPO@sha256:HEX */
+	char shorter[IMG_REF_MAX + 1]; /* how it may be called beside; "": by no other name */
+	char id[33], digest[65];
 	uint64_t size_bytes, created_usec;
 	struct ctl_files files;
+};
+
+/* A directory of `images/` above those of images: HOST, HOST/REPO and so on. */
+struct ctl_image_dir {
+	uint32_t serial;
+	char *path;
+};
+
+/* What a name meant when it was first used: the sandbox goes on with that image. */
+struct ctl_pin {
+	char *ref; /* canonical; "" is the root's */
+	char digest[65];
+	bool kept; /* changes lie on top of it: it stays until the sandbox goes */
 };
 
 struct ctl_sandbox {
@@ -100,6 +122,8 @@ struct ctl_sandbox {
 	struct ctl_env *env;
 	size_t nenv, env_bytes;
 	uint32_t next_env;
+	struct ctl_pin *pin;
+	size_t npins;
 
 	enum ctl_state state;
 	char reason[MSB_ERR_MAX]; /* of the state, "" where it needs none */
@@ -147,7 +171,18 @@ struct ctl {
 	size_t nsb;
 	struct ctl_image *img[CTL_MAX_IMAGES]; /* by name */
 	size_t nimg;
-	char importing[64]; /* name of the image being imported; images change one at a time */
+	struct ctl_image_dir dir[CTL_MAX_IMAGE_DIRS]; /* by path */
+	size_t ndirs;
+	/* By number: those under way, a request or a start each, and the last that have ended. */
+	struct ctl_pull *pull[CTL_MAX_PULLS + CTL_MAX_COMMANDS + CTL_MAX_SANDBOXES];
+	size_t npulls;
+	uint32_t next_pull;
+	unsigned int adding; /* calls that add to the store; while there is one nothing is collected */
+	bool collecting;     /* ... and while this is, none begins */
+	bool gc_due, prune_due; /* it was asked for while there was one */
+	struct ctl_login *login;
+	size_t nlogins;
+	char *registries; /* the table's text */
 	uint32_t next_serial;
 	struct ctl_ring events, errors;
 	char error[MSB_ERR_MAX];
@@ -194,17 +229,6 @@ struct ctl_sandbox *ctl_sandbox_by_id(struct ctl *c, const char *id);
 struct ctl_sandbox *ctl_sandbox_ref(struct ctl_sandbox *sb);
 void ctl_sandbox_unref(struct ctl_sandbox *sb); /* takes the lock itself; NULL is fine */
 
-struct ctl_image *ctl_image_find(struct ctl *c, const char *name);
-struct ctl_image *ctl_image_by_serial(struct ctl *c, uint32_t serial);
-struct ctl_image *ctl_image_ref(struct ctl_image *img);
-void ctl_image_unref(struct ctl_image *img); /* takes the lock itself; NULL is fine */
-
-/* Adds an image that the store holds; lock held. -EDQUOT CTL_MAX_IMAGES. */
-int ctl_image_add(struct ctl *c, const char *name, const char *digest, uint64_t size_bytes,
-	struct msb_err *e);
-/* Takes @img out of the table and the state file; lock held. Its reference is the caller's now. */
-int ctl_image_drop(struct ctl_image *img, struct msb_err *e);
-
 /**
  * ctl_sandbox_create() - mkdir NAME
  * Errors: -EINVAL not a name; -EPERM reserved; -EEXIST; -EDQUOT CTL_MAX_SANDBOXES; -ENOSPC.
@@ -220,6 +244,10 @@ bool ctl_name_reserved(const char *name);
 void ctl_sandbox_state(struct ctl_sandbox *sb, enum ctl_state s, const char *reason);
 /* Writes down one of msbd's own facts; lock held. A failure is logged. */
 void ctl_sandbox_fact(struct ctl_sandbox *sb, const char *key, const char *value);
+
+int ctl_new_id(char ret[33], struct msb_err *e); /* 32 hex digits, never given before */
+void ctl_files_init(struct ctl_files *f);
+void ctl_files_done(struct ctl_files *f);
 
 /* run/sb/ID/FILE, as short as a socket's path has to be (base/paths.h bounds the rest). */
 void ctl_sock_path(const struct ctl *c, const char *id, const char *file, char ret[108]);

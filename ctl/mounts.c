@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of mounts: its text.
 #include "ctl/mounts.h"
+#include "ctl/image_names.h"
 #include "base/cleanup.h"
 #include "ctl/conf.h"
 #include "ctl/fstab.h"
@@ -65,16 +66,17 @@ static bool of_image(const char *backend)
 	return !strcmp(backend, "image") || !strcmp(backend, "overlay");
 }
 
-bool ctl_table_uses_image(const char *text, const char *name)
+bool ctl_table_next_image(const char *text, size_t *pos, char ret[CTL_MAX_LINE + 1])
 {
 	struct ctl_words w;
-	size_t n = strlen(text), pos = 0, len;
+	size_t n = strlen(text), len;
 	const char *line;
 
-	while (ctl_line_next(text, n, &pos, &line, &len) == 1)
-		if (ctl_words_split(line, len, &w, NULL) == 0 && w.n >= 3 && of_image(w.w[2]) &&
-			!strcmp(w.w[0], name))
+	while (ctl_line_next(text, n, pos, &line, &len) == 1)
+		if (ctl_words_split(line, len, &w, NULL) == 0 && w.n >= 3 && of_image(w.w[2])) {
+			(void)snprintf(ret, CTL_MAX_LINE + 1, "%s", w.w[0]);
 			return true;
+		}
 	return false;
 }
 
@@ -107,13 +109,18 @@ static int add_line(struct ctl_sandbox *sb, struct ctl_mount *m, const char *p, 
 {
 	_cleanup_str_ struct msb_str line = MSB_STR_INIT;
 	char name[FSD_MAX_MOUNT_NAME + 1];
+	struct ctl_image *img;
 	int r = ctl_mount_parse(p, n, m, e);
 
 	if (r <= 0)
 		return r;
-	if (of_image(m->backend) && !ctl_image_find(sb->c, m->source))
-		return msb_err_set(e, ENOENT,
-			"mount source: there is no image `%s`; see `ls images`", m->source);
+	if (of_image(m->backend)) {
+		r = ctl_image_resolve(sb->c, m->source, NULL, &img, e);
+		if (r < 0) {
+			(void)msb_err_wrap(e, "mount source"); /* @e may be NULL */
+			return r;
+		}
+	}
 	ctl_mount_print(&line, m);
 	if (line.oom)
 		return msb_err_set(e, ENOMEM, "no memory");

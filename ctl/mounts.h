@@ -29,8 +29,8 @@ struct ctl_table {
 int ctl_table_parse(const char *text, struct ctl_table *ret);
 void ctl_table_done(struct ctl_table *t);
 const struct ctl_share *ctl_table_find(const struct ctl_table *t, const char *name); /* or NULL */
-/* Whether a line of @text is made of the image @name. */
-bool ctl_table_uses_image(const char *text, const char *name);
+/* The next line of @text that is made of an image, from @pos on: its source, as it was written. */
+bool ctl_table_next_image(const char *text, size_t *pos, char ret[CTL_MAX_LINE + 1]);
 
 /**
  * ctl_mounts_edit() - Make a new table from lines that are written; ctl.lock held

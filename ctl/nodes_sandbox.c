@@ -4,6 +4,7 @@
 #include "base/io.h"
 #include "ctl/conf.h"
 #include "ctl/files.h"
+#include "ctl/image_names.h"
 #include "ctl/mounts.h"
 #include "ctl/nodes.h"
 
@@ -38,11 +39,17 @@ int ctl_read_status(const struct ctl_at *at, struct msb_str *s, struct msb_err *
 {
 	const struct ctl_sandbox *sb = at->sb;
 	const char *image = sb->conf[CONF_IMAGE];
-	struct ctl_image *img = image ? ctl_image_find(sb->c, image) : NULL;
+	const struct ctl_pin *pin = ctl_pin_find(sb, "");
+	struct ctl_image *img = NULL;
+	const char *digest = "";
 
+	if (pin)
+		digest = pin->digest;
+	else if (image && ctl_image_resolve(sb->c, image, NULL, &img, NULL) == 0)
+		digest = img->digest;
 	msb_str_addf(s, "id %s\nstate %s\nreason %s\nimage %s\ndigest %s%s\n", sb->id,
-		ctl_state_name(sb->state), sb->reason, image ?: "", img ? "sha256:" : "",
-		img ? img->digest : "");
+		ctl_state_name(sb->state), sb->reason, image ?: "", *digest ? "sha256:" : "",
+		digest);
 	msb_str_addf(s,
 		"created_usec %" PRIu64 "\nstarted_usec %" PRIu64 "\nstart_ms %" PRIu64 "\n",
 		sb->created_usec, sb->started_usec, sb->boot_ms);

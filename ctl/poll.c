@@ -2,6 +2,7 @@
 // Open files: poll.
 #include "base/cleanup.h"
 #include "ctl/handle.h"
+#include "ctl/pulls.h"
 #include "ctl/supervise.h"
 
 #include <fuse_lowlevel.h>
@@ -27,6 +28,17 @@ void ctl_poll_wake(struct ctl *c, const struct ctl_sandbox *sb)
 	for (struct ctl_handle *h = c->pollers, *next; h; h = next) {
 		next = h->poll_next;
 		if (sb && h->at.sb && h->at.sb != sb)
+			continue;
+		(void)fuse_lowlevel_notify_poll(h->ph); /* fails where the mount is gone */
+		unlink_poller(h);
+	}
+}
+
+void ctl_poll_wake_pull(struct ctl *c, uint32_t n)
+{
+	for (struct ctl_handle *h = c->pollers, *next; h; h = next) {
+		next = h->poll_next;
+		if (!h->pull || h->pull->n != n)
 			continue;
 		(void)fuse_lowlevel_notify_poll(h->ph); /* fails where the mount is gone */
 		unlink_poller(h);
@@ -111,6 +123,10 @@ static unsigned int ready(struct ctl_handle *h)
 		return in | POLLHUP;
 	switch (h->at.node->kind) {
 	case K_RING: return more_ring(h) ? in : 0;
+	case K_PULL:
+		return ctl_ring_more(&h->pull->ring, &h->ring, h->pos) ? in
+		       : h->pull->ended				      ? in | POLLHUP
+								      : 0;
 	case K_LOG: return more_log(h) ? in : 0;
 	case K_WAIT: return sb && !sb->op && ctl_state_ended(sb->state) ? in : 0;
 	case K_EXEC: return ready_exec(h);

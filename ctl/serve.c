@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "ctl/conf.h"
 #include "ctl/files.h"
+#include "ctl/image_names.h"
 #include "ctl/report.h"
 
 #include <poll.h>
@@ -54,6 +55,8 @@ static bool find(fuse_req_t req, fuse_ino_t ino, struct ctl_at *ret)
 
 	if (r < 0)
 		fuse_reply_err(req, -r);
+	else
+		ret->uid = fuse_req_ctx(req)->uid;
 	return r == 0;
 }
 
@@ -73,6 +76,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 	pthread_mutex_lock(&c->lock);
 	r = ctl_at_id(c, parent, &dir);
+	dir.uid = fuse_req_ctx(req)->uid;
 	if (r == 0)
 		r = ctl_at_child(&dir, name, &at);
 	if (r == 0)
@@ -259,7 +263,9 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 		msb_err_set(&e, ENOENT, "there is no `%s`", name);
 	else if (child.node != &ctl_nodes[D_SANDBOX])
 		msb_err_set(&e, EPERM, "only sandboxes can be removed%s",
-			child.img ? "; `rm NAME` in images/ctl removes an image" : "");
+			at.node == &ctl_nodes[D_IMAGES] || at.node == &ctl_nodes[D_IMAGE_DIR]
+				? "; `rm REF` in images/ctl removes an image"
+				: "");
 	else
 		w->sb = ctl_sandbox_ref(child.sb);
 	pthread_mutex_unlock(&c->lock);
@@ -503,10 +509,15 @@ static void op_poll(
 
 /* ---- links */
 
+/* Whether there is one now: a name may be of one that is pulled later. */
 static bool has_image(struct ctl_sandbox *sb)
 {
+	struct ctl_image *img;
+
 	LOCK_SCOPE(&sb->c->lock);
-	return sb->conf[CONF_IMAGE] != NULL;
+	return sb->conf[CONF_IMAGE] &&
+	       (ctl_pin_find(sb, "") ||
+		       ctl_image_resolve(sb->c, sb->conf[CONF_IMAGE], NULL, &img, NULL) != -ENOENT);
 }
 
 static void do_readlink(struct ctl_work *w)
@@ -516,6 +527,11 @@ static void do_readlink(struct ctl_work *w)
 	struct msb_err e = {0};
 	int r = 0;
 
+	if (w->img && *w->name) { /* a short name's target */
+		ctl_work_answer(w);
+		fuse_reply_readlink(w->req, w->name);
+		return;
+	}
 	if (w->img) {
 		ctl_files_of_image(w->img, &of);
 	} else if (!has_image(w->sb)) {
@@ -541,6 +557,8 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 	struct ctl_at at;
 	struct ctl_work *w = begin(req, ino, NULL, 0, &at);
 
+	if (w && at.node->dir == D_IMAGES)
+		(void)snprintf(w->name, sizeof(w->name), "%s", w->img->name);
 	if (w)
 		ctl_work_run(w, CLASS_COMMAND, do_readlink);
 }

@@ -4,6 +4,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "ctl/fstab.h"
+#include "ctl/image_names.h"
 #include "ctl/mounts.h"
 #include "ctl/plugin.h"
 #include "fs/fsd.h"
@@ -73,19 +74,40 @@ static int open_upper(
 			: 0;
 }
 
+/* Which image a mount is made of. What lies on top of one stays with it; a machine that has mounts
+ * keeps to what they are made of. ctl.lock held. */
+static int pin(struct ctl_sandbox *sb, const struct ctl_share *s, char digest[65], struct msb_err *e)
+{
+	bool overlay = !strcmp(s->backend, "overlay");
+	_cleanup_str_ struct msb_str ref = MSB_STR_INIT;
+	struct ctl_image *img = NULL;
+	const struct ctl_pin *p;
+	struct msb_err why = {0};
+	struct img_ref parsed;
+	int r = ctl_image_resolve(sb->c, s->source, &parsed, &img, &why);
+
+	img_ref_print(&parsed, &ref);
+	p = r != -EINVAL && !ref.oom ? ctl_pin_find(sb, img ? img->name : ref.buf) : NULL;
+	if (p && (p->kept || sb->machine || r < 0)) {
+		memcpy(digest, p->digest, sizeof(p->digest));
+		return ctl_pin_set(sb, p->ref, digest, p->kept || overlay, e);
+	}
+	if (r < 0)
+		return msb_err_set(e, -r, "mount source: %s", why.msg);
+	memcpy(digest, img->digest, sizeof(img->digest));
+	return ctl_pin_set(sb, img->name, digest, overlay, e);
+}
+
 static int open_image(struct ctl_sandbox *sb, const struct ctl_share *s, struct ctl_share_fds *ret,
 	char digest[65], struct msb_err *e)
 {
+	int r;
+
 	{
 		LOCK_SCOPE(&sb->c->lock);
-		const struct ctl_image *img = ctl_image_find(sb->c, s->source);
-
-		if (!img)
-			return msb_err_set(
-				e, ENOENT, "mount source: there is no image `%s`", s->source);
-		memcpy(digest, img->digest, sizeof(img->digest));
+		r = pin(sb, s, digest, e);
 	}
-	return ctl_files_open_image(sb->c, digest, &ret->index, &ret->packs, e);
+	return r < 0 ? r : ctl_files_open_image(sb->c, digest, &ret->index, &ret->packs, e);
 }
 
 int ctl_share_open(struct ctl_sandbox *sb, const struct ctl_share *s, struct ctl_share_fds *ret,

@@ -2,9 +2,13 @@
 // The control tree: the table, and walking it.
 #include "ctl/tree.h"
 #include "base/cleanup.h"
+#include "base/str.h"
 #include "ctl/conf.h"
+#include "ctl/image_names.h"
 #include "ctl/logfile.h"
+#include "ctl/logins.h"
 #include "ctl/nodes.h"
+#include "ctl/pulls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,10 +20,14 @@ const struct ctl_node ctl_nodes[] = {
 	[D_NONE]    = {"",       D_NONE,    K_DIR,   0,    NULL, NULL, 0, 0},
 	[D_ROOT]    = {"",       D_NONE,    K_DIR,   0755, NULL, NULL, 0, 0},
 	[D_IMAGES]  = {"images", D_ROOT,    K_DIR,   0755, NULL, NULL, 0, 0},
-	[D_IMAGE]   = {"*",      D_IMAGES,  K_DIR,   0755, NULL, NULL, 0, 0},
+	[D_IMAGE_DIR] = {"*",    D_IMAGES,  K_DIR,   0755, NULL, NULL, 0, 0},
+	[D_IMAGE]   = {"*",      D_IMAGE_DIR, K_DIR, 0755, NULL, NULL, 0, 0},
+	[D_PULLS]   = {"pulls",  D_IMAGES,  K_DIR,   0755, NULL, NULL, 0, 0},
+	[D_LOGINS]  = {"logins", D_IMAGES,  K_DIR,   0700, NULL, NULL, 0, 0},
 	[D_SANDBOX] = {"*",      D_ROOT,    K_DIR,   0700, NULL, NULL, 0, 0},
 	[D_ENV]     = {"env",    D_SANDBOX, K_DIR,   0700, NULL, NULL, 0, 0},
 	[D_METRICS] = {"metrics", D_SANDBOX, K_DIR,  0500, NULL, NULL, 0, 0},
+	[D_COUNT]   = {"*",      D_IMAGES,  K_LINK,  0777, NULL, NULL, 0, 0}, /* a short name */
 
 	{"version",      D_ROOT,    K_TEXT,  0444, ctl_read_version, NULL, 0, 0},
 	{"features",     D_ROOT,    K_TEXT,  0444, ctl_read_features, NULL, 0, NF_SLOW},
@@ -30,9 +38,17 @@ const struct ctl_node ctl_nodes[] = {
 	{"log",          D_ROOT,    K_LOG,   0400, NULL, NULL, 0, 0},
 
 	{"ctl",          D_IMAGES,  K_CTL,   0600, ctl_read_verbs, ctl_write_verb, VERBS_IMAGES, NF_FRESH},
+	{"stat",         D_IMAGES,  K_TEXT,  0444, ctl_read_store_stat, NULL, 0, NF_SLOW},
+	{"registries",   D_IMAGES,  K_LINES, 0600, ctl_read_registries, ctl_write_registries, 0, NF_FRESH | NF_WHOLE},
+	{"*",            D_PULLS,   K_PULL,  0444, NULL, NULL, 0, 0},
+	{"*",            D_LOGINS,  K_LINES, 0600, ctl_read_login, ctl_write_login, 0, 0},
 	{"digest",       D_IMAGE,   K_TEXT,  0444, ctl_read_digest, NULL, 0, 0},
 	{"size_bytes",   D_IMAGE,   K_TEXT,  0444, ctl_read_size, NULL, 0, 0},
-	{"config.json",  D_IMAGE,   K_TEXT,  0444, ctl_read_config, NULL, 0, NF_SLOW},
+	{"created",      D_IMAGE,   K_TEXT,  0444, ctl_read_created, NULL, 0, NF_SLOW},
+	{"config.json",  D_IMAGE,   K_TEXT,  0444, ctl_read_stored, NULL, STORED_CONFIG, NF_SLOW},
+	{"manifest.json", D_IMAGE,  K_TEXT,  0444, ctl_read_stored, NULL, STORED_MANIFEST, NF_SLOW},
+	{"layers",       D_IMAGE,   K_TEXT,  0444, ctl_read_stored, NULL, STORED_LAYERS, NF_SLOW},
+	{"used_by",      D_IMAGE,   K_TEXT,  0444, ctl_read_used_by, NULL, 0, 0},
 	{"rootfs",       D_IMAGE,   K_LINK,  0777, NULL, NULL, 0, 0},
 
 	{"ctl",          D_SANDBOX, K_CTL,   0600, ctl_read_verbs, ctl_write_verb, VERBS_SANDBOX, NF_FRESH},
@@ -47,6 +63,7 @@ const struct ctl_node ctl_nodes[] = {
 	{"log",          D_SANDBOX, K_LOG,   0400, NULL, NULL, 0, 0},
 	{"audit",        D_SANDBOX, K_LOG,   0400, NULL, NULL, 0, 0},
 	{"image",        D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_IMAGE, 0},
+	{"pull",         D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_PULL, 0},
 	{"cpus",         D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_CPUS, 0},
 	{"memory_bytes", D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_MEMORY, 0},
 	{"hostname",     D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_HOSTNAME, 0},
@@ -69,9 +86,11 @@ static unsigned int row_of(const struct ctl_at *at)
 	return (unsigned int)(at->node - ctl_nodes);
 }
 
+#define N_SHORT (&ctl_nodes[D_COUNT])
+
 static bool of_image(const struct ctl_node *n)
 {
-	return n == &ctl_nodes[D_IMAGE] || n->dir == D_IMAGE;
+	return n == &ctl_nodes[D_IMAGE] || n->dir == D_IMAGE || n == N_SHORT;
 }
 
 static bool of_sandbox(const struct ctl_node *n)
@@ -80,25 +99,46 @@ static bool of_sandbox(const struct ctl_node *n)
 	       n->dir == D_METRICS;
 }
 
+/* The row of what is in @dir by any name. */
+static const struct ctl_node *any_in(enum ctl_dir dir)
+{
+	for (size_t i = D_COUNT + 1; i < ctl_nnodes; i++)
+		if (ctl_nodes[i].dir == dir && ctl_nodes[i].name[0] == '*')
+			return &ctl_nodes[i];
+	return NULL;
+}
+
+/* Whether what @at's serial says is there still. */
+static bool there(const struct ctl_at *at)
+{
+	if (at->node == &ctl_nodes[D_IMAGE_DIR])
+		return ctl_image_dir_by_serial(at->c, at->serial);
+	if (at->node->dir == D_PULLS)
+		return ctl_pull_find(at->c, at->serial);
+	if (at->node->dir == D_LOGINS)
+		return ctl_login_by_serial(at->c, at->serial);
+	return at->node->dir != D_ENV || ctl_env_by_serial(at->sb, at->aux);
+}
+
 int ctl_at_id(struct ctl *c, uint64_t id, struct ctl_at *ret)
 {
 	unsigned int row = id & 0xff;
-	struct ctl_at at = {.c = c, .aux = id >> 8 & 0xffffff};
+	struct ctl_at at = {.c = c, .aux = id >> 8 & 0xffffff, .serial = (uint32_t)(id >> 32)};
 
 	if (row == 0 || row >= ctl_nnodes)
 		return -ENOENT;
 	at.node = &ctl_nodes[row];
 	if (of_sandbox(at.node)) {
-		at.sb = ctl_sandbox_by_serial(c, (uint32_t)(id >> 32));
+		at.sb = ctl_sandbox_by_serial(c, at.serial);
 		if (!at.sb)
 			return -ENOENT;
 	}
 	if (of_image(at.node)) {
-		at.img = ctl_image_by_serial(c, (uint32_t)(id >> 32));
+		at.img = ctl_image_by_serial(c, at.serial);
 		if (!at.img)
 			return -ENOENT;
 	}
-	if (at.node->dir == D_ENV && !ctl_env_by_serial(at.sb, at.aux))
+	if (!there(&at))
 		return -ENOENT;
 	*ret = at;
 	return 0;
@@ -107,16 +147,92 @@ int ctl_at_id(struct ctl *c, uint64_t id, struct ctl_at *ret)
 uint64_t ctl_at_make_id(const struct ctl_at *at)
 {
 	static uint32_t counter; /* ctl.lock */
-	uint32_t serial = at->sb ? at->sb->serial : at->img ? at->img->serial : 0;
+	uint32_t serial = at->sb ? at->sb->serial : at->img ? at->img->serial : at->serial;
 
 	return CTL_ID(row_of(at), serial, at->node->flags & NF_FRESH ? ++counter : at->aux);
 }
 
+/* The path below `images/` of a name in @dir; false: none can be that long. */
+static bool image_path(const struct ctl_at *dir, const char *name, char ret[IMG_REF_MAX + 1])
+{
+	struct ctl_image_dir *d = dir->node == &ctl_nodes[D_IMAGES]
+					  ? NULL
+					  : ctl_image_dir_by_serial(dir->c, dir->serial);
+
+	return snprintf(ret, IMG_REF_MAX + 1, "%s%s%s", d ? d->path : "", d ? "/" : "", name) <=
+	       IMG_REF_MAX;
+}
+
+static int image_child(const struct ctl_at *dir, const char *name, struct ctl_at *at)
+{
+	char path[IMG_REF_MAX + 1];
+	struct ctl_image_dir *d;
+
+	if (!image_path(dir, name, path))
+		return -ENOENT;
+	d = ctl_image_dir_find(dir->c, path);
+	if (d) {
+		at->node = &ctl_nodes[D_IMAGE_DIR];
+		at->serial = d->serial;
+		return 0;
+	}
+	if (dir->node != &ctl_nodes[D_IMAGES]) {
+		at->node = &ctl_nodes[D_IMAGE];
+		at->img = ctl_image_find(dir->c, path);
+		return at->img ? 0 : -ENOENT;
+	}
+	at->node = N_SHORT;
+	for (size_t i = 0; i < dir->c->nimg; i++)
+		if (*name && !strcmp(dir->c->img[i]->shorter, name)) {
+			at->img = dir->c->img[i];
+			return 0;
+		}
+	return -ENOENT;
+}
+
+static int any_child(const struct ctl_at *dir, const char *name, struct ctl_at *at)
+{
+	struct ctl *c = dir->c;
+	struct ctl_login *l;
+	struct ctl_env *v;
+	uint64_t n;
+
+	switch ((enum ctl_dir)row_of(dir)) {
+	case D_ROOT:
+		at->sb = ctl_sandbox_find(c, name);
+		at->node = &ctl_nodes[D_SANDBOX];
+		return at->sb ? 0 : -ENOENT;
+	case D_IMAGES:
+	case D_IMAGE_DIR: return image_child(dir, name, at);
+	case D_PULLS:
+		if (*name == '0' || msb_parse_u64(name, 1, UINT32_MAX, &n) < 0 ||
+			!ctl_pull_find(c, (uint32_t)n))
+			return -ENOENT;
+		at->serial = (uint32_t)n;
+		break;
+	case D_LOGINS:
+		l = ctl_login_find(c, dir->uid, name);
+		if (!l)
+			return -ENOENT;
+		at->serial = l->serial;
+		break;
+	case D_ENV:
+		v = ctl_env_find(dir->sb, name);
+		if (!v)
+			return -ENOENT;
+		at->aux = v->serial;
+		break;
+	default: return -ENOENT;
+	}
+	at->node = any_in((enum ctl_dir)row_of(dir));
+	return 0;
+}
+
 int ctl_at_child(const struct ctl_at *dir, const char *name, struct ctl_at *ret)
 {
-	struct ctl_at at = {.c = dir->c, .sb = dir->sb, .img = dir->img};
+	struct ctl_at at = {.c = dir->c, .sb = dir->sb, .img = dir->img, .uid = dir->uid};
 	unsigned int d = row_of(dir);
-	struct ctl_env *v;
+	int r;
 
 	for (size_t i = D_ROOT; i < ctl_nnodes; i++)
 		if (ctl_nodes[i].dir == d && !strcmp(ctl_nodes[i].name, name) && *name != '*') {
@@ -124,62 +240,104 @@ int ctl_at_child(const struct ctl_at *dir, const char *name, struct ctl_at *ret)
 			*ret = at;
 			return 0;
 		}
-	switch (d) {
+	r = any_child(dir, name, &at);
+	if (r == 0)
+		*ret = at;
+	return r;
+}
+
+/* ---- listings */
+
+struct list {
+	const struct ctl_at *dir;
+	int (*fn)(void *arg, const char *name, const struct ctl_at *child);
+	void *arg;
+};
+
+/* Gives an entry that is looked up by its name. */
+static bool give(const struct list *l, const char *name)
+{
+	struct ctl_at at;
+
+	return ctl_at_child(l->dir, name, &at) == 0 && l->fn(l->arg, name, &at) != 0;
+}
+
+/* What of @path is one name below @prefix, or NULL. */
+static const char *below(const char *path, const char *prefix)
+{
+	size_t n = strlen(prefix);
+
+	if (strncmp(path, prefix, n) != 0 || (n && path[n] != '/'))
+		return NULL;
+	path += n ? n + 1 : 0;
+	return strchr(path, '/') ? NULL : path;
+}
+
+static void list_images(const struct list *l)
+{
+	const struct ctl_image_dir *d = ctl_image_dir_by_serial(l->dir->c, l->dir->serial);
+	bool top = l->dir->node == &ctl_nodes[D_IMAGES];
+	const char *prefix = !top && d ? d->path : "", *name;
+	struct ctl *c = l->dir->c;
+
+	for (size_t i = 0; i < c->ndirs; i++) {
+		name = below(c->dir[i].path, prefix);
+		if (name && give(l, name))
+			return;
+	}
+	for (size_t i = 0; i < c->nimg; i++) {
+		name = top ? c->img[i]->shorter : below(c->img[i]->name, prefix);
+		if (name && *name && give(l, name))
+			return;
+	}
+}
+
+static void list_any(const struct list *l)
+{
+	const struct ctl_at *dir = l->dir;
+	struct ctl *c = dir->c;
+	char number[16];
+
+	switch ((enum ctl_dir)row_of(dir)) {
 	case D_ROOT:
-		at.sb = ctl_sandbox_find(dir->c, name);
-		at.node = &ctl_nodes[D_SANDBOX];
-		if (!at.sb)
-			return -ENOENT;
+		for (size_t i = 0; i < c->nsb; i++)
+			if (give(l, c->sb[i]->name))
+				return;
 		break;
 	case D_IMAGES:
-		at.img = ctl_image_find(dir->c, name);
-		at.node = &ctl_nodes[D_IMAGE];
-		if (!at.img)
-			return -ENOENT;
+	case D_IMAGE_DIR: list_images(l); break;
+	case D_PULLS:
+		for (size_t i = 0; i < c->npulls; i++) {
+			(void)snprintf(number, sizeof(number), "%u", c->pull[i]->n);
+			if (give(l, number))
+				return;
+		}
+		break;
+	case D_LOGINS:
+		for (size_t i = 0; i < c->nlogins; i++)
+			if (c->login[i].uid == dir->uid && give(l, c->login[i].host))
+				return;
 		break;
 	case D_ENV:
-		v = ctl_env_find(dir->sb, name);
-		if (!v)
-			return -ENOENT;
-		at.aux = v->serial;
-		for (size_t i = D_COUNT; i < ctl_nnodes; i++)
-			if (ctl_nodes[i].dir == D_ENV)
-				at.node = &ctl_nodes[i];
+		for (size_t i = 0; i < dir->sb->nenv; i++)
+			if (give(l, dir->sb->env[i].name))
+				return;
 		break;
-	default: return -ENOENT;
+	default: break;
 	}
-	*ret = at;
-	return 0;
 }
 
 void ctl_at_list(const struct ctl_at *dir,
 	int (*fn)(void *arg, const char *name, const struct ctl_at *child), void *arg)
 {
+	const struct list l = {dir, fn, arg};
 	unsigned int d = row_of(dir);
-	struct ctl *c = dir->c;
-	struct ctl_at at;
 
 	for (size_t i = D_ROOT; i < ctl_nnodes; i++)
-		if (ctl_nodes[i].dir == d && ctl_nodes[i].name[0] != '*') {
-			at = (struct ctl_at){
-				.c = c, .sb = dir->sb, .img = dir->img, .node = &ctl_nodes[i]};
-			if (fn(arg, ctl_nodes[i].name, &at))
-				return;
-		}
-	for (size_t i = 0; d == D_ROOT && i < c->nsb; i++) {
-		at = (struct ctl_at){.c = c, .sb = c->sb[i], .node = &ctl_nodes[D_SANDBOX]};
-		if (fn(arg, c->sb[i]->name, &at))
+		if (ctl_nodes[i].dir == d && ctl_nodes[i].name[0] != '*' &&
+			give(&l, ctl_nodes[i].name))
 			return;
-	}
-	for (size_t i = 0; d == D_IMAGES && i < c->nimg; i++) {
-		at = (struct ctl_at){.c = c, .img = c->img[i], .node = &ctl_nodes[D_IMAGE]};
-		if (fn(arg, c->img[i]->name, &at))
-			return;
-	}
-	for (size_t i = 0; d == D_ENV && i < dir->sb->nenv; i++)
-		if (ctl_at_child(dir, dir->sb->env[i].name, &at) == 0 &&
-			fn(arg, dir->sb->env[i].name, &at))
-			return;
+	list_any(&l);
 }
 
 /* The owner's permissions, and as much of them for group and others as the sandbox's directory
@@ -212,6 +370,7 @@ static uint64_t size_of(const struct ctl_at *at)
 	switch (at->node->kind) {
 	case K_DIR:
 	case K_LINK: return 0;
+	case K_PULL: return ctl_pull_find(c, at->serial)->ring.total;
 	case K_RING:
 		return at->sb	       ? at->sb->events.total
 		       : at->node->arg ? c->events.total
@@ -242,7 +401,9 @@ void ctl_at_stat(const struct ctl_at *at, struct stat *ret)
 	/* An ordinary user's tree is that user's alone. */
 	if (!at->sb && at->c->uid != 0 && kind != K_LINK)
 		ret->st_mode &= ~(mode_t)077;
-	ret->st_uid = at->sb ? at->sb->uid : at->c->uid;
+	ret->st_uid = at->sb			 ? at->sb->uid
+		      : at->node->dir == D_LOGINS ? ctl_login_by_serial(at->c, at->serial)->uid
+						 : at->c->uid;
 	ret->st_gid = at->sb ? at->sb->gid : at->c->gid;
 	ret->st_nlink = kind == K_DIR ? 2 : 1;
 	ret->st_size = (off_t)size_of(at);
@@ -251,20 +412,42 @@ void ctl_at_stat(const struct ctl_at *at, struct stat *ret)
 	ret->st_atim.tv_sec = ret->st_mtim.tv_sec = ret->st_ctim.tv_sec = (time_t)(usec / 1000000);
 }
 
+static const char *any_name(const struct ctl_at *at, char buf[16])
+{
+	const struct ctl_login *l;
+	const struct ctl_env *v;
+
+	switch (at->node->dir) {
+	case D_PULLS: (void)snprintf(buf, 16, "%u", at->serial); return buf;
+	case D_LOGINS: l = ctl_login_by_serial(at->c, at->serial); return l ? l->host : "?";
+	case D_ENV: v = ctl_env_by_serial(at->sb, at->aux); return v ? v->name : "?";
+	default: return "";
+	}
+}
+
 void ctl_at_path(const struct ctl_at *at, const char *child, struct msb_str *s)
 {
+	static const enum ctl_dir named[] = {D_IMAGES, D_PULLS, D_LOGINS, D_ENV, D_METRICS};
 	const struct ctl_node *n = at->node;
-	struct ctl_env *v = at->sb && n->dir == D_ENV ? ctl_env_by_serial(at->sb, at->aux) : NULL;
+	const struct ctl_image_dir *d;
+	char buf[16];
 
 	if (at->sb)
 		msb_str_addf(s, "/%s", at->sb->name);
-	else if (n == &ctl_nodes[D_IMAGES] || n->dir == D_IMAGES || at->img)
-		msb_str_addf(s, "/images%s%s", at->img ? "/" : "", at->img ? at->img->name : "");
-	if (n->dir == D_ENV)
-		msb_str_addf(s, "/env/%s", v ? v->name : "?");
-	else if (n->dir == D_METRICS)
-		msb_str_addf(s, "/metrics/%s", n->name);
-	else if (n->name[0] != '*' && n->name[0] && n != &ctl_nodes[D_IMAGES])
+	else if (at->img || n == &ctl_nodes[D_IMAGE_DIR] || n->dir == D_PULLS || n->dir == D_LOGINS)
+		msb_str_adds(s, "/images");
+	if (n == &ctl_nodes[D_IMAGE_DIR]) {
+		d = ctl_image_dir_by_serial(at->c, at->serial);
+		msb_str_addf(s, "/%s", d ? d->path : "?");
+	} else if (at->img) {
+		msb_str_addf(s, "/%s", n == N_SHORT ? at->img->shorter : at->img->name);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(named); i++)
+		if (n->dir == named[i] && n != &ctl_nodes[D_IMAGE_DIR] && n != N_SHORT)
+			msb_str_addf(s, "/%s", ctl_nodes[named[i]].name);
+	if (*any_name(at, buf))
+		msb_str_addf(s, "/%s", any_name(at, buf));
+	else if (n->name[0] != '*' && n->name[0])
 		msb_str_addf(s, "/%s", n->name);
 	if (child)
 		msb_str_addf(s, "/%s", child);

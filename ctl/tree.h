@@ -15,6 +15,7 @@ enum ctl_kind {
 	K_TEXT,	 /* a snapshot, taken at open and again at offset 0 */
 	K_LINES, /* a value or table: text to read, lines to write */
 	K_RING,	 /* JSON Lines that only grow */
+	K_PULL,	 /* the same of a call that ends: reading waits for more until it has */
 	K_LOG,	 /* a log on disk */
 	K_WAIT,	 /* a text that is there once the machine has ended */
 	K_CTL,	 /* verbs; a read-write descriptor reads what became of them */
@@ -30,7 +31,19 @@ enum ctl_node_flags {
 };
 
 /* Directories; the other rows follow them. The root's row is its node id, 1. */
-enum ctl_dir { D_NONE, D_ROOT, D_IMAGES, D_IMAGE, D_SANDBOX, D_ENV, D_METRICS, D_COUNT };
+enum ctl_dir {
+	D_NONE,
+	D_ROOT,
+	D_IMAGES,
+	D_IMAGE_DIR, /* HOST, HOST/REPO and so on */
+	D_IMAGE,
+	D_PULLS,
+	D_LOGINS,
+	D_SANDBOX,
+	D_ENV,
+	D_METRICS,
+	D_COUNT
+};
 
 struct ctl_node;
 
@@ -39,8 +52,10 @@ struct ctl_at {
 	struct ctl *c;
 	const struct ctl_node *node;
 	struct ctl_sandbox *sb; /* of D_SANDBOX and below; borrowed */
-	struct ctl_image *img;	/* of D_IMAGE and below; borrowed */
+	struct ctl_image *img;	/* of D_IMAGE and below, and of a short name; borrowed */
 	uint32_t aux;		/* of env/X: its serial */
+	uint32_t serial;	/* of D_IMAGE_DIR, a login, a pull (its number) */
+	uid_t uid;		/* who looks: each sees their own logins */
 };
 
 /* A line that is written. */

@@ -25,7 +25,7 @@ struct ctl_work {
 	struct ctl_image *img;	/* a reference */
 	uint64_t off;
 	size_t size;
-	char name[256];
+	char name[IMG_REF_MAX + 1];
 	struct fuse_file_info fi;
 	char *path; /* for errors: "/NAME/file" */
 	char data[];
