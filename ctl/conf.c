@@ -19,9 +19,9 @@ static bool same_image(struct ctl *c, const char *a, const char *b)
 {
 	struct ctl_image *one, *two;
 
-	return !strcmp(a, b) || (ctl_image_resolve(c, a, NULL, &one, NULL) == 0 &&
-					ctl_image_resolve(c, b, NULL, &two, NULL) == 0 &&
-					one == two);
+	return !strcmp(a, b) ||
+	       (ctl_image_resolve(c, a, NULL, &one, NULL) == 0 &&
+		       ctl_image_resolve(c, b, NULL, &two, NULL) == 0 && one == two);
 }
 
 /* It need not be there yet: `start` pulls it. */

@@ -294,7 +294,7 @@ int ctl_files_start(struct ctl_files_of *of, struct msb_err *e)
 		return msb_err_set(e, ENODEV, "%s was removed", of->name);
 	if (of->f->sock >= 0)
 		return 0;
-	if (of->sb) {
+	if (of->sb && of->root == CTL_ROOT_IMAGE) {
 		/* From here on its changes lie on top of this image. */
 		LOCK_SCOPE(&c->lock);
 		r = ctl_pin_set(of->sb, "", of->digest, true, e);

@@ -52,10 +52,10 @@ static int check_source(const struct ctl_mount *m, struct msb_err *e)
 
 		if (strcmp(m->backend, s->backend) != 0)
 			continue;
-		if (s->kind == SRC_PATH	       ? *m->source == '/' && printable(m->source)
-			: s->kind == SRC_IMAGE ? img_ref_parse(m->source, IMG_REF_DEFAULT_HOST,
-							 &ref, NULL) == 0
-					       : !strcmp(m->source, "none"))
+		if (s->kind == SRC_PATH ? *m->source == '/' && printable(m->source)
+			: s->kind == SRC_IMAGE
+				? img_ref_parse(m->source, IMG_REF_DEFAULT_HOST, &ref, NULL) == 0
+				: !strcmp(m->source, "none"))
 			return 0;
 		return msb_err_set(e, EINVAL, "mount source `%.300s` is not %s, which %s takes",
 			m->source, s->what, s->backend);

@@ -458,8 +458,8 @@ static int pin_fact(struct ctl_sandbox *sb, const char *ref, const char *value, 
 	return ctl_db_value_set(sb->c->db, sb->id, key, value, e);
 }
 
-int ctl_pin_set(struct ctl_sandbox *sb, const char *ref, const char *digest, bool kept,
-	struct msb_err *e)
+int ctl_pin_set(
+	struct ctl_sandbox *sb, const char *ref, const char *digest, bool kept, struct msb_err *e)
 {
 	struct ctl_pin *p = (struct ctl_pin *)ctl_pin_find(sb, ref);
 	char value[80];

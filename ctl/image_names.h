@@ -54,8 +54,8 @@ bool ctl_image_used(struct ctl_image *img, const struct ctl_sandbox *sb);
 
 const struct ctl_pin *ctl_pin_find(const struct ctl_sandbox *sb, const char *ref); /* or NULL */
 /* @kept: for ever. Errors: -EDQUOT CTL_MAX_PINS; -ENOMEM; -ENOSPC. */
-int ctl_pin_set(struct ctl_sandbox *sb, const char *ref, const char *digest, bool kept,
-	struct msb_err *e);
+int ctl_pin_set(
+	struct ctl_sandbox *sb, const char *ref, const char *digest, bool kept, struct msb_err *e);
 void ctl_pin_drop(struct ctl_sandbox *sb, const char *ref);
 int ctl_pin_load(struct ctl_sandbox *sb, const char *ref, const char *value); /* 0 or -errno */
 

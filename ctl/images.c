@@ -49,8 +49,8 @@ static int look_up(const struct ctl_req *q, const char *ref, char ret_name[IMG_R
 
 /* ---- what has a stream */
 
-static int begin(const struct ctl_req *q, const char *verb, const char *ref,
-	struct ctl_pull **ret, struct msb_err *e)
+static int begin(const struct ctl_req *q, const char *verb, const char *ref, struct ctl_pull **ret,
+	struct msb_err *e)
 {
 	LOCK_SCOPE(&q->c->lock);
 	return ctl_pull_new(q, verb, ref, ret, e);
@@ -175,8 +175,7 @@ int ctl_image_push(const struct ctl_req *q, const char *text, const char *as, st
 	return r;
 }
 
-int ctl_image_export(
-	const struct ctl_req *q, const char *path, const char *text, struct msb_err *e)
+int ctl_image_export(const struct ctl_req *q, const char *path, const char *text, struct msb_err *e)
 {
 	char name[IMG_REF_MAX + 1], digest[65];
 	struct ctl_target t;

@@ -19,8 +19,7 @@ int ctl_image_pull(const struct ctl_req *q, const char *ref, struct msb_err *e);
 /* `push REF [AS]`: to where it is called, or to AS. -EINVAL it is called localhost/. */
 int ctl_image_push(const struct ctl_req *q, const char *ref, const char *as, struct msb_err *e);
 /* `export PATH REF`: an OCI archive; PATH is all of it or what it was. */
-int ctl_image_export(
-	const struct ctl_req *q, const char *path, const char *ref, struct msb_err *e);
+int ctl_image_export(const struct ctl_req *q, const char *path, const char *ref, struct msb_err *e);
 /* `tag REF NEW`: NEW is moved where it is another image's. -EBUSY a sandbox was made for that. */
 int ctl_image_tag(const struct ctl_req *q, const char *ref, const char *name, struct msb_err *e);
 /* `rm REF`: -ENOENT; -EBUSY a sandbox uses it. What nothing refers to is deleted from the store. */

@@ -11,10 +11,10 @@
 #define CTL_MAX_IMAGE_DIRS   8192 /* directories that their names make */
 #define CTL_MAX_PULLS	     64	  /* kept in images/pulls beside those under way */
 #define CTL_MAX_PULL_LINES   1024 /* of one; a reader that comes later sees dropped */
-#define CTL_PULL_LINE_MS     200  /* between two lines of one layer that say nothing but more bytes */
-#define CTL_MAX_PINS	     320  /* images that a sandbox keeps to */
+#define CTL_PULL_LINE_MS     200 /* between two lines of one layer that say nothing but more bytes */
+#define CTL_MAX_PINS	     320 /* images that a sandbox keeps to */
 #define CTL_MAX_LOGINS	     256
-#define CTL_MAX_REGISTRIES   256 /* lines of images/registries */
+#define CTL_MAX_REGISTRIES   256   /* lines of images/registries */
 #define CTL_MAX_REG_BYTES    65536 /* of them all */
 #define CTL_MAX_MIRRORS	     8	   /* of a registry */
 #define CTL_MAX_LINE	     4096  /* bytes of a line, newline not counted */

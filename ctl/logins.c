@@ -34,8 +34,7 @@ int ctl_registry_host(const char *text, char ret[IMG_REF_MAX_NAME + 1], struct m
 	char name[IMG_REF_MAX_NAME + 1];
 	struct img_ref ref;
 
-	if (strchr(text, '/') ||
-		snprintf(name, sizeof(name), "%s/x", text) >= (int)sizeof(name) ||
+	if (strchr(text, '/') || snprintf(name, sizeof(name), "%s/x", text) >= (int)sizeof(name) ||
 		img_ref_parse(name, IMG_REF_DEFAULT_HOST, &ref, NULL) < 0 || ref.bare ||
 		!strcmp(ref.host, IMG_REF_LOCAL_HOST))
 		return msb_err_set(e, EINVAL,
@@ -277,8 +276,7 @@ static int take_login(struct ctl *c, const struct ctl_req *q, const char *host,
 				"the login at %s has no secret yet: write it to images/logins/%s",
 				host, host);
 	} else {
-		r = msb_err_set(
-			e, -r, "cannot read the login at %s: %s", host, strerror(-r));
+		r = msb_err_set(e, -r, "cannot read the login at %s: %s", host, strerror(-r));
 	}
 	explicit_bzero(text, sizeof(text));
 	return r;
@@ -302,8 +300,7 @@ static void take_home(struct ctl *c, const struct ctl_req *q, struct ctl_registr
 		ret->reg.home = ret->home;
 	}
 	if (!own) {
-		(void)snprintf(
-			ret->xdg, sizeof(ret->xdg), "/run/user/%u", (unsigned int)q->uid);
+		(void)snprintf(ret->xdg, sizeof(ret->xdg), "/run/user/%u", (unsigned int)q->uid);
 		ret->reg.xdg_runtime_dir = ret->xdg;
 	}
 }

@@ -27,8 +27,7 @@ struct ctl_login *ctl_login_by_serial(struct ctl *c, uint32_t serial);
 int ctl_logins_load(struct ctl *c, struct msb_err *e); /* at the start */
 
 /* `login REGISTRY USER`: without a secret until one is written. -EINVAL; -EDQUOT CTL_MAX_LOGINS. */
-int ctl_login_set(
-	const struct ctl_req *q, const char *host, const char *user, struct msb_err *e);
+int ctl_login_set(const struct ctl_req *q, const char *host, const char *user, struct msb_err *e);
 /* `logout REGISTRY`: -ENOENT. */
 int ctl_login_drop(const struct ctl_req *q, const char *host, struct msb_err *e);
 /* Keeps the secret of login @serial. -ENODEV it was dropped; -EINVAL control bytes; -ENOSPC. The
@@ -54,8 +53,7 @@ void ctl_registry_wipe(struct ctl_registry *r);
  * @replace: the lines are all there is to be; else they are added. All or none.
  * Errors: -EINVAL syntax; -EEXIST two lines of a host; -E2BIG, -EDQUOT limits. Takes ctl.lock.
  */
-int ctl_registries_set(
-	struct ctl *c, const char *p, size_t n, bool replace, struct msb_err *e);
+int ctl_registries_set(struct ctl *c, const char *p, size_t n, bool replace, struct msb_err *e);
 /* Checks lines and appends them to @table in their one form. A pure function. */
 int ctl_registries_parse(const char *p, size_t n, struct msb_str *table, struct msb_err *e);
 

@@ -184,6 +184,18 @@ static int number(struct in *in, uint64_t *ret)
 	return msb_parse_u64(digits, 0, UINT64_MAX, ret) < 0 ? -EBADMSG : 0;
 }
 
+static int word(struct in *in, char *ret, size_t size)
+{
+	size_t n = (size_t)(in->end - in->p);
+
+	if (n == 0 || n >= size || memchr(in->p, '\0', n))
+		return -EBADMSG;
+	memcpy(ret, in->p, n);
+	ret[n] = '\0';
+	in->p = in->end;
+	return 0;
+}
+
 static int replace(struct in *in, char **field)
 {
 	char *text = NULL;
@@ -211,6 +223,10 @@ static int one_line(const char *p, size_t n, struct ctl_meta *m)
 		r = replace(&in, &m->user);
 	else if (k == 7 && !memcmp(p, "workdir", k))
 		r = replace(&in, &m->workdir);
+	else if (k == 7 && !memcmp(p, "created", k))
+		r = replace(&in, &m->created);
+	else if (k == 4 && !memcmp(p, "kind", k))
+		r = word(&in, m->kind, sizeof(m->kind));
 	else if (k == 3 && !memcmp(p, "env", k))
 		r = env_list(&in, m);
 	else
@@ -223,9 +239,12 @@ static int one_line(const char *p, size_t n, struct ctl_meta *m)
 
 int ctl_meta_parse(const char *p, size_t n, struct ctl_meta *ret, struct msb_err *e)
 {
-	struct ctl_meta m = {
-		.user = strdup(""), .workdir = strdup(""), .env = calloc(1, sizeof(char *))};
-	int r = m.user && m.workdir && m.env ? 0 : -ENOMEM;
+	struct ctl_meta m = {.kind = "image",
+		.user = strdup(""),
+		.workdir = strdup(""),
+		.created = strdup(""),
+		.env = calloc(1, sizeof(char *))};
+	int r = m.user && m.workdir && m.created && m.env ? 0 : -ENOMEM;
 
 	for (size_t i = 0; r == 0 && i < n;) {
 		const char *nl = memchr(p + i, '\n', n - i);
@@ -250,5 +269,6 @@ void ctl_meta_done(struct ctl_meta *m)
 	free(m->env);
 	free(m->user);
 	free(m->workdir);
+	free(m->created);
 	*m = (struct ctl_meta){0};
 }

@@ -12,13 +12,15 @@
 
 struct ctl_meta {
 	uint64_t size_bytes, inodes;
-	char *user, *workdir; /* "" where the image says nothing */
-	char **env;	      /* NAME=VALUE, NULL at the end; never NULL */
+	char kind[16];			/* image, artifact, mixtape */
+	char *user, *workdir, *created; /* "" where the image says nothing */
+	char **env;			/* NAME=VALUE, NULL at the end; never NULL */
 	size_t nenv;
 };
 
 /**
- * ctl_meta_parse() - Read `key value` lines; user, workdir and env are JSON strings and arrays
+ * ctl_meta_parse() - Read `key value` lines; user, workdir, created and env are JSON strings
+ * and arrays
  * Unknown keys are passed over: later importers write more. Strings with a NUL or a newline, and
  * variables without a name, are -EBADMSG: the image's author chose them.
  * Return: 0, free with ctl_meta_done(); -EBADMSG; -E2BIG; -ENOMEM. @ret is set on success only.

@@ -8,6 +8,7 @@
 #include "ctl/conf.h"
 #include "ctl/files.h"
 #include "ctl/image_names.h"
+#include "ctl/logins.h"
 #include "ctl/report.h"
 
 #include <fcntl.h>
@@ -462,11 +463,12 @@ int ctl_open(const struct msb_paths *paths, int log_fd, struct ctl **ret, struct
 		r = ctl_db_open(path, &c->db, e);
 	}
 	if (r == 0) {
-		struct ctl_db_load load = {
-			ctl_image_load, load_sandbox, load_value, load_fact, c};
+		struct ctl_db_load load = {ctl_image_load, load_sandbox, load_value, load_fact, c};
 
 		r = ctl_db_load(c->db, &load, e);
 	}
+	if (r == 0)
+		r = ctl_logins_load(c, e);
 	if (r == 0)
 		*ret = c;
 	return r; /* on failure the process exits: nothing to unwind */

@@ -85,8 +85,8 @@ struct ctl_image {
 	unsigned int refs;
 	uint32_t serial;
 	bool gone;
-	bool damaged;		    /* a verification found it so; the next pull mends it */
-	char name[IMG_REF_MAX + 1]; /* canonical: HOST/REPO:TAG or HOST/REPO@sha256:HEX */
+	bool damaged;		       /* a verification found it so; the next pull mends it */
+	char name[IMG_REF_MAX + 1];    /* canonical: HOST/REPO:TAG or HOST/REPO@sha256:HEX */
 	char shorter[IMG_REF_MAX + 1]; /* how it may be called beside; "": by no other name */
 	char id[33], digest[65];
 	uint64_t size_bytes, created_usec;
@@ -177,8 +177,9 @@ struct ctl {
 	struct ctl_pull *pull[CTL_MAX_PULLS + CTL_MAX_COMMANDS + CTL_MAX_SANDBOXES];
 	size_t npulls;
 	uint32_t next_pull;
-	unsigned int adding; /* calls that add to the store; while there is one nothing is collected */
-	bool collecting;     /* ... and while this is, none begins */
+	unsigned int
+		adding;	 /* calls that add to the store; while there is one nothing is collected */
+	bool collecting; /* ... and while this is, none begins */
 	bool gc_due, prune_due; /* it was asked for while there was one */
 	struct ctl_login *login;
 	size_t nlogins;

@@ -13,10 +13,19 @@ CTL_READ(ctl_read_version);
 CTL_READ(ctl_read_features);
 CTL_READ(ctl_read_verbs); /* arg: a verb table's number */
 CTL_READ(ctl_read_global_error);
+CTL_WRITE(ctl_write_verb);
+
+/* nodes_images.c */
+CTL_READ(ctl_read_store_stat);
+CTL_READ(ctl_read_registries);
+CTL_WRITE(ctl_write_registries);
+CTL_READ(ctl_read_login);
+CTL_WRITE(ctl_write_login);
 CTL_READ(ctl_read_digest);
 CTL_READ(ctl_read_size);
-CTL_READ(ctl_read_config);
-CTL_WRITE(ctl_write_verb);
+CTL_READ(ctl_read_created);
+CTL_READ(ctl_read_stored); /* arg: enum ctl_stored */
+CTL_READ(ctl_read_used_by);
 
 /* nodes_sandbox.c */
 CTL_READ(ctl_read_id);
@@ -33,6 +42,7 @@ CTL_WRITE(ctl_write_env);
 CTL_READ(ctl_read_metric); /* arg: enum ctl_metric */
 
 enum ctl_verbs { VERBS_GLOBAL, VERBS_IMAGES, VERBS_SANDBOX };
+enum ctl_stored { STORED_CONFIG, STORED_MANIFEST, STORED_LAYERS };
 enum ctl_metric { METRIC_CPU_USEC, METRIC_MEMORY_BYTES, METRIC_FSD_MEMORY_BYTES };
 
 #endif

@@ -4,12 +4,13 @@
 #include "ctl/conf.h"
 #include "ctl/images.h"
 #include "ctl/line.h"
+#include "ctl/logins.h"
 #include "ctl/nodes.h"
 #include "ctl/op.h"
+#include "ctl/pulls.h"
 #include "fs/options.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 int ctl_read_version(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
@@ -27,7 +28,7 @@ int ctl_read_features(const struct ctl_at *at, struct msb_str *s, struct msb_err
 		return r;
 	msb_str_addf(s,
 		"accel %s\n"
-		"image_sources oci-layout oci-archive docker-archive\n"
+		"image_sources oci-layout oci-archive docker-archive registry\n"
 		"mount_backends",
 		vmm_accel(vmm));
 	for (size_t i = 0; fsb_backend_name(i); i++)
@@ -40,23 +41,6 @@ int ctl_read_global_error(const struct ctl_at *at, struct msb_str *s, struct msb
 {
 	msb_str_addf(s, "%s\n", at->c->error);
 	return 0;
-}
-
-int ctl_read_digest(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
-{
-	msb_str_addf(s, "sha256:%s\n", at->img->digest);
-	return 0;
-}
-
-int ctl_read_size(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
-{
-	msb_str_addf(s, "%" PRIu64 "\n", at->img->size_bytes);
-	return 0;
-}
-
-int ctl_read_config(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
-{
-	return ctl_image_config(at->c, at->img->digest, s, e);
 }
 
 /* ---- verbs */
@@ -107,33 +91,81 @@ static int do_import(const struct call *v, struct msb_err *e)
 	return ctl_image_import(v->q, v->arg[0], v->arg[1], e);
 }
 
+static int do_pull(const struct call *v, struct msb_err *e)
+{
+	return ctl_image_pull(v->q, v->arg[0], e);
+}
+
+static int do_push(const struct call *v, struct msb_err *e)
+{
+	return ctl_image_push(v->q, v->arg[0], v->arg[1], e);
+}
+
+static int do_export(const struct call *v, struct msb_err *e)
+{
+	return ctl_image_export(v->q, v->arg[0], v->arg[1], e);
+}
+
+static int do_tag(const struct call *v, struct msb_err *e)
+{
+	return ctl_image_tag(v->q, v->arg[0], v->arg[1], e);
+}
+
 static int do_rm(const struct call *v, struct msb_err *e)
 {
 	return ctl_image_remove(v->q, v->arg[0], e);
 }
 
+static int do_verify(const struct call *v, struct msb_err *e)
+{
+	return ctl_image_verify(v->q, v->arg[0], e);
+}
+
+static int do_prune(const struct call *v, struct msb_err *e)
+{
+	return ctl_image_prune(v->q, e);
+}
+
+static int do_login(const struct call *v, struct msb_err *e)
+{
+	return ctl_login_set(v->q, v->arg[0], v->arg[1], e);
+}
+
+static int do_logout(const struct call *v, struct msb_err *e)
+{
+	return ctl_login_drop(v->q, v->arg[0], e);
+}
+
 static int do_gc(const struct call *v, struct msb_err *e)
 {
-	return ctl_image_gc(v->q, e);
+	return ctl_gc(v->q, false, e);
 }
 
 static const struct verb {
 	enum ctl_verbs table;
 	const char *name;
-	size_t nargs;
+	size_t min, max; /* of arguments; those that are not given are NULL */
 	int (*fn)(const struct call *, struct msb_err *);
 	const char *usage;
 } verbs[] = {
-	{VERBS_GLOBAL, "gc", 0, do_gc, "gc"},
-	{VERBS_IMAGES, "import", 2, do_import, "import PATH NAME"},
-	{VERBS_IMAGES, "rm", 1, do_rm, "rm NAME"},
-	{VERBS_SANDBOX, "start", 0, do_start, "start"},
-	{VERBS_SANDBOX, "stop", 0, do_stop, "stop"},
-	{VERBS_SANDBOX, "kill", 0, do_kill, "kill"},
-	{VERBS_SANDBOX, "restart", 0, do_restart, "restart"},
-	{VERBS_SANDBOX, "pause", 0, do_pause, "pause"},
-	{VERBS_SANDBOX, "resume", 0, do_resume, "resume"},
-	{VERBS_SANDBOX, "unset", 1, do_unset, "unset VARIABLE"},
+	{VERBS_GLOBAL, "gc", 0, 0, do_gc, "gc"},
+	{VERBS_IMAGES, "pull", 1, 1, do_pull, "pull REF"},
+	{VERBS_IMAGES, "push", 1, 2, do_push, "push REF [AS]"},
+	{VERBS_IMAGES, "import", 2, 2, do_import, "import PATH NAME"},
+	{VERBS_IMAGES, "export", 2, 2, do_export, "export PATH REF"},
+	{VERBS_IMAGES, "tag", 2, 2, do_tag, "tag REF NEW"},
+	{VERBS_IMAGES, "rm", 1, 1, do_rm, "rm REF"},
+	{VERBS_IMAGES, "verify", 0, 1, do_verify, "verify [REF]"},
+	{VERBS_IMAGES, "prune", 0, 0, do_prune, "prune"},
+	{VERBS_IMAGES, "login", 2, 2, do_login, "login REGISTRY USER"},
+	{VERBS_IMAGES, "logout", 1, 1, do_logout, "logout REGISTRY"},
+	{VERBS_SANDBOX, "start", 0, 0, do_start, "start"},
+	{VERBS_SANDBOX, "stop", 0, 0, do_stop, "stop"},
+	{VERBS_SANDBOX, "kill", 0, 0, do_kill, "kill"},
+	{VERBS_SANDBOX, "restart", 0, 0, do_restart, "restart"},
+	{VERBS_SANDBOX, "pause", 0, 0, do_pause, "pause"},
+	{VERBS_SANDBOX, "resume", 0, 0, do_resume, "resume"},
+	{VERBS_SANDBOX, "unset", 1, 1, do_unset, "unset VARIABLE"},
 };
 
 static void usage(enum ctl_verbs table, const char *sep, struct msb_str *s)
@@ -168,7 +200,7 @@ int ctl_write_verb(const struct ctl_at *at, const struct ctl_line *l, struct msb
 
 		if ((int)v->table != at->node->arg || strcmp(v->name, words.w[0]) != 0)
 			continue;
-		if (words.n - 1 != v->nargs)
+		if (words.n - 1 < v->min || words.n - 1 > v->max)
 			return msb_err_set(e, EINVAL,
 				"it is `%s`; \\040 stands for a space in a word", v->usage);
 		return v->fn(&call, e);

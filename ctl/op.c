@@ -154,8 +154,12 @@ static void *op_thread(void *arg)
 	if (op->verb != VERB_STOP && op->verb != VERB_KILL) {
 		int d = ctl_doomed(sb, &op->err);
 
-		if (d < 0)
+		if (d < 0) {
 			r = d;
+			as_before = d == -EINTR && !sb->nexports; /* while it was pulling */
+		}
+		if (d < 0)
+			machine_stays = false;
 		else if (r < 0 && spares_machine(op->verb))
 			machine_stays = as_before = true;
 		else if (r < 0 && op->verb == VERB_START && !sb->nexports)
@@ -236,7 +240,15 @@ static int wait_for(const struct ctl_req *q, struct ctl_op *op, bool report, str
 	while (poll(pf, 2, -1) < 0 && errno == EINTR)
 		;
 	pthread_mutex_lock(&q->c->lock);
-	if (!pf[0].revents)
+	op->waiting--;
+	if (!pf[0].revents && op->pulling && !op->waiting) {
+		doom(op->sb, EINTR, "interrupted while its image was pulled");
+		pthread_mutex_unlock(&q->c->lock);
+		/* At once; who writes `start` again begins anew. */
+		(void)poll(pf, 1, CTL_END_TIMEOUT_MS);
+		pthread_mutex_lock(&q->c->lock);
+		r = msb_err_set(e, EINTR, "interrupted while its image was pulled");
+	} else if (!pf[0].revents)
 		r = msb_err_set(e, EINTR, "interrupted; `%s` goes on", verb_names[op->verb]);
 	else if (report && op->result < 0)
 		r = msb_err_set(e, op->err.code, "%s", op->err.msg);
@@ -306,11 +318,17 @@ int ctl_verb(const struct ctl_req *q, struct ctl_sandbox *sb, enum ctl_verb v, s
 			what = msb_err_set(e, EBUSY, "msbd is ending");
 		if (what == 4)
 			r = begin(sb, v, e);
+		if (what == 4 && r == 0) {
+			sb->op->who = *q;
+			sb->op->who.cancel = NULL;
+		}
 		if (what == 3)
 			doom(sb, ECANCELED, "killed");
 		op = what > 0 && r == 0 ? sb->op : NULL;
-		if (op)
+		if (op) {
 			op->refs++;
+			op->waiting++;
+		}
 		pthread_mutex_unlock(&c->lock);
 		if (!op)
 			return what < 0 ? what : r;
@@ -365,8 +383,10 @@ int ctl_op_mounts(const struct ctl_req *q, struct ctl_sandbox *sb,
 		if (r == 0 && (what == 0 || what == 4))
 			r = exchange(sb, what == 4, &table, e);
 		op = what > 0 && r == 0 ? sb->op : NULL;
-		if (op)
+		if (op) {
 			op->refs++;
+			op->waiting++;
+		}
 		pthread_mutex_unlock(&c->lock);
 		if (!op)
 			return what < 0 ? what : r;

@@ -32,10 +32,13 @@ struct ctl_op {
 	enum ctl_verb verb;
 	struct ctl_sandbox *sb; /* a reference */
 	enum ctl_state before;
-	int cancel_fd; /* eventfd: readable once doomed */
-	int done_fd;   /* eventfd: readable once done */
-	int result;    /* 0 or -errno, once done */
-	char *table;   /* VERB_MOUNTS: the new one */
+	int cancel_fd;	      /* eventfd: readable once doomed */
+	int done_fd;	      /* eventfd: readable once done */
+	int result;	      /* 0 or -errno, once done */
+	struct ctl_req who;   /* who began it, without a cancellation; of msbd's own verbs: msbd */
+	unsigned int waiting; /* callers; ctl.lock */
+	bool pulling;	      /* the last of them that is interrupted ends it; ctl.lock */
+	char *table;	      /* VERB_MOUNTS: the new one */
 	struct msb_err err;
 };
 
@@ -70,6 +73,8 @@ void ctl_op_mend(struct ctl_sandbox *sb);
 #define CTL_TAG_SHARES "shares" /* a directory for each mount; guest/init_share.c has it too */
 
 /* ---- for the verbs themselves, on the op's thread (start.c, stop.c) */
+/* Has the image there that the root is made of, as the value `pull` wants it. Waits. */
+int ctl_op_pull(struct ctl_op *op, struct msb_err *e);
 int ctl_op_start(struct ctl_op *op, struct msb_err *e);
 int ctl_op_stop(struct ctl_op *op, struct msb_err *e);
 int ctl_op_reattach_run(struct ctl_op *op, struct msb_err *e);

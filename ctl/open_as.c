@@ -62,12 +62,11 @@ static int act(struct act *a)
 
 static int absolute(const char *path, struct msb_err *e)
 {
-	return *path == '/'
-		       ? 0
-		       : msb_err_set(e, EINVAL,
-				 "`%s` is not an absolute path, and msbd does not know your "
-				 "directory",
-				 path);
+	return *path == '/' ? 0
+			    : msb_err_set(e, EINVAL,
+				      "`%s` is not an absolute path, and msbd does not know your "
+				      "directory",
+				      path);
 }
 
 static int open_source(const char *path, struct ctl_target *t)

@@ -19,7 +19,8 @@ int ctl_open_source(const struct ctl_req *q, const char *path, struct msb_err *e
 /* A file that is being written. Zeroed but for fd -1 is none. */
 struct ctl_target {
 	int fd;	 /* to write to */
-	int dir; /* of a regular file: where it gets its name. -1: it has one, a pipe's or device's */
+	int dir; /* of a regular file: where it gets its name. -1: it has one, a pipe's or device's
+		  */
 	char name[256];
 };
 

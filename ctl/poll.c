@@ -125,8 +125,8 @@ static unsigned int ready(struct ctl_handle *h)
 	case K_RING: return more_ring(h) ? in : 0;
 	case K_PULL:
 		return ctl_ring_more(&h->pull->ring, &h->ring, h->pos) ? in
-		       : h->pull->ended				      ? in | POLLHUP
-								      : 0;
+		       : h->pull->ended				       ? in | POLLHUP
+								       : 0;
 	case K_LOG: return more_log(h) ? in : 0;
 	case K_WAIT: return sb && !sb->op && ctl_state_ended(sb->state) ? in : 0;
 	case K_EXEC: return ready_exec(h);

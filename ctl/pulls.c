@@ -115,8 +115,8 @@ int ctl_pull_new(const struct ctl_req *q, const char *verb, const char *ref, str
 	if (r < 0)
 		return r;
 	if (c->npulls == ARRAY_LEN(c->pull))
-		return msb_err_set(e, EAGAIN, "%zu calls of the image store are under way already",
-			c->npulls);
+		return msb_err_set(
+			e, EAGAIN, "%zu calls of the image store are under way already", c->npulls);
 	p = pull_make(q, verb, ref);
 	if (!p)
 		return msb_err_set(e, ENOMEM, "no memory");
@@ -126,8 +126,8 @@ int ctl_pull_new(const struct ctl_req *q, const char *verb, const char *ref, str
 	msb_str_add_json(&name, ref, strlen(ref));
 	msb_str_addf(&s, "{\"seq\":%u,\"time\":", p->n);
 	ctl_json_time(&s, ctl_now_usec());
-	msb_str_addf(&s, ",\"verb\":\"%s\",\"ref\":%s,\"uid\":%u,\"pid\":%d", verb, name.buf ?: "\"\"",
-		(unsigned int)q->uid, (int)q->pid);
+	msb_str_addf(&s, ",\"verb\":\"%s\",\"ref\":%s,\"uid\":%u,\"pid\":%d", verb,
+		name.buf ?: "\"\"", (unsigned int)q->uid, (int)q->pid);
 	tell(p, &s);
 	ctl_event(c, NULL, verb, ",\"pull\":%u,\"ref\":%s", p->n, name.buf ?: "\"\"");
 	*ret = p;

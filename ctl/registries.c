@@ -39,8 +39,8 @@ static int options_parse(char *p, struct options *ret, struct msb_err *e)
 					"`%s`: a mirror is http:// or https://, a host and perhaps a path",
 					o);
 			if (ret->nmirrors == CTL_MAX_MIRRORS)
-				return msb_err_set(e, EDQUOT,
-					"a registry has at most %d mirrors", CTL_MAX_MIRRORS);
+				return msb_err_set(e, EDQUOT, "a registry has at most %d mirrors",
+					CTL_MAX_MIRRORS);
 			ret->mirrors[ret->nmirrors++] = o + 7;
 		} else if (!strncmp(o, "ca=", 3)) {
 			if (o[3] != '/')
@@ -85,8 +85,7 @@ static bool find(const char *text, size_t n, const char *host, struct ctl_words 
 	const char *line;
 
 	while (ctl_line_next(text, n, &pos, &line, &len) == 1)
-		if (ctl_words_split(line, len, w, NULL) == 0 && w->n == 2 &&
-			!strcmp(w->w[0], host))
+		if (ctl_words_split(line, len, w, NULL) == 0 && w->n == 2 && !strcmp(w->w[0], host))
 			return true;
 	return false;
 }
@@ -136,8 +135,8 @@ int ctl_registries_parse(const char *p, size_t n, struct msb_str *table, struct 
 			return msb_err_set(e, EDQUOT, "there are at most %d lines of registries",
 				CTL_MAX_REGISTRIES);
 		if (table->len > CTL_MAX_REG_BYTES)
-			return msb_err_set(e, E2BIG, "the lines of registries have at most %d bytes",
-				CTL_MAX_REG_BYTES);
+			return msb_err_set(e, E2BIG,
+				"the lines of registries have at most %d bytes", CTL_MAX_REG_BYTES);
 	}
 	return r < 0 ? ctl_line_error(r, e) : 0;
 }

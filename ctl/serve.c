@@ -492,6 +492,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	if (!w)
 		return;
 	memcpy(w->data, buf, size);
+	if (h->at.node->dir == D_LOGINS)
+		explicit_bzero((char *)buf, size); /* a secret, in the session's own buffer */
 	w->off = (uint64_t)off;
 	w->size = size;
 	ctl_work_run(w,

@@ -76,7 +76,8 @@ static int open_upper(
 
 /* Which image a mount is made of. What lies on top of one stays with it; a machine that has mounts
  * keeps to what they are made of. ctl.lock held. */
-static int pin(struct ctl_sandbox *sb, const struct ctl_share *s, char digest[65], struct msb_err *e)
+static int pin(
+	struct ctl_sandbox *sb, const struct ctl_share *s, char digest[65], struct msb_err *e)
 {
 	bool overlay = !strcmp(s->backend, "overlay");
 	_cleanup_str_ struct msb_str ref = MSB_STR_INIT;

@@ -116,6 +116,10 @@ static int plan_make(
 		r = ctl_image_meta(sb->c, of->digest, &p->meta, e);
 	if (r < 0)
 		return r;
+	if (strcmp(p->meta.kind, "image") != 0)
+		return msb_err_set(e, EOPNOTSUPP,
+			"image `%s` is of the kind `%s`, which no root is made of",
+			sb->conf[CONF_IMAGE], p->meta.kind);
 	if (plan_values(sb, p) < 0)
 		return msb_err_set(e, ENOMEM, "no memory");
 	for (; p->nopen < p->mounts.n; p->nopen++) {
@@ -283,14 +287,17 @@ int ctl_op_start(struct ctl_op *op, struct msb_err *e)
 {
 	struct ctl_sandbox *sb = op->sb;
 	_cleanup_plan_ struct plan p = {0};
-	uint64_t begun = msb_now_ms();
 	struct ctl_files_of of;
+	uint64_t begun;
 	int r;
 
 	/* A teardown that could not be finished earlier. */
 	if (sb->machine)
 		ctl_teardown(sb);
-	r = plan_make(sb, &of, &p, e);
+	r = ctl_op_pull(op, e);
+	begun = msb_now_ms();
+	if (r == 0)
+		r = plan_make(sb, &of, &p, e);
 	if (r == 0)
 		r = start_files(sb, &of, &p, e);
 	if (r == 0)

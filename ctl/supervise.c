@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "ctl/handle.h"
+#include "ctl/image_names.h"
 #include "ctl/logfile.h"
 #include "ctl/op.h"
 #include "ctl/thread.h"

@@ -401,9 +401,9 @@ void ctl_at_stat(const struct ctl_at *at, struct stat *ret)
 	/* An ordinary user's tree is that user's alone. */
 	if (!at->sb && at->c->uid != 0 && kind != K_LINK)
 		ret->st_mode &= ~(mode_t)077;
-	ret->st_uid = at->sb			 ? at->sb->uid
+	ret->st_uid = at->sb			  ? at->sb->uid
 		      : at->node->dir == D_LOGINS ? ctl_login_by_serial(at->c, at->serial)->uid
-						 : at->c->uid;
+						  : at->c->uid;
 	ret->st_gid = at->sb ? at->sb->gid : at->c->gid;
 	ret->st_nlink = kind == K_DIR ? 2 : 1;
 	ret->st_size = (off_t)size_of(at);

@@ -2,6 +2,7 @@
 // Requests that may wait.
 #include "ctl/work.h"
 #include "base/cleanup.h"
+#include "ctl/image_names.h"
 #include "ctl/interrupt.h"
 #include "ctl/report.h"
 #include "ctl/thread.h"
@@ -38,6 +39,8 @@ struct ctl_work *ctl_work_new(struct ctl *c, fuse_req_t req, size_t n)
 static void work_free(struct ctl_work *w)
 {
 	close(w->cancel.fd);
+	if (w->h && w->h->at.node->dir == D_LOGINS)
+		explicit_bzero(w->data, w->size); /* a secret */
 	ctl_handle_unref(w->h);
 	ctl_sandbox_unref(w->sb);
 	ctl_image_unref(w->img);

@@ -65,7 +65,7 @@ step "create and set"
 mkdir "$m/a" || die mkdir
 refused "File exists" "" "$m/error" "mkdir $m/a"
 is created cat "$m/a/state"
-refused "No such file" "nosuch" "$m/a/error" "echo nosuch > $m/a/image"
+refused "Invalid argument" "upper-case" "$m/a/error" "echo Nosuch > $m/a/image"
 refused "busy" "" "$m/a/error" "echo true > $m/a/exec"
 refused "Invalid argument" "cpus" "$m/a/error" "echo x > $m/a/cpus"
 refused "out of range" "cpus" "$m/a/error" "echo 100000 > $m/a/cpus"

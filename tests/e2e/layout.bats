@@ -9,6 +9,8 @@ setup_file() {
 	msb_image
 	mkdir "$m/box"
 	echo value >"$m/box/env/VAR"
+	echo "import $repo/build/images/busybox localhost/dir/cc:1" >"$m/images/ctl"
+	echo 'login r.lan me' >"$m/images/ctl"
 }
 
 teardown_file() {
@@ -17,10 +19,13 @@ teardown_file() {
 
 # PATH MODE DEFAULT of every row, placeholders filled in; DEFAULT is `-` where the row has none
 rows() {
-	awk -F'|' '/^\| `/ && $3 ~ /[0-9]|link/ {
+	awk -F'|' '/^\| `/ && $3 ~ /^ (0[0-7]+|link) $/ {
 		name = $2; mode = $3; def = $5
 		gsub(/[` ]/, "", name); gsub(/ /, "", mode); gsub(/^ +| +$/, "", def)
-		sub(/^NAME/, "box", name); sub(/IMAGE/, "bb", name); sub(/env\/X$/, "env/VAR", name)
+		sub(/^NAME/, "box", name); gsub(/HOST\/REPO\/IMAGE:TAG/, "localhost/bb:latest", name)
+		sub(/HOST\/REPO/, "localhost/dir", name); sub(/HOST/, "localhost", name)
+		sub(/SHORT/, "bb", name); sub(/logins\/REGISTRY/, "logins/r.lan", name); sub(/pulls\/N/, "pulls/1", name)
+		sub(/env\/X$/, "env/VAR", name)
 		if (def == "NAME") def = "`box`"
 		print name, mode, (def ~ /^`.*`$/ ? substr(def, 2, length(def) - 2) "`" : "-")
 	}' "$repo/mnt-layout.md"
@@ -47,7 +52,7 @@ rows() {
 
 @test "every file has its row" {
 	rows | awk '{ sub(/\/$/, "", $1); print $1 }' | sort >"$dir/rows"
-	find "$m" -mindepth 1 -printf '%P\n' | sort >"$dir/files"
+	find "$m" -mindepth 1 -printf '%P\n' | grep -v -e '^images/localhost/dir/.' -e '^images/pulls/2' | sort >"$dir/files"
 	diff "$dir/rows" "$dir/files"
 }
 
@@ -61,8 +66,21 @@ rows() {
 	[ $count -gt 12 ]
 }
 
+@test "every image is where its reference says, by whichever name" {
+	[ "$(readlink "$m/images/bb")" = localhost/bb:latest ]
+	[ "$(cat "$m/images/bb/digest")" = "$(cat "$m/images/localhost/dir/cc:1/digest")" ]
+	[ "$(find "$m/images/localhost" -name digest | sort | sed "s|$m/||")" = "$(printf '%s\n' \
+		images/localhost/bb:latest/digest images/localhost/dir/cc:1/digest)" ]
+}
+
+@test "every verb of images/ctl has its row, and no other" {
+	awk -F'|' '/^## Images/ { on = 1 } /^## `NAME\/exec/ { on = 0 } on && /^\| `/ { gsub(/[`]/, "", $2); gsub(/^ +| +$/, "", $2); print $2 }' \
+		"$repo/mnt-layout.md" | sort >"$dir/verbs"
+	sort "$m/images/ctl" | diff "$dir/verbs" -
+}
+
 @test "every verb of the table is known, and no other" {
-	awk -F'|' '/^## Verbs/ { on = 1 } /^## `NAME\/exec/ { on = 0 } on && /^\| `/ { gsub(/[` ]/, "", $2); sub(/X$/, "", $2); print $2 }' \
+	awk -F'|' '/^## Verbs/ { on = 1 } /^## Images/ { on = 0 } on && /^\| `/ { gsub(/[` ]/, "", $2); sub(/X$/, "", $2); print $2 }' \
 		"$repo/mnt-layout.md" | sort >"$dir/verbs"
 	awk '{ print $1 }' "$m/box/ctl" | sort | diff "$dir/verbs" -
 }

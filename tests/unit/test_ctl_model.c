@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "ctl/conf.h"
+#include "ctl/image_names.h"
 #include "ctl/model.h"
 #include "ctl/mounts.h"
 #include "ctl/op.h"
@@ -55,6 +56,9 @@ static void forget(struct ctl *c)
 		ctl_sandbox_unref(c->sb[i]);
 	for (size_t i = 0; i < c->nimg; i++)
 		ctl_image_unref(c->img[i]);
+	for (size_t i = 0; i < c->ndirs; i++)
+		free(c->dir[i].path);
+	free(c->registries);
 	ctl_ring_done(&c->events);
 	ctl_ring_done(&c->errors);
 	close(c->store_fd);
@@ -144,8 +148,12 @@ static void values(void **state)
 		{CONF_USER, -EINVAL, "a\001", NULL},
 		{CONF_WORKDIR, 0, "/srv/a b", "/srv/a b\n"},
 		{CONF_WORKDIR, -EINVAL, "srv", NULL},
-		{CONF_IMAGE, -ENOENT, "none", NULL},
+		{CONF_IMAGE, 0, "none", "none\n"}, /* pulled by start */
+		{CONF_IMAGE, 0, "r.lan/a/b:c", "r.lan/a/b:c\n"},
 		{CONF_IMAGE, -EINVAL, "No", NULL},
+		{CONF_PULL, 0, "never", "never\n"},
+		{CONF_PULL, -EINVAL, "", NULL},
+		{CONF_PULL, -EINVAL, "often", NULL},
 	};
 	struct ctl *c = open_ctl();
 	struct ctl_sandbox *sb;
@@ -249,13 +257,15 @@ static void mount_images(void **state)
 	assert_int_equal(ctl_sandbox_create(c, "i", 0, 0, NULL), 0);
 	sb = ctl_sandbox_find(c, "i");
 	assert_int_equal(set_mounts(sb, "deb /a image", true), -ENOENT);
-	assert_int_equal(ctl_image_add(c, "deb", some_digest, 1, NULL), 0);
+	assert_int_equal(ctl_image_set(c, "localhost/deb:latest", some_digest, 1, NULL, NULL), 0);
 	assert_int_equal(set_mounts(sb, "deb /a image", true), 0);
-	assert_true(ctl_table_uses_image(sb->conf[CONF_MOUNTS], "deb"));
-	assert_false(ctl_table_uses_image(sb->conf[CONF_MOUNTS], "de"));
-	assert_false(ctl_table_uses_image("/deb /a passthrough rw\n", "/deb"));
+	img = ctl_image_find(c, "localhost/deb:latest");
+	assert_true(ctl_image_used(img, sb));
+	assert_int_equal(set_mounts(sb, "/deb /a passthrough", true), 0);
+	assert_false(ctl_image_used(img, sb));
+	assert_int_equal(set_mounts(sb, "localhost/deb /a overlay", true), 0);
+	assert_true(ctl_image_used(img, sb));
 	assert_int_equal(ctl_sandbox_remove(sb, NULL), 0);
-	img = ctl_image_find(c, "deb");
 	assert_int_equal(ctl_image_drop(img, NULL), 0);
 	ctl_image_unref(img);
 	forget(c);
@@ -326,7 +336,7 @@ static void mounts(void **state)
 static void limits(void **state)
 {
 	struct ctl *c = open_ctl();
-	char name[16], digest[65];
+	char name[40], digest[65];
 
 	for (int i = 0; i < CTL_MAX_SANDBOXES; i++) {
 		(void)snprintf(name, sizeof(name), "s%d", i);
@@ -336,10 +346,10 @@ static void limits(void **state)
 	memset(digest, 'b', 64);
 	digest[64] = '\0';
 	for (int i = 0; i < CTL_MAX_IMAGES; i++) {
-		(void)snprintf(name, sizeof(name), "i%d", i);
-		assert_int_equal(ctl_image_add(c, name, digest, 1, NULL), 0);
+		(void)snprintf(name, sizeof(name), "localhost/i%d:latest", i);
+		assert_int_equal(ctl_image_set(c, name, digest, 1, NULL, NULL), 0);
 	}
-	assert_int_equal(ctl_image_add(c, "more", digest, 1, NULL), -EDQUOT);
+	assert_int_equal(ctl_image_set(c, "localhost/more:latest", digest, 1, NULL, NULL), -EDQUOT);
 	while (c->nimg) {
 		struct ctl_image *img = c->img[c->nimg - 1];
 
@@ -360,8 +370,9 @@ static void comes_back(void **state)
 
 	memset(digest, 'a', 64);
 	digest[64] = '\0';
-	assert_int_equal(ctl_image_add(c, "img", digest, 77, &e), 0);
-	assert_int_equal(ctl_image_add(c, "img", digest, 77, &e), -EEXIST);
+	assert_int_equal(ctl_image_set(c, "localhost/img:latest", digest, 77, NULL, &e), 0);
+	assert_int_equal(
+		ctl_image_set(c, "localhost/img:latest", some_digest, 77, NULL, &e), -EEXIST);
 	assert_int_equal(ctl_sandbox_create(c, "keep", 11, 22, NULL), 0);
 	sb = ctl_sandbox_find(c, "keep");
 	memcpy(id, sb->id, sizeof(id));
@@ -377,7 +388,7 @@ static void comes_back(void **state)
 	c = open_ctl();
 	assert_int_equal(c->nsb, 1);
 	assert_int_equal(c->nimg, 1);
-	assert_int_equal(ctl_image_find(c, "img")->size_bytes, 77);
+	assert_int_equal(ctl_image_find(c, "localhost/img:latest")->size_bytes, 77);
 	sb = ctl_sandbox_find(c, "keep");
 	assert_non_null(sb);
 	assert_string_equal(sb->id, id);

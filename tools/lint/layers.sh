@@ -17,5 +17,5 @@ rule fs 'base/|fs/'
 rule fs/image/registry 'base/|fs/image/(registry/|ref\.h)'
 rule vmm 'base/|vmm/|guest/wire\.h|fs/(fsd|virtq|vhost_user)\.h'
 rule guest 'base/|guest/'
-rule ctl 'base/|ctl/|fs/(fsd|options)\.h|fs/image/image\.h|vmm/(vmm|agent)\.h'
+rule ctl 'base/|ctl/|fs/(fsd|options)\.h|fs/image/(image|ref)\.h|vmm/(vmm|agent)\.h'
 exit $bad
