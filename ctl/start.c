@@ -116,7 +116,7 @@ static int plan_make(
 		r = ctl_image_meta(sb->c, of->digest, &p->meta, e);
 	if (r < 0)
 		return r;
-	if (strcmp(p->meta.kind, "image") != 0)
+	if (*p->meta.kind && strcmp(p->meta.kind, "image") != 0)
 		return msb_err_set(e, EOPNOTSUPP,
 			"image `%s` is of the kind `%s`, which no root is made of",
 			sb->conf[CONF_IMAGE], p->meta.kind);
