@@ -118,7 +118,8 @@ static int feed_zstd(struct img_unzip *u, const uint8_t *p, size_t n, struct msb
 		u->inside = left != 0;
 		if (out.pos)
 			r = u->fn(u->arg, u->out, out.pos, e);
-	} while (r == 0 && (in.pos < in.size || out.pos == out.size));
+		/* Asked again after the end of a frame it would begin the next. */
+	} while (r == 0 && (in.pos < in.size || (u->inside && out.pos == out.size)));
 	return r;
 }
 
