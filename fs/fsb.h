@@ -202,17 +202,18 @@ struct fsb_passthrough_opts {
 	bool readonly;	/* enforced here: every writing op is EROFS whatever the guest was told */
 	int map;	/* enum fsb_map of fs/options.h */
 	bool submounts; /* enter other file systems mounted below */
+	bool noatime;	/* reads move no access time; nor do they where readonly is set */
 };
 int fsb_passthrough_start(const struct fsb_passthrough_opts *, struct fsb **ret, struct msb_err *);
 
 /* An image below, a sandbox's own changes above (upper_fd < 0: the image alone, read-only). */
 struct fsb_overlay_opts {
-	int index_fd;  /* the image's tree index; -1: an empty tree below */
-	int packs_fd;  /* directory of pack files */
-	int dir_fd;    /* or, with files_fd: the directory of the host that the index is of */
-	int files_fd;  /* the list of its files (fs/image/files.h); -1: it is an image's index */
-	int upper_fd;  /* directory of the sandbox's changes; locked while open */
-	bool readonly; /* it is not written: reads move no access time either */
+	int index_fd; /* the image's tree index; -1: an empty tree below */
+	int packs_fd; /* directory of pack files */
+	int dir_fd;   /* or, with files_fd: the directory of the host that the index is of */
+	int files_fd; /* the list of its files (fs/image/files.h); -1: it is an image's index */
+	int upper_fd; /* directory of the sandbox's changes; locked while open */
+	bool noatime; /* reads move no access time */
 };
 int fsb_overlay_start(const struct fsb_overlay_opts *, struct fsb **ret, struct msb_err *);
 

@@ -104,6 +104,24 @@ static void print_map(struct msb_str *s, const struct fsb_options *o, const char
 		msb_str_addf(s, ",%s=%s", name, map_words[o->map]);
 }
 
+static int read_noatime(struct fsb_options *o, char *v, struct msb_err *e)
+{
+	o->noatime = true;
+	return 0;
+}
+
+static int read_relatime(struct fsb_options *o, char *v, struct msb_err *e)
+{
+	o->noatime = false;
+	return 0;
+}
+
+static void print_noatime(struct msb_str *s, const struct fsb_options *o, const char *name)
+{
+	if (o->noatime)
+		msb_str_addf(s, ",%s", name);
+}
+
 static int read_submounts(struct fsb_options *o, char *v, struct msb_err *e)
 {
 	o->submounts = true;
@@ -337,6 +355,8 @@ const struct opt_key opt_keys[] = {
 	{"quota", OPT_ANY & ~OPT_IMAGE, OPT_VALUE, ONCE_QUOTA, read_quota, NULL},
 	{"size_bytes", OPT_MEMORY, OPT_VALUE, ONCE_SIZE, read_size, print_size},
 	{"size", OPT_MEMORY, OPT_VALUE, ONCE_SIZE, read_size, NULL},
+	{"noatime", OPT_KEEPS_TIMES, OPT_PLAIN, ONCE_ATIME, read_noatime, print_noatime},
+	{"relatime", OPT_KEEPS_TIMES, OPT_PLAIN, ONCE_ATIME, read_relatime, NULL},
 	{"map", OPT_PASSTHROUGH, OPT_VALUE, ONCE_MAP, read_map, print_map},
 	{"submounts", OPT_PASSTHROUGH, OPT_PLAIN, ONCE_SUBMOUNTS, read_submounts, NULL},
 	{"nosubmounts", OPT_PASSTHROUGH, OPT_PLAIN, ONCE_SUBMOUNTS, read_nosubmounts,

@@ -27,7 +27,8 @@ static enum fsb_map map; /* of the tests that follow */
 static bool stateful;	 /* OPEN is sent, though the backend need not have it */
 
 static bool submounts; /* are entered */
-static uid_t as_uid;   /* where root runs the tests: who serves, and owns the directory */
+static bool noatime;
+static uid_t as_uid; /* where root runs the tests: who serves, and owns the directory */
 
 static void start(bool readonly)
 {
@@ -35,7 +36,8 @@ static void start(bool readonly)
 		.root_fd = openat(host, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC),
 		.readonly = readonly,
 		.map = map,
-		.submounts = submounts};
+		.submounts = submounts,
+		.noatime = noatime};
 	struct msb_err e = {0};
 	struct fsb *b;
 

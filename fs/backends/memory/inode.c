@@ -305,7 +305,7 @@ static bool access_due(const struct mem_inode *i)
 
 void mem_accessed(const struct mem *m, struct mem_inode *i)
 {
-	if (m->readonly)
+	if (m->noatime)
 		return;
 	{
 		MEM_SHARED(&i->lock);

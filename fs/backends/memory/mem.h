@@ -149,7 +149,7 @@ struct mem_pool {
 struct mem {
 	struct fsb fsb;
 	uint64_t limit, max_nodes; /* bytes; inodes */
-	bool readonly;		   /* reads move no access time */
+	bool noatime;		   /* reads move no access time */
 	uint64_t seed; /* of names' hashes: a guest must not be able to aim collisions */
 	pthread_rwlock_t tree;
 	struct mem_inode *root;

@@ -234,7 +234,7 @@ static int kind_start(const struct fsb_start *s, struct fsb **ret, struct msb_er
 
 	fsb_start_close(s);
 	if (r == 0) {
-		m->readonly = s->options && s->options->readonly;
+		m->noatime = s->options && (s->options->noatime || s->options->readonly);
 		*ret = &m->fsb;
 	}
 	return r;

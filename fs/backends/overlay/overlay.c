@@ -243,7 +243,7 @@ int fsb_overlay_start(const struct fsb_overlay_opts *opts, struct fsb **ret, str
 		return msb_err_set(e, ENOMEM, "no memory for a file system");
 	}
 	o->packs_fd = opts->packs_fd;
-	o->readonly = opts->readonly;
+	o->noatime = opts->noatime;
 	o->dir_fd = opts->dir_fd;
 	/* Not fatal: without a seed a guest could make its own server slow, nothing more. */
 	(void)!getrandom(&o->seed, sizeof(o->seed), GRND_NONBLOCK);
@@ -270,7 +270,7 @@ int ovl_kind_start(const struct fsb_start *s, struct fsb **ret, struct msb_err *
 		.dir_fd = s->dir_fd,
 		.files_fd = s->files_fd,
 		.upper_fd = s->upper_fd,
-		.readonly = s->options && s->options->readonly};
+		.noatime = s->options && (s->options->noatime || s->options->readonly)};
 
 	return fsb_overlay_start(&o, ret, e);
 }

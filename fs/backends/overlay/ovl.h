@@ -152,7 +152,7 @@ struct ovl {
 	uint64_t lower_root,
 		lower_id; /* lower_id: fingerprint, so that an upper meets its own image */
 	int packs_fd, upper_fd, data_fd;
-	bool readonly; /* reads move no access time */
+	bool noatime; /* reads move no access time */
 	/* Where the tree below is a directory of the host, in place of packs: its regular files. */
 	struct img_files *files;
 	int dir_fd;

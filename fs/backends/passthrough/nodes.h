@@ -90,7 +90,7 @@ struct pt_nodes {
 	uint32_t waiting;     /* for that */
 
 	bool submounts; /* enter other file systems */
-	bool quiet;	/* nothing is changed on the host, access times neither */
+	bool noatime;	/* reads move no access time on the host */
 	struct pt_device {
 		uint64_t mnt, dev;
 		uint32_t nodes;

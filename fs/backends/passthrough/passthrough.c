@@ -214,7 +214,7 @@ int fsb_passthrough_start(const struct fsb_passthrough_opts *o, struct fsb **ret
 	for (int i = 0; i < PT_CHANGE_LOCKS; i++)
 		pthread_mutex_init(&p->change[i], NULL);
 	r = pt_nodes_init(&p->nodes, root_fd, o->submounts);
-	p->nodes.quiet = o->readonly;
+	p->nodes.noatime = o->noatime || o->readonly;
 	if (r == 0)
 		r = fs_reopen_init();
 	if (r == 0)
@@ -244,7 +244,8 @@ static int kind_start(const struct fsb_start *s, struct fsb **ret, struct msb_er
 	const struct fsb_passthrough_opts o = {.root_fd = s->dir_fd,
 		.readonly = s->options->readonly,
 		.map = map_of(s->options),
-		.submounts = s->options->submounts};
+		.submounts = s->options->submounts,
+		.noatime = s->options->noatime};
 
 	return fsb_passthrough_start(&o, ret, e);
 }

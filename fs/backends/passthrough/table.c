@@ -33,7 +33,7 @@ int pt_openat(struct pt_nodes *t, int dirfd, const char *name, int flags, mode_t
 /* Not by a flag of open(2), which fails where the file is neither ours nor we are root. */
 int pt_reader(const struct pt_nodes *t, int fd)
 {
-	if (fd >= 0 && t->quiet)
+	if (fd >= 0 && t->noatime)
 		(void)fcntl(fd, F_SETFL, O_NONBLOCK | O_NOATIME);
 	return fd;
 }
