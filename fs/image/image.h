@@ -87,7 +87,7 @@ struct img_imported {
 struct img_progress {
 	const char *stage;   /* what is done now: "layers", "index", ... */
 	const char *digest;  /* of the layer as the registry has it, 64 hex digits; "" of all */
-	const char *state;   /* wait download unpack done exists upload; "" of all */
+	const char *state;   /* wait download unpack pack upload done exists; "" of all */
 	unsigned int layer;  /* from 1 on */
 	unsigned int layers; /* how many there are */
 	uint64_t done_bytes, total_bytes;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // msb-image: the short-lived, jailed process that fills and cleans the image store.
+#include "fs/image/export.h"
 #include "fs/image/import.h"
+#include "fs/image/pull.h"
+#include "fs/image/push.h"
 #include "base/cleanup.h"
 #include "base/jail.h"
 #include "base/log.h"
@@ -19,35 +22,50 @@ enum { STORE_FD = 3, SOURCE_FD = 4, SOCK_FD = 5 };
 
 static struct msb_msg msg;
 
+/* From several threads, one at a time. */
 static void progress(void *arg, const struct img_progress *p)
 {
 	msb_msg_init(&msg, "progress");
 	msb_msg_set(&msg, "stage", "%s", p->stage);
-	if (p->layer) {
-		msb_msg_set(&msg, "layer", "%u", p->layer);
-		msb_msg_set(&msg, "layers", "%u", p->layers);
-		msb_msg_set(&msg, "digest", "%s", p->digest);
-		msb_msg_set(&msg, "state", "%s", p->state);
-		msb_msg_set(&msg, "done_bytes", "%llu", (unsigned long long)p->done_bytes);
-		msb_msg_set(&msg, "total_bytes", "%llu", (unsigned long long)p->total_bytes);
-	}
+	msb_msg_set(&msg, "layer", "%u", p->layer);
+	msb_msg_set(&msg, "layers", "%u", p->layers);
+	msb_msg_set(&msg, "digest", "%s", p->digest ?: "");
+	msb_msg_set(&msg, "state", "%s", p->state ?: "");
+	msb_msg_set(&msg, "done_bytes", "%llu", (unsigned long long)p->done_bytes);
+	msb_msg_set(&msg, "total_bytes", "%llu", (unsigned long long)p->total_bytes);
 	(void)msb_msg_send(SOCK_FD, &msg); /* nobody listens: the answer will fail, not this */
+}
+
+static int reply_image(const struct img_imported *got)
+{
+	msb_msg_init(&msg, "ok");
+	msb_msg_set(&msg, "digest", "%s", got->digest);
+	msb_msg_set(&msg, "kind", "%s", got->kind);
+	msb_msg_set(&msg, "size_bytes", "%llu", (unsigned long long)got->size_bytes);
+	return msb_msg_send(SOCK_FD, &msg);
+}
+
+static void limits(const struct msb_msg *m, uint64_t *max_bytes, uint64_t *max_inodes)
+{
+	uint64_t v;
+
+	*max_bytes = IMG_MAX_BYTES;
+	*max_inodes = IMG_MAX_INODES;
+	if (msb_msg_get_u64(m, "max_bytes", &v) == 0 && v < *max_bytes)
+		*max_bytes = v;
+	if (msb_msg_get_u64(m, "max_inodes", &v) == 0 && v < *max_inodes)
+		*max_inodes = v;
 }
 
 static int import(const struct msb_msg *m, struct msb_err *e)
 {
-	struct img_import_opts opts = {
-		.max_bytes = IMG_MAX_BYTES, .max_inodes = IMG_MAX_INODES, .progress = progress};
+	struct img_import_opts opts = {.progress = progress};
 	struct img_source *src = NULL;
 	struct img_store *st = NULL;
 	struct img_imported got;
-	uint64_t v;
 	int r;
 
-	if (msb_msg_get_u64(m, "max_bytes", &v) == 0 && v < opts.max_bytes)
-		opts.max_bytes = v;
-	if (msb_msg_get_u64(m, "max_inodes", &v) == 0 && v < opts.max_inodes)
-		opts.max_inodes = v;
+	limits(m, &opts.max_bytes, &opts.max_inodes);
 	r = img_source_open(SOURCE_FD, &src, e);
 	if (r == 0)
 		r = img_store_open(STORE_FD, &st, e);
@@ -55,13 +73,86 @@ static int import(const struct msb_msg *m, struct msb_err *e)
 		r = img_import_run(src, st, &opts, &got, e);
 	img_store_close(st);
 	img_source_close(src);
+	return r < 0 ? r : reply_image(&got);
+}
+
+static int missing(const char *what, struct msb_err *e)
+{
+	return msb_err_set(e, EINVAL, "asked without %s", what);
+}
+
+static int pull(const struct msb_msg *m, struct msb_err *e)
+{
+	struct img_pull_opts opts = {.name = msb_msg_get(m, "name"), .progress = progress};
+	struct img_remote *remote = NULL;
+	struct img_store *st = NULL;
+	struct img_imported got;
+	uint64_t repair = 0;
+	int r;
+
+	if (!opts.name)
+		return missing("a name", e);
+	limits(m, &opts.max_bytes, &opts.max_inodes);
+	(void)msb_msg_get_u64(m, "repair", &repair); /* 0 where it is not there */
+	opts.repair = repair;
+	r = img_remote_open(SOURCE_FD, &remote, e);
+	if (r == 0)
+		r = img_store_open(STORE_FD, &st, e);
+	if (r == 0)
+		r = img_pull_run(remote, st, &opts, &got, e);
+	img_remote_close(remote);
+	img_store_close(st);
+	return r < 0 ? r : reply_image(&got);
+}
+
+static int push(const struct msb_msg *m, struct msb_err *e)
+{
+	const struct img_push_opts opts = {
+		.store_fd = STORE_FD,
+		.digest = msb_msg_get(m, "digest"),
+		.name = msb_msg_get(m, "name"),
+		.from = msb_msg_get(m, "from"),
+		.progress = progress,
+	};
+	struct img_remote *remote = NULL;
+	struct img_store *st = NULL;
+	char digest[65];
+	int r;
+
+	if (!opts.digest || !opts.name)
+		return missing("a digest or a name", e);
+	r = img_remote_open(SOURCE_FD, &remote, e);
+	if (r == 0)
+		r = img_store_open(STORE_FD, &st, e);
+	if (r == 0)
+		r = img_push_run(remote, st, &opts, digest, e);
+	img_remote_close(remote);
+	img_store_close(st);
 	if (r < 0)
 		return r;
 	msb_msg_init(&msg, "ok");
-	msb_msg_set(&msg, "digest", "%s", got.digest);
-	msb_msg_set(&msg, "kind", "%s", got.kind);
-	msb_msg_set(&msg, "size_bytes", "%llu", (unsigned long long)got.size_bytes);
+	msb_msg_set(&msg, "digest", "%s", digest);
 	return msb_msg_send(SOCK_FD, &msg);
+}
+
+static int export(const struct msb_msg *m, struct msb_err *e)
+{
+	const struct img_export_opts opts = {
+		.store_fd = STORE_FD,
+		.digest = msb_msg_get(m, "digest"),
+		.name = msb_msg_get(m, "name"),
+		.progress = progress,
+	};
+	struct img_store *st = NULL;
+	int r;
+
+	if (!opts.digest || !opts.name)
+		return missing("a digest or a name", e);
+	r = img_store_open(STORE_FD, &st, e);
+	if (r == 0)
+		r = img_export_run(st, &opts, SOURCE_FD, e);
+	img_store_close(st);
+	return r < 0 ? r : msb_msg_reply_ok(SOCK_FD);
 }
 
 static int gc(const struct msb_msg *m, struct msb_err *e)
@@ -94,11 +185,12 @@ static int narrow(struct msb_err *e)
 	static const char *const syscalls[] = {"brk", "clock_gettime", "clone", "clone3", "close",
 		"exit", "exit_group", "faccessat", "faccessat2", "fallocate", "fcntl", "fdatasync",
 		"flock", "fstat", "fsync", "ftruncate", "futex", "getdents64", "getpid",
-		"getrandom", "gettid", "ioctl", "lseek", "madvise", "mkdirat", "mmap", "mprotect",
-		"mremap", "munmap", "newfstatat", "openat", "openat2", "pread64", "prlimit64",
-		"pwrite64", "read", "recvmsg", "renameat", "rt_sigaction", "rt_sigprocmask", "rseq",
-		"rt_sigreturn", "sched_getaffinity", "set_robust_list", "sendmsg",
-		"sync_file_range", "sysinfo", "unlinkat", "utimensat", "write", "writev", NULL};
+		"getrandom", "gettid", "ioctl", "lseek", "madvise", "memfd_create", "mkdirat",
+		"mmap", "mprotect", "mremap", "munmap", "newfstatat", "openat", "openat2",
+		"pread64", "prlimit64", "pwrite64", "read", "recvmsg", "renameat", "rt_sigaction",
+		"rt_sigprocmask", "rseq", "rt_sigreturn", "sched_getaffinity", "set_robust_list",
+		"sendmsg", "shutdown", "sync_file_range", "sysinfo", "unlinkat", "utimensat",
+		"write", "writev", NULL};
 	const struct rlimit memory = {IMG_MAX_MEMORY, IMG_MAX_MEMORY};
 	const struct msb_jail_dir dirs[] = {{STORE_FD, true}, {SOURCE_FD, false}};
 	struct msb_jail jail = {
@@ -119,15 +211,34 @@ static int narrow(struct msb_err *e)
 	return msb_jail_enter(&jail, e);
 }
 
+static const struct verb {
+	const char *name;
+	int (*fn)(const struct msb_msg *request, struct msb_err *e); /* answers where it succeeds */
+} verbs[] = {
+	{"import", import},
+	{"pull", pull},
+	{"push", push},
+	{"export", export},
+	{"gc", gc},
+};
+
+static const struct verb *find_verb(const char *name)
+{
+	for (size_t k = 0; k < ARRAY_LEN(verbs); k++)
+		if (strcmp(verbs[k].name, name) == 0)
+			return &verbs[k];
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
+	const struct verb *verb = argc == 2 ? find_verb(argv[1]) : NULL;
 	static struct msb_msg request;
 	struct msb_err e = {0};
-	const char *verb;
 	int r;
 
-	if (argc != 2 || (strcmp(argv[1], "import") != 0 && strcmp(argv[1], "gc") != 0)) {
-		fprintf(stderr, "msb-image is started by msbd: import | gc\n");
+	if (!verb) {
+		fprintf(stderr, "msb-image is started by msbd: VERB\n");
 		return 2;
 	}
 	msb_log_init("msb-image", NULL, -1);
@@ -137,11 +248,11 @@ int main(int argc, char **argv)
 	r = narrow(&e);
 	if (r == 0)
 		r = msb_msg_recv(SOCK_FD, &request);
-	verb = r == 0 ? msb_msg_verb(&request) : "";
-	if (r == 0 && strcmp(verb, argv[1]) != 0)
-		r = msb_err_set(&e, EINVAL, "started for %s, asked for %s", argv[1], verb);
+	if (r == 0 && strcmp(msb_msg_verb(&request), verb->name) != 0)
+		r = msb_err_set(&e, EINVAL, "started for %s, asked for %s", verb->name,
+			msb_msg_verb(&request));
 	if (r == 0)
-		r = *verb == 'i' ? import(&request, &e) : gc(&request, &e);
+		r = verb->fn(&request, &e);
 	if (r < 0) {
 		if (!e.code)
 			msb_err_set(&e, -r, "msb-image: %s", strerror(-r));

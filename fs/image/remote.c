@@ -339,9 +339,10 @@ void img_request_stop(struct img_request *q)
 static bool let_go(struct img_remote *r, struct img_request *q)
 {
 	LOCK_SCOPE(&r->lock);
-	q->closed = true;
+	q->stopped = true;
 	while (q->telling) /* its callback's argument is the caller's */
 		pthread_cond_wait(&r->changed, &r->lock);
+	q->closed = true;
 	if (!q->answered && !r->error)
 		return true;
 	unlink_request(r, q);

@@ -63,17 +63,15 @@ static inline struct fake_doc *fake_find(struct fake *f, const char *name)
 static inline void fake_add(
 	struct fake *f, const char *name, const char *type, const void *p, size_t n, char ret[65])
 {
-	char hex[65];
+	char hex[65], own[80];
 	struct fake_doc *d;
 
 	img_sha_of(p, n, hex);
-	d = fake_find(f, name ? name : "");
+	(void)snprintf(own, sizeof(own), "sha256:%s", hex);
+	d = fake_find(f, name ? name : own);
 	if (!d)
 		d = &f->docs[f->n++];
-	if (name)
-		(void)snprintf(d->name, sizeof(d->name), "%s", name);
-	else
-		(void)snprintf(d->name, sizeof(d->name), "sha256:%s", hex);
+	(void)snprintf(d->name, sizeof(d->name), "%s", name ? name : own);
 	(void)snprintf(d->type, sizeof(d->type), "%s", type);
 	d->bytes.len = 0;
 	msb_str_add(&d->bytes, p, n);
