@@ -50,7 +50,7 @@ static void write_index(const char *path)
 	img_tree_free(t);
 }
 
-static int setup(void **state)
+static int start(void **state, const struct fsb_kind *kind, bool upper)
 {
 	struct image *m = calloc(1, sizeof(*m));
 	struct fsb_start from = FSB_START_NONE;
@@ -65,7 +65,12 @@ static int setup(void **state)
 	write_index(path);
 	from.index_fd = fx_open(m->dir, "index", O_RDONLY);
 	from.packs_fd = fx_open(m->dir, "packs", O_RDONLY | O_DIRECTORY);
-	if (fsb_image_kind.start(&from, &m->b, &e) < 0)
+	if (upper) {
+		(void)snprintf(path, sizeof(path), "%s/upper", m->dir);
+		assert_int_equal(mkdir(path, 0700), 0);
+		from.upper_fd = fx_open(m->dir, "upper", O_RDONLY | O_DIRECTORY);
+	}
+	if (kind->start(&from, &m->b, &e) < 0)
 		fail_msg("start: %s", e.msg);
 	fsd_fs_init(&m->fs, m->b);
 	m->s = fsd_session_new(&m->fs, &fuse_profile_guest, false);
@@ -75,6 +80,16 @@ static int setup(void **state)
 	assert_int_equal(req_init(&m->q), 0);
 	*state = m;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return start(state, &fsb_image_kind, false);
+}
+
+static int setup_overlay(void **state)
+{
+	return start(state, &fsb_overlay_kind, true);
 }
 
 static int teardown(void **state)
@@ -256,6 +271,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(no_system_call, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_system_call, setup_overlay, teardown),
 		cmocka_unit_test_setup_teardown(the_seal_holds, setup, teardown),
 		cmocka_unit_test_setup_teardown(is_cached_for_a_day, setup, teardown),
 		cmocka_unit_test_setup_teardown(is_read_only, setup, teardown),
