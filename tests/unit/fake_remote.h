@@ -102,6 +102,7 @@ static inline void fake_progress(struct fake *f, uint64_t id, uint64_t ready)
 	(void)msb_msg_send(f->sock, &f->out);
 }
 
+/* 1 once it has answered with an error. */
 static inline int fake_send_bytes(
 	struct fake *f, uint64_t id, struct fake_doc *d, uint64_t off, int fd)
 {
@@ -109,11 +110,16 @@ static inline int fake_send_bytes(
 
 	while (off < n) {
 		size_t k = n - off < 65536 ? n - off : 65536;
+		int r = 0;
 
 		if (f->die_after && f->sent + k > f->die_after)
 			return -EPIPE;
 		if (f->lie != FAKE_BEYOND_FILE)
-			(void)msb_pwrite_full(fd, d->bytes.buf + off, k, off);
+			r = msb_pwrite_full(fd, d->bytes.buf + off, k, off);
+		if (r < 0) {
+			fake_error(f, id, -r, "cannot write: No space left on device");
+			return 1;
+		}
 		if (f->lie == FAKE_WRONG_BYTES)
 			(void)msb_pwrite_full(fd, "?", 1, off + k / 2);
 		off += k;
@@ -146,10 +152,14 @@ static inline int fake_get(struct fake *f, uint64_t id, int fd)
 		fake_error(f, id, EACCES, "the registry wants a login");
 		return 0;
 	}
-	if (!blob)
+	if (!blob) {
 		(void)msb_pwrite_full(fd, d->bytes.buf, d->bytes.len, 0);
-	else if (fake_send_bytes(f, id, d, off, fd) < 0)
-		return -EPIPE;
+	} else {
+		int r = fake_send_bytes(f, id, d, off, fd);
+
+		if (r)
+			return r < 0 ? r : 0;
+	}
 	fake_reply(f, "ok", id);
 	msb_msg_set(&f->out, "bytes", "%zu",
 		d->bytes.len + (f->lie == FAKE_WRONG_SIZE && blob ? 1 : 0));
