@@ -218,6 +218,132 @@ static void documents(void **state)
 	}
 }
 
+/* Documents with every property that the OCI image-spec 1.1 gives them. */
+#define NOTES "\"annotations\":{\"com.example.key1\":\"value1\",\"com.example.key2\":\"\"}"
+#define SUBJECT                                                                                    \
+	"\"subject\":{\"mediaType\":\"" IMG_TYPE_MANIFEST "\",\"size\":7682,\"digest\":\"" D2 "\"}"
+#define EMPTY                                                                                      \
+	"{\"mediaType\":\"application/vnd.oci.empty.v1+json\",\"size\":2,\"data\":\"e30=\","       \
+	"\"digest\":"                                                                              \
+	"\"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a\"}"
+#define LAYER(type, size, more)                                                                    \
+	"{\"mediaType\":\"" type "\",\"size\":" size ",\"digest\":\"" D1 "\"" more "}"
+
+static void spec_manifests(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t n;
+		enum img_kind kind;
+	} rows[] = {
+		/* manifest.md, "Example Image Manifest" */
+		{"{\"schemaVersion\":2,\"mediaType\":\"" IMG_TYPE_MANIFEST
+		 "\",\"config\":{\"mediaType\":\"" IMG_TYPE_CONFIG "\",\"digest\":\"" D1
+		 "\",\"size\":7023},\"layers\":[" LAYER(TAR "+gzip", "32654", "") "," LAYER(
+			 TAR "+gzip", "16724", "") "," LAYER(TAR "+gzip", "73109",
+			 "") "]," SUBJECT "," NOTES "}",
+			3, IMG_KIND_IMAGE},
+		/* "Guidelines for Artifact Usage": a type and no content; content, no config; both
+		 */
+		{"{\"schemaVersion\":2,\"mediaType\":\"" IMG_TYPE_MANIFEST
+		 "\",\"artifactType\":\"application/vnd.example+type\",\"config\":" EMPTY
+		 ",\"layers\":[" EMPTY "]," NOTES "}",
+			1, IMG_KIND_ARTIFACT},
+		{"{\"schemaVersion\":2,\"mediaType\":\"" IMG_TYPE_MANIFEST
+		 "\",\"artifactType\":\"application/vnd.example+type\",\"config\":" EMPTY
+		 ",\"layers\":[" LAYER(
+			 "application/vnd.example+type", "1234", ",\"urls\":[\"u\"]") "]}",
+			1, IMG_KIND_ARTIFACT},
+		{"{\"schemaVersion\":2,\"mediaType\":\"" IMG_TYPE_MANIFEST
+		 "\",\"artifactType\":\"application/vnd.example+type\",\"config\":" LAYER(
+			 "application/vnd.example.config.v1+json", "123",
+			 "") ",\"layers\":[" LAYER("application/vnd.example.data.v1.tar+gzip",
+			 "1234",
+			 ",\"annotations\":{\"org.opencontainers.image.title\":\"t\"}") "]}",
+			1, IMG_KIND_ARTIFACT},
+		/* Docker's schema 2, "Example Image Manifest" */
+		{"{\"schemaVersion\":2,\"mediaType\":\"" IMG_TYPE_DOCKER
+		 "\",\"config\":" LAYER(DOCKER "container.image.v1+json", "7023",
+			 "") ",\"layers\":[" LAYER(DOCKER "image.rootfs.diff.tar.gzip", "32654",
+			 "") "]}",
+			1, IMG_KIND_IMAGE},
+	};
+
+	for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
+		enum img_desc_kind is;
+		struct img_manifest m;
+		struct msb_err e = {0};
+
+		assert_int_equal(
+			img_parse_document(rows[k].text, strlen(rows[k].text), "", &is, &e), 0);
+		assert_int_equal(is, IMG_DESC_MANIFEST);
+		assert_int_equal(img_parse_manifest(rows[k].text, strlen(rows[k].text), &m, &e), 0);
+		assert_int_equal(m.nlayers, rows[k].n);
+		assert_int_equal(m.kind, rows[k].kind);
+		img_manifest_done(&m);
+	}
+}
+
+static void spec_indexes(void **state)
+{
+	/* image-index.md and image-layout.md: their examples' entries in one. */
+	static const char text[] =
+		"{\"schemaVersion\":2,\"mediaType\":\"" IMG_TYPE_INDEX
+		"\",\"artifactType\":\"application/vnd.example\",\"manifests\":["
+		"{\"mediaType\":\"" IMG_TYPE_MANIFEST "\",\"size\":7143,\"digest\":\"" D1
+		"\",\"platform\":{\"architecture\":\"ppc64le\",\"os\":\"linux\"}},"
+		"{\"mediaType\":\"" IMG_TYPE_MANIFEST "\",\"size\":7682,\"digest\":\"" D2
+		"\",\"platform\":{\"architecture\":\"amd64\",\"os\":\"linux\",\"os.version\":\"1\","
+		"\"os.features\":[\"f\"],\"variant\":\"v2\"}," NOTES "},"
+		"{\"mediaType\":\"" IMG_TYPE_INDEX "\",\"size\":7143,\"digest\":\"" D1
+		"\",\"annotations\":{\"org.opencontainers.image.ref.name\":\"stable-release\"}},"
+		"{\"mediaType\":\"application/xml\",\"size\":7143,\"digest\":\"" D2
+		"\",\"annotations\":{\"org.freedesktop.specifications.metainfo.version\":\"1.0\"}}"
+		"]," SUBJECT "," NOTES "}";
+	static const enum img_desc_kind kinds[] = {
+		IMG_DESC_MANIFEST, IMG_DESC_MANIFEST, IMG_DESC_INDEX, IMG_DESC_OTHER};
+	struct img_index_doc d;
+	struct msb_err e = {0};
+
+	assert_int_equal(img_parse_index(text, strlen(text), &d, &e), 0);
+	assert_int_equal(d.n, 4);
+	for (size_t k = 0; k < 4; k++)
+		assert_int_equal(d.v[k].kind, kinds[k]);
+	assert_string_equal(d.v[1].platform, "linux/amd64");
+	assert_string_equal(d.v[1].variant, "v2");
+	assert_string_equal(d.v[2].name, "stable-release");
+	img_index_doc_done(&d);
+}
+
+static void spec_config(void **state)
+{
+	/* config.md, "Example" */
+	static const char text[] =
+		"{\"created\":\"2015-10-31T22:22:56.015925234Z\",\"author\":\"A <a@example.com>\","
+		"\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{\"User\":\"alice\","
+		"\"ExposedPorts\":{\"8080/tcp\":{}},\"Env\":[\"PATH=/usr/bin:/bin\",\"FOO=a=b\"],"
+		"\"Entrypoint\":[\"/bin/my-app-binary\"],\"Cmd\":[\"--foreground\",\"--config\","
+		"\"/etc/my-app.d/default.cfg\"],\"Volumes\":{\"/var/log/my-app-logs\":{}},"
+		"\"WorkingDir\":\"/home/alice\",\"Labels\":{\"com.example.a\":\"b\"},"
+		"\"StopSignal\":\"SIGTERM\"},\"rootfs\":{\"diff_ids\":[\"" D1 "\",\"" D2
+		"\"],\"type\":\"layers\"},\"history\":[{\"created\":\"2015-10-31T22:22:54Z\","
+		"\"created_by\":\"/bin/sh -c #(nop) ADD file\"},{\"created_by\":\"x\","
+		"\"empty_layer\":true}]}";
+	_cleanup_str_ struct msb_str meta = MSB_STR_INIT;
+	struct img_config c;
+	struct msb_err e = {0};
+
+	assert_int_equal(img_parse_config(text, strlen(text), &c, &meta, &e), 0);
+	assert_int_equal(c.n, 2);
+	assert_string_equal(c.platform, "linux/amd64");
+	assert_string_equal(meta.buf,
+		"created \"2015-10-31T22:22:56.015925234Z\"\n"
+		"entrypoint.0 \"/bin/my-app-binary\"\ncmd.0 \"--foreground\"\ncmd.1 \"--config\"\n"
+		"cmd.2 \"/etc/my-app.d/default.cfg\"\nenv.0 \"PATH=/usr/bin:/bin\"\n"
+		"env.1 \"FOO=a=b\"\nuser \"alice\"\nworkdir \"/home/alice\"\n");
+	img_config_done(&c);
+}
+
 static void configs(void **state)
 {
 	static const struct {
@@ -368,6 +494,9 @@ int main(void)
 		cmocka_unit_test(manifests),
 		cmocka_unit_test(mixtape),
 		cmocka_unit_test(documents),
+		cmocka_unit_test(spec_manifests),
+		cmocka_unit_test(spec_indexes),
+		cmocka_unit_test(spec_config),
 		cmocka_unit_test(configs),
 		cmocka_unit_test(docker),
 		cmocka_unit_test(limits),
