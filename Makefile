@@ -20,7 +20,7 @@ VARIANT  ?=
 B        := build$(if $(VARIANT),/$(VARIANT))
 
 # What each folder may see; the linker order follows it, and tools/lint/layers.sh checks the includes.
-DIRS     := ctl vmm guest fs/backends fs/image fs/image/registry fs base
+DIRS     := tools/msb ctl vmm guest fs/backends fs/image fs/image/registry fs base
 # guest/ is here for what both ends of the agent's channel share, and for its tests; guest/build.mk makes PID 1.
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wundef -Wvla \
             -Wimplicit-fallthrough -Wno-unused-parameter -Wno-unknown-warning-option -Wno-format-truncation -Werror
@@ -54,6 +54,7 @@ LDFLAGS  := $(LDHARDEN) -pthread
 
 # Libraries of each program; a program not named here needs libc alone.
 LIBS_msbd      := $(shell pkg-config --libs fuse3 sqlite3 libseccomp 2>/dev/null)
+LIBS_msb       := $(shell pkg-config --libs jansson 2>/dev/null)
 LIBS_msb-vmm   := $(shell pkg-config --libs libvirt libvirt-qemu libseccomp 2>/dev/null)
 LIBS_msb-image := $(shell pkg-config --libs libxxhash libcrypto libzstd libisal jansson libseccomp 2>/dev/null)
 LIBS_msb-registry := $(shell pkg-config --libs libcurl libcrypto libssl jansson libseccomp 2>/dev/null)

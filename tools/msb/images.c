@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+// Commands for images.
+#include "base/cleanup.h"
+#include "fs/image/ref.h"
+#include "tools/msb/cli.h"
+#include "tools/msb/files.h"
+#include "tools/msb/list.h"
+#include "tools/msb/progress.h"
+#include "tools/msb/secret.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static int status_of(int r, const struct msb_err *e)
+{
+	if (r == -EINTR) {
+		(void)fprintf(stderr, "msb: interrupted\n");
+		return CLI_INTERRUPTED;
+	}
+	return r < 0 ? cli_fail(e) : 0;
+}
+
+static int canonical(const char *text, const char *host, struct msb_str *s, struct msb_err *e)
+{
+	struct img_ref ref;
+	int r = img_ref_parse(text, host, &ref, e);
+
+	if (r < 0)
+		return r;
+	img_ref_print(&ref, s);
+	return s->oom ? msb_err_set(e, ENOMEM, "no memory") : 0;
+}
+
+/* A line of words for images/ctl. */
+static void words(struct msb_str *line, const char *verb, const char *a, const char *b)
+{
+	msb_str_adds(line, verb);
+	for (int i = 0; i < 2; i++)
+		if (i ? b : a) {
+			msb_str_adds(line, " ");
+			mnt_quote(line, i ? b : a);
+		}
+}
+
+static int simple(const char *verb, const char *a, const char *b)
+{
+	_cleanup_str_ struct msb_str line = MSB_STR_INIT;
+	struct msb_err e = {0};
+	struct mnt m;
+	int r = mnt_open(&m, &e);
+
+	words(&line, verb, a, b);
+	if (r == 0)
+		r = mnt_do(&m, "images/ctl", line.buf ?: "", &e);
+	return status_of(r, &e);
+}
+
+/* ---- pull, push */
+
+static int pull(const struct cli_args *a)
+{
+	struct msb_err e = {0};
+	struct progress p;
+	struct mnt m;
+	int r = mnt_open(&m, &e);
+
+	for (size_t i = 0; r == 0 && i < a->n; i++) {
+		_cleanup_str_ struct msb_str name = MSB_STR_INIT, line = MSB_STR_INIT;
+
+		r = canonical(a->word[i], IMG_REF_DEFAULT_HOST, &name, &e);
+		words(&line, "pull", name.buf, NULL);
+		if (r == 0)
+			r = progress_do(&m, "pull", name.buf, line.buf, cli_get(a, 'q'), &p, &e);
+		if (r == 0 && !cli_get(a, 'q') && *p.digest)
+			(void)fprintf(stderr, "Digest: %s\n", p.digest);
+		if (r == 0)
+			printf("%s\n", name.buf);
+	}
+	return status_of(r, &e);
+}
+
+static int push(const struct cli_args *a)
+{
+	_cleanup_str_ struct msb_str line = MSB_STR_INIT;
+	struct msb_err e = {0};
+	struct progress p;
+	struct mnt m;
+	int r = mnt_open(&m, &e);
+
+	words(&line, "push", a->word[0], a->word[1]);
+	if (r == 0)
+		r = progress_do(&m, "push", NULL, line.buf ?: "", cli_get(a, 'q'), &p, &e);
+	if (r == 0)
+		printf("%s\n", p.digest);
+	return status_of(r, &e);
+}
+
+/* ---- names */
+
+static int rmi(const struct cli_args *a)
+{
+	int status = 0;
+
+	for (size_t i = 0; i < a->n; i++) {
+		int one = simple("rm", a->word[i], NULL);
+
+		if (one == 0)
+			printf("Untagged: %s\n", a->word[i]);
+		status = one ?: status;
+	}
+	return status;
+}
+
+static int tag(const struct cli_args *a)
+{
+	return simple("tag", a->word[0], a->word[1]);
+}
+
+/* ---- archives */
+
+static int load(const struct cli_args *a)
+{
+	_cleanup_str_ struct msb_str path = MSB_STR_INIT, line = MSB_STR_INIT, name = MSB_STR_INIT;
+	const char *input = cli_get(a, 'i');
+	_cleanup_close_ int fd = -1;
+	struct msb_err e = {0};
+	struct progress p;
+	struct mnt m;
+	int r = mnt_open(&m, &e);
+
+	if (r == 0 && !input && !a->word[0])
+		return cli_fail_usage(a->command, "what comes from stdin wants a NAME");
+	if (r == 0 && !input)
+		fd = r = files_from_stdin(&path, &e);
+	else if (r == 0)
+		r = mnt_absolute(input, &path, &e);
+	if (r >= 0)
+		r = a->word[0] ? (msb_str_adds(&name, a->word[0]), 0)
+			       : files_name_of(path.buf, &name, &e);
+	words(&line, "import", path.buf ?: "", name.buf ?: "");
+	if (r == 0)
+		r = progress_do(&m, "import", NULL, line.buf, cli_get(a, 'q'), &p, &e);
+	if (r == 0)
+		printf("Loaded image: %s\n", name.buf);
+	return status_of(r, &e);
+}
+
+static int save(const struct cli_args *a)
+{
+	_cleanup_str_ struct msb_str path = MSB_STR_INIT, line = MSB_STR_INIT;
+	const char *output = cli_get(a, 'o');
+	struct files_pipe out = FILES_NO_PIPE;
+	struct msb_err e = {0};
+	struct progress p;
+	struct mnt m;
+	int r = mnt_open(&m, &e), k;
+
+	if (r == 0 && !output && isatty(STDOUT_FILENO))
+		return cli_fail_usage(
+			a->command, "an archive is not for a terminal; -o FILE, or a pipe");
+	if (r == 0)
+		r = output ? mnt_absolute(output, &path, &e) : files_to_stdout(&out, &path, &e);
+	words(&line, "export", path.buf ?: "", a->word[0]);
+	/* What is on stdout leaves no room for bars of a terminal that reads it. */
+	if (r == 0)
+		r = progress_do(&m, "export", NULL, line.buf, cli_get(a, 'q'), &p, &e);
+	k = files_pipe_end(&out, r < 0 ? NULL : &e);
+	return status_of(r < 0 ? r : k, &e);
+}
+
+/* ---- logins */
+
+static int login(const struct cli_args *a)
+{
+	_cleanup_str_ struct msb_str user = MSB_STR_INIT, path = MSB_STR_INIT, line = MSB_STR_INIT;
+	const char *host = a->word[0] ?: IMG_REF_DEFAULT_HOST;
+	char secret[SECRET_MAX + 2];
+	struct msb_err e = {0};
+	struct mnt m;
+	int r = mnt_open(&m, &e);
+
+	if (r == 0)
+		r = secret_user(cli_get(a, 'u'), &user, &e);
+	if (r == 0)
+		r = secret_read(cli_get(a, 'P'), secret, &e);
+	if (r < 0)
+		return status_of(r, &e);
+	words(&line, "login", host, user.buf);
+	r = mnt_do(&m, "images/ctl", line.buf ?: "", &e);
+	msb_str_addf(&path, "images/logins/%s", host);
+	for (char *c = path.buf; c && *c; c++)
+		*c = (char)(*c >= 'A' && *c <= 'Z' ? *c + 32 : *c);
+	if (r == 0)
+		r = secret_write(&m, path.buf ?: "", secret, &e);
+	explicit_bzero(secret, sizeof(secret));
+	if (r == 0)
+		printf("Kept the login at %s; the next pull or push uses it\n", host);
+	return status_of(r, &e);
+}
+
+static int logout(const struct cli_args *a)
+{
+	return simple("logout", a->word[0] ?: IMG_REF_DEFAULT_HOST, NULL);
+}
+
+/* ---- the store */
+
+static int prune(const struct cli_args *a)
+{
+	char answer[8] = "";
+
+	if (!cli_get(a, 'f')) {
+		(void)fprintf(
+			stderr, "This removes every image that no sandbox uses. Go on? [y/N] ");
+		if (!fgets(answer, sizeof(answer), stdin) || (answer[0] != 'y' && answer[0] != 'Y'))
+			return CLI_FAILED;
+	}
+	return simple("prune", NULL, NULL);
+}
+
+static int verify(const struct cli_args *a)
+{
+	_cleanup_str_ struct msb_str line = MSB_STR_INIT;
+	struct msb_err e = {0};
+	struct progress p;
+	struct mnt m;
+	int r = mnt_open(&m, &e);
+
+	words(&line, "verify", a->word[0], NULL);
+	if (r == 0)
+		r = progress_do(&m, "verify", NULL, line.buf ?: "", cli_get(a, 'q'), &p, &e);
+	if (r == -EBADMSG) {
+		(void)cli_fail(&e);
+		return 1; /* that is the answer, not a failure to give one */
+	}
+	return status_of(r, &e);
+}
+
+static int images(const struct cli_args *a)
+{
+	struct msb_err e = {0};
+	struct mnt m;
+	int r = mnt_open(&m, &e);
+	const struct list_how how = {.only = a->word[0],
+		.json = cli_get(a, 'F') && !strcmp(cli_get(a, 'F'), "json"),
+		.quiet = cli_get(a, 'q'),
+		.whole = cli_get(a, 'N')};
+
+	if (cli_get(a, 'F') && !how.json && strcmp(cli_get(a, 'F'), "table") != 0)
+		return cli_fail_usage(a->command, "a format is `table` or `json`");
+	if (r == 0)
+		r = list_images(&m, &how, &e);
+	return status_of(r, &e);
+}
+
+/* ---- the table */
+
+#define QUIET                                                                                      \
+	{                                                                                          \
+		'q', "quiet", NULL, "show no progress"                                             \
+	}
+static const struct cli_option quiet[] = {QUIET, {0}};
+static const struct cli_option load_options[] = {
+	{'i', "input", "FILE", "an archive or an OCI layout; else stdin"}, QUIET, {0}};
+static const struct cli_option save_options[] = {
+	{'o', "output", "FILE", "where the archive goes; else stdout"}, QUIET, {0}};
+static const struct cli_option images_options[] = {
+	{'q', "quiet", NULL, "digests alone"},
+	{'N', "no-trunc", NULL, "whole digests"},
+	{'F', "format", "FORMAT", "table, or json: an object a line"},
+	{0},
+};
+static const struct cli_option login_options[] = {
+	{'u', "username", "USER", "else it is asked for"},
+	{'P', "password-stdin", NULL, "the secret is the first line of stdin"},
+	{0},
+};
+static const struct cli_option prune_options[] = {
+	{'f', "force", NULL, "do not ask"},
+	{0},
+};
+
+const struct cli_command cli_image_commands[] = {
+	{"pull", NULL, "[OPTION]... REF...", "Fetch images from their registries", 1, SIZE_MAX,
+		quiet, pull},
+	{"push", NULL, "[OPTION]... REF [AS]", "Put an image into a registry", 1, 2, quiet, push},
+	{"images", "image-ls", "[OPTION]... [REF]", "List images", 0, 1, images_options, images},
+	{"rmi", NULL, "REF...", "Take names of images away", 1, SIZE_MAX, NULL, rmi},
+	{"tag", NULL, "REF NEW", "Give an image one more name", 2, 2, NULL, tag},
+	{"load", "import", "[OPTION]... [NAME]", "Take in an image from an archive", 0, 1,
+		load_options, load},
+	{"save", "export", "[OPTION]... REF", "Write an image as an OCI archive", 1, 1,
+		save_options, save},
+	{"login", NULL, "[OPTION]... [REGISTRY]", "Keep who you are at a registry", 0, 1,
+		login_options, login},
+	{"logout", NULL, "[REGISTRY]", "Forget that", 0, 1, NULL, logout},
+	{"verify", NULL, "[OPTION]... [REF]", "Read and hash what an image, or all, is made of", 0,
+		1, quiet, verify},
+	{"prune", NULL, "[OPTION]...", "Remove every image that no sandbox uses", 0, 0,
+		prune_options, prune},
+	{0},
+};
