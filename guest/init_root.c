@@ -134,7 +134,8 @@ static int mount_root(const struct ga_boot *b, struct msb_err *e)
 	if (b->hostname[0] && sethostname(b->hostname, strlen(b->hostname)) < 0)
 		return msb_err_set(e, errno, "cannot set the hostname to %s: %m", b->hostname);
 	loopback_up();
-	r = mount_entry(&b->mounts[0], GA_NEWROOT, e);
+	r = b->mounts[0].disk ? ga_disk_mount(&b->mounts[0], GA_NEWROOT, e)
+			      : mount_entry(&b->mounts[0], GA_NEWROOT, e);
 	if (r < 0)
 		return r;
 	if (chroot(GA_NEWROOT) < 0 || chdir("/") < 0)

@@ -31,6 +31,17 @@ enum ga_share_at {
 	GA_SHARE_COVERED, /* something that was mounted over it */
 } ga_share_find(char *text, const char *name, const char *path);
 
+/* Loads DIR/NN-NAME.ko in the order of their names, which is that in which they need each other.
+ * What fails is said on the console; a directory that is not there is empty. */
+void ga_modules_load(const char *dir);
+
+/**
+ * ga_disk_mount() - Mount the root of the disk @m->source ("vda") on @target
+ * Errors: -ENOENT no such disk, or no partition that is the root; -EINVAL no file system that is
+ * known; what mount(2) says.
+ */
+int ga_disk_mount(const struct ga_mount *m, const char *target, struct msb_err *e);
+
 /* Both run in a child of PID 1 whose root directory is the sandbox's root. */
 int ga_share_mount(const struct ga_mount *m, struct msb_err *e);
 int ga_share_umount(const struct ga_umount *u, struct msb_err *e);

@@ -16,7 +16,6 @@
 
 #define PORT_NAME	     "msb.agent"
 #define MODULES		     "/modules"
-#define COMPRESSED_FILE	     4 /* of finit_module(2) */
 #define PORT_WAIT_FIRST_MS   1
 #define PORT_WAIT_LONGEST_MS 100
 #define AGENT_NOFILE	     16384
@@ -24,40 +23,6 @@
 static void say(const char *what, const char *why)
 {
 	dprintf(2, "msb init: %s: %s\n", what, why);
-}
-
-static void load_module(const char *path)
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	const char *dot = strrchr(path, '.');
-	int flags = dot && strcmp(dot, ".ko") != 0 ? COMPRESSED_FILE : 0;
-
-	/* ENOSYS: a kernel that has everything built in, with the initramfs of one that has not. */
-	if (fd < 0 || (syscall(SYS_finit_module, fd, "", flags) < 0 && errno != EEXIST &&
-			      errno != ENOSYS))
-		say(path, strerror(errno));
-}
-
-static int is_module(const struct dirent *de)
-{
-	return de->d_name[0] != '.';
-}
-
-/* In the order of their names, NN-NAME.ko, which is the order in which they need each other. */
-static void load_modules(void)
-{
-	struct dirent **names;
-	int n = scandir(MODULES, &names, is_module, alphasort);
-
-	for (int i = 0; i < n; i++) {
-		char path[300];
-
-		(void)snprintf(path, sizeof(path), MODULES "/%s", names[i]->d_name); /* fits */
-		load_module(path);
-		free(names[i]);
-	}
-	if (n >= 0)
-		free(names);
 }
 
 /* Return: the port's descriptor, or -1 where it is not there (yet). */
@@ -130,7 +95,7 @@ int main(void)
 	(void)setrlimit(RLIMIT_NOFILE, &nofile); /* fewer jobs at once then */
 	/* Ctrl-Alt-Del of the machine is not to reboot it. */
 	(void)signal(SIGINT, SIG_IGN);
-	load_modules();
+	ga_modules_load(MODULES);
 	for (;;) {
 		e.code = 0;
 		(void)ga_run(

@@ -201,6 +201,7 @@ static int mount_option(struct ga_mount *m, const char *o)
 	if (!strncmp(o, "type=", 5) && o[5]) {
 		m->type = o + 5;
 		m->share = !strcmp(m->type, "share");
+		m->disk = !strcmp(m->type, "disk");
 		return 0;
 	}
 	return *o ? -EINVAL : 0;
@@ -235,6 +236,8 @@ static int mount_value(struct ga_mount *m, char *value, struct msb_err *e)
 			return msb_err_set(
 				e, EINVAL, "mount %.100s: unknown option '%.100s'", path, opts);
 	}
+	if (m->disk && (!share_name_ok(value) || path[1]))
+		return msb_err_set(e, EINVAL, "mount %.100s: no disk can be there", path);
 	if (m->share && (!share_name_ok(value) || !path[1]))
 		return msb_err_set(e, EINVAL, "mount %.100s: no share can be there", path);
 	return 0;

@@ -36,6 +36,7 @@ struct ga_mount {
 	const char *source, *path, *type;
 	unsigned long flags; /* of mount(2) */
 	bool share;	     /* source is a directory of the file system of shares */
+	bool disk;	     /* source is a disk, the root on it is to be found */
 };
 
 struct ga_umount {
@@ -67,7 +68,7 @@ void ga_exec_done(struct ga_exec *x);
  * mount=SOURCE\tPATH\tOPTIONS: the first is for "/", and only that one. PATH is absolute, without
  * empty, "." and ".." components. OPTIONS: ro rw nosuid nodev noexec noatime type=FSTYPE, with
  * commas; the type is virtiofs by default. Of type `share`, SOURCE is [a-z0-9]{1,16}: a directory
- * of the machine's one file system of shares.
+ * of the machine's one file system of shares. Of type `disk`, for "/" alone, it is a disk likewise.
  */
 int ga_boot_parse(const uint8_t *p, size_t n, struct ga_boot *ret, struct msb_err *e);
 void ga_boot_done(struct ga_boot *b);

@@ -73,7 +73,7 @@ $(B)/plugins/flat: tools/plugins/flat.c tools/plugins/msb_plugin.h Makefile
 	$(Q)$(CC) -std=gnu17 $(WARN) -O2 -D_GNU_SOURCE -o $@ $< -pthread
 
 .PHONY: kernel-debian
-kernel-debian: $(SHARE)/vmlinux $(SHARE)/vmlinuz $(SHARE)/initramfs ## Debian's cloud kernel, unpacked, and the initramfs
+kernel-debian: $(SHARE)/vmlinux $(SHARE)/vmlinuz $(SHARE)/initramfs $(SHARE)/initramfs-disk ## Debian's cloud kernel, unpacked, and the initramfs
 
 build/kernel/debian/version: tools/kernel-debian
 	tools/kernel-debian build/kernel build/kernel/debian
@@ -87,6 +87,11 @@ $(SHARE)/vmlinux $(SHARE)/vmlinuz: $(SHARE)/%: build/kernel/debian/version
 $(SHARE)/initramfs: build/guest/init build/kernel/debian/version tools/initramfs
 	@mkdir -p $(@D)
 	tools/initramfs build/guest/init build/kernel/debian/modules $@
+
+# The same for a root on a disk, apart: what it holds more is time that no other start has to spend.
+$(SHARE)/initramfs-disk: build/guest/init build/kernel/debian/version tools/initramfs
+	@mkdir -p $(@D)
+	tools/initramfs build/guest/init build/kernel/debian/modules $@ build/kernel/debian/lazy
 
 .PHONY: kernel
 kernel: ## build the small kernel too (6-10 min); MSB_KERNEL=mini selects it
