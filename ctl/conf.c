@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "ctl/image_names.h"
 #include "ctl/root.h"
+#include "fs/image/qcow2.h"
 #include "fs/options.h"
 
 #include <inttypes.h>
@@ -135,6 +136,26 @@ static int check_root_options(
 			       ctl_root_kind(sb->conf[CONF_IMAGE]), ret->buf ?: "", e);
 }
 
+static int check_disk(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	uint64_t v;
+	int r;
+
+	if (!*text)
+		return 0;
+	r = msb_parse_bytes(text, IMG_DISK_MIN_BYTES, IMG_DISK_MAX_BYTES, &v);
+	if (r == 0 && v % IMG_DISK_ALIGN)
+		r = -EINVAL;
+	if (r < 0)
+		return msb_err_set(e, -r,
+			"disk_bytes is a multiple of %d from 1M to 4T (bytes, or with K, M, G, T), or "
+			"empty for the size of the file, not `%s`",
+			IMG_DISK_ALIGN, text);
+	msb_str_addf(ret, "%" PRIu64, v);
+	return 0;
+}
+
 static const struct conf {
 	const char *key, *def;
 	bool live; /* may be set while a machine runs: the next command sees it */
@@ -149,6 +170,7 @@ static const struct conf {
 	[CONF_MOUNTS] = {"mounts", "", false, NULL}, /* ctl_mounts_write() */
 	[CONF_ROOT_OPTIONS] = {"root_options", "", false, check_root_options},
 	[CONF_PULL] = {"pull", "missing", true, check_pull},
+	[CONF_DISK_BYTES] = {"disk_bytes", "", false, check_disk},
 };
 
 const char *ctl_conf_key(enum ctl_conf_id id)

@@ -51,6 +51,7 @@ enum ctl_conf_id { /* rows of the table in conf.c */
 	CONF_MOUNTS,
 	CONF_ROOT_OPTIONS,
 	CONF_PULL,
+	CONF_DISK_BYTES,
 	CONF_COUNT,
 };
 

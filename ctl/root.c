@@ -5,7 +5,7 @@
 #include "base/io.h"
 #include "base/str.h"
 #include "ctl/conf.h"
-#include "fs/image/dir.h"
+#include "fs/image/open.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -73,6 +73,15 @@ void ctl_root_close(struct ctl_root_fds *fds)
 	}
 }
 
+struct img_open ctl_root_opener(struct ctl_sandbox *sb)
+{
+	LOCK_SCOPE(&sb->c->lock);
+	return (struct img_open){.bin_dir = sb->c->paths.bin,
+		.log_fd = sb->c->log_fd,
+		.uid = sb->uid,
+		.gid = sb->gid};
+}
+
 static int open_at(int dirfd, const char *dir, const char *file, int flags)
 {
 	char path[96];
@@ -100,9 +109,10 @@ static int sync_dir(int dirfd, const char *path)
 }
 
 /* Walked into a directory that gets its name once it is whole and on the disk. */
-static int walk(struct ctl_sandbox *sb, const char *path, uid_t uid, gid_t gid, const char *lower,
+static int walk(struct ctl_sandbox *sb, const char *path, const char *lower,
 	struct ctl_root_fds *ret, struct msb_err *e)
 {
+	struct img_open o = ctl_root_opener(sb);
 	int at = sb->c->sandboxes_fd, r;
 	char fresh[80];
 
@@ -114,8 +124,7 @@ static int walk(struct ctl_sandbox *sb, const char *path, uid_t uid, gid_t gid, 
 		r = open_both(at, fresh, O_RDWR | O_CREAT | O_EXCL, ret);
 	if (r < 0)
 		return msb_err_set(e, -r, "cannot make a tree for %s: %s", path, strerror(-r));
-	r = img_dir_open(sb->c->paths.bin, path, uid, gid, ret->index, ret->files, sb->c->log_fd,
-		&ret->dir, e);
+	r = img_open_dir(&o, path, ret->index, ret->files, &ret->dir, e);
 	if (r < 0) {
 		(void)msb_rm_rf(at, fresh); /* the next attempt does, too */
 		return r;
@@ -131,16 +140,10 @@ static int walk(struct ctl_sandbox *sb, const char *path, uid_t uid, gid_t gid, 
 int ctl_root_dir_open(struct ctl_sandbox *sb, const char *path, bool fresh,
 	struct ctl_root_fds *ret, struct msb_err *e)
 {
+	struct img_open o = ctl_root_opener(sb);
 	int at = sb->c->sandboxes_fd, r = 0;
 	char lower[64];
-	uid_t uid;
-	gid_t gid;
 
-	{
-		LOCK_SCOPE(&sb->c->lock);
-		uid = sb->uid;
-		gid = sb->gid;
-	}
 	(void)snprintf(lower, sizeof(lower), "%s/" LOWER, sb->id);
 	*ret = (struct ctl_root_fds)CTL_ROOT_NO_FDS;
 	if (fresh)
@@ -149,11 +152,10 @@ int ctl_root_dir_open(struct ctl_sandbox *sb, const char *path, bool fresh,
 		return msb_err_set(e, -r, "cannot forget the tree of %s: %s", path, strerror(-r));
 	r = open_both(at, lower, O_RDONLY, ret);
 	if (r == 0) {
-		r = img_dir_open(
-			sb->c->paths.bin, path, uid, gid, -1, -1, sb->c->log_fd, &ret->dir, e);
+		r = img_open_dir(&o, path, -1, -1, &ret->dir, e);
 	} else if (r == -ENOENT) {
 		ctl_root_close(ret);
-		r = walk(sb, path, uid, gid, lower, ret, e);
+		r = walk(sb, path, lower, ret, e);
 	} else {
 		r = msb_err_set(e, -r, "cannot open the tree of %s: %s", path, strerror(-r));
 	}

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "ctl/conf.h"
+#include "ctl/disk.h"
 #include "ctl/files.h"
 #include "ctl/images.h"
 #include "ctl/meta.h"
@@ -45,6 +46,7 @@ static void plan_done(struct plan *p)
 	free(p->env);
 	for (size_t i = 0; i < p->nopen; i++)
 		ctl_share_close(&p->fds[i]);
+	ctl_disk_close(&p->spec.disk);
 	ctl_table_done(&p->mounts);
 	ctl_meta_done(&p->meta);
 }
@@ -106,6 +108,22 @@ static int plan_values(struct ctl_sandbox *sb, struct plan *p)
 	return r < 0 ? r : ctl_table_parse(ctl_conf_value(sb, CONF_MOUNTS), &p->mounts);
 }
 
+static int plan_disk(
+	struct ctl_sandbox *sb, const struct ctl_files_of *of, struct plan *p, struct msb_err *e)
+{
+	const struct ctl_disk_base base = {
+		.path = of->source, .format = ctl_disk_format(of->source), .told = of->source};
+
+	if (of->root == CTL_ROOT_DISK)
+		return ctl_disk_open(sb, &base, &p->spec.disk, e);
+	LOCK_SCOPE(&sb->c->lock);
+	if (*ctl_conf_value(sb, CONF_DISK_BYTES))
+		return msb_err_set(e, EINVAL,
+			"disk_bytes is of a root on a disk; to limit this one write quota_bytes=SIZE into "
+			"root_options");
+	return 0;
+}
+
 /* Everything that can be refused before anything is begun. */
 static int plan_make(
 	struct ctl_sandbox *sb, struct ctl_files_of *of, struct plan *p, struct msb_err *e)
@@ -127,14 +145,17 @@ static int plan_make(
 		if (r < 0)
 			return r;
 	}
+	r = plan_disk(sb, of, p, e);
+	if (r < 0)
+		return r;
 	(void)snprintf(p->spec.id, sizeof(p->spec.id), "%s", sb->id);
 	ctl_sock_path(sb->c, sb->id, "ch", p->spec.agent_socket);
 	ctl_sock_path(sb->c, sb->id, "con", p->spec.console_socket);
 	return 0;
 }
 
-/* Listens for one of the two file systems that every machine has: its root, and one that holds all
- * mounts, there are some or none. */
+/* Listens for one of the two file systems that a machine has: its root, where that is not on a
+ * disk, and one that holds all mounts, there are some or none. */
 static int export_one(struct ctl_sandbox *sb, struct ctl_files_of *of, struct plan *p,
 	const char *tag, struct msb_err *e)
 {
@@ -169,7 +190,7 @@ static int start_files(
 	/* First, because what fails here fails before anything of a machine is begun. */
 	for (size_t i = 0; r == 0 && i < p->mounts.n; i++)
 		r = ctl_share_up(of, &p->mounts.s[i], &p->fds[i], e);
-	if (r == 0)
+	if (r == 0 && of->root != CTL_ROOT_DISK)
 		r = export_one(sb, of, p, CTL_TAG_ROOT, e);
 	if (r == 0)
 		r = export_one(sb, of, p, CTL_TAG_SHARES, e);
@@ -242,6 +263,7 @@ static int boot(struct ctl_op *op, struct plan *p, struct msb_err *e)
 		.user = p->user,
 		.workdir = p->workdir,
 		.env = (const char *const *)p->env,
+		.disk = p->spec.disk.base_format[0] ? "vda" : NULL,
 		.readonly = p->readonly,
 		.nmounts = p->mounts.n,
 		.mounts = mounts,

@@ -70,18 +70,19 @@ int ctl_op_stop(struct ctl_op *op, struct msb_err *e)
 
 static void unexport(struct ctl_sandbox *sb)
 {
+	static const char *const tags[] = {CTL_TAG_ROOT, CTL_TAG_SHARES};
 	struct ctl_files_of of = {
 		.c = sb->c, .f = &sb->files, .id = sb->id, .name = sb->name, .sb = sb};
 
 	LOCK_SCOPE(&sb->files.lock);
 	ctl_shares_down(&of);
-	for (unsigned int i = 0; i < sb->nexports; i++) {
-		const char *tag = i ? CTL_TAG_SHARES : CTL_TAG_ROOT;
+	for (unsigned int i = 0; sb->nexports && i < ARRAY_LEN(tags); i++) {
 		char file[80];
 
-		/* It fails where the server is gone, and then there is nothing to take back. */
+		/* It fails where the server is gone, or has no such export (a root on a disk has
+		 * none): then there is nothing to take back. */
 		if (sb->files.sock >= 0)
-			(void)ctl_files_answer(&of, fsd_unexport(sb->files.sock, tag, NULL));
+			(void)ctl_files_answer(&of, fsd_unexport(sb->files.sock, tags[i], NULL));
 		(void)snprintf(file, sizeof(file), "sb/%s/fs%u", sb->id, i);
 		(void)unlinkat(sb->c->run_fd, file, 0);
 	}

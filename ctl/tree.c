@@ -66,6 +66,7 @@ const struct ctl_node ctl_nodes[] = {
 	{"pull",         D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_PULL, 0},
 	{"cpus",         D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_CPUS, 0},
 	{"memory_bytes", D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_MEMORY, 0},
+	{"disk_bytes",   D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_DISK_BYTES, 0},
 	{"hostname",     D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_HOSTNAME, 0},
 	{"user",         D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_USER, 0},
 	{"workdir",      D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_WORKDIR, 0},

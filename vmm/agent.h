@@ -58,7 +58,8 @@ struct agent_boot {
 	const char *hostname, *user,
 		*workdir;	/* user: name, uid, or uid:gid; "" root. workdir "" is / */
 	const char *const *env; /* K=V, NULL at the end: defaults of every job */
-	bool readonly;		/* the root */
+	const char *disk; /* of the machine, that the root is on; NULL: a file server has it */
+	bool readonly;	  /* the root */
 	size_t nmounts;
 	const struct agent_mount {
 		const char *name; /* of its directory in the file system tagged `shares` */

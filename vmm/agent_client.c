@@ -113,7 +113,8 @@ int agent_boot(const char *control_path, const struct agent_boot *b, struct msb_
 	msb_msg_set(&m, "user", "%s", b->user ?: "");
 	msb_msg_set(&m, "workdir", "%s", b->workdir ?: "");
 	msb_msg_set(&m, "clock_usec", "%llu", (unsigned long long)clock_usec());
-	msb_msg_set(&m, "mount", "root\t/\t%s", b->readonly ? "ro" : "rw");
+	msb_msg_set(&m, "mount", "%s\t/\t%s%s", b->disk ?: "root", b->disk ? "type=disk," : "",
+		b->readonly ? "ro" : "rw");
 	for (size_t i = 0; i < b->nmounts; i++)
 		add_mount(&m, &b->mounts[i]);
 	add_all(&m, "env", b->env);

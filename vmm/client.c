@@ -296,6 +296,16 @@ int vmm_start_paused(struct vmm *v, const struct vmm_spec *s, struct msb_err *e)
 	msb_msg_set(m, "cmdline", "%s", s->cmdline_extra);
 	for (unsigned int i = 0; i < s->nfs && i < VMM_MAX_FS; i++)
 		msb_msg_set(m, "fs", "%s\t%s", s->fs[i].tag, s->fs[i].socket);
+	if (s->disk.base_format[0]) {
+		msb_msg_set(m, "disk", "%s", s->disk.base_format);
+		msb_msg_add_fd(m, s->disk.overlay_fd);
+		msb_msg_add_fd(m, s->disk.base_fd);
+	}
+	if (s->own.kernel[0]) {
+		msb_msg_set(m, "kernel", "%s", s->own.kernel);
+		msb_msg_set(m, "initrd", "%s", s->own.initrd);
+		msb_msg_set(m, "own_cmdline", "%s", s->own.cmdline);
+	}
 	return call(v, m, e);
 }
 
@@ -312,6 +322,11 @@ int vmm_suspend(struct vmm *v, const char *id, struct msb_err *e)
 int vmm_destroy(struct vmm *v, const char *id, struct msb_err *e)
 {
 	return call_id(v, "destroy", id, e);
+}
+
+int vmm_power_button(struct vmm *v, const char *id, struct msb_err *e)
+{
+	return call_id(v, "button", id, e);
 }
 
 int vmm_pid(struct vmm *v, const char *id, pid_t *ret, struct msb_err *e)

@@ -5,9 +5,9 @@
 #include <errno.h>
 #include <string.h>
 
-/* Slots of the PCI root bus. The file systems come last, eight to a slot. */
-enum { SLOT_SERIAL = 1, SLOT_RNG, SLOT_PANIC, SLOT_FS };
-_Static_assert(SLOT_FS + (VMM_MAX_FS + 7) / 8 < 0x1f, "slot 0x1f is the chipset's own");
+/* Slots of the PCI root bus. The file systems take eight to a slot. */
+enum { SLOT_SERIAL = 1, SLOT_RNG, SLOT_PANIC, SLOT_FS, SLOT_DISK = SLOT_FS + (VMM_MAX_FS + 7) / 8 };
+_Static_assert(SLOT_DISK < 0x1f, "slot 0x1f is the chipset's own");
 
 /*
  * panic=-1	   a panic resets at once, and a reset ends the machine
@@ -66,6 +66,25 @@ static int check_path(const char *path, size_t size, const char *what, struct ms
 	return 0;
 }
 
+static int check_disk(const struct vmm_spec *s, struct msb_err *e)
+{
+	const char *format = s->disk.base_format;
+	int r = 0;
+
+	if (format[0] && strcmp(format, "raw") != 0 && strcmp(format, "qcow2") != 0)
+		return msb_err_set(e, EINVAL, "a disk's format is raw or qcow2");
+	if (!s->own.kernel[0])
+		return 0;
+	r = check_path(s->own.kernel, sizeof(s->own.kernel), "kernel", e);
+	if (r == 0)
+		r = check_path(s->own.initrd, sizeof(s->own.initrd), "initrd", e);
+	if (r == 0 && !text_ok(s->own.cmdline, sizeof(s->own.cmdline)))
+		r = msb_err_set(e, EINVAL,
+			"the kernel command line must be printable UTF-8 of at most %d bytes",
+			VMM_MAX_CMDLINE);
+	return r;
+}
+
 int vmm_spec_check(const struct vmm_spec *spec, struct msb_err *e)
 {
 	int r;
@@ -99,7 +118,7 @@ int vmm_spec_check(const struct vmm_spec *spec, struct msb_err *e)
 	}
 	if (r == 0 && !text_ok(spec->cmdline_extra, sizeof(spec->cmdline_extra)))
 		r = msb_err_set(e, EINVAL, "the kernel command line must be printable UTF-8");
-	return r;
+	return r < 0 ? r : check_disk(spec, e);
 }
 
 static void add_address(struct msb_str *s, unsigned int slot, unsigned int function, bool multi)
@@ -125,10 +144,14 @@ static void add_platform(struct msb_str *s, const struct vmm_spec *spec, const s
 		add(s, "<loader readonly='yes' type='rom'>", h->loader, "</loader>");
 	add(s, "<kernel>", h->kernel, "</kernel>");
 	add(s, "<initrd>", h->initrd, "</initrd>");
-	msb_str_adds(s, "<cmdline>" CMDLINE);
-	if (!h->kvm)
-		msb_str_adds(s, CMDLINE_TCG);
-	add(s, spec->cmdline_extra[0] ? " " : "", spec->cmdline_extra, "</cmdline></os>");
+	if (spec->own.kernel[0]) {
+		add(s, "<cmdline>", spec->own.cmdline, "</cmdline></os>");
+	} else {
+		msb_str_adds(s, "<cmdline>" CMDLINE);
+		if (!h->kvm)
+			msb_str_adds(s, CMDLINE_TCG);
+		add(s, spec->cmdline_extra[0] ? " " : "", spec->cmdline_extra, "</cmdline></os>");
+	}
 	msb_str_adds(
 		s, "<features><acpi/><vmport state='off'/><ps2 state='off'/><smm state='off'/>");
 	if (!h->kvm)
@@ -143,6 +166,22 @@ static void add_platform(struct msb_str *s, const struct vmm_spec *spec, const s
 		msb_str_addf(s,
 			"<seclabel type='static' model='dac' relabel='no'><label>+%u:+%u</label></seclabel>",
 			h->uid, h->gid);
+}
+
+/* The paths are names for people: what is opened are the descriptors of the groups. The whole chain
+ * is said, with its formats, so that nothing looks into the files for more of it. */
+static void add_disk(struct msb_str *s, const struct vmm_spec *spec)
+{
+	msb_str_addf(s,
+		"<disk type='file' device='disk' model='virtio-non-transitional'>"
+		"<driver name='qemu' type='qcow2' cache='writeback' io='threads' discard='unmap'/>"
+		"<source file='/msb/" VMM_DISK_OVERLAY "' fdgroup='" VMM_DISK_OVERLAY "'/>"
+		"<backingStore type='file'><format type='%s'/>"
+		"<source file='/msb/" VMM_DISK_BASE "' fdgroup='" VMM_DISK_BASE "'/>"
+		"<backingStore/></backingStore><target dev='vda' bus='virtio'/>",
+		spec->disk.base_format);
+	add_address(s, SLOT_DISK, 0, false);
+	msb_str_adds(s, "</disk>");
 }
 
 static void add_devices(struct msb_str *s, const struct vmm_spec *spec, const struct vmm_host *h)
@@ -166,6 +205,8 @@ static void add_devices(struct msb_str *s, const struct vmm_spec *spec, const st
 		add_address(s, SLOT_FS + i / 8, i % 8, spec->nfs > 1);
 		msb_str_adds(s, "</filesystem>");
 	}
+	if (spec->disk.base_format[0])
+		add_disk(s, spec);
 	msb_str_adds(s, "<rng model='virtio-non-transitional'>"
 			"<backend model='random'>/dev/urandom</backend>");
 	add_address(s, SLOT_RNG, 0, false);

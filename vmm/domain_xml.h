@@ -16,6 +16,9 @@
 /* Translated code that an emulated machine keeps; QEMU's own limit is 1 GiB for each. */
 #define VMM_TCG_CACHE_MIB 128
 #define VMM_AGENT_CHANNEL "msb.agent"
+/* Names of a disk's descriptors, as libvirt is told them. */
+#define VMM_DISK_OVERLAY "overlay"
+#define VMM_DISK_BASE	 "base"
 
 /* What the machines of one host have in common. Paths are absolute and borrowed. */
 struct vmm_host {

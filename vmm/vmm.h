@@ -22,10 +22,28 @@
 #define VMM_MIN_MEMORY_BYTES (UINT64_C(64) << 20)
 #define VMM_MAX_MEMORY_BYTES (UINT64_C(1) << 40)
 #define VMM_MAX_CPUS	     64
+#define VMM_MAX_CMDLINE	     2047 /* bytes: COMMAND_LINE_SIZE of x86 Linux, and its NUL */
 
 struct vmm_fs {
 	char tag[37]; /* virtiofs tag: 1-36 bytes */
 	char socket[108];
+};
+
+/*
+ * The machine's disk, /dev/vda: a qcow2 of its own over a base that is only read. QEMU gets both as
+ * descriptors, so that neither's path nor mode is anything to it, and nothing in either's bytes
+ * says what else is opened.
+ */
+struct vmm_disk {
+	char base_format[8]; /* raw or qcow2, as img_qcow2_check() found it; "": no disk */
+	int overlay_fd;	     /* O_RDWR, as img_qcow2_make() makes it */
+	int base_fd;	     /* O_RDONLY */
+};
+
+/* A kernel of the disk's own in place of msb's. */
+struct vmm_kernel {
+	char kernel[108], initrd[108]; /* "": msb's own */
+	char cmdline[VMM_MAX_CMDLINE + 1];
 };
 
 /* What a machine is made of. Paths absolute. */
@@ -38,6 +56,8 @@ struct vmm_spec {
 	unsigned int nfs;
 	struct vmm_fs fs[VMM_MAX_FS];
 	char cmdline_extra[256]; /* after our own kernel arguments */
+	struct vmm_disk disk;	 /* descriptors borrowed for the call */
+	struct vmm_kernel own;
 };
 
 enum vmm_end {
@@ -70,6 +90,8 @@ int vmm_start_paused(struct vmm *, const struct vmm_spec *,
 int vmm_resume(struct vmm *, const char *id, struct msb_err *e);
 int vmm_suspend(struct vmm *, const char *id, struct msb_err *e);
 int vmm_destroy(struct vmm *, const char *id, struct msb_err *e); /* 0 where it is gone already */
+/* Presses its power button; what the guest makes of that is the guest's. */
+int vmm_power_button(struct vmm *, const char *id, struct msb_err *e);
 int vmm_pid(struct vmm *, const char *id, pid_t *ret, struct msb_err *e);
 /* Ids of the machines that exist now, 33 bytes each; *ret is the caller's to free. */
 int vmm_list(struct vmm *, char (**ret)[33], size_t *ret_n, struct msb_err *e);

@@ -9,8 +9,9 @@
  * event thread reports ends. The process has no state of its own: libvirt keeps the machines in
  * files, so it may end at any instruction, and does so when the socket closes.
  *
- * Requests: start {id cpus memory_bytes agent console cmdline fs=TAG\tSOCKET...}, resume {id},
- * suspend {id}, destroy {id}, pid {id}, list {}; each with seq, answered "ok" {seq ...} or "error"
+ * Requests: start {id cpus memory_bytes agent console cmdline fs=TAG\tSOCKET... disk=FORMAT, with
+ * its overlay and its base as descriptors, kernel initrd own_cmdline}, resume {id}, suspend {id},
+ * destroy {id}, button {id}, pid {id}, list {}; each with seq, answered "ok" {seq ...} or "error"
  * {seq code msg}. Unasked: "ready" {accel} or "failed" {code msg} first, then "event" {id how
  * detail}.
  */
@@ -92,6 +93,11 @@ static int do_destroy(struct worker *w, struct request *r, struct msb_msg *m, st
 	return machines_destroy(w->machines, r->spec.id, e);
 }
 
+static int do_button(struct worker *w, struct request *r, struct msb_msg *m, struct msb_err *e)
+{
+	return machines_button(w->machines, r->spec.id, e);
+}
+
 static int do_pid(struct worker *w, struct request *r, struct msb_msg *m, struct msb_err *e)
 {
 	pid_t pid = 0;
@@ -120,6 +126,7 @@ static const struct verb {
 	{"resume", do_resume},
 	{"suspend", do_suspend},
 	{"destroy", do_destroy},
+	{"button", do_button},
 	{"pid", do_pid},
 	{"list", do_list},
 };
@@ -164,6 +171,16 @@ static struct request *next_request(struct worker *w)
 	return NULL;
 }
 
+static struct request *request_free(struct request *r)
+{
+	if (r && r->spec.disk.overlay_fd >= 0)
+		close(r->spec.disk.overlay_fd);
+	if (r && r->spec.disk.base_fd >= 0)
+		close(r->spec.disk.base_fd);
+	free(r);
+	return NULL;
+}
+
 static void *pool_thread(void *arg)
 {
 	struct worker *w = arg;
@@ -183,7 +200,7 @@ static void *pool_thread(void *arg)
 		w->starts += start;
 		pthread_mutex_unlock(&w->lock);
 		carry_out(w, r);
-		free(r);
+		(void)request_free(r);
 		pthread_mutex_lock(&w->lock);
 		w->starts -= start;
 		if (start && w->queued)
@@ -265,9 +282,31 @@ static int decode_spec(const struct msb_msg *m, struct vmm_spec *s)
 	return r;
 }
 
-static struct request *decode(const struct msb_msg *m, uint64_t seq, struct msb_err *e)
+/* A disk's descriptors are the request's from here on. */
+static int decode_disk(struct msb_msg *m, struct vmm_spec *s)
 {
-	_cleanup_free_ struct request *r = calloc(1, sizeof(*r));
+	int r = 0;
+
+	if (msb_msg_get(m, "disk")) {
+		r = copy_key(m, "disk", s->disk.base_format, sizeof(s->disk.base_format));
+		s->disk.overlay_fd = msb_msg_take_fd(m, 0);
+		s->disk.base_fd = msb_msg_take_fd(m, 1);
+		if (s->disk.overlay_fd < 0 || s->disk.base_fd < 0)
+			return -EINVAL;
+	}
+	if (r == 0 && msb_msg_get(m, "kernel")) {
+		r = copy_key(m, "kernel", s->own.kernel, sizeof(s->own.kernel));
+		if (r == 0)
+			r = copy_key(m, "initrd", s->own.initrd, sizeof(s->own.initrd));
+		if (r == 0)
+			r = copy_key(m, "own_cmdline", s->own.cmdline, sizeof(s->own.cmdline));
+	}
+	return r;
+}
+
+static struct request *decode(struct msb_msg *m, uint64_t seq, struct msb_err *e)
+{
+	struct request *r = calloc(1, sizeof(*r));
 	int rc = 0;
 
 	if (!r) {
@@ -275,6 +314,7 @@ static struct request *decode(const struct msb_msg *m, uint64_t seq, struct msb_
 		return NULL;
 	}
 	r->seq = seq;
+	r->spec.disk.overlay_fd = r->spec.disk.base_fd = -1;
 	for (size_t i = 0; i < ARRAY_LEN(verbs) && !r->verb; i++)
 		if (!strcmp(verbs[i].name, msb_msg_verb(m)))
 			r->verb = &verbs[i];
@@ -282,11 +322,13 @@ static struct request *decode(const struct msb_msg *m, uint64_t seq, struct msb_
 		rc = copy_key(m, "id", r->spec.id, sizeof(r->spec.id));
 	if (rc == 0 && r->verb && is_start(r))
 		rc = decode_spec(m, &r->spec);
+	if (rc == 0 && r->verb && is_start(r))
+		rc = decode_disk(m, &r->spec);
 	if (!r->verb || rc < 0) {
 		msb_err_set(e, EINVAL, "msb-vmm was sent a bad request");
-		return NULL;
+		return request_free(r);
 	}
-	return steal_ptr(r);
+	return r;
 }
 
 _Noreturn static void serve(struct worker *w)
@@ -305,14 +347,14 @@ _Noreturn static void serve(struct worker *w)
 			log_err("request not readable: %s", strerror(-rc));
 			_exit(1);
 		}
-		msb_msg_close_fds(m); /* none is expected */
-		if (msb_msg_get_u64(m, "seq", &seq) < 0)
+		if (msb_msg_get_u64(m, "seq", &seq) < 0) {
+			msb_msg_close_fds(m);
 			continue; /* nothing could be answered */
-		r = decode(m, seq, &e);
-		if (r && enqueue(w, r, &e) < 0) {
-			free(r);
-			r = NULL;
 		}
+		r = decode(m, seq, &e);
+		msb_msg_close_fds(m); /* those that no request wants */
+		if (r && enqueue(w, r, &e) < 0)
+			r = request_free(r);
 		if (!r)
 			reply_err(w, seq, &e);
 	}

@@ -47,6 +47,7 @@ int machines_start(struct machines *m, const struct vmm_spec *spec, struct msb_e
 int machines_resume(struct machines *m, const char *id, struct msb_err *e);
 int machines_suspend(struct machines *m, const char *id, struct msb_err *e);
 int machines_destroy(struct machines *m, const char *id, struct msb_err *e);
+int machines_button(struct machines *m, const char *id, struct msb_err *e);
 int machines_pid(struct machines *m, const char *id, pid_t *ret, struct msb_err *e);
 /* Writes at most WORKER_MAX_MACHINES ids. Return: how many; -errno with @e. */
 int machines_list(struct machines *m, char (*ids)[33], struct msb_err *e);
@@ -94,9 +95,11 @@ struct host_parts {
 /**
  * host_parts_find() - QEMU from $MSB_QEMU, the kernel from $MSB_KERNEL (debian, mini or a path)
  * @told: what users call @share, for sentences
+ * @s: says whether its root is a disk, and whether it has a kernel of its own
  * Return: 0; -ENOENT with a sentence that says what to install.
  */
-int host_parts_find(const char *share, const char *told, struct host_parts *ret, struct msb_err *e);
+int host_parts_find(const char *share, const char *told, const struct vmm_spec *s,
+	struct host_parts *ret, struct msb_err *e);
 
 /**
  * host_pid_of() - The process whose pid is in @pidfile and whose command line holds @word

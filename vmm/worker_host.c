@@ -39,13 +39,36 @@ static int need(const char *path, const char *told, int mode, const char *what, 
 	return msb_err_set(e, ENOENT, "%s %s is missing; %s", what, told, how);
 }
 
-int host_parts_find(const char *share, const char *told, struct host_parts *ret, struct msb_err *e)
+static int find_qemu(struct host_parts *ret, struct msb_err *e)
 {
-	const char *qemu = getenv("MSB_QEMU"), *kernel = getenv("MSB_KERNEL"), *file = "vmlinux";
+	const char *qemu = getenv("MSB_QEMU");
+
+	if (snprintf(ret->qemu, sizeof(ret->qemu), "%s", qemu && *qemu ? qemu : QEMU) >=
+		(int)sizeof(ret->qemu))
+		return msb_err_set(e, ENAMETOOLONG, "the path of QEMU is too long");
+	return need(ret->qemu, ret->qemu, X_OK, "QEMU", "install it with make deps", e);
+}
+
+/* By QEMU's own firmware, which boots whatever Linux boots by. */
+static int own_kernel(const struct vmm_kernel *k, struct host_parts *ret, struct msb_err *e)
+{
+	ret->loader = NULL;
+	(void)snprintf(ret->kernel, sizeof(ret->kernel), "%s", k->kernel);
+	(void)snprintf(ret->initrd, sizeof(ret->initrd), "%s", k->initrd);
+	return find_qemu(ret, e);
+}
+
+int host_parts_find(const char *share, const char *told, const struct vmm_spec *s,
+	struct host_parts *ret, struct msb_err *e)
+{
+	const char *initrd = s->disk.base_format[0] ? "initramfs-disk" : "initramfs";
+	const char *kernel = getenv("MSB_KERNEL"), *file = "vmlinux";
 	bool pvh = access(LOADER, R_OK) == 0, own = false;
 	char path[MSB_PATH_MAX + 32];
 	int n, r;
 
+	if (s->own.kernel[0])
+		return own_kernel(&s->own, ret, e);
 	if (!kernel || !*kernel || !strcmp(kernel, "debian"))
 		file = pvh ? "vmlinux" : "vmlinuz";
 	else if (!strcmp(kernel, "mini"))
@@ -54,26 +77,23 @@ int host_parts_find(const char *share, const char *told, struct host_parts *ret,
 		own = true;
 	/* A kernel of the user's own may not know PVH; QEMU's default firmware boots either. */
 	ret->loader = pvh && !own ? LOADER : NULL;
-	n = snprintf(ret->qemu, sizeof(ret->qemu), "%s", qemu && *qemu ? qemu : QEMU);
-	if (n < (int)sizeof(ret->qemu))
-		n = own ? snprintf(ret->kernel, sizeof(ret->kernel), "%s", kernel)
-			: snprintf(ret->kernel, sizeof(ret->kernel), "%s/%s", share, file);
+	n = own ? snprintf(ret->kernel, sizeof(ret->kernel), "%s", kernel)
+		: snprintf(ret->kernel, sizeof(ret->kernel), "%s/%s", share, file);
 	if (n < (int)sizeof(ret->kernel))
-		n = snprintf(ret->initrd, sizeof(ret->initrd), "%s/initramfs", share);
+		n = snprintf(ret->initrd, sizeof(ret->initrd), "%s/%s", share, initrd);
 	if (n >= (int)sizeof(ret->initrd))
-		return msb_err_set(
-			e, ENAMETOOLONG, "the path of QEMU or of the kernel is too long");
+		return msb_err_set(e, ENAMETOOLONG, "the path of the kernel is too long");
 	if (own && kernel[0] != '/')
 		return msb_err_set(e, EINVAL,
 			"MSB_KERNEL is %s, neither debian nor mini nor an absolute path", kernel);
-	r = need(ret->qemu, ret->qemu, X_OK, "QEMU", "install it with make deps", e);
+	r = find_qemu(ret, e);
 	(void)snprintf(path, sizeof(path), "%s/%s", told, file);
 	if (r == 0)
 		r = need(ret->kernel, own ? ret->kernel : path, R_OK, "the kernel",
 			kernel && !strcmp(kernel, "mini") ? "build it with make kernel"
 							  : "make it with make kernel-debian",
 			e);
-	(void)snprintf(path, sizeof(path), "%s/initramfs", told);
+	(void)snprintf(path, sizeof(path), "%s/%s", told, initrd);
 	if (r == 0)
 		r = need(ret->initrd, path, R_OK, "the initramfs",
 			"make it with make kernel-debian", e);

@@ -2,6 +2,7 @@
 // The requests of vmm.h, carried out by libvirt.
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "vmm/worker_libvirt.h"
 
@@ -43,6 +44,15 @@ static int memory_check(uint64_t bytes, struct msb_err *e)
 		       : host_memory_check(s.buf, bytes, e);
 }
 
+/* So that it is like every other machine, and ends like one. Nothing where it has none. */
+static void forget_definition(struct machines *m, const char *id)
+{
+	_cleanup_domain_ virDomainPtr d = virDomainLookupByName(m->conn, id);
+
+	if (d && virDomainIsPersistent(d) == 1 && virDomainUndefine(d) < 0)
+		log_warn("%s: its definition stays: %s", id, virGetLastErrorMessage());
+}
+
 /* Waits until libvirt has put away what is left of an earlier machine @id. */
 static int await_gone(struct machines *m, const char *id, struct msb_err *e)
 {
@@ -54,6 +64,8 @@ static int await_gone(struct machines *m, const char *id, struct msb_err *e)
 			return 0;
 		if (machine_pid(m, id, &pid) == 0)
 			return msb_err_set(e, EBUSY, "the machine runs already");
+		if (virDomainIsActive(d) == 0) /* of a start during which a worker ended */
+			forget_definition(m, id);
 		(void)poll(NULL, 0, GONE_POLL_MS);
 	}
 	return msb_err_set(
@@ -69,15 +81,39 @@ static bool still_removing(void)
 	       strstr(v->message, "being removed");
 }
 
-static virDomainPtr create(struct machines *m, const char *xml)
+/* Descriptors can be given to a machine that has a definition alone. */
+static virDomainPtr start_defined(struct machines *m, const char *xml, const struct vmm_disk *disk)
 {
-	virDomainPtr d;
+	virDomainPtr d = virDomainDefineXML(m->conn, xml);
+	int overlay = disk->overlay_fd, base = disk->base_fd;
 
-	for (int i = 0; i < GONE_WAIT_MS / GONE_POLL_MS; i++) {
-		d = virDomainCreateXML(m->conn, xml, VIR_DOMAIN_START_PAUSED);
-		if (d || !still_removing())
-			break;
-		(void)poll(NULL, 0, GONE_POLL_MS);
+	if (!d)
+		return NULL;
+	if (virDomainFDAssociate(d, VMM_DISK_OVERLAY, 1, &overlay, 0) == 0 &&
+		virDomainFDAssociate(d, VMM_DISK_BASE, 1, &base, 0) == 0 &&
+		virDomainCreateWithFlags(d, VIR_DOMAIN_START_PAUSED) == 0)
+		return d;
+	virDomainFree(d);
+	return NULL;
+}
+
+static virDomainPtr create(
+	struct machines *m, const char *xml, const struct vmm_spec *s, struct msb_err *e)
+{
+	bool disk = s->disk.base_format[0], again = true;
+	virDomainPtr d = NULL;
+
+	for (int i = 0; !d && again && i < GONE_WAIT_MS / GONE_POLL_MS; i++) {
+		if (i)
+			(void)poll(NULL, 0, GONE_POLL_MS);
+		d = disk ? start_defined(m, xml, &s->disk)
+			 : virDomainCreateXML(m->conn, xml, VIR_DOMAIN_START_PAUSED);
+		if (!d) {
+			again = still_removing();
+			(void)lv_err(e, "the machine does not start");
+		}
+		if (disk)
+			forget_definition(m, s->id);
 	}
 	return d;
 }
@@ -95,7 +131,7 @@ int machines_start(struct machines *m, const struct vmm_spec *asked, struct msb_
 	if (r == 0)
 		r = await_gone(m, spec.id, e);
 	if (r == 0)
-		r = host_parts_find(m->view.share, m->view.share_told, &parts, e);
+		r = host_parts_find(m->view.share, m->view.share_told, &spec, &parts, e);
 	if (r == 0)
 		r = memory_check(spec.memory_bytes, e);
 	if (r == 0)
@@ -110,12 +146,11 @@ int machines_start(struct machines *m, const struct vmm_spec *asked, struct msb_
 	if (r < 0)
 		return r;
 	end_fulfil(m, spec.id, NULL); /* of an earlier start */
-	d = create(m, xml.buf);
-	if (!d) {
-		r = lv_err(e, "the machine does not start");
-		end_take_log(m, spec.id, line, sizeof(line));
-	}
-	return r;
+	d = create(m, xml.buf, &spec, e);
+	if (d)
+		return 0;
+	end_take_log(m, spec.id, line, sizeof(line));
+	return e && e->code ? -e->code : -EIO;
 }
 
 static virDomainPtr find(struct machines *m, const char *id, struct msb_err *e)
@@ -146,6 +181,17 @@ int machines_suspend(struct machines *m, const char *id, struct msb_err *e)
 	if (!d)
 		return -ENOENT;
 	return virDomainSuspend(d) < 0 ? lv_err(e, "the machine does not pause") : 0;
+}
+
+int machines_button(struct machines *m, const char *id, struct msb_err *e)
+{
+	_cleanup_domain_ virDomainPtr d = find(m, id, e);
+
+	if (!d)
+		return -ENOENT;
+	return virDomainShutdownFlags(d, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN) < 0
+		       ? lv_err(e, "the machine's power button")
+		       : 0;
 }
 
 int machines_destroy(struct machines *m, const char *id, struct msb_err *e)

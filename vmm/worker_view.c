@@ -208,6 +208,18 @@ static int give(const char *socket, uint32_t uid, uint32_t gid)
 	return st.st_mode & 1 || chmod(dir, (st.st_mode & 07777) | 1) == 0 ? 0 : -errno;
 }
 
+/* A copy that lies in the machine's own directory, for this start alone. */
+static int give_file(const char *path, uint32_t uid, uint32_t gid)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
+		return -EINVAL;
+	return lchown(path, uid, gid) < 0 ? -errno : 0;
+}
+
 int view_admit(const struct view *v, struct vmm_spec *s, struct vmm_host *h, struct msb_err *e)
 {
 	if (!v->entered)
@@ -216,6 +228,16 @@ int view_admit(const struct view *v, struct vmm_spec *s, struct vmm_host *h, str
 	h->uid = h->gid = UID_BASE | ((uint32_t)strtoul(s->id + 24, NULL, 16) & UID_MASK);
 	rebase(v, s->agent_socket, sizeof(s->agent_socket));
 	rebase(v, s->console_socket, sizeof(s->console_socket));
+	for (size_t i = 0; s->own.kernel[0] && i < 2; i++) {
+		char *path = i ? s->own.initrd : s->own.kernel;
+		int r;
+
+		rebase(v, path, sizeof(s->own.kernel));
+		r = give_file(path, h->uid, h->gid);
+		if (r < 0)
+			return msb_err_set(
+				e, -r, "the machine's kernel %s: %s", path, strerror(-r));
+	}
 	for (unsigned int i = 0; i < s->nfs; i++) {
 		int r;
 

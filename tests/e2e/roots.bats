@@ -181,3 +181,207 @@ of_dir() {
 	chown nobody "$m/e"
 	fails "Permission denied" "$dir/closed/r: Permission denied" "$m/e/error" "ls $m/e/root/"
 }
+
+# ---- disks
+
+# plain DIR: what a disk's file system holds; busybox alone
+plain() {
+	mkdir -p "$1"/{bin,etc,proc,sys,dev,tmp,run,root}
+	cp "$(command -v busybox)" "$1/bin/busybox"
+	local a
+	for a in sh cat ls stat echo mount dd sync id df head sha256sum touch; do
+		ln -s busybox "$1/bin/$a"
+	done
+	echo 'root:x:0:0::/root:/bin/sh' >"$1/etc/passwd"
+	echo "$2" >"$1/etc/what"
+}
+
+# ext4 FILE SIZE WHAT
+ext4() {
+	plain "$dir/plain" "$3"
+	truncate -s "$2" "$1"
+	mkfs.ext4 -q -F -d "$dir/plain" "$1"
+}
+
+# of_disk NAME PATH
+of_disk() {
+	of_dir "$1" "$2"
+}
+
+@test "a raw disk: root, exec, mounts and a restart; the file is never written, the sandbox's own grows" {
+	mkdir -m 0700 "$dir/private"
+	ext4 "$dir/private/x.img" 64M raw
+	chmod 0600 "$dir/private/x.img"
+	sha256sum "$dir/private/x.img" >"$dir/sum"
+	stat -c '%a %u %g %Y' "$dir/private/x.img" >"$dir/stat"
+	mkdir "$dir/share"
+	echo shared >"$dir/share/f"
+	of_disk d "$dir/private/x.img"
+	echo "$dir/share /share passthrough ro" >"$m/d/mounts"
+	echo start >"$m/d/ctl"
+	[ "$(guest d 'cat /etc/what /share/f')" = "$(printf 'raw\nshared')" ]
+	[[ $(guest d 'mount | head -n 1') == '/dev/vda on / type ext4 (rw'* ]]
+	guest d 'echo kept >/root/f; dd if=/dev/urandom of=/root/r bs=1M count=3 2>/dev/null; sha256sum /root/r >/root/sum; sync'
+	# Only the machine's kernel reads it.
+	run ! ls "$m/d/root/"
+	[[ $(cat "$m/d/error") == *'there is no view of it'* ]]
+	# QEMU has the files as descriptors: as root its own user, who could open neither.
+	if [ "$(id -u)" = 0 ]; then
+		[ "$(stat -c %u "/proc/$(status_of d qemu_pid)")" -gt 1000000 ]
+	fi
+	echo stop >"$m/d/ctl"
+	sha256sum -c --quiet "$dir/sum"
+	stat -c '%a %u %g %Y' "$dir/private/x.img" | diff "$dir/stat" -
+	qemu-img check -q -f qcow2 "$MSB_STATE/sandboxes/$(cat "$m/d/id")/disk.qcow2"
+	# It grows at the next start, and never shrinks.
+	echo 32M >"$m/d/disk_bytes"
+	fails "Numerical result out of range" "only grows" "$m/d/error" "echo start >$m/d/ctl"
+	echo 1G >"$m/d/disk_bytes"
+	[ "$(cat "$m/d/disk_bytes")" = 1073741824 ]
+	fails "Numerical result out of range" "disk_bytes is" "$m/d/error" "echo 5T >$m/d/disk_bytes"
+	fails "Invalid argument" "disk_bytes is" "$m/d/error" "echo 1048577 >$m/d/disk_bytes"
+	echo ro >"$m/d/root_options"
+	echo start >"$m/d/ctl"
+	[ "$(guest d 'cat /root/f && sha256sum -c /root/sum')" = "$(printf 'kept\n/root/r: OK')" ]
+	[[ $(guest d 'cat /proc/partitions') == *' 1048576 vda'* ]]
+	[ "$(guest d 'touch /x 2>/dev/null || echo no')" = no ]
+	echo kill >"$m/d/ctl"
+	fails "Device or resource busy" "may hold changes" "$m/d/error" "echo $dir >$m/d/image"
+	# Its changes lie on this file and no other.
+	touch "$dir/private/x.img"
+	fails "Stale file handle" "was changed since" "$m/d/error" "echo start >$m/d/ctl"
+	rmdir "$m/d"
+}
+
+# part IMAGE OFFSET-MIB FILE: a file system into its partition
+part() {
+	dd if="$3" of="$1" bs=1M seek="$2" conv=notrunc,sparse status=none
+}
+
+@test "a qcow2 disk with a GPT: the partition that its type says is root; btrfs" {
+	plain "$dir/plain" btrfs
+	truncate -s 160M "$dir/fs"
+	mkfs.btrfs -q --rootdir "$dir/plain" "$dir/fs"
+	truncate -s 260M "$dir/x.raw"
+	sfdisk -q "$dir/x.raw" <<-END
+		label: gpt
+		start=1MiB, size=10MiB, type=uefi, name=ESP
+		start=11MiB, size=20MiB, type=linux, name=root
+		start=40MiB, size=160MiB, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, name=system
+	END
+	part "$dir/x.raw" 40 "$dir/fs"
+	qemu-img convert -f raw -O qcow2 -c "$dir/x.raw" "$dir/x.qcow2"
+	sha256sum "$dir/x.qcow2" >"$dir/sum"
+	of_disk d "$dir/x.qcow2"
+	echo start >"$m/d/ctl"
+	[ "$(guest d 'cat /etc/what')" = btrfs ]
+	[[ $(guest d 'mount | head -n 1') == '/dev/vda3 on / type btrfs '* ]]
+	guest d 'echo kept >/root/f; sync'
+	# One whose machine is killed finds what was synced.
+	kill -9 "$(status_of d qemu_pid)"
+	until_is 10 failed cat "$m/d/state"
+	echo start >"$m/d/ctl"
+	[ "$(guest d 'cat /root/f')" = kept ]
+	echo stop >"$m/d/ctl"
+	sha256sum -c --quiet "$dir/sum"
+}
+
+@test "a disk with an MBR and xfs: the only partition of Linux" {
+	plain "$dir/plain" xfs
+	cat >"$dir/proto" <<-END
+		boot
+		0 0
+		d--755 0 0
+		bin d--755 0 0
+		busybox ---755 0 0 $dir/plain/bin/busybox
+		sh l--777 0 0 busybox
+		cat l--777 0 0 busybox
+		mount l--777 0 0 busybox
+		head l--777 0 0 busybox
+		$
+		etc d--755 0 0
+		what ---644 0 0 $dir/plain/etc/what
+		passwd ---644 0 0 $dir/plain/etc/passwd
+		$
+		proc d--755 0 0 $
+		sys d--755 0 0 $
+		dev d--755 0 0 $
+		$
+	END
+	truncate -s 310M "$dir/fs"
+	mkfs.xfs -q -p "$dir/proto" "$dir/fs"
+	truncate -s 340M "$dir/x.img"
+	sfdisk -q "$dir/x.img" <<-END
+		label: dos
+		start=1MiB, size=10MiB, type=c
+		start=11MiB, size=310MiB, type=83
+	END
+	part "$dir/x.img" 11 "$dir/fs"
+	of_disk d "$dir/x.img"
+	echo start >"$m/d/ctl"
+	[ "$(guest d 'cat /etc/what')" = xfs ]
+	[[ $(guest d 'mount | head -n 1') == '/dev/vda2 on / type xfs '* ]]
+	echo kill >"$m/d/ctl"
+}
+
+@test "a disk that has no root, or leads elsewhere, is refused with a sentence" {
+	mkdir "$m/d"
+	local no="$m/d/error"
+	try() { # ERRNO SENTENCE FILE
+		echo "$dir/$3" >"$m/d/image"
+		fails "$1" "$2" "$no" "echo start >$m/d/ctl"
+	}
+	try "No such file" "$dir/none.img: No such file" none.img
+	mkdir "$dir/dir.raw"
+	mkfifo "$dir/fifo.img"
+	try "Invalid argument" "no regular file" dir.raw
+	try "Invalid argument" "no regular file" fifo.img
+	truncate -s 1000 "$dir/small.img"
+	try "Numerical result" "1000 bytes" small.img
+	truncate -s 2000001 "$dir/odd.raw"
+	try "Numerical result" "whole sectors" odd.raw
+	truncate -s 5T "$dir/huge.raw" || truncate -s 1001 "$dir/huge.raw"
+	try "Numerical result" "4 TiB" huge.raw
+	echo text >"$dir/text.qcow2"
+	try "Bad message" "no qcow2 file" text.qcow2
+	qemu-img create -q -f qcow2 -b /etc/passwd -F raw "$dir/backed.qcow2" 1G
+	try "Operation not supported" "has a backing file" backed.qcow2
+	qemu-img create -q -f qcow2 -o "data_file=$dir/data" "$dir/data.qcow2" 1G
+	try "Operation not supported" "in another file" data.qcow2
+	qemu-img create -q -f qcow2 --object secret,id=k,data=k -o encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=10 "$dir/luks.qcow2" 16M
+	try "Operation not supported" "encrypted" luks.qcow2
+	# Options that a file server would carry out.
+	fails "Invalid argument" "no options but ro and rw" "$no" "echo audit >$m/d/root_options"
+	echo "$dir" >"$m/d/image"
+	echo quota_bytes=1G >"$m/d/root_options"
+	fails "Invalid argument" "no options but ro and rw" "$no" "echo $dir/text.qcow2 >$m/d/image"
+	echo >"$m/d/root_options"
+	# disk_bytes is of disks.
+	echo 1G >"$m/d/disk_bytes"
+	fails "Invalid argument" "quota_bytes" "$no" "echo start >$m/d/ctl"
+	[ "$(cat "$m/d/state")" = created ]
+}
+
+@test "what is called raw is raw: a qcow2 in it leads nowhere; a disk without a file system says so" {
+	echo 'none of the guest'"'"'s business' >"$dir/secret"
+	qemu-img create -q -f qcow2 -b "$dir/secret" -F raw "$dir/x.img" 1M
+	truncate -s 2M "$dir/x.img"
+	of_disk d "$dir/x.img"
+	fails "Invalid argument" "no file system that is known" "$m/d/error" "echo start >$m/d/ctl"
+	[ "$(cat "$m/d/state")" = failed ]
+	# Nothing was written to it: another file of that name is taken.
+	ext4 "$dir/y" 32M again
+	mv "$dir/y" "$dir/x.img"
+	echo start >"$m/d/ctl"
+	[ "$(guest d 'cat /etc/what')" = again ]
+	echo kill >"$m/d/ctl"
+}
+
+@test "a disk is opened as the sandbox's owner" {
+	[ "$(id -u)" = 0 ] || skip "only root's instance has other owners"
+	ext4 "$dir/x.img" 32M x
+	chmod 0600 "$dir/x.img"
+	of_disk d "$dir/x.img"
+	chown nobody "$m/d"
+	fails "Permission denied" "$dir/x.img: Permission denied" "$m/d/error" "echo start >$m/d/ctl"
+}

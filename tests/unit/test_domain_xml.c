@@ -193,6 +193,50 @@ static void escapes(void **state)
 	assert_non_null(strstr(xml, " x=&lt;/cmdline&gt;"));
 }
 
+/* Both files as descriptors, each with its format, and the end of the chain: QEMU guesses nothing.
+ */
+static void a_disk(void **state)
+{
+	struct vmm_spec s = plain;
+
+	strcpy(s.disk.base_format, "raw");
+	_cleanup_free_ char *xml = make(&s, &host);
+	assert_well_formed(xml);
+	assert_int_equal(count(xml, "<disk "), 1);
+	assert_non_null(strstr(xml, "type='qcow2' cache='writeback'"));
+	assert_non_null(
+		strstr(xml, "fdgroup='overlay'/><backingStore type='file'><format type='raw'/>"
+			    "<source file='/msb/base' fdgroup='base'/><backingStore/>"));
+	assert_non_null(strstr(xml, "<kernel>/vmlinux</kernel>"));
+	strcpy(s.disk.base_format, "vmdk");
+	assert_int_equal(vmm_spec_check(&s, NULL), -EINVAL);
+}
+
+static void a_kernel_of_its_own(void **state)
+{
+	struct vmm_host h = host;
+	struct vmm_spec s = plain;
+
+	strcpy(s.own.kernel, "/run/sb/kernel");
+	strcpy(s.own.initrd, "/run/sb/initrd");
+	strcpy(s.own.cmdline, "console=ttyS0 a=<b>&c");
+	h.kernel = s.own.kernel;
+	h.initrd = s.own.initrd;
+	h.loader = NULL;
+	_cleanup_free_ char *xml = make(&s, &h);
+	assert_well_formed(xml);
+	/* Nothing of ours in it. */
+	assert_non_null(strstr(xml, "<cmdline>console=ttyS0 a=&lt;b&gt;&amp;c</cmdline>"));
+	s.own.cmdline[0] = '\n';
+	assert_int_equal(vmm_spec_check(&s, NULL), -EINVAL);
+	memset(s.own.cmdline, 'x', sizeof(s.own.cmdline));
+	assert_int_equal(vmm_spec_check(&s, NULL), -EINVAL);
+	s.own.cmdline[VMM_MAX_CMDLINE] = '\0';
+	assert_int_equal(vmm_spec_check(&s, NULL), 0);
+	s.own.initrd[0] = 'r';
+	assert_int_equal(vmm_spec_check(&s, NULL), -EINVAL);
+}
+
 static void refuse(struct vmm_spec s, int code)
 {
 	struct msb_err e = {0};
@@ -252,6 +296,8 @@ static void bounds(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_disk),
+		cmocka_unit_test(a_kernel_of_its_own),
 		cmocka_unit_test(structure),
 		cmocka_unit_test(by_host),
 		cmocka_unit_test(file_systems),

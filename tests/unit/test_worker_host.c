@@ -51,38 +51,39 @@ static void memory(void **state)
 
 static void parts(void **state)
 {
+	const struct vmm_spec none = {0};
 	struct host_parts p;
 	struct msb_err e = {0};
 	char path[128];
 
 	(void)snprintf(path, sizeof(path), "%s/qemu", dir);
 	setenv("MSB_QEMU", path, 1);
-	assert_int_equal(host_parts_find(dir, "/told", &p, &e), -ENOENT);
+	assert_int_equal(host_parts_find(dir, "/told", &none, &p, &e), -ENOENT);
 	assert_non_null(strstr(e.msg, "make deps"));
 	put("qemu", "", 0755);
-	assert_int_equal(host_parts_find(dir, "/told", &p, &e), -ENOENT);
+	assert_int_equal(host_parts_find(dir, "/told", &none, &p, &e), -ENOENT);
 	assert_non_null(strstr(e.msg, "make kernel-debian"));
 	put("vmlinux", "", 0644);
 	put("vmlinuz", "", 0644);
-	assert_int_equal(host_parts_find(dir, "/told", &p, &e), -ENOENT);
+	assert_int_equal(host_parts_find(dir, "/told", &none, &p, &e), -ENOENT);
 	assert_non_null(strstr(e.msg, "/told/initramfs"));
 	put("initramfs", "", 0644);
-	assert_int_equal(host_parts_find(dir, "/told", &p, &e), 0);
+	assert_int_equal(host_parts_find(dir, "/told", &none, &p, &e), 0);
 	assert_string_equal(p.qemu, path);
 	/* An ELF kernel needs a loader that knows PVH. */
 	assert_true(!p.loader == !!strstr(p.kernel, "/vmlinuz"));
 
 	setenv("MSB_KERNEL", "mini", 1);
-	assert_int_equal(host_parts_find(dir, "/told", &p, &e), -ENOENT);
+	assert_int_equal(host_parts_find(dir, "/told", &none, &p, &e), -ENOENT);
 	assert_non_null(strstr(e.msg, "make kernel"));
 	put("vmlinux-mini", "", 0644);
-	assert_int_equal(host_parts_find(dir, "/told", &p, &e), 0);
+	assert_int_equal(host_parts_find(dir, "/told", &none, &p, &e), 0);
 	setenv("MSB_KERNEL", path, 1);
-	assert_int_equal(host_parts_find(dir, "/told", &p, &e), 0);
+	assert_int_equal(host_parts_find(dir, "/told", &none, &p, &e), 0);
 	assert_string_equal(p.kernel, path);
 	assert_null(p.loader);
 	setenv("MSB_KERNEL", "relative", 1);
-	assert_int_equal(host_parts_find(dir, "/told", &p, &e), -EINVAL);
+	assert_int_equal(host_parts_find(dir, "/told", &none, &p, &e), -EINVAL);
 	unsetenv("MSB_KERNEL");
 	unsetenv("MSB_QEMU");
 }

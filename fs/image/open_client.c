@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Starting msb-open and waiting for what it says: msbd's side.
+#include "fs/image/open.h"
+#include "fs/image/image.h"
+#include "base/cleanup.h"
+#include "base/msg.h"
+#include "base/spawn.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+static int answer_of(const struct msb_msg *m, struct msb_err *e)
+{
+	uint64_t code;
+
+	if (!strcmp(msb_msg_verb(m), "ok"))
+		return 0;
+	if (msb_msg_get_u64(m, "code", &code) < 0 || !code || code > 4095)
+		code = EIO;
+	return msb_err_set(e, (int)code, "%s", msb_msg_get(m, "msg") ?: "no reason given");
+}
+
+/* Sends @m to a new msb-open; its answer replaces it, and brings the descriptor @ret. */
+static int run(const struct img_open *o, struct msb_msg *m, int *ret, struct msb_err *e)
+{
+	_cleanup_close_ int ours = -1, theirs = -1;
+	char prog[4096], *argv[] = {"msb-open", NULL};
+	int sv[2], fd = -1, r;
+	pid_t pid;
+
+	if (snprintf(prog, sizeof(prog), "%s/msb-open", o->bin_dir) >= (int)sizeof(prog))
+		return msb_err_set(e, ENAMETOOLONG, "the path of msb-open is too long");
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
+		return msb_err_set(e, errno, "cannot start msb-open: %m");
+	ours = sv[0];
+	theirs = sv[1];
+	pid = msb_spawn(prog, argv, &theirs, 1, o->log_fd, NULL, e);
+	if (pid < 0)
+		return (int)pid;
+	close(steal_fd(&theirs));
+	msb_msg_set(m, "uid", "%u", o->uid);
+	msb_msg_set(m, "gid", "%u", o->gid);
+	r = msb_msg_send(ours, m);
+	if (r == 0)
+		r = msb_msg_recv(ours, m);
+	if (r < 0)
+		(void)kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	if (r < 0)
+		return msb_err_set(e, EIO, "msb-open ended without a word; its log says more");
+	r = answer_of(m, e);
+	if (r == 0)
+		fd = msb_msg_take_fd(m, 0);
+	msb_msg_close_fds(m);
+	if (r == 0 && fd < 0)
+		return msb_err_set(e, EIO, "msb-open gave no descriptor");
+	if (r == 0)
+		*ret = fd;
+	return r;
+}
+
+int img_open_dir(const struct img_open *o, const char *path, int index_fd, int files_fd, int *ret,
+	struct msb_err *e)
+{
+	_cleanup_free_ struct msb_msg *m = malloc(sizeof(*m));
+
+	if (!m)
+		return msb_err_set(e, ENOMEM, "out of memory");
+	msb_msg_init(m, "dir");
+	msb_msg_set(m, "path", "%s", path);
+	msb_msg_set(m, "max_inodes", "%llu", (unsigned long long)IMG_MAX_INODES);
+	if (index_fd >= 0) {
+		msb_msg_add_fd(m, index_fd);
+		msb_msg_add_fd(m, files_fd);
+	}
+	return run(o, m, ret, e);
+}
+
+int img_open_disk(const struct img_open *o, const char *path, const char *format, int own_fd,
+	struct img_disk *ret, struct msb_err *e)
+{
+	_cleanup_free_ struct msb_msg *m = malloc(sizeof(*m));
+	struct img_disk d = {.fd = -1};
+	int r;
+
+	if (!m)
+		return msb_err_set(e, ENOMEM, "out of memory");
+	msb_msg_init(m, "disk");
+	msb_msg_set(m, "path", "%s", path);
+	msb_msg_set(m, "format", "%s", format);
+	if (own_fd >= 0)
+		msb_msg_add_fd(m, own_fd);
+	r = run(o, m, &d.fd, e);
+	if (r < 0)
+		return r;
+	if (msb_msg_get_u64(m, "bytes", &d.bytes) < 0 || msb_msg_get_u64(m, "ino", &d.ino) < 0 ||
+		msb_msg_get_u64(m, "size", &d.size) < 0 ||
+		msb_msg_get_u64(m, "mtime_sec", &d.mtime_sec) < 0 ||
+		msb_msg_get_u64(m, "mtime_nsec", &d.mtime_nsec) < 0 ||
+		msb_msg_get_u64(m, "own_bytes", &d.own_bytes) < 0) {
+		close(d.fd);
+		return msb_err_set(e, EIO, "msb-open gave no answer that makes sense");
+	}
+	*ret = d;
+	return 0;
+}
