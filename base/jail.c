@@ -141,9 +141,9 @@ static int number_of(const char *name)
 	return nr;
 }
 
-static int filter(const char *const *syscalls, struct msb_err *e)
+static int filter(const char *const *syscalls, bool refuse, struct msb_err *e)
 {
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	scmp_filter_ctx ctx = seccomp_init(refuse ? SCMP_ACT_ERRNO(ENOSYS) : SCMP_ACT_KILL_PROCESS);
 	int r = ctx ? 0 : -ENOMEM;
 
 	if (r == 0) /* a tree, not a list: the hot calls cost a few comparisons */
@@ -194,5 +194,5 @@ int msb_jail_enter(const struct msb_jail *j, struct msb_err *e)
 		return msb_err_set(e, -r, "cannot drop capabilities: %s", strerror(-r));
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return msb_err_set(e, errno, "cannot become undumpable: %m");
-	return j->syscalls ? filter(j->syscalls, e) : 0;
+	return j->syscalls ? filter(j->syscalls, j->refuse, e) : 0;
 }

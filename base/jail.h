@@ -27,6 +27,7 @@ struct msb_jail {
 	uint64_t keep_caps; /* bit n: capability n stays effective and permitted; all others go */
 	uint64_t idle_caps; /* of those, only permitted: a thread takes one up when it needs it */
 	const char *const *syscalls; /* names, NULL at the end; every other one kills the process */
+	bool refuse;		     /* no: it fails with ENOSYS. For code that is not ours */
 	/* Where there are any: what is beneath them is all that can be opened, made or removed,
 	 * even through a descriptor of theirs and "..", which namespaces alone do not prevent
 	 * (Landlock). */

@@ -13,7 +13,7 @@ Faults are rules, tried in order on each request; the first that matches acts:
 
     {"do": WHAT, "method": REGEX, "path": REGEX, "skip": N, "times": N, ...}
 
-method and path must match whole (default: all but /_ctl/ and /token; name /token to have it); the first `skip` matches
+method and path must match whole (default: all but /_ctl/, /v2/ and /token; name those to have them); the first `skip` matches
 pass (0), then `times` are met (1; -1: all). WHAT:
     stall {after}         N bytes of the body (0), then nothing, until the client goes away
     reset {after}         the same, then a TCP reset        close {after}   then an orderly end
@@ -117,7 +117,7 @@ def rule_for(method, path):
         for r in STATE.rules:
             if not re.fullmatch(r.get("method", ".*"), method):
                 continue
-            if not re.fullmatch(r.get("path", "(?!/_ctl/|/token).*"), path) or not r["times"]:
+            if not re.fullmatch(r.get("path", "(?!/_ctl/|/token|/v2/$).*"), path) or not r["times"]:
                 continue
             if r.get("skip", 0) > 0:
                 r["skip"] -= 1

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whose certificates count. Needs the OpenSSL build of libcurl. */
+#ifndef MSB_FS_IMAGE_REGISTRY_TRUST_H
+#define MSB_FS_IMAGE_REGISTRY_TRUST_H
+
+#include "fs/image/registry/setup.h"
+
+#include <curl/curl.h>
+#include <openssl/x509.h>
+
+/**
+ * reg_trust_load() - The system's certificates ($SSL_CERT_FILE, else where this system has them)
+ * and @cfg's own
+ * Also makes the TLS library load what it would load from files later.
+ * Return: 0; -EBADMSG @cfg's own are none; -EOPNOTSUPP another TLS library; with @e.
+ */
+int reg_trust_load(const struct reg_config *cfg, X509_STORE **ret, struct msb_err *e);
+
+/* CURLOPT_SSL_CTX_FUNCTION: @store is the X509_STORE. */
+CURLcode reg_trust_use(CURL *easy, void *ssl_ctx, void *store);
+
+#endif
