@@ -73,7 +73,7 @@ registry_docker() {
 	} >"$d/config.yml"
 	OTEL_TRACES_EXPORTER=none docker-registry serve "$d/config.yml" >"$d/log" 2>&1 </dev/null 3>&- 4>&- &
 	REGISTRY_PID=$!
-	registry_wait "$REGISTRY_PID" grep -q 'listening on' "$d/log" || { cat "$d/log" >&2; return 1; }
+	registry_wait "$REGISTRY_PID" grep -qs 'listening on' "$d/log" || { cat "$d/log" >&2; return 1; }
 	REGISTRY_PORT=$(sed -n 's/.*listening on 127.0.0.1:\([0-9]*\).*/\1/p' "$d/log" | head -n 1)
 }
 

@@ -93,6 +93,7 @@ static inline void layout_blob(struct layout *l, int i, size_t n)
 /* A manifest tagged v1, and blobs of these sizes (0: none). */
 static inline void layout_make(struct layout *l, const char *name, const size_t sizes[4])
 {
+	struct msb_str m = MSB_STR_INIT;
 	char path[512], hex[65], *index;
 
 	memset(l, 0, sizeof(*l));
@@ -102,10 +103,22 @@ static inline void layout_make(struct layout *l, const char *name, const size_t 
 	for (int i = 0; i < 4; i++)
 		if (sizes[i])
 			layout_blob(l, i, sizes[i]);
-	assert_true(asprintf(&l->manifest_text,
-			    "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image."
-			    "manifest.v1+json\",\"name\":\"%s\"}",
-			    name) > 0);
+	msb_str_addf(&m,
+		"{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\","
+		"\"annotations\":{\"name\":\"%s\"}",
+		name);
+	for (int i = 0; i < 4; i++)
+		if (sizes[i])
+			msb_str_addf(&m,
+				"%s{\"mediaType\":\"application/octet-stream\",\"digest\":\"%s\","
+				"\"size\":%zu}",
+				i == 0	 ? ",\"config\":"
+				: i == 1 ? ",\"layers\":["
+					 : ",",
+				l->blob[i], sizes[i]);
+	msb_str_adds(&m, "]}");
+	assert_false(m.oom);
+	l->manifest_text = m.buf;
 	sha256_hex(l->manifest_text, strlen(l->manifest_text), hex);
 	(void)snprintf(l->manifest, sizeof(l->manifest), "sha256:%s", hex);
 	(void)snprintf(path, sizeof(path), "%s/blobs/sha256/%s", l->dir, hex);

@@ -28,10 +28,10 @@ static int narrow(struct msb_err *e)
 		"epoll_wait", "eventfd2", "exit", "exit_group", "fcntl", "fstat", "futex",
 		"getpeername", "getpid", "getrandom", "getsockname", "getsockopt", "gettid",
 		"gettimeofday", "ioctl", "lseek", "madvise", "mmap", "mprotect", "mremap", "munmap",
-		"poll", "ppoll", "pread64", "pwrite64", "read", "readv", "recvfrom", "recvmsg",
-		"restart_syscall", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
-		"sendmsg", "sendto", "setsockopt", "shutdown", "socket", "sysinfo", "write",
-		"writev", NULL};
+		"newfstatat", "poll", "ppoll", "pread64", "pwrite64", "read", "readv", "recvfrom",
+		"recvmsg", "restart_syscall", "rseq", "rt_sigaction", "rt_sigprocmask",
+		"rt_sigreturn", "sendmsg", "sendto", "setsockopt", "shutdown", "socket", "sysinfo",
+		"write", "writev", NULL};
 	const struct msb_jail jail = {
 		.flags = MSB_JAIL_ROOT | MSB_JAIL_IPC | MSB_JAIL_NOBODY,
 		.syscalls = syscalls,
