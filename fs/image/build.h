@@ -73,6 +73,11 @@ int img_layers_take(struct img_store *, const struct img_layer_job *jobs, size_t
 int img_merge(const struct img_store *, const struct img_plan *, uint64_t max_inodes,
 	struct img_tree **ret, struct msb_err *e);
 
+/* What lies beside its index: the whole of `meta` and `layers`, appended. @tree: NULL of one that
+ * has none. */
+int img_image_texts(const struct img_plan *, struct img_tree *tree, struct msb_str *meta,
+	struct msb_str *layers, uint64_t *ret_bytes, struct msb_err *e);
+
 /**
  * img_image_publish() - Merge the plan's layers, whose records must be there, and let the image
  * appear

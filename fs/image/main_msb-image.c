@@ -4,6 +4,8 @@
 #include "fs/image/import.h"
 #include "fs/image/pull.h"
 #include "fs/image/push.h"
+#include "fs/image/stat.h"
+#include "fs/image/verify.h"
 #include "base/cleanup.h"
 #include "base/jail.h"
 #include "base/log.h"
@@ -179,6 +181,47 @@ static int gc(const struct msb_msg *m, struct msb_err *e)
 	return msb_msg_send(SOCK_FD, &msg);
 }
 
+static void damaged(void *arg, const char *line)
+{
+	msb_msg_init(&msg, "damaged");
+	msb_msg_set(&msg, "line", "%s", line);
+	(void)msb_msg_send(SOCK_FD, &msg); /* nobody listens: the answer will fail, not this */
+}
+
+static int verify(const struct msb_msg *m, struct msb_err *e)
+{
+	static const struct img_verify ops = {.damaged = damaged, .progress = progress};
+	struct img_store *st;
+	int r = img_store_open(STORE_FD, &st, e);
+
+	if (r < 0)
+		return r;
+	r = img_store_verify(st, msb_msg_get(m, "digest"), &ops, e);
+	img_store_close(st);
+	if (r < 0)
+		return r;
+	msb_msg_init(&msg, "ok");
+	msb_msg_set(&msg, "damaged", "%d", r);
+	return msb_msg_send(SOCK_FD, &msg);
+}
+
+static int count(const struct msb_msg *m, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str text = MSB_STR_INIT;
+	struct img_store *st;
+	int r = img_store_open(STORE_FD, &st, e);
+
+	if (r < 0)
+		return r;
+	r = img_store_stat(st, &text, e);
+	img_store_close(st);
+	if (r < 0)
+		return r;
+	msb_msg_init(&msg, "ok");
+	msb_msg_payload(&msg, text.buf, text.len);
+	return msb_msg_send(SOCK_FD, &msg);
+}
+
 /* Reading sources that the caller may read is all that root keeps: it can be nobody's file. */
 static int narrow(struct msb_err *e)
 {
@@ -220,6 +263,8 @@ static const struct verb {
 	{"push", push},
 	{"export", export},
 	{"gc", gc},
+	{"verify", verify},
+	{"stat", count},
 };
 
 static const struct verb *find_verb(const char *name)

@@ -106,19 +106,12 @@ static void layer_lines(const struct img_plan *plan, struct msb_str *s)
 	}
 }
 
-int img_image_publish(struct img_store *st, const struct img_plan *plan,
-	const struct img_budget *budget, struct img_imported *ret, struct msb_err *e)
+int img_image_texts(const struct img_plan *plan, struct img_tree *tree, struct msb_str *meta,
+	struct msb_str *layers, uint64_t *ret_bytes, struct msb_err *e)
 {
-	_cleanup_str_ struct msb_str meta = MSB_STR_INIT, layers = MSB_STR_INIT;
 	struct totals t = {0}, again = {0};
-	struct img_tree *tree = NULL;
-	int r;
 
-	msb_str_addf(&meta, "kind %s\n", img_kind_name(plan->kind));
-	if (plan->kind == IMG_KIND_IMAGE) {
-		r = img_merge(st, plan, budget->max_inodes, &tree, e);
-		if (r < 0)
-			return r;
+	if (tree) {
 		t.inodes = 1;
 		count(img_tree_root(tree), true, &t);
 		count(img_tree_root(tree), false, &again);
@@ -127,23 +120,38 @@ int img_image_publish(struct img_store *st, const struct img_plan *plan,
 		for (size_t k = 0; k < plan->nlayers; k++)
 			t.bytes += plan->layers[k].size;
 	}
-	msb_str_addf(&meta, "size_bytes %llu\ninodes %llu\n", (unsigned long long)t.bytes,
-		(unsigned long long)t.inodes);
-	msb_str_add(&meta, plan->meta.buf, plan->meta.len);
-	layer_lines(plan, &layers);
+	msb_str_addf(meta, "kind %s\nsize_bytes %llu\ninodes %llu\n", img_kind_name(plan->kind),
+		(unsigned long long)t.bytes, (unsigned long long)t.inodes);
+	msb_str_add(meta, plan->meta.buf, plan->meta.len);
+	layer_lines(plan, layers);
+	*ret_bytes = t.bytes;
+	return meta->oom || layers->oom ? msb_err_set(e, ENOMEM, "out of memory") : 0;
+}
+
+int img_image_publish(struct img_store *st, const struct img_plan *plan,
+	const struct img_budget *budget, struct img_imported *ret, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str meta = MSB_STR_INIT, layers = MSB_STR_INIT;
+	struct img_tree *tree = NULL;
+	uint64_t bytes = 0;
+	int r = plan->kind == IMG_KIND_IMAGE ? img_merge(st, plan, budget->max_inodes, &tree, e)
+					     : 0;
+
+	if (r == 0)
+		r = img_image_texts(plan, tree, &meta, &layers, &bytes, e);
 	const struct img_store_file files[] = {
 		{"manifest.json", plan->manifest.buf, plan->manifest.len},
 		{"config.json", plan->config.buf, plan->config.len},
 		{"layers", layers.buf, layers.len},
 		{"meta", meta.buf, meta.len},
 	};
-	r = meta.oom || layers.oom ? msb_err_set(e, ENOMEM, "out of memory")
-				   : img_store_publish(st, plan->digest, tree, files,
-					     ARRAY_LEN(files), budget->replace, e);
+	if (r == 0)
+		r = img_store_publish(
+			st, plan->digest, tree, files, ARRAY_LEN(files), budget->replace, e);
 	img_tree_free(tree);
 	if (r < 0)
 		return r;
-	*ret = (struct img_imported){.size_bytes = t.bytes};
+	*ret = (struct img_imported){.size_bytes = bytes};
 	memcpy(ret->digest, plan->digest, sizeof(ret->digest));
 	(void)snprintf(ret->kind, sizeof(ret->kind), "%s", img_kind_name(plan->kind));
 	return 0;

@@ -11,6 +11,7 @@
 #include "fs/image/pull.h"
 #include "fs/image/build.h"
 #include "fs/image/sha.h"
+#include "fs/image/verify.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 
@@ -185,14 +186,14 @@ static int part_begin(struct part *t, bool afresh, struct msb_err *e)
 
 /* ---- all of them */
 
-/* Whether the store has it already, whole as far as can be told without reading all. */
+/* Whether the store has it already: whole as far as can be told without reading all, or whole. */
 static bool is_there(struct pull *p, const struct img_plan_layer *l)
 {
 	uint64_t size;
 	int fd;
 
 	if (p->opts->repair)
-		return false;
+		return *l->diff_id && img_layer_verify(p->store, l->diff_id, NULL, NULL) == 0;
 	if (*l->diff_id)
 		return img_store_has_layer(p->store, l->diff_id);
 	fd = img_blob_open(p->store, l->digest, &size);

@@ -8,8 +8,20 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define STEP (256u << 10)
+
+/* A pack that was cut short or missing is as long again. */
+static int end_aligned(int fd, uint64_t end)
+{
+	struct stat st;
+
+	end += -end % IMG_PACK_ALIGN;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return (uint64_t)st.st_size < end && ftruncate(fd, (off_t)end) < 0 ? -errno : 0;
+}
 
 static int copy(struct img_store *s, const struct img_span *from, const struct img_span *to,
 	struct msb_err *e)
@@ -36,6 +48,8 @@ static int copy(struct img_store *s, const struct img_span *from, const struct i
 						 (uint64_t)to->blk * IMG_PACK_ALIGN + off)
 				       : -EIO;
 	}
+	if (r == 0)
+		r = end_aligned(out, (uint64_t)to->blk * IMG_PACK_ALIGN + to->len);
 	if (r == 0 && fdatasync(out) < 0)
 		r = -errno;
 	return r < 0 ? msb_err_set(e, -r, "cannot repair pack %s: %s", name, strerror(-r)) : 0;
