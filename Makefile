@@ -53,7 +53,7 @@ CFLAGS   := -std=gnu17 $(WARN) $(HARDEN) $(OPT) -ffunction-sections -fdata-secti
 LDFLAGS  := $(LDHARDEN) -pthread
 
 # Libraries of each program; a program not named here needs libc alone.
-LIBS_msbd      := $(shell pkg-config --libs fuse3 sqlite3 libseccomp 2>/dev/null)
+LIBS_msbd      := $(shell pkg-config --libs fuse3 sqlite3 jansson libseccomp 2>/dev/null)
 LIBS_msb       := $(shell pkg-config --libs jansson 2>/dev/null)
 LIBS_msb-vmm   := $(shell pkg-config --libs libvirt libvirt-qemu libseccomp 2>/dev/null)
 LIBS_msb-image := $(shell pkg-config --libs libxxhash libcrypto libzstd libisal jansson libseccomp 2>/dev/null)

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/str.h"
+#include "ctl/job.h"
 #include "ctl/op.h"
 #include "vmm/agent.h"
 
@@ -12,18 +13,17 @@
 #include <stdarg.h>
 #include <string.h>
 
-static void env_free(char ***env)
+void ctl_values_done(struct ctl_values *v)
 {
-	for (char **p = *env; p && *p; p++)
+	for (char **p = v->env; p && *p; p++)
 		free(*p);
-	free(*env);
+	free(v->env);
+	free(v->user);
+	free(v->workdir);
 }
 
-/* The sandbox's values as they are now: what a command sees need not wait for a restart. */
-static int values(
-	struct ctl_sandbox *sb, char **user, char **workdir, char ***env, struct msb_err *e)
+int ctl_values_get(struct ctl_sandbox *sb, struct ctl_values *v, struct msb_err *e)
 {
-	LOCK_SCOPE(&sb->c->lock);
 	if (sb->gone)
 		return msb_err_set(e, ENODEV, "the sandbox was removed");
 	if (sb->state != ST_RUNNING)
@@ -31,20 +31,18 @@ static int values(
 			sb->state == ST_PAUSED	   ? "resume it first"
 			: sb->state == ST_STARTING ? "wait for its start"
 						   : "start it first");
-	*env = calloc(sb->nenv + 1, sizeof(char *));
-	if (!*env)
+	v->env = calloc(sb->nenv + 1, sizeof(char *));
+	if (!v->env)
 		return msb_err_set(e, ENOMEM, "no memory");
 	for (size_t i = 0; i < sb->nenv; i++)
-		if (asprintf(&(*env)[i], "%s=%s", sb->env[i].name, sb->env[i].value) < 0) {
-			(*env)[i] = NULL;
+		if (asprintf(&v->env[i], "%s=%s", sb->env[i].name, sb->env[i].value) < 0) {
+			v->env[i] = NULL;
 			return msb_err_set(e, ENOMEM, "no memory");
 		}
-	/* NULL is the default that the machine was started with: the image's, where we have none.
-	 */
 	if (sb->conf[CONF_USER] && *sb->conf[CONF_USER])
-		*user = strdup(sb->conf[CONF_USER]);
+		v->user = strdup(sb->conf[CONF_USER]);
 	if (sb->conf[CONF_WORKDIR] && *sb->conf[CONF_WORKDIR])
-		*workdir = strdup(sb->conf[CONF_WORKDIR]);
+		v->workdir = strdup(sb->conf[CONF_WORKDIR]);
 	return 0;
 }
 
@@ -119,8 +117,8 @@ static int step(const struct ctl_req *q, struct ctl_command *j, bool nonblock)
 int ctl_command_start(const struct ctl_req *q, struct ctl_sandbox *sb, const char *line, size_t n,
 	struct ctl_command **ret, struct msb_err *e)
 {
-	_cleanup_free_ char *user = NULL, *workdir = NULL, *cmd = strndup(line, n);
-	_cleanup_(env_free) char **env = NULL;
+	_cleanup_(ctl_values_done) struct ctl_values v = {0};
+	_cleanup_free_ char *cmd = strndup(line, n);
 	const char *const argv[] = {"/bin/sh", "-c", cmd, NULL};
 	struct agent_exec x = {.argv = argv, .log = true};
 	struct ctl_command *j;
@@ -129,12 +127,16 @@ int ctl_command_start(const struct ctl_req *q, struct ctl_sandbox *sb, const cha
 
 	if (!cmd)
 		return msb_err_set(e, ENOMEM, "no memory");
-	r = values(sb, &user, &workdir, &env, e);
+	pthread_mutex_lock(&sb->c->lock);
+	r = ctl_values_get(sb, &v, e);
+	if (r == 0)
+		x.job = ctl_job_number(sb);
+	pthread_mutex_unlock(&sb->c->lock);
 	if (r < 0)
 		return r;
-	x.env = (const char *const *)env;
-	x.user = user;
-	x.cwd = workdir;
+	x.env = (const char *const *)v.env;
+	x.user = v.user;
+	x.cwd = v.workdir;
 	ctl_sock_path(sb->c, sb->id, "agent", sock);
 	fd = agent_exec(sock, &x, e);
 	if (fd < 0)

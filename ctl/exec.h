@@ -6,7 +6,18 @@
 #include "base/msg.h"
 #include "ctl/model.h"
 
-/* One job, for one reader. */
+/* The sandbox's values as they are now: what a command sees need not wait for a restart. NULL is
+ * the default that the machine was started with: the image's, where the sandbox has none. */
+struct ctl_values {
+	char *user, *workdir;
+	char **env; /* NAME=VALUE, NULL at the end */
+};
+/* ctl.lock held. -EBUSY it does not run; -ENODEV; -ENOMEM. To be given to ctl_values_done() in any
+ * case. */
+int ctl_values_get(struct ctl_sandbox *sb, struct ctl_values *ret, struct msb_err *e);
+void ctl_values_done(struct ctl_values *v);
+
+/* One command line, for one reader. */
 struct ctl_command {
 	int sock;
 	size_t off;   /* of m's payload: what was read */

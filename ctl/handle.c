@@ -28,6 +28,14 @@ int ctl_handle_new(
 	if (!h)
 		return msb_err_set(e, ENOMEM, "no memory");
 	h->at = *at;
+	if (at->node->kind == K_CLONE) {
+		int r = ctl_job_new(at->sb, &h->at.job, e);
+
+		if (r < 0) {
+			free(h);
+			return r;
+		}
+	}
 	if (at->sb)
 		ctl_sandbox_ref(at->sb);
 	if (at->img)
@@ -40,10 +48,17 @@ int ctl_handle_new(
 	h->append = (flags & O_APPEND) != 0;
 	h->rdwr = (flags & O_ACCMODE) == O_RDWR;
 	h->rdonly = (flags & O_ACCMODE) == O_RDONLY;
+	if (h->at.job) {
+		ctl_job_opened(ctl_job_ref(h->at.job), at->node->kind == K_IN);
+		h->seen = h->at.job->changes;
+	}
+	if (at->node->kind == K_OUT)
+		ctl_job_reader_add(h->at.job, &h->stream, (unsigned int)at->node->arg);
 	h->others = others;
 	h->ring.seq = 1;
 	h->log.fd = h->log.old_fd = -1;
-	h->seen = at->sb ? at->sb->changes : 0;
+	if (!h->at.job)
+		h->seen = at->sb ? at->sb->changes : 0;
 	pthread_mutex_init(&h->lock, NULL);
 	at->c->nhandles++;
 	at->c->nothers += others;
@@ -72,6 +87,11 @@ void ctl_handle_unref(struct ctl_handle *h)
 		if (h->pull)
 			ctl_pull_unref(h->pull);
 	}
+	if (last && h->at.job) {
+		ctl_job_reader_remove(h->at.job, &h->stream);
+		ctl_job_closed(h->at.job, h->at.node->kind == K_IN);
+		ctl_job_unref(h->at.job);
+	}
 	pthread_mutex_unlock(&h->at.c->lock);
 	if (!last)
 		return;
@@ -88,7 +108,7 @@ void ctl_handle_unref(struct ctl_handle *h)
 
 static bool gone(const struct ctl_at *at)
 {
-	return (at->sb && at->sb->gone) || (at->img && at->img->gone);
+	return (at->sb && at->sb->gone) || (at->img && at->img->gone) || (at->job && at->job->gone);
 }
 
 /* The text of a file as it is now. A slow one is made without any lock: the thread that answers the
@@ -104,7 +124,7 @@ static int make_text(struct ctl_handle *h, struct msb_str *s, struct msb_err *e)
 		pthread_mutex_unlock(&c->lock);
 		return msb_err_set(e, ENODEV, "it was removed");
 	}
-	h->seen = h->at.sb ? h->at.sb->changes : 0;
+	h->seen = h->at.job ? h->at.job->changes : h->at.sb ? h->at.sb->changes : 0;
 	if (slow)
 		pthread_mutex_unlock(&c->lock);
 	r = h->at.node->read(&h->at, s, e);
@@ -147,7 +167,7 @@ static int read_text(const struct ctl_req *q, struct ctl_handle *h, uint64_t off
 	int r = 0;
 
 	if (off == 0 && h->at.node->kind == K_WAIT) {
-		r = wait_end(q, h, e);
+		r = h->at.job ? ctl_job_wait(q, h->at.job, h->nonblock, e) : wait_end(q, h, e);
 		if (r < 0)
 			return r;
 	}
@@ -307,10 +327,19 @@ static int read_exec(const struct ctl_req *q, struct ctl_handle *h, size_t max, 
 	return r;
 }
 
+static int read_stream(const struct ctl_req *q, struct ctl_handle *h, size_t max, struct msb_str *s,
+	struct msb_err *e)
+{
+	int r = ctl_job_read(q, h->at.job, &h->stream, max, h->nonblock, s);
+
+	return r < 0 ? msb_err_set(e, -r, "%s", strerror(-r)) : 0;
+}
+
 bool ctl_handle_waits(struct ctl_handle *h, uint64_t off)
 {
 	switch (h->at.node->kind) {
 	case K_WAIT: return off == 0;
+	case K_OUT: return true;
 	case K_EXEC: return h->rdwr;
 	case K_LOG:
 	case K_PULL: return true;
@@ -326,6 +355,8 @@ int ctl_handle_read(const struct ctl_req *q, struct ctl_handle *h, uint64_t off,
 	case K_PULL: return read_pull(q, h, off, max, s, e);
 	case K_LOG: return read_log(h, off, max, s, e);
 	case K_CTL: return read_ctl(h, off, max, s, e);
+	case K_IN: return 0;
+	case K_OUT: return read_stream(q, h, max, s, e);
 	case K_EXEC: return h->rdwr ? read_exec(q, h, max, s, e) : 0;
 	default: return read_text(q, h, off, max, s, e);
 	}
@@ -409,8 +440,11 @@ int64_t ctl_handle_write(const struct ctl_req *q, struct ctl_handle *h, uint64_t
 	size_t n, struct msb_err *e)
 {
 	size_t pos = 0;
-	int r = owed(h, off, e);
+	int r;
 
+	if (h->at.node->kind == K_IN)
+		return ctl_job_write(q, h->at.job, p, n, h->nonblock, e);
+	r = owed(h, off, e);
 	while (r == 0 && pos < n) {
 		struct ctl_line l = {.q = q,
 			.replace = pos == 0 && off == 0 && !h->append,

@@ -5,13 +5,14 @@
 #define MSB_CTL_HANDLE_H
 
 #include "ctl/exec.h"
+#include "ctl/job.h"
 #include "ctl/logfile.h"
 #include "ctl/tree.h"
 
 struct fuse_pollhandle;
 
 struct ctl_handle {
-	struct ctl_at at;		     /* its sb and img are references */
+	struct ctl_at at;		     /* its sb, img and job are references */
 	struct ctl_pull *pull;		     /* of K_PULL: a reference */
 	unsigned int refs;		     /* ctl.lock */
 	bool nonblock, append, rdwr, rdonly; /* as it was opened */
@@ -32,7 +33,8 @@ struct ctl_handle {
 	uint64_t pos; /* end of the last read: what poll goes by */
 
 	/* ctl.lock */
-	uint64_t seen; /* the state's changes that were read */
+	struct ctl_job_reader stream; /* of a K_OUT */
+	uint64_t seen;		      /* the state's changes that were read */
 	struct fuse_pollhandle *ph;
 	struct ctl_handle *poll_next, **poll_prev; /* in ctl.pollers while ph is set */
 };

@@ -6,28 +6,36 @@
 #include "fs/fsd.h"
 #include "vmm/vmm.h"
 
-#define CTL_MAX_SANDBOXES    1024
-#define CTL_MAX_IMAGES	     1024 /* names of images */
-#define CTL_MAX_IMAGE_DIRS   8192 /* directories that their names make */
-#define CTL_MAX_PULLS	     64	  /* kept in images/pulls beside those under way */
-#define CTL_MAX_PULL_LINES   1024 /* of one; a reader that comes later sees dropped */
-#define CTL_PULL_LINE_MS     200 /* between two lines of one layer that say nothing but more bytes */
-#define CTL_MAX_PINS	     320 /* images that a sandbox keeps to */
-#define CTL_MAX_LOGINS	     256
-#define CTL_MAX_REGISTRIES   256   /* lines of images/registries */
-#define CTL_MAX_REG_BYTES    65536 /* of them all */
-#define CTL_MAX_MIRRORS	     8	   /* of a registry */
-#define CTL_MAX_LINE	     4096  /* bytes of a line, newline not counted */
-#define CTL_MAX_WORDS	     8	   /* words of a command line */
-#define CTL_MAX_ENV	     256   /* variables of a sandbox */
-#define CTL_MAX_ENV_NAME     128   /* bytes */
-#define CTL_MAX_ENV_BYTES    32768 /* names and values of a sandbox: one message to the agent */
-#define CTL_MAX_MOUNTS	     31	   /* lines of `mounts` */
-#define CTL_MAX_MOUNTS_BYTES 65536 /* of them all */
-#define CTL_MAX_OVERLAYS     256 /* directories of changes that overlay mounts of a sandbox left */
-#define CTL_MAX_MEMORY_BYTES (UINT64_C(1) << 40)
-#define CTL_MAX_META_BYTES   (1u << 20)
-#define CTL_MAX_CONFIG_BYTES (4u << 20) /* an image's config.json */
+#define CTL_MAX_SANDBOXES	1024
+#define CTL_MAX_IMAGES		1024 /* names of images */
+#define CTL_MAX_IMAGE_DIRS	8192 /* directories that their names make */
+#define CTL_MAX_PULLS		64   /* kept in images/pulls beside those under way */
+#define CTL_MAX_PULL_LINES	1024 /* of one; a reader that comes later sees dropped */
+#define CTL_PULL_LINE_MS	200 /* between two lines of one layer that say nothing but more bytes */
+#define CTL_MAX_PINS		320 /* images that a sandbox keeps to */
+#define CTL_MAX_LOGINS		256
+#define CTL_MAX_REGISTRIES	256   /* lines of images/registries */
+#define CTL_MAX_REG_BYTES	65536 /* of them all */
+#define CTL_MAX_MIRRORS		8     /* of a registry */
+#define CTL_MAX_LINE		4096  /* bytes of a line, newline not counted */
+#define CTL_MAX_WORDS		8     /* words of a command line */
+#define CTL_MAX_ENV		256   /* variables of a sandbox */
+#define CTL_MAX_ENV_NAME	128   /* bytes */
+#define CTL_MAX_ENV_BYTES	32768 /* names and values of a sandbox: one message to the agent */
+#define CTL_MAX_USER		128   /* bytes of a user's name and groups */
+#define CTL_MAX_JOBS		512   /* directories of jobs/ of a sandbox */
+#define CTL_MAX_ARGV_BYTES	28672 /* of a job; with both environments one message to the agent */
+#define CTL_MAX_JOB_ENV_BYTES	4096
+#define CTL_MAX_JOB_RLIMITS	16
+#define CTL_MAX_JOB_TIMEOUT_SEC 31536000
+#define CTL_JOB_BUFFER		(352u << 10) /* output of a job, kept for who reads it: 256 KiB at least */
+#define CTL_JOB_KILL_MS		2000	     /* from the SIGTERM of its time limit to SIGKILL */
+#define CTL_MAX_MOUNTS		31	     /* lines of `mounts` */
+#define CTL_MAX_MOUNTS_BYTES	65536	     /* of them all */
+#define CTL_MAX_OVERLAYS	256 /* directories of changes that overlay mounts of a sandbox left */
+#define CTL_MAX_MEMORY_BYTES	(UINT64_C(1) << 40)
+#define CTL_MAX_META_BYTES	(1u << 20)
+#define CTL_MAX_CONFIG_BYTES	(4u << 20) /* an image's config.json */
 
 /* Requests that may wait have a thread each; past these EAGAIN. Kept apart so that neither readers
  * nor commands in the guest can keep a `kill` from getting through. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What msbd knows.
 #include "ctl/model.h"
+#include "ctl/job.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
@@ -258,6 +259,7 @@ int ctl_sandbox_remove(struct ctl_sandbox *sb, struct msb_err *e)
 
 		memmove(&c->sb[i], &c->sb[i + 1], (--c->nsb - i) * sizeof(c->sb[0]));
 		sb->gone = true;
+		ctl_jobs_drop(sb);
 		ctl_event(c, sb, "removed", "%s", "");
 	}
 	pthread_mutex_unlock(&c->lock);
@@ -379,6 +381,8 @@ static int load_value(void *arg, const char *id, const char *key, const char *va
 	if (!strcmp(key, ".used")) {
 		sb->used = true;
 		sb->fresh_bytes = strtoull(value, NULL, 10);
+	} else if (!strcmp(key, ".jobs")) {
+		sb->next_job = sb->job_bound = (uint32_t)strtoul(value, NULL, 10);
 	} else if (!strcmp(key, ".mounts")) {
 		free(sb->other_mounts);
 		sb->other_mounts = strdup(value);

@@ -26,6 +26,7 @@
 
 struct ctl;
 struct ctl_handle;
+struct ctl_job;
 struct ctl_op;
 struct ctl_plugin;
 struct ctl_login;
@@ -125,6 +126,11 @@ struct ctl_sandbox {
 	uint32_t next_env;
 	struct ctl_pin *pin;
 	size_t npins;
+
+	struct ctl_job *jobs; /* by number */
+	size_t njobs;
+	uint32_t next_job, job_bound; /* the last number that was given; none above is before it is
+					 written down */
 
 	enum ctl_state state;
 	char reason[MSB_ERR_MAX]; /* of the state, "" where it needs none */

@@ -41,7 +41,25 @@ CTL_READ(ctl_read_env);
 CTL_WRITE(ctl_write_env);
 CTL_READ(ctl_read_metric); /* arg: enum ctl_metric */
 
-enum ctl_verbs { VERBS_GLOBAL, VERBS_IMAGES, VERBS_SANDBOX };
+/* nodes_job.c */
+CTL_READ(ctl_read_job_number);
+CTL_READ(ctl_read_job); /* arg: enum ctl_job_file */
+CTL_READ(ctl_read_job_status);
+CTL_READ(ctl_read_job_value); /* arg: enum ctl_job_value */
+CTL_READ(ctl_read_job_env);
+CTL_WRITE(ctl_write_job_argv);
+CTL_WRITE(ctl_write_job_value);
+CTL_WRITE(ctl_write_job_rlimits);
+CTL_WRITE(ctl_write_job_env);
+
+enum ctl_verbs { VERBS_GLOBAL, VERBS_IMAGES, VERBS_SANDBOX, VERBS_JOB };
+enum ctl_job_file {
+	JOB_FILE_ARGV,
+	JOB_FILE_STATE,
+	JOB_FILE_ERROR,
+	JOB_FILE_SIGNAL,
+	JOB_FILE_EXIT_CODE,
+};
 enum ctl_stored { STORED_CONFIG, STORED_MANIFEST, STORED_LAYERS };
 enum ctl_metric { METRIC_CPU_USEC, METRIC_MEMORY_BYTES, METRIC_FSD_MEMORY_BYTES };
 

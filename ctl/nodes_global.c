@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "ctl/conf.h"
 #include "ctl/images.h"
+#include "ctl/job.h"
 #include "ctl/line.h"
 #include "ctl/logins.h"
 #include "ctl/nodes.h"
@@ -141,6 +142,46 @@ static int do_gc(const struct call *v, struct msb_err *e)
 	return ctl_gc(v->q, false, e);
 }
 
+static int do_job_start(const struct call *v, struct msb_err *e)
+{
+	return ctl_job_start(v->q, v->at->job, e);
+}
+
+static int do_job_signal(const struct call *v, struct msb_err *e)
+{
+	int sig = ctl_signal_parse(v->arg[0]);
+
+	if (sig < 0)
+		return msb_err_set(e, EINVAL,
+			"`%.32s` is no signal: a name such as TERM, or 1 to 64", v->arg[0]);
+	return ctl_job_signal(v->at->job, sig, e);
+}
+
+static int do_job_resize(const struct call *v, struct msb_err *e)
+{
+	return ctl_job_resize(v->at->job, v->arg[0], v->arg[1], e);
+}
+
+static int do_job_close_stdin(const struct call *v, struct msb_err *e)
+{
+	LOCK_SCOPE(&v->at->c->lock);
+	return ctl_job_close_stdin(v->at->job, e);
+}
+
+static int do_job_keep(const struct call *v, struct msb_err *e)
+{
+	LOCK_SCOPE(&v->at->c->lock);
+	v->at->job->keep = true;
+	return 0;
+}
+
+static int do_job_release(const struct call *v, struct msb_err *e)
+{
+	LOCK_SCOPE(&v->at->c->lock);
+	v->at->job->keep = false; /* it goes with the last of its files that is open */
+	return 0;
+}
+
 static const struct verb {
 	enum ctl_verbs table;
 	const char *name;
@@ -166,6 +207,12 @@ static const struct verb {
 	{VERBS_SANDBOX, "pause", 0, 0, do_pause, "pause"},
 	{VERBS_SANDBOX, "resume", 0, 0, do_resume, "resume"},
 	{VERBS_SANDBOX, "unset", 1, 1, do_unset, "unset VARIABLE"},
+	{VERBS_JOB, "start", 0, 0, do_job_start, "start"},
+	{VERBS_JOB, "signal", 1, 1, do_job_signal, "signal NAME"},
+	{VERBS_JOB, "resize", 2, 2, do_job_resize, "resize ROWS COLS"},
+	{VERBS_JOB, "close-stdin", 0, 0, do_job_close_stdin, "close-stdin"},
+	{VERBS_JOB, "keep", 0, 0, do_job_keep, "keep"},
+	{VERBS_JOB, "release", 0, 0, do_job_release, "release"},
 };
 
 static void usage(enum ctl_verbs table, const char *sep, struct msb_str *s)

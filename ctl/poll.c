@@ -114,6 +114,26 @@ static unsigned int ready_exec(struct ctl_handle *h)
 	return h->ph && ctl_supervise_output(h->at.sb, h->job->sock) < 0 ? in : 0;
 }
 
+static unsigned int ready_job(struct ctl_handle *h)
+{
+	const unsigned int in = POLLIN | POLLRDNORM, out = POLLOUT | POLLWRNORM;
+	struct ctl_job *j = h->at.job;
+
+	switch (h->at.node->kind) {
+	case K_OUT:
+		return !ctl_job_reader_ready(j, &h->stream) ? 0
+		       : j->state == JOB_ENDED		    ? in | POLLHUP
+							    : in;
+	case K_IN: return ctl_job_writable(j) ? out : 0;
+	case K_WAIT: return j->state == JOB_ENDED ? in : 0;
+	case K_CTL: return h->rdonly || h->answer.len ? in | out : out;
+	default:
+		if ((h->at.node->flags & NF_STATE) && h->seen != j->changes)
+			return in | out | POLLPRI | POLLERR;
+		return in | out;
+	}
+}
+
 static unsigned int ready(struct ctl_handle *h)
 {
 	const struct ctl_sandbox *sb = h->at.sb;
@@ -121,6 +141,8 @@ static unsigned int ready(struct ctl_handle *h)
 
 	if ((sb && sb->gone) || (h->at.img && h->at.img->gone))
 		return in | POLLHUP;
+	if (h->at.job)
+		return ready_job(h);
 	switch (h->at.node->kind) {
 	case K_RING: return more_ring(h) ? in : 0;
 	case K_PULL:

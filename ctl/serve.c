@@ -324,7 +324,8 @@ static void flags_of(const struct ctl_handle *h, struct fuse_file_info *fi)
 	fi->keep_cache = 0;
 	fi->noflush = 1; /* everything has taken effect when write(2) returns */
 	/* A transaction is a stream: reading and writing do not share a position. */
-	fi->nonseekable = h->rdwr && (h->at.node->kind == K_CTL || h->at.node->kind == K_EXEC);
+	fi->nonseekable = h->at.node->kind == K_IN || h->at.node->kind == K_OUT ||
+			  (h->rdwr && (h->at.node->kind == K_CTL || h->at.node->kind == K_EXEC));
 }
 
 static struct ctl_handle *handle_of(const struct fuse_file_info *fi)
@@ -336,6 +337,8 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct ctl *c = ctl_of(req);
 	uid_t uid = fuse_req_ctx(req)->uid;
+	_cleanup_str_ struct msb_str path = MSB_STR_INIT;
+	struct ctl_sandbox *sb = NULL;
 	struct ctl_handle *h = NULL;
 	struct msb_err e = {0};
 	struct ctl_at at;
@@ -343,12 +346,19 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	pthread_mutex_lock(&c->lock);
 	found = find(req, ino, &at);
-	if (found)
-		(void)ctl_handle_new(&at, uid, fi->flags, &h, &e); /* failed: h stays NULL */
+	if (found && ctl_handle_new(&at, uid, fi->flags, &h, &e) < 0) {
+		ctl_at_path(&at, NULL, &path);
+		sb = at.sb ? ctl_sandbox_ref(at.sb) : NULL;
+	}
 	pthread_mutex_unlock(&c->lock);
 	if (!found)
 		return;
 	if (!h) {
+		const struct fuse_ctx *ctx = fuse_req_ctx(req);
+		const struct ctl_req q = {c, ctx->pid, uid, ctx->gid, NULL};
+
+		ctl_error(&q, sb, path.buf ?: "?", &e);
+		ctl_sandbox_unref(sb);
 		fuse_reply_err(req, e.code);
 		return;
 	}
@@ -385,6 +395,40 @@ static void do_create(struct ctl_work *w)
 		ctl_handle_unref(h);
 }
 
+/* A variable of a job is memory alone: it needs no thread. */
+static void create_job_env(struct ctl_work *w, fuse_ino_t parent)
+{
+	struct ctl *c = w->q.c;
+	struct fuse_entry_param entry;
+	struct ctl_handle *h = NULL;
+	struct ctl_at dir, at;
+	struct msb_err e = {0};
+	struct ctl_env *v;
+	int r;
+
+	pthread_mutex_lock(&c->lock);
+	r = ctl_at_id(c, parent, &dir);
+	if (r < 0)
+		msb_err_set(&e, -r, "the job is gone");
+	else
+		r = ctl_job_set_env(dir.job, w->name, NULL, 0, &v, &e);
+	if (r == 0)
+		r = ctl_at_child(&dir, w->name, &at);
+	if (r == 0)
+		r = ctl_handle_new(&at, w->q.uid, w->fi.flags, &h, &e);
+	if (r == 0)
+		entry_of(&at, &entry);
+	pthread_mutex_unlock(&c->lock);
+	if (r < 0) {
+		ctl_work_refuse(w, &e);
+		return;
+	}
+	flags_of(h, &w->fi);
+	if (fuse_reply_create(w->req, &entry, &w->fi) < 0)
+		ctl_handle_unref(h);
+	ctl_work_done(w);
+}
+
 static void op_create(
 	fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
@@ -397,6 +441,11 @@ static void op_create(
 	if (at.node == &ctl_nodes[D_ENV]) {
 		w->fi = *fi;
 		ctl_work_run(w, CLASS_COMMAND, do_create);
+		return;
+	}
+	if (at.node == &ctl_nodes[D_JOB_ENV]) {
+		w->fi = *fi;
+		create_job_env(w, parent);
 		return;
 	}
 	msb_err_set(
@@ -497,7 +546,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	w->off = (uint64_t)off;
 	w->size = size;
 	ctl_work_run(w,
-		kind == K_EXEC						? CLASS_EXEC
+		kind == K_EXEC || kind == K_IN				? CLASS_EXEC
 		: kind == K_CTL && size >= 4 && !memcmp(buf, "kill", 4) ? CLASS_KILL
 									: CLASS_COMMAND,
 		do_write);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "ctl/handle.h"
 #include "ctl/image_names.h"
+#include "ctl/job.h"
 #include "ctl/logfile.h"
 #include "ctl/op.h"
 #include "ctl/thread.h"
@@ -21,7 +22,18 @@
 #include <sys/wait.h>
 
 /* What an epoll event stands for: a kind, and the serial of the sandbox or image. */
-enum kind { K_SIGNAL, K_TIMER, K_INOTIFY, K_AGENT, K_QEMU, K_FSD_SANDBOX, K_FSD_IMAGE, K_OUTPUT };
+enum kind {
+	K_SIGNAL,
+	K_TIMER,
+	K_INOTIFY,
+	K_AGENT,
+	K_QEMU,
+	K_FSD_SANDBOX,
+	K_FSD_IMAGE,
+	K_OUTPUT,
+	K_JOB,
+	K_JOB_TIMER
+};
 #define TAG(kind, serial) ((uint64_t)(serial) << 8 | (kind))
 
 struct supervisor {
@@ -68,6 +80,26 @@ int ctl_supervise_output(const struct ctl_sandbox *sb, int fd)
 	if (epoll_ctl(sb->c->epoll_fd, EPOLL_CTL_MOD, fd, &ev) == 0)
 		return 0;
 	return epoll_ctl(sb->c->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+int ctl_supervise_job(const struct ctl_job *j, bool in, bool out)
+{
+	struct epoll_event ev = {.events = (in ? EPOLLIN : 0) | (out ? EPOLLOUT : 0) | EPOLLONESHOT,
+		.data.u64 = TAG(K_JOB, j->serial)};
+	int ep = j->sb->c->epoll_fd;
+
+	if (!in && !out) { /* a hang-up is reported whatever was asked for */
+		ctl_supervise_drop(j->sb->c, j->sock);
+		return 0;
+	}
+	if (epoll_ctl(ep, EPOLL_CTL_MOD, j->sock, &ev) == 0)
+		return 0;
+	return epoll_ctl(ep, EPOLL_CTL_ADD, j->sock, &ev) < 0 ? -errno : 0;
+}
+
+int ctl_supervise_job_timer(const struct ctl_job *j)
+{
+	return watch(j->sb->c->epoll_fd, j->timer_fd, TAG(K_JOB_TIMER, j->serial));
 }
 
 void ctl_supervise_drop(struct ctl *c, int pidfd)
@@ -348,6 +380,18 @@ static void on_output(struct ctl *c, uint32_t serial)
 		ctl_poll_wake(c, sb);
 }
 
+static void on_job(struct ctl *c, enum kind kind, uint32_t serial)
+{
+	struct ctl_job *j;
+
+	LOCK_SCOPE(&c->lock);
+	j = ctl_job_by_serial(c, serial);
+	if (j && kind == K_JOB)
+		ctl_job_event(j);
+	else if (j)
+		ctl_job_timer(j);
+}
+
 static void *loop(void *arg)
 {
 	struct supervisor *s = arg;
@@ -367,6 +411,8 @@ static void *loop(void *arg)
 				on_inotify(s->c);
 			else if (kind == K_OUTPUT)
 				on_output(s->c, (uint32_t)(ev[i].data.u64 >> 8));
+			else if (kind == K_JOB || kind == K_JOB_TIMER)
+				on_job(s->c, kind, (uint32_t)(ev[i].data.u64 >> 8));
 			else
 				helper_ended(s->c, kind, (uint32_t)(ev[i].data.u64 >> 8));
 		}

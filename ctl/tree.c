@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "ctl/conf.h"
 #include "ctl/image_names.h"
+#include "ctl/job.h"
 #include "ctl/logfile.h"
 #include "ctl/logins.h"
 #include "ctl/nodes.h"
@@ -27,6 +28,9 @@ const struct ctl_node ctl_nodes[] = {
 	[D_SANDBOX] = {"*",      D_ROOT,    K_DIR,   0700, NULL, NULL, 0, 0},
 	[D_ENV]     = {"env",    D_SANDBOX, K_DIR,   0700, NULL, NULL, 0, 0},
 	[D_METRICS] = {"metrics", D_SANDBOX, K_DIR,  0500, NULL, NULL, 0, 0},
+	[D_JOBS]    = {"jobs",   D_SANDBOX, K_DIR,   0700, NULL, NULL, 0, 0},
+	[D_JOB]     = {"*",      D_JOBS,    K_DIR,   0700, NULL, NULL, 0, 0},
+	[D_JOB_ENV] = {"env",    D_JOB,     K_DIR,   0700, NULL, NULL, 0, 0},
 	[D_COUNT]   = {"*",      D_IMAGES,  K_LINK,  0777, NULL, NULL, 0, 0}, /* a short name */
 
 	{"version",      D_ROOT,    K_TEXT,  0444, ctl_read_version, NULL, 0, 0},
@@ -77,6 +81,25 @@ const struct ctl_node ctl_nodes[] = {
 	{"cpu_usec",     D_METRICS, K_TEXT,  0400, ctl_read_metric, NULL, METRIC_CPU_USEC, NF_SLOW},
 	{"memory_bytes", D_METRICS, K_TEXT,  0400, ctl_read_metric, NULL, METRIC_MEMORY_BYTES, NF_SLOW},
 	{"fsd_memory_bytes", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_FSD_MEMORY_BYTES, NF_SLOW},
+	{"clone",        D_JOBS,    K_CLONE, 0600, ctl_read_job_number, NULL, 0, NF_FRESH},
+	{"ctl",          D_JOB,     K_CTL,   0600, ctl_read_verbs, ctl_write_verb, VERBS_JOB, NF_FRESH},
+	{"argv",         D_JOB,     K_LINES, 0600, ctl_read_job, ctl_write_job_argv, JOB_FILE_ARGV, NF_WHOLE},
+	{"cwd",          D_JOB,     K_LINES, 0600, ctl_read_job_value, ctl_write_job_value, JOB_CWD, 0},
+	{"user",         D_JOB,     K_LINES, 0600, ctl_read_job_value, ctl_write_job_value, JOB_USER, 0},
+	{"tty",          D_JOB,     K_LINES, 0600, ctl_read_job_value, ctl_write_job_value, JOB_TTY, 0},
+	{"timeout_sec",  D_JOB,     K_LINES, 0600, ctl_read_job_value, ctl_write_job_value, JOB_TIMEOUT, 0},
+	{"rlimits",      D_JOB,     K_LINES, 0600, ctl_read_job_value, ctl_write_job_rlimits, JOB_RLIMITS, NF_WHOLE},
+	{"stdin",        D_JOB,     K_IN,    0200, NULL, NULL, 0, NF_FRESH},
+	{"stdout",       D_JOB,     K_OUT,   0400, NULL, NULL, JOB_OUT, NF_FRESH},
+	{"stderr",       D_JOB,     K_OUT,   0400, NULL, NULL, JOB_ERR, NF_FRESH},
+	{"output",       D_JOB,     K_OUT,   0400, NULL, NULL, JOB_OUT | JOB_ERR, NF_FRESH},
+	{"state",        D_JOB,     K_TEXT,  0400, ctl_read_job, NULL, JOB_FILE_STATE, NF_STATE},
+	{"status",       D_JOB,     K_TEXT,  0400, ctl_read_job_status, NULL, 0, NF_STATE},
+	{"error",        D_JOB,     K_TEXT,  0400, ctl_read_job, NULL, JOB_FILE_ERROR, 0},
+	{"exit_code",    D_JOB,     K_TEXT,  0400, ctl_read_job, NULL, JOB_FILE_EXIT_CODE, NF_STATE},
+	{"signal",       D_JOB,     K_TEXT,  0400, ctl_read_job, NULL, JOB_FILE_SIGNAL, NF_STATE},
+	{"wait",         D_JOB,     K_WAIT,  0400, ctl_read_job, NULL, JOB_FILE_EXIT_CODE, NF_FRESH},
+	{"*",            D_JOB_ENV, K_LINES, 0600, ctl_read_job_env, ctl_write_job_env, 0, 0},
 };
 /* clang-format on */
 const size_t ctl_nnodes = ARRAY_LEN(ctl_nodes);
@@ -97,7 +120,12 @@ static bool of_image(const struct ctl_node *n)
 static bool of_sandbox(const struct ctl_node *n)
 {
 	return n == &ctl_nodes[D_SANDBOX] || n->dir == D_SANDBOX || n->dir == D_ENV ||
-	       n->dir == D_METRICS;
+	       n->dir == D_METRICS || n->dir == D_JOBS;
+}
+
+static bool of_job(const struct ctl_node *n)
+{
+	return n == &ctl_nodes[D_JOB] || n->dir == D_JOB || n->dir == D_JOB_ENV;
 }
 
 /* The row of what is in @dir by any name. */
@@ -118,6 +146,8 @@ static bool there(const struct ctl_at *at)
 		return ctl_pull_find(at->c, at->serial);
 	if (at->node->dir == D_LOGINS)
 		return ctl_login_by_serial(at->c, at->serial);
+	if (at->node->dir == D_JOB_ENV)
+		return ctl_job_env_by_serial(at->job, at->aux);
 	return at->node->dir != D_ENV || ctl_env_by_serial(at->sb, at->aux);
 }
 
@@ -129,7 +159,12 @@ int ctl_at_id(struct ctl *c, uint64_t id, struct ctl_at *ret)
 	if (row == 0 || row >= ctl_nnodes)
 		return -ENOENT;
 	at.node = &ctl_nodes[row];
-	if (of_sandbox(at.node)) {
+	if (of_job(at.node)) {
+		at.job = ctl_job_by_serial(c, at.serial);
+		if (!at.job)
+			return -ENOENT;
+		at.sb = at.job->sb;
+	} else if (of_sandbox(at.node)) {
 		at.sb = ctl_sandbox_by_serial(c, at.serial);
 		if (!at.sb)
 			return -ENOENT;
@@ -148,7 +183,10 @@ int ctl_at_id(struct ctl *c, uint64_t id, struct ctl_at *ret)
 uint64_t ctl_at_make_id(const struct ctl_at *at)
 {
 	static uint32_t counter; /* ctl.lock */
-	uint32_t serial = at->sb ? at->sb->serial : at->img ? at->img->serial : at->serial;
+	uint32_t serial = of_job(at->node) ? at->job->serial
+			  : at->sb	   ? at->sb->serial
+			  : at->img	   ? at->img->serial
+					   : at->serial;
 
 	return CTL_ID(row_of(at), serial, at->node->flags & NF_FRESH ? ++counter : at->aux);
 }
@@ -217,8 +255,14 @@ static int any_child(const struct ctl_at *dir, const char *name, struct ctl_at *
 			return -ENOENT;
 		at->serial = l->serial;
 		break;
+	case D_JOBS:
+		if (*name != '0' && msb_parse_u64(name, 1, UINT32_MAX, &n) == 0)
+			at->job = ctl_job_find(dir->sb, (uint32_t)n);
+		at->node = &ctl_nodes[D_JOB];
+		return at->job ? 0 : -ENOENT;
 	case D_ENV:
-		v = ctl_env_find(dir->sb, name);
+	case D_JOB_ENV:
+		v = dir->job ? ctl_job_env_find(dir->job, name) : ctl_env_find(dir->sb, name);
 		if (!v)
 			return -ENOENT;
 		at->aux = v->serial;
@@ -231,7 +275,11 @@ static int any_child(const struct ctl_at *dir, const char *name, struct ctl_at *
 
 int ctl_at_child(const struct ctl_at *dir, const char *name, struct ctl_at *ret)
 {
-	struct ctl_at at = {.c = dir->c, .sb = dir->sb, .img = dir->img, .uid = dir->uid};
+	struct ctl_at at = {.c = dir->c,
+		.sb = dir->sb,
+		.img = dir->img,
+		.job = dir->job,
+		.uid = dir->uid};
 	unsigned int d = row_of(dir);
 	int r;
 
@@ -319,6 +367,18 @@ static void list_any(const struct list *l)
 			if (c->login[i].uid == dir->uid && give(l, c->login[i].host))
 				return;
 		break;
+	case D_JOBS:
+		for (const struct ctl_job *j = dir->sb->jobs; j; j = j->next) {
+			(void)snprintf(number, sizeof(number), "%u", j->number);
+			if (give(l, number))
+				return;
+		}
+		break;
+	case D_JOB_ENV:
+		for (size_t i = 0; i < dir->job->nenv; i++)
+			if (give(l, dir->job->env[i].name))
+				return;
+		break;
 	case D_ENV:
 		for (size_t i = 0; i < dir->sb->nenv; i++)
 			if (give(l, dir->sb->env[i].name))
@@ -370,6 +430,8 @@ static uint64_t size_of(const struct ctl_at *at)
 
 	switch (at->node->kind) {
 	case K_DIR:
+	case K_IN:
+	case K_OUT:
 	case K_LINK: return 0;
 	case K_PULL: return ctl_pull_find(c, at->serial)->ring.total;
 	case K_RING:
@@ -422,6 +484,7 @@ static const char *any_name(const struct ctl_at *at, char buf[16])
 	case D_PULLS: (void)snprintf(buf, 16, "%u", at->serial); return buf;
 	case D_LOGINS: l = ctl_login_by_serial(at->c, at->serial); return l ? l->host : "?";
 	case D_ENV: v = ctl_env_by_serial(at->sb, at->aux); return v ? v->name : "?";
+	case D_JOB_ENV: v = ctl_job_env_by_serial(at->job, at->aux); return v ? v->name : "?";
 	default: return "";
 	}
 }
@@ -446,6 +509,10 @@ void ctl_at_path(const struct ctl_at *at, const char *child, struct msb_str *s)
 	for (size_t i = 0; i < ARRAY_LEN(named); i++)
 		if (n->dir == named[i] && n != &ctl_nodes[D_IMAGE_DIR] && n != N_SHORT)
 			msb_str_addf(s, "/%s", ctl_nodes[named[i]].name);
+	if (of_job(n))
+		msb_str_addf(s, "/jobs/%u%s", at->job->number, n->dir == D_JOB_ENV ? "/env" : "");
+	else if (n->dir == D_JOBS)
+		msb_str_adds(s, "/jobs");
 	if (*any_name(at, buf))
 		msb_str_addf(s, "/%s", any_name(at, buf));
 	else if (n->name[0] != '*' && n->name[0])

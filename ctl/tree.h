@@ -17,8 +17,11 @@ enum ctl_kind {
 	K_RING,	 /* JSON Lines that only grow */
 	K_PULL,	 /* the same of a call that ends: reading waits for more until it has */
 	K_LOG,	 /* a log on disk */
-	K_WAIT,	 /* a text that is there once the machine has ended */
+	K_WAIT,	 /* a text that is there once the machine, or the job, has ended */
 	K_CTL,	 /* verbs; a read-write descriptor reads what became of them */
+	K_CLONE, /* every open makes a job; reads give its number */
+	K_IN,	 /* bytes for a job */
+	K_OUT,	 /* bytes from it; arg: which streams */
 	K_EXEC,	 /* command lines; a read-write descriptor reads what they print */
 };
 
@@ -42,6 +45,9 @@ enum ctl_dir {
 	D_SANDBOX,
 	D_ENV,
 	D_METRICS,
+	D_JOBS,
+	D_JOB,
+	D_JOB_ENV,
 	D_COUNT
 };
 
@@ -53,6 +59,7 @@ struct ctl_at {
 	const struct ctl_node *node;
 	struct ctl_sandbox *sb; /* of D_SANDBOX and below; borrowed */
 	struct ctl_image *img;	/* of D_IMAGE and below, and of a short name; borrowed */
+	struct ctl_job *job;	/* of D_JOB and below, and of an open jobs/clone; borrowed */
 	uint32_t aux;		/* of env/X: its serial */
 	uint32_t serial;	/* of D_IMAGE_DIR, a login, a pull (its number) */
 	uid_t uid;		/* who looks: each sees their own logins */

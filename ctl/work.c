@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Requests that may wait.
 #include "ctl/work.h"
+#include "ctl/job.h"
 #include "base/cleanup.h"
 #include "ctl/image_names.h"
 #include "ctl/interrupt.h"
@@ -36,7 +37,7 @@ struct ctl_work *ctl_work_new(struct ctl *c, fuse_req_t req, size_t n)
 	return w;
 }
 
-static void work_free(struct ctl_work *w)
+void ctl_work_done(struct ctl_work *w)
 {
 	close(w->cancel.fd);
 	if (w->h && w->h->at.node->dir == D_LOGINS)
@@ -62,6 +63,8 @@ static void cancel(struct ctl_work *w)
 	(void)eventfd_write(w->cancel.fd, 1); /* a full counter is readable too */
 	LOCK_SCOPE(&w->q.c->lock);
 	pthread_cond_broadcast(&w->q.c->changed);
+	if (w->h && w->h->at.job)
+		pthread_cond_broadcast(&w->h->at.job->changed);
 }
 
 static bool look_again(void)
@@ -133,7 +136,7 @@ void ctl_work_refuse(struct ctl_work *w, const struct msb_err *e)
 {
 	ctl_error(&w->q, w->sb ?: w->h ? w->h->at.sb : NULL, w->path ?: "?", e);
 	fuse_reply_err(w->req, e->code);
-	work_free(w);
+	ctl_work_done(w);
 }
 
 static void *work_thread(void *arg)
@@ -143,7 +146,7 @@ static void *work_thread(void *arg)
 	bool others = w->others;
 
 	w->fn(w);
-	work_free(w);
+	ctl_work_done(w);
 	running[class]--;
 	of_others[class] -= others;
 	return NULL;

@@ -39,6 +39,8 @@ void ctl_work_run(struct ctl_work *w, enum ctl_class class, void (*fn)(struct ct
 void ctl_work_answer(struct ctl_work *w);
 /* Answers a request that was never run, and ends it. */
 void ctl_work_refuse(struct ctl_work *w, const struct msb_err *e);
+/* Ends a work that was answered without being run. */
+void ctl_work_done(struct ctl_work *w);
 /* Records @e and answers with it. */
 void ctl_work_fail(struct ctl_work *w, const struct msb_err *e);
 

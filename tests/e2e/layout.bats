@@ -11,6 +11,10 @@ setup_file() {
 	echo value >"$m/box/env/VAR"
 	echo "import $repo/build/images/busybox localhost/dir/cc:1" >"$m/images/ctl"
 	echo 'login r.lan me' >"$m/images/ctl"
+	exec 7<>"$m/box/jobs/clone"
+	echo value >"$m/box/jobs/1/env/VAR"
+	echo keep >"$m/box/jobs/1/ctl"
+	exec 7>&-
 }
 
 teardown_file() {
@@ -25,7 +29,7 @@ rows() {
 		sub(/^NAME/, "box", name); gsub(/HOST\/REPO\/IMAGE:TAG/, "localhost/bb:latest", name)
 		sub(/HOST\/REPO/, "localhost/dir", name); sub(/HOST/, "localhost", name)
 		sub(/SHORT/, "bb", name); sub(/logins\/REGISTRY/, "logins/r.lan", name); sub(/pulls\/N/, "pulls/1", name)
-		sub(/env\/X$/, "env/VAR", name)
+		sub(/env\/X$/, "env/VAR", name); sub(/jobs\/N/, "jobs/1", name)
 		if (def == "NAME") def = "`box`"
 		print name, mode, (def ~ /^`.*`$/ ? substr(def, 2, length(def) - 2) "`" : "-")
 	}' "$repo/mnt-layout.md"

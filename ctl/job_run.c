@@ -1,0 +1,480 @@
+// SPDX-License-Identifier: Apache-2.0
+// Jobs: starting them, and what their connection says.
+#include "ctl/job_int.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/msg.h"
+#include "ctl/exec.h"
+#include "ctl/handle.h"
+#include "ctl/report.h"
+#include "ctl/supervise.h"
+#include "vmm/agent.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/timerfd.h>
+
+#define MESSAGES_AT_ONCE 16 /* of one job, before the others' turn */
+
+/* Exit codes, as shells and env(1) have them. */
+enum {
+	EXIT_TIMEOUT = 124,
+	EXIT_SETUP = 125,
+	EXIT_NOT_EXECUTABLE = 126,
+	EXIT_NOT_FOUND = 127,
+	EXIT_SIGNAL = 128,
+	EXIT_LOST = 255
+};
+
+int ctl_signal_parse(const char *text)
+{
+	uint64_t v;
+
+	if (msb_parse_u64(text, 1, 64, &v) == 0)
+		return (int)v;
+	if (strncmp(text, "SIG", 3) == 0)
+		text += 3;
+	for (int i = 1; i <= 64; i++)
+		if (sigabbrev_np(i) && strcmp(sigabbrev_np(i), text) == 0)
+			return i;
+	return -EINVAL;
+}
+
+/* ---- messages to it */
+
+static int tell(struct ctl_job *j, struct msb_msg *m, struct msb_err *e)
+{
+	int r;
+
+	if (j->state == JOB_ENDED || j->gone)
+		return msb_err_set(e, ESRCH, "job %u has ended", j->number);
+	if (j->sock < 0)
+		return msb_err_set(e, EBUSY, "job %u was not started", j->number);
+	r = msb_msg_send(j->sock, m);
+	/* Its agent takes these between two pieces of input, so there is room in a moment. */
+	if (r == -EAGAIN)
+		return msb_err_set(
+			e, EAGAIN, "job %u does not read its input; try again", j->number);
+	return r < 0 ? msb_err_set(e, ESRCH, "job %u has ended", j->number) : 0;
+}
+
+static struct msb_msg *message(const char *verb, struct msb_err *e)
+{
+	struct msb_msg *m = malloc(sizeof(*m));
+
+	if (m)
+		msb_msg_init(m, verb);
+	else
+		msb_err_set(e, ENOMEM, "no memory");
+	return m;
+}
+
+static int signal_locked(struct ctl_job *j, int sig, struct msb_err *e)
+{
+	_cleanup_free_ struct msb_msg *m = message("signal", e);
+
+	if (!m)
+		return -ENOMEM;
+	msb_msg_set(m, "n", "%d", sig);
+	return tell(j, m, e);
+}
+
+int ctl_job_signal(struct ctl_job *j, int sig, struct msb_err *e)
+{
+	LOCK_SCOPE(&j->sb->c->lock);
+	return signal_locked(j, sig, e);
+}
+
+int ctl_job_resize(struct ctl_job *j, const char *rows, const char *cols, struct msb_err *e)
+{
+	_cleanup_free_ struct msb_msg *m = message("resize", e);
+	uint64_t r, c;
+	char *text;
+	int err;
+
+	if (!m)
+		return -ENOMEM;
+	if (msb_parse_u64(rows, 1, UINT16_MAX, &r) < 0 ||
+		msb_parse_u64(cols, 1, UINT16_MAX, &c) < 0)
+		return msb_err_set(e, EINVAL, "it is `resize ROWS COLS`, numbers from 1 to 65535");
+	msb_msg_set(m, "rows", "%u", (unsigned int)r);
+	msb_msg_set(m, "cols", "%u", (unsigned int)c);
+	LOCK_SCOPE(&j->sb->c->lock);
+	if (!j->values[JOB_TTY] || strcmp(j->values[JOB_TTY], "0") == 0)
+		return msb_err_set(e, EINVAL, "job %u has no terminal", j->number);
+	err = tell(j, m, e);
+	if (err == 0 && asprintf(&text, "%u %u", (unsigned int)r, (unsigned int)c) > 0) {
+		free(j->values[JOB_TTY]);
+		j->values[JOB_TTY] = text;
+	}
+	return err;
+}
+
+int ctl_job_close_stdin(struct ctl_job *j, struct msb_err *e)
+{
+	_cleanup_free_ struct msb_msg *m = message("eof", e);
+	int r;
+
+	if (!m)
+		return -ENOMEM;
+	if (j->eof_sent)
+		return 0;
+	if (j->state == JOB_CREATED || j->state == JOB_STARTING) {
+		j->eof_due = j->sock < 0;
+		if (j->eof_due)
+			return 0; /* it will find no input */
+	}
+	r = tell(j, m, e);
+	/* Where there is no room for it, it is sent when there is: see ctl_job_event(). */
+	j->eof_sent = r == 0;
+	j->eof_due = r == -EAGAIN;
+	if (j->eof_due)
+		job_watch(j);
+	return j->eof_due ? 0 : r;
+}
+
+/* ---- messages from it */
+
+/* How the guest said that the program could not be started. */
+static void fail(struct ctl_job *j, int code, const char *fault, const char *msg)
+{
+	bool not_found = code == ENOENT;
+
+	msb_err_set(&j->err, code, "%s", msg);
+	if (strcmp(fault, "user") == 0)
+		ctl_job_end(j, "bad_user", EXIT_SETUP, 0);
+	else if (strcmp(fault, "cwd") == 0)
+		ctl_job_end(j, "bad_cwd", EXIT_SETUP, 0);
+	else if (strcmp(fault, "limits") == 0)
+		ctl_job_end(j, "bad_rlimits", EXIT_SETUP, 0);
+	else if (strcmp(fault, "lost") == 0)
+		ctl_job_end(j, "lost", EXIT_LOST, 0);
+	else
+		ctl_job_end(j, not_found ? "not_found" : "not_executable",
+			not_found ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, 0);
+}
+
+static void exited(struct ctl_job *j, const struct msb_msg *m)
+{
+	uint64_t sig = 0, code = 0;
+	bool oom = msb_msg_get(m, "oom") != NULL;
+
+	if (msb_msg_get_u64(m, "signal", &sig) < 0 || sig < 1 || sig > 64)
+		sig = 0;
+	(void)msb_msg_get_u64(m, "code", &code); /* absent where a signal ended it */
+	if (j->timed_out) {
+		msb_err_set(&j->err, ETIMEDOUT, "it ran longer than its timeout_sec");
+		ctl_job_end(j, "timeout", EXIT_TIMEOUT, (int)sig);
+	} else if (sig) {
+		msb_err_set(&j->err, EREMOTEIO, "%s by signal %d (%s)",
+			oom ? "the guest ran out of memory; killed" : "killed", (int)sig,
+			sigdescr_np((int)sig) ?: "unknown");
+		ctl_job_end(j, oom ? "oom" : "signal", EXIT_SIGNAL + (int)sig, (int)sig);
+	} else {
+		if (code)
+			msb_err_set(&j->err, EREMOTEIO, "exit status %d", (int)(code & 0xff));
+		ctl_job_end(j, "exited", (int)(code & 0xff), 0);
+	}
+}
+
+static void running(struct ctl_job *j, const struct msb_msg *m)
+{
+	uint64_t pid = 0;
+
+	if (j->state != JOB_STARTING)
+		return;
+	(void)msb_msg_get_u64(m, "pid", &pid); /* for people */
+	j->pid = (pid_t)(pid & INT32_MAX);
+	j->state = JOB_RUNNING;
+	j->changes++;
+	j->started_usec = ctl_now_usec();
+	ctl_event(j->sb->c, j->sb, "job_started", ",\"job\":%u", j->number);
+}
+
+/* The peer parses a guest's bytes: anything may stand in it. */
+static int take(struct ctl_job *j, struct msb_msg *m)
+{
+	const char *verb = msb_msg_verb(m);
+	uint64_t code = 0;
+
+	msb_msg_close_fds(m);
+	if (!strcmp(verb, "out") || !strcmp(verb, "err"))
+		return job_put(j, *verb == 'o' ? JOB_OUT : JOB_ERR, msb_msg_payload_ptr(m),
+			m->payload_bytes);
+	if (!strcmp(verb, "started")) {
+		running(j, m);
+	} else if (!strcmp(verb, "exit")) {
+		exited(j, m);
+	} else if (!strcmp(verb, "error")) {
+		if (msb_msg_get_u64(m, "code", &code) < 0 || code == 0 || code > 4095)
+			code = EIO;
+		fail(j, (int)code, msb_msg_get(m, "fault") ?: "",
+			msb_msg_get(m, "msg") ?: "no reason given");
+	}
+	return 0;
+}
+
+void job_watch(struct ctl_job *j)
+{
+	bool in = job_has_room(j);
+
+	j->stalled = !in;
+	if (ctl_supervise_job(j, in, j->eof_due || j->poll_out) < 0)
+		ctl_job_end(j, "lost", EXIT_LOST, 0);
+}
+
+void job_resume(struct ctl_job *j)
+{
+	if (j->stalled && j->state != JOB_ENDED && job_has_room(j))
+		job_watch(j);
+}
+
+static void ended(struct ctl_job *j)
+{
+	ctl_supervise_drop(j->sb->c, j->sock);
+	ctl_supervise_drop(j->sb->c, j->timer_fd);
+}
+
+void ctl_job_event(struct ctl_job *j)
+{
+	static struct msb_msg m; /* the supervisor's thread alone comes here */
+	struct msb_err e;
+
+	ctl_job_ref(j); /* its end may be when it goes */
+	j->poll_out = false;
+	for (int i = 0; i < MESSAGES_AT_ONCE && j->state != JOB_ENDED && job_has_room(j); i++) {
+		int r = msb_msg_recv(j->sock, &m);
+
+		if (r == -EAGAIN)
+			break;
+		if (r == 0)
+			r = take(j, &m);
+		if (r < 0) {
+			msb_err_set(&j->err, ENODEV, "%s",
+				r == -ENOMEM
+					? "no memory for its output"
+					: "the machine, or its agent, ended before the job did");
+			ctl_job_end(j, "lost", EXIT_LOST, 0);
+		}
+	}
+	if (j->eof_due && j->state != JOB_ENDED)
+		(void)ctl_job_close_stdin(j, &e); /* no room yet: it is due still */
+	if (j->state == JOB_ENDED)
+		ended(j);
+	else
+		job_watch(j);
+	pthread_cond_broadcast(&j->changed);
+	ctl_poll_wake(j->sb->c, j->sb);
+	ctl_job_unref(j);
+}
+
+void ctl_job_timer(struct ctl_job *j)
+{
+	const struct itimerspec again = {
+		.it_value = {CTL_JOB_KILL_MS / 1000, CTL_JOB_KILL_MS % 1000 * 1000000L}};
+	struct msb_err e;
+	uint64_t n;
+
+	if (j->state == JOB_ENDED || read(j->timer_fd, &n, sizeof(n)) != sizeof(n))
+		return;
+	(void)signal_locked(j, j->timed_out ? SIGKILL : SIGTERM, &e); /* it may just end */
+	j->timed_out = true;
+	(void)timerfd_settime(j->timer_fd, 0, &again, NULL);
+}
+
+/* ---- start */
+
+/* What the agent is told, out of what was set; the arrays point into the job and @env. */
+struct request {
+	struct agent_exec x;
+	const char **argv, **env, **rlimits;
+	char *limits; /* `NAME:SOFT:HARD` NUL, repeated */
+	struct ctl_values values;
+	char **pairs;
+};
+
+static void request_done(struct request *rq)
+{
+	for (char **p = rq->pairs; p && *p; p++)
+		free(*p);
+	free(rq->pairs);
+	free(rq->argv);
+	free(rq->env);
+	free(rq->rlimits);
+	free(rq->limits);
+	ctl_values_done(&rq->values);
+}
+
+static int request_env(struct ctl_job *j, struct request *rq)
+{
+	size_t n = 0;
+
+	rq->pairs = calloc(j->nenv + 1, sizeof(char *));
+	for (char **p = rq->values.env; *p; p++)
+		n++;
+	rq->env = calloc(n + j->nenv + 1, sizeof(char *));
+	if (!rq->pairs || !rq->env)
+		return -ENOMEM;
+	memcpy(rq->env, rq->values.env, n * sizeof(char *));
+	for (size_t i = 0; i < j->nenv; i++) {
+		if (asprintf(&rq->pairs[i], "%s=%s", j->env[i].name, j->env[i].value) < 0) {
+			rq->pairs[i] = NULL;
+			return -ENOMEM;
+		}
+		rq->env[n + i] = rq->pairs[i]; /* the last one of a name counts */
+	}
+	return 0;
+}
+
+static int request_argv(struct ctl_job *j, struct request *rq)
+{
+	size_t n = 0;
+
+	for (size_t at = 0; at < j->argv_bytes; at += strlen(j->argv + at) + 1)
+		n++;
+	rq->argv = calloc(n + 1, sizeof(char *));
+	if (!rq->argv)
+		return -ENOMEM;
+	n = 0;
+	for (size_t at = 0; at < j->argv_bytes; at += strlen(j->argv + at) + 1)
+		rq->argv[n++] = j->argv + at;
+	return 0;
+}
+
+static int request_limits(struct ctl_job *j, struct request *rq)
+{
+	size_t n = 0;
+	char *next;
+
+	rq->limits = strdup(j->values[JOB_RLIMITS] ?: "");
+	rq->rlimits = calloc(CTL_MAX_JOB_RLIMITS + 1, sizeof(char *));
+	if (!rq->limits || !rq->rlimits)
+		return -ENOMEM;
+	for (char *p = rq->limits; *p && n < CTL_MAX_JOB_RLIMITS; p = next) {
+		next = p + strcspn(p, "\n");
+		if (*next)
+			*next++ = '\0';
+		p[strcspn(p, " ")] = ':';
+		rq->rlimits[n++] = p;
+	}
+	return 0;
+}
+
+/* Lock held. */
+static int request_make(struct ctl_job *j, struct request *rq, struct msb_err *e)
+{
+	const char *user = j->values[JOB_USER], *cwd = j->values[JOB_CWD],
+		   *tty = j->values[JOB_TTY];
+	unsigned int rows = 0, cols = 0;
+	int r = ctl_values_get(j->sb, &rq->values, e);
+
+	if (r < 0)
+		return r;
+	if (request_env(j, rq) < 0 || request_argv(j, rq) < 0 || request_limits(j, rq) < 0)
+		return msb_err_set(e, ENOMEM, "no memory");
+	if (tty && sscanf(tty, "%u %u", &rows, &cols) != 2)
+		rows = cols = 0;
+	rq->x = (struct agent_exec){.argv = rq->argv,
+		.env = rq->env,
+		.rlimits = rq->rlimits,
+		.user = user && *user ? user : rq->values.user,
+		.cwd = cwd && *cwd ? cwd : rq->values.workdir,
+		.tty = rows > 0,
+		.want_stdin = true,
+		.log = true,
+		.rows = (uint16_t)rows,
+		.cols = (uint16_t)cols,
+		.job = j->number};
+	return 0;
+}
+
+static int begin(struct ctl_job *j, struct request *rq, struct msb_err *e)
+{
+	int r;
+
+	LOCK_SCOPE(&j->sb->c->lock);
+	if (j->gone)
+		return msb_err_set(e, ENODEV, "the job is gone");
+	if (j->state != JOB_CREATED)
+		return msb_err_set(e, EBUSY, "job %u is %s: a job is started once", j->number,
+			ctl_job_state_name(j->state));
+	if (!j->argv_bytes)
+		return msb_err_set(e, EINVAL, "job %u has no argv: write it first", j->number);
+	r = request_make(j, rq, e);
+	if (r < 0)
+		return r;
+	j->state = JOB_STARTING; /* from here on nothing of it changes under the request */
+	j->changes++;
+	return 0;
+}
+
+static int set_timer(struct ctl_job *j)
+{
+	struct itimerspec t = {0};
+	uint64_t sec = 0;
+
+	if (j->values[JOB_TIMEOUT])
+		(void)msb_parse_u64(
+			j->values[JOB_TIMEOUT], 0, UINT32_MAX, &sec); /* it was checked */
+	if (!sec)
+		return 0;
+	t.it_value.tv_sec = (time_t)sec;
+	j->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (j->timer_fd < 0 || timerfd_settime(j->timer_fd, 0, &t, NULL) < 0)
+		return -errno;
+	return ctl_supervise_job_timer(j);
+}
+
+/* The agent has taken it, or not. */
+static int begun(struct ctl_job *j, int sock, struct msb_err *e)
+{
+	struct msb_err no_eof;
+	int r;
+
+	LOCK_SCOPE(&j->sb->c->lock);
+	if (sock < 0) {
+		j->state = JOB_CREATED;
+		j->changes++;
+		pthread_cond_broadcast(&j->changed);
+		return sock;
+	}
+	j->sock = sock;
+	r = set_timer(j);
+	if (r < 0 || fcntl(sock, F_SETFL, O_NONBLOCK) < 0)
+		log_warn("%s: job %u: %s, ignoring", j->sb->name, j->number,
+			r < 0 ? "no time limit can be set" : "its connection blocks");
+	if (j->eof_due || (!j->handles && !j->keep)) /* nobody is left who could write it */
+		(void)ctl_job_close_stdin(j, &no_eof);
+	job_watch(j);
+	return 0;
+}
+
+int ctl_job_start(const struct ctl_req *q, struct ctl_job *j, struct msb_err *e)
+{
+	_cleanup_(request_done) struct request rq = {0};
+	struct msb_err why = {0};
+	char sock[108];
+	int r = begin(j, &rq, e), fd;
+
+	if (r < 0)
+		return r;
+	ctl_sock_path(j->sb->c, j->sb->id, "agent", sock);
+	fd = agent_exec(sock, &rq.x, &why);
+	r = begun(j, fd, &why);
+	if (r < 0) {
+		*e = why;
+		return r;
+	}
+	LOCK_SCOPE(&j->sb->c->lock);
+	while (j->state == JOB_STARTING) {
+		if (q->cancel && q->cancel->set)
+			return msb_err_set(e, EINTR, "interrupted; the job goes on");
+		pthread_cond_wait(&j->changed, &j->sb->c->lock);
+	}
+	if (j->started_usec || !j->err.code)
+		return 0;
+	*e = j->err;
+	return -e->code;
+}
