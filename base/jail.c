@@ -64,15 +64,20 @@ static int empty_root(void)
 		       : 0;
 }
 
+/* While uid 0 may: afterwards nobody can. */
+static void drop_bounding(uint64_t keep)
+{
+	for (int cap = 0; cap < 64; cap++)
+		if (!(keep >> cap & 1))
+			(void)prctl(PR_CAPBSET_DROP, cap, 0, 0,
+				0); /* fails where not held: nothing to drop */
+}
+
 static int drop_caps(uint64_t keep, uint64_t idle)
 {
 	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct d[2] = {0};
 
-	for (int cap = 0; cap < 64; cap++)
-		if (!(keep >> cap & 1))
-			(void)prctl(PR_CAPBSET_DROP, cap, 0, 0,
-				0); /* fails where not held: nothing to drop */
 	if (syscall(SYS_capget, &h, d) < 0)
 		return -errno;
 	for (int i = 0; i < 2; i++) {
@@ -180,6 +185,7 @@ int msb_jail_enter(const struct msb_jail *j, struct msb_err *e)
 	if (r < 0)
 		log_warn("namespaces are not permitted here (%s); continuing without them",
 			strerror(-r));
+	drop_bounding(j->keep_caps);
 	if ((j->flags & MSB_JAIL_NOBODY) && geteuid() == 0)
 		if (syscall(SYS_setgroups, 0, NULL) < 0 ||
 			syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY) < 0 ||

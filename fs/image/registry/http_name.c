@@ -55,8 +55,9 @@ int reg_name_lookup(struct reg_http *h, const char **ret_addresses, struct msb_e
 	return 1;
 }
 
-/* Each that waits for @host goes on (@e NULL), or has failed in passing. */
-static void wake(struct reg_net *n, const char *host, const struct msb_err *e)
+/* Each that waits for @host goes on (@e NULL), or has failed, in passing where @later may be
+ * better. */
+static void wake(struct reg_net *n, const char *host, bool later, const struct msb_err *e)
 {
 	struct reg_http *h;
 
@@ -65,8 +66,10 @@ again:
 	{
 		if (h->state != REG_HTTP_NAME || strcmp(h->connect_host, host) != 0)
 			continue;
-		if (e)
+		if (e && later)
 			reg_http_failed(h, -e->code, e);
+		else if (e)
+			reg_http_end(h, -e->code, e);
 		else
 			reg_http_ask(h);
 		goto again; /* the list is another */
@@ -77,6 +80,7 @@ void reg_name_answers(struct reg_net *n)
 {
 	struct msb_err e = {0};
 	struct reg_name *name;
+	const char *later;
 	char host[256];
 	int r;
 
@@ -92,13 +96,14 @@ void reg_name_answers(struct reg_net *n)
 		(void)snprintf(host, sizeof(host), "%s", asked);
 		if (found && reg_addresses_valid(found)) {
 			(void)snprintf(name->addresses, sizeof(name->addresses), "%s", found);
-			wake(n, host, NULL);
+			wake(n, host, false, NULL);
 			continue;
 		}
 		(void)msb_err_set(&e, EHOSTUNREACH, "cannot find the address of %s: %s", host,
 			why ? why : "it has none");
+		later = msb_msg_get(&n->msg, "again");
 		reg_name_forget(n, host);
-		wake(n, host, &e);
+		wake(n, host, later && !strcmp(later, "1"), &e);
 	}
 	if (r == -EAGAIN)
 		return;
@@ -109,7 +114,7 @@ void reg_name_answers(struct reg_net *n)
 		(void)snprintf(host, sizeof(host), "%s", n->names[0].host);
 		reg_name_forget(n, host);
 		(void)msb_err_set(&e, EIO, "cannot look up %s: the resolver died", host);
-		wake(n, host, &e);
+		wake(n, host, false, &e);
 	}
 }
 
@@ -127,7 +132,7 @@ void reg_name_overdue(struct reg_net *n, uint64_t now)
 		reg_name_forget(n, host);
 		(void)msb_err_set(&e, ETIMEDOUT,
 			"no answer for the address of %s from the name server", host);
-		wake(n, host, &e);
+		wake(n, host, true, &e);
 		i = 0;
 	}
 }

@@ -30,7 +30,7 @@ void reg_resolve(struct msb_msg *m)
 	if (r != 0) {
 		msb_msg_init(m, "error");
 		msb_msg_set(m, "host", "%s", host);
-		msb_msg_set(m, "code", "%d", EHOSTUNREACH);
+		msb_msg_set(m, "again", "%d", r == EAI_AGAIN || r == EAI_SYSTEM);
 		msb_msg_set(m, "msg", "%s", r == EAI_SYSTEM ? strerror(errno) : gai_strerror(r));
 		return;
 	}

@@ -14,7 +14,8 @@
  * Call before there is any secret in memory. As root it becomes nobody; it reads no file but what
  * the system's name services need, and keeps only @ret_sock's other end. It ends with it.
  * @ret_sock: non-blocking, CLOEXEC
- * Wire: "resolve" {host=} -> "ok" {host= addresses=A,B,…} or "error" {host= code= msg=}, in order.
+ * Wire: "resolve" {host=} -> "ok" {host= addresses=A,B,…} or "error" {host= again=0|1 msg=}, in
+ * order.
  */
 int reg_resolver_start(int *ret_sock, struct msb_err *e);
 
