@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// msb-image, killed at any moment, out of space, or asked for twice at once: an image is whole or
-// absent.
+// msb-image, killed at any moment, out of space, or asked for twice at once: what is in the store
+// is whole, and trying again succeeds. `test_import_kill KILLS FULLS` does it more often.
 #include "fs/image/image.h"
 #include "fs/image/index.h"
 #include "fs/image/sha.h"
@@ -24,9 +24,10 @@
 #include <cmocka.h>
 
 #define FILES  1500
-#define ROUNDS 25
+#define LAYERS 3
 
-static uint64_t pack_kib; /* what the contents take */
+static unsigned int kills = 30, fulls = 8;
+static uint64_t whole_ms, whole_kib; /* what an import takes */
 static char dir[] = "/tmp/test_kill.XXXXXX", bin_dir[4096], source[64];
 
 static size_t file_bytes(int k)
@@ -44,30 +45,41 @@ static void fill(char *p, int k)
 	}
 }
 
-/* An archive as docker save makes it, of one layer. */
+static void add_file(struct msb_str *tar, int k)
+{
+	char buf[20000], name[32];
+
+	(void)snprintf(name, sizeof(name), "d%d/f%d", k % 50, k);
+	fill(buf, k);
+	tar_file(tar, name, buf, file_bytes(k));
+}
+
+/* An archive as docker save makes it. The same file is in two layers: they are unpacked at once. */
 static int setup(void **state)
 {
-	static const char list[] = "[{\"Config\":\"c.json\",\"Layers\":[\"layer.tar\"]}]";
-	_cleanup_str_ struct msb_str tar = MSB_STR_INIT, all = MSB_STR_INIT, c = MSB_STR_INIT;
+	static const char list[] = "[{\"Config\":\"c.json\",\"Layers\":[\"0\",\"1\",\"2\"]}]";
+	_cleanup_str_ struct msb_str all = MSB_STR_INIT, c = MSB_STR_INIT;
 	unsigned char raw[32];
-	char hex[65], buf[20000], name[32];
 
 	if (bin_beside("msb-image", bin_dir, sizeof(bin_dir)) < 0 || !mkdtemp(dir))
 		return -1;
-	for (int k = 0; k < FILES; k++) {
-		(void)snprintf(name, sizeof(name), "d%d/f%d", k % 50, k);
-		fill(buf, k);
-		tar_file(&tar, name, buf, file_bytes(k));
+	msb_str_adds(&c, "{\"architecture\":\"amd64\",\"os\":\"linux\",\"rootfs\":{\"diff_ids\":[");
+	for (int l = 0; l < LAYERS; l++) {
+		_cleanup_str_ struct msb_str tar = MSB_STR_INIT;
+		char hex[65], name[2] = {(char)('0' + l)};
+
+		for (int k = l; k < FILES; k += LAYERS)
+			add_file(&tar, k);
+		add_file(&tar, 1);
+		tar_end(&tar);
+		(void)EVP_Digest(tar.buf, tar.len, raw, NULL, EVP_sha256(), NULL);
+		msb_hex(raw, 32, hex);
+		msb_str_addf(&c, "%s\"sha256:%s\"", l ? "," : "", hex);
+		tar_file(&all, name, tar.buf, tar.len);
 	}
-	tar_end(&tar);
-	(void)EVP_Digest(tar.buf, tar.len, raw, NULL, EVP_sha256(), NULL);
-	msb_hex(raw, 32, hex);
-	msb_str_addf(&c,
-		"{\"architecture\":\"amd64\",\"os\":\"linux\",\"rootfs\":{\"diff_ids\":[\"sha256:%s\"]}}",
-		hex);
+	msb_str_adds(&c, "]}}");
 	tar_file(&all, "c.json", c.buf, c.len);
 	tar_file(&all, "manifest.json", list, strlen(list));
-	tar_file(&all, "layer.tar", tar.buf, tar.len);
 	tar_end(&all);
 	(void)snprintf(source, sizeof(source), "%s/image.tar", dir);
 	return msb_write_file_atomic(AT_FDCWD, source, all.buf, all.len, 0600);
@@ -142,58 +154,161 @@ static size_t entries(int at, const char *name)
 	return d ? n - 2 : 0;
 }
 
-static int import_after(int store, long us, struct img_imported *got, struct msb_err *e)
+static void print(void *arg, const char *line)
 {
-	struct itimerspec when = {.it_value = {us / 1000000, us % 1000000 * 1000}};
-	_cleanup_close_ int t = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	print_error("%s\n", line);
+}
 
+/* All that is there is what it was: layers, trees and documents of every image. */
+static void clean(int store)
+{
+	struct msb_err e = {0};
+
+	if (img_verify(CALL(bin_dir, store, -1), NULL, print, NULL, &e) < 0)
+		fail_msg("%s", e.msg);
+}
+
+static unsigned int random_below(unsigned int n)
+{
+	static uint64_t x = 88172645463325252; /* the same points each time */
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return (unsigned int)(x % n);
+}
+
+/* From the first moment to past the end. */
+static int killer(uint64_t ms)
+{
+	uint64_t us = 1 + random_below((unsigned int)ms * 1200);
+	struct itimerspec when = {
+		.it_value = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000}};
+	int t = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+
+	assert_true(t >= 0);
 	assert_int_equal(timerfd_settime(t, 0, &when, NULL), 0);
-	return import_path(CALL(bin_dir, store, t), source, got, e);
+	return t;
+}
+
+static uint64_t kib_of(int store)
+{
+	uint64_t n = 0;
+
+	for (const char **d = (const char *[]){"packs", "layers", NULL}; *d; d++) {
+		int fd = openat(store, *d, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		_cleanup_closedir_ DIR *dp = fdopendir(fd);
+		const struct dirent *de;
+		struct stat st;
+
+		assert_non_null(dp);
+		while ((de = readdir(dp)))
+			if (fstatat(fd, de->d_name, &st, 0) == 0 && S_ISREG(st.st_mode))
+				n += (uint64_t)st.st_blocks / 2;
+	}
+	return n;
+}
+
+static void whole(void **state)
+{
+	_cleanup_close_ int store = new_store("whole");
+	struct img_imported got;
+	struct msb_err e = {0};
+	uint64_t t = msb_now_ms();
+
+	assert_int_equal(import_path(CALL(bin_dir, store, -1), source, &got, &e), 0);
+	whole_ms = msb_now_ms() - t + 1;
+	whole_kib = kib_of(store);
+	verify(store, got.digest);
+	clean(store);
+	assert_int_equal(entries(store, "layers"), LAYERS);
+	assert_int_equal(entries(store, "packs"), 2 * LAYERS); /* and their lists */
+	assert_int_equal(entries(store, "tmp"), 0);
+}
+
+static int gc_all(int store, int cancel, bool prune)
+{
+	struct msb_err e = {0};
+
+	return img_gc(CALL(bin_dir, store, cancel), (const char *[]){NULL}, prune, &e);
+}
+
+struct beside {
+	int store, cancel, result;
+};
+
+static void *import_beside(void *arg)
+{
+	struct beside *b = arg;
+	struct img_imported got;
+	struct msb_err e = {0};
+
+	b->result = import_path(CALL(bin_dir, b->store, b->cancel), source, &got, &e);
+	return NULL;
+}
+
+/* One or two imports and a gc, each killed at some point or not. */
+static unsigned int one_round(int store, unsigned int k)
+{
+	_cleanup_close_ int t1 = killer(whole_ms), t2 = killer(whole_ms),
+			    t3 = killer(whole_ms / 4 + 1);
+	struct beside a = {.store = store, .cancel = t1}, b = {.store = store, .cancel = t2};
+	pthread_t thread[2];
+	int gc = 0;
+
+	assert_int_equal(pthread_create(&thread[0], NULL, import_beside, &a), 0);
+	if (k % 3 == 1)
+		assert_int_equal(pthread_create(&thread[1], NULL, import_beside, &b), 0);
+	if (k % 4 == 2)
+		gc = gc_all(store, t3, false);
+	(void)pthread_join(thread[0], NULL);
+	if (k % 3 == 1)
+		(void)pthread_join(thread[1], NULL);
+	if (k % 4 == 0) {
+		gc = gc_all(store, t3, k % 8);
+	} else if (k % 4 == 3) {
+		struct itimerspec now = {
+			.it_value = {0, 1 + (long)whole_ms * 1000 * (long)random_below(200)}};
+
+		assert_int_equal(timerfd_settime(t3, 0, &now, NULL), 0);
+		gc = gc_all(store, t3, true);
+	}
+	assert_true(a.result == 0 || a.result == -EINTR);
+	assert_true(b.result == 0 || b.result == -EINTR);
+	assert_true(gc >= 0 || gc == -EINTR);
+	return (a.result < 0) + (b.result < 0) + (gc < 0);
 }
 
 static void killed(void **state)
 {
+	_cleanup_close_ int store = new_store("killed");
 	struct img_imported got;
 	struct msb_err e = {0};
-	int store, dead = 0, r;
-	uint64_t t, whole;
-	struct stat st;
+	unsigned int dead = 0, alive = 0;
 
-	store = new_store("whole");
-	t = msb_now_ms();
-	assert_int_equal(import_path(CALL(bin_dir, store, -1), source, &got, &e), 0);
-	whole = msb_now_ms() - t + 1;
-	verify(store, got.digest);
-	assert_int_equal(fstatat(store, "packs/00000001", &st, 0), 0);
-	pack_kib = (uint64_t)st.st_size / 1024;
-	close(store);
-	store = new_store("killed");
-	for (long k = 0; k < ROUNDS; k++) { /* from the first moment to past the end */
-		struct img_imported late = {0};
-		size_t images;
+	for (unsigned int k = 0; dead < kills && k < 4 * kills; k++) {
+		unsigned int n = one_round(store, k);
 
-		e = (struct msb_err){0};
-		r = import_after(store, (long)whole * 1200 * k / ROUNDS + 1, &late, &e);
-		images = entries(store, "images");
-		if (r == 0) {
-			verify(store, late.digest);
-			assert_int_equal(
-				img_gc(CALL(bin_dir, store, -1), (const char *[]){NULL}, false, &e),
-				0);
-		} else {
-			assert_int_equal(r, -EINTR);
-			dead++;
-			if (images) /* killed after the rename, before the answer */
-				verify(store, got.digest);
-		}
+		dead += n;
+		alive += !n;
+		clean(store);
 	}
-	assert_true(dead > 0);
+	print_message("%u killed, %u rounds without\n", dead, alive);
+	assert_true(dead >= kills / 2);
 	assert_int_equal(import_path(CALL(bin_dir, store, -1), source, &got, &e), 0);
+	verify(store, got.digest);
+	clean(store);
+	assert_int_equal(
+		img_gc(CALL(bin_dir, store, -1), (const char *[]){got.digest, NULL}, true, &e), 0);
 	verify(store, got.digest);
 	assert_int_equal(entries(store, "images"), 1);
-	assert_int_equal(entries(store, "packs"), 2); /* a pack and its list: all else is gone */
+	assert_int_equal(entries(store, "layers"), LAYERS);
 	assert_int_equal(entries(store, "tmp"), 0);
-	close(store);
+	assert_true(kib_of(store) <= whole_kib + 64); /* nothing twice, nothing lost */
+	assert_int_equal(gc_all(store, -1, true), 0);
+	for (const char **d = (const char *[]){"images", "layers", "packs", "blobs", "tmp", NULL};
+		*d; d++)
+		assert_int_equal(entries(store, *d), 0);
 }
 
 static int put(const char *path, const char *text)
@@ -239,36 +354,44 @@ static void fill_up(uint64_t kib)
 		_exit(10);
 	if (r != -ENOSPC || !strstr(e.msg, "No space"))
 		_exit(11);
-	if (entries(store, "images") || entries(store, "packs") || entries(store, "tmp"))
+	if (entries(store, "images") || entries(store, "layers") || entries(store, "packs") ||
+		entries(store, "tmp"))
 		_exit(12);
+	if (mount("t", path, "tmpfs", MS_REMOUNT, "size=100m") < 0)
+		_exit(77);
+	if (import_path(CALL(bin_dir, store, -1), source, &got, &e) < 0 ||
+		img_verify(CALL(bin_dir, store, -1), NULL, print, NULL, &e) < 0)
+		_exit(13);
 	_exit(0);
 }
 
+/* Out of space anywhere, from the first directory to the last document; then with room. */
 static void no_space(void **state)
 {
-	/* Out of space in the contents, their last flush, their list, the index; and not at all. */
-	const struct {
-		uint64_t kib;
-		int exit;
-	} rows[] = {{512, 0}, {pack_kib / 2, 0}, {pack_kib - 4, 0}, {pack_kib + 8, 0},
-		{pack_kib + 100, 0}, {pack_kib + 4096, 10}};
 	char path[64];
+	unsigned int full = 0;
 	int status;
 
 	(void)snprintf(path, sizeof(path), "%s/small", dir);
 	assert_int_equal(mkdir(path, 0700), 0);
-	for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
+	for (unsigned int k = 0; k <= fulls; k++) {
+		/* Half of them in the last 256 KiB, where lists, records and the index are. */
+		uint64_t kib =
+			k % 2 ? whole_kib - 128 + 256 * k / fulls : 16 + whole_kib * k / fulls;
 		pid_t pid = fork();
 
 		assert_true(pid >= 0);
 		if (pid == 0)
-			fill_up(rows[k].kib);
+			fill_up(kib);
 		assert_int_equal(waitpid(pid, &status, 0), pid);
 		if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
 			skip(); /* nothing may be mounted here */
 		assert_true(WIFEXITED(status));
-		assert_int_equal(WEXITSTATUS(status), rows[k].exit);
+		if (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != 10)
+			fail_msg("%llu KiB: %d", (unsigned long long)kib, WEXITSTATUS(status));
+		full += WEXITSTATUS(status) == 0;
 	}
+	assert_true(full > fulls / 2);
 }
 
 static void *importer(void *arg)
@@ -292,7 +415,10 @@ static void both_at_once(void **state)
 		assert_int_equal((intptr_t)r, 0);
 	}
 	assert_int_equal(entries(store, "images"), 1);
-	assert_int_equal(entries(store, "packs"), 2);
+	assert_int_equal(entries(store, "layers"), LAYERS);
+	assert_int_equal(entries(store, "tmp"), 0);
+	assert_true(kib_of(store) <= whole_kib + 64);
+	clean(store);
 	close(store);
 }
 
@@ -339,9 +465,10 @@ static void sentences(void **state)
 	assert_non_null(strstr(e.msg, "neither index.json"));
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(whole),
 		cmocka_unit_test(killed),
 		cmocka_unit_test(no_space),
 		cmocka_unit_test(both_at_once),
@@ -349,5 +476,9 @@ int main(void)
 		cmocka_unit_test(sentences),
 	};
 
+	if (argc == 3) {
+		kills = (unsigned int)strtoul(argv[1], NULL, 10);
+		fulls = (unsigned int)strtoul(argv[2], NULL, 10);
+	}
 	return cmocka_run_group_tests_name("import_kill", tests, setup, teardown);
 }
