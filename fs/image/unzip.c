@@ -94,6 +94,17 @@ static int feed_gzip(struct img_unzip *u, const uint8_t *p, size_t n, struct msb
 	return r;
 }
 
+static int zstd_error(size_t code, struct msb_err *e)
+{
+	switch (ZSTD_getErrorCode(code)) {
+	case ZSTD_error_memory_allocation: return msb_err_set(e, ENOMEM, "out of memory");
+	case ZSTD_error_frameParameter_windowTooLarge:
+		return msb_err_set(e, E2BIG, "the zstd stream asks for more than %u MiB of memory",
+			1u << (IMG_ZSTD_WINDOW_LOG - 20));
+	default: return damaged(e, "zstd");
+	}
+}
+
 static int feed_zstd(struct img_unzip *u, const uint8_t *p, size_t n, struct msb_err *e)
 {
 	ZSTD_inBuffer in = {p, n, 0};
@@ -112,9 +123,7 @@ static int feed_zstd(struct img_unzip *u, const uint8_t *p, size_t n, struct msb
 		out = (ZSTD_outBuffer){u->out, OUT_BYTES, 0};
 		left = ZSTD_decompressStream(u->zstd, &out, &in);
 		if (ZSTD_isError(left))
-			return ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation
-				       ? msb_err_set(e, ENOMEM, "out of memory")
-				       : damaged(e, "zstd");
+			return zstd_error(left, e);
 		u->inside = left != 0;
 		if (out.pos)
 			r = u->fn(u->arg, u->out, out.pos, e);
