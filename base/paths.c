@@ -3,6 +3,7 @@
 #include "base/paths.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,13 +31,35 @@ static int from_env(char *out, const char *name, struct msb_err *e)
 	return join(out, v, "", e) < 0 ? -ENAMETOOLONG : 1;
 }
 
+/* PREFIX/bin/msbd: what it starts is in PREFIX/libexec/msb, or beside it where it was not
+ * installed. */
+static int of_program(struct msb_paths *p, bool share, struct msb_err *e)
+{
+	char self[MSB_PATH_MAX], prefix[MSB_PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *slash;
+
+	self[n > 0 ? n : 0] = '\0';
+	slash = strrchr(self, '/');
+	if (!slash)
+		return msb_err_set(e, EINVAL, "cannot read /proc/self/exe; is /proc mounted?");
+	*slash = '\0';
+	memcpy(prefix, self, sizeof(prefix));
+	slash = strrchr(prefix, '/');
+	if (slash)
+		*slash = '\0';
+	if (!share && join(p->share, prefix, "/share/msb", e) < 0)
+		return -ENAMETOOLONG;
+	if (join(p->bin, prefix, "/libexec/msb", e) < 0)
+		return -ENAMETOOLONG;
+	return access(p->bin, X_OK) == 0 ? 0 : join(p->bin, self, "", e);
+}
+
 int msb_paths_init(struct msb_paths *p, struct msb_err *e)
 {
 	const char *rt = getenv("XDG_RUNTIME_DIR"), *data = getenv("XDG_DATA_HOME"),
 		   *home = getenv("HOME");
 	int root = geteuid() == 0, mnt, state, share, r = 0;
-	char *slash;
-	ssize_t n;
 
 	memset(p, 0, sizeof(*p));
 	mnt = from_env(p->mnt, "MSB_MNT", e);
@@ -70,10 +93,5 @@ int msb_paths_init(struct msb_paths *p, struct msb_err *e)
 		return msb_err_set(e, ENAMETOOLONG,
 			"%s is longer than %d bytes, too long for the sockets under it; use a shorter MSB_STATE",
 			p->run, RUN_MAX);
-	n = readlink("/proc/self/exe", p->bin, sizeof(p->bin) - 1);
-	slash = n > 0 ? strrchr(p->bin, '/') : NULL;
-	if (!slash)
-		return msb_err_set(e, EINVAL, "cannot read /proc/self/exe; is /proc mounted?");
-	*slash = '\0';
-	return share ? 0 : join(p->share, p->bin, "/../share/msb", e);
+	return of_program(p, share, e);
 }

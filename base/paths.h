@@ -7,17 +7,22 @@
 
 #define MSB_PATH_MAX 512
 
+/* clang-format off */
 /*
- * mnt	   the control tree:		$MSB_MNT, else /run/msb or $XDG_RUNTIME_DIR/msb
- * state   what outlives a boot:	$MSB_STATE, else /var/lib/msb or $XDG_DATA_HOME/msb
- * (~/.local/share/msb) run	   sockets, views, libvirt:	$MSB_STATE/run where MSB_STATE is
- * set, else /run/msbd or $XDG_RUNTIME_DIR/msbd bin	   the directory of the running program: its
- * siblings are started from there share   kernel and initramfs:	$MSB_SHARE, else
- * bin/../share/msb
+ * mnt    the control tree:         $MSB_MNT, else /run/msb or $XDG_RUNTIME_DIR/msb
+ * state  what outlives a boot:     $MSB_STATE, else /var/lib/msb or $XDG_DATA_HOME/msb
+ *                                  (~/.local/share/msb)
+ * run    sockets, views, libvirt:  $MSB_STATE/run where MSB_STATE is set, else /run/msbd or
+ *                                  $XDG_RUNTIME_DIR/msbd
+ * bin    the programs that msbd starts:
+ *                                  ../libexec/msb from the directory of the running program, else
+ *                                  that directory
+ * share  kernel and initramfs:     $MSB_SHARE, else ../share/msb from there
  *
- * Under state:	 msb.db	 store/  sandboxes/ID/{upper/,log,console}
- * Under run:	 lock  msb.log	libvirt/  views/KEY/  sb/ID/{fsd,agent,...}.sock
+ * Under state:  msb.db  store/  sandboxes/ID/{upper/,log,console}
+ * Under run:    lock  msb.log  libvirt/  views/KEY/  sb/ID/{fsd,agent,...}.sock
  */
+/* clang-format on */
 struct msb_paths {
 	char mnt[MSB_PATH_MAX], state[MSB_PATH_MAX], run[MSB_PATH_MAX], bin[MSB_PATH_MAX],
 		share[MSB_PATH_MAX];

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "ctl/model.h"
 #include "ctl/recover.h"
 #include "ctl/serve.h"
@@ -14,14 +15,11 @@
 #include <fuse_lowlevel.h>
 #include <poll.h>
 #include <signal.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 enum { LOCK_TRIES = 50, LOCK_WAIT_USEC = 20 * 1000 };
 
@@ -149,23 +147,20 @@ static int open_log(const struct msb_paths *p, bool foreground, int *ret_fd, str
 	return 0;
 }
 
-/* sd_notify(3): READY=1, where a service manager asks for it. */
-static void notify_ready(void)
+void ctl_daemon_status(struct ctl *c, bool ready)
 {
-	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	_cleanup_close_ int fd = -1;
-	size_t n = path ? strlen(path) : 0;
+	static unsigned int told; /* ctl.lock */
+	static bool is_ready;	  /* ctl.lock */
+	unsigned int n = 0;
 
-	if (n == 0 || n >= sizeof(sa.sun_path))
-		return;
-	memcpy(sa.sun_path, path, n);
-	if (*path == '@')
-		sa.sun_path[0] = '\0';
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || sendto(fd, "READY=1", 7, MSG_NOSIGNAL, (struct sockaddr *)&sa,
-			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
-		log_warn("cannot tell the service manager: %m, ignoring");
+	LOCK_SCOPE(&c->lock);
+	for (size_t i = 0; i < c->nsb; i++)
+		n += !ctl_state_ended(c->sb[i]->state);
+	is_ready |= ready;
+	if (is_ready && (ready || n != told))
+		msb_notify(ready ? "READY=1" : NULL, "serves %s; %u machine%s", c->paths.mnt, n,
+			n == 1 ? "" : "s");
+	told = n;
 }
 
 static void block_signals(void)
@@ -198,13 +193,13 @@ static int make_mountpoint(struct ctl *c, struct msb_err *e)
 	return r < 0 ? msb_err_set(e, -r, "cannot make %s: %s", c->paths.mnt, strerror(-r)) : 0;
 }
 
-int ctl_daemon_run(const struct msb_paths *p, bool foreground, int ready_fd, struct msb_err *e)
+/* Everything up to the moment in which requests can be answered. */
+static int prepare(const struct msb_paths *p, bool foreground, int *ret_exit_fd, struct ctl **ret,
+	struct fuse_session **ret_se, struct msb_err *e)
 {
-	struct fuse_session *se = NULL;
-	struct ctl *c = NULL;
-	int r, log_fd = -1, exit_fd;
+	int r, log_fd = -1;
+	struct ctl *c;
 
-	block_signals();
 	r = ctl_daemon_lock(p, e);
 	if (r == 0)
 		r = open_log(p, foreground, &log_fd, e);
@@ -213,25 +208,40 @@ int ctl_daemon_run(const struct msb_paths *p, bool foreground, int ready_fd, str
 	r = ctl_open(p, log_fd, &c, e);
 	if (r < 0)
 		return r;
-	exit_fd = eventfd(0, EFD_CLOEXEC);
-	if (exit_fd < 0)
+	*ret = c;
+	*ret_exit_fd = eventfd(0, EFD_CLOEXEC);
+	if (*ret_exit_fd < 0)
 		return msb_err_set(e, errno, "eventfd: %m");
-	r = ctl_supervise_start(c, exit_fd, e);
+	r = ctl_supervise_start(c, *ret_exit_fd, e);
 	if (r < 0)
 		return r;
+	msb_notify(NULL, "looks for the machines of an earlier msbd");
 	ctl_recover(c);
 	r = make_mountpoint(c, e);
-	if (r == 0)
-		r = ctl_serve_mount(c, &se, e);
-	if (r < 0)
+	return r == 0 ? ctl_serve_mount(c, ret_se, e) : r;
+}
+
+int ctl_daemon_run(const struct msb_paths *p, bool foreground, int ready_fd, struct msb_err *e)
+{
+	struct fuse_session *se = NULL;
+	struct ctl *c = NULL;
+	int r, exit_fd = -1;
+
+	block_signals();
+	(void)msb_notify_init(); /* without a manager nobody is told */
+	r = prepare(p, foreground, &exit_fd, &c, &se, e);
+	if (r < 0) {
+		msb_notify(NULL, "%s", e->msg);
 		return r;
+	}
 	log_info("msb " MSB_VERSION " serves %s; state in %s", p->mnt, p->state);
 	if (ready_fd >= 0) {
 		(void)!write(ready_fd, "ok", 2); /* whoever waited may be gone */
 		close(ready_fd);
 	}
-	notify_ready();
+	ctl_daemon_status(c, true);
 	r = ctl_serve_loop(se, exit_fd);
+	msb_notify("STOPPING=1", "ends; machines that run go on");
 	fuse_session_unmount(se);
 	if (c->vmm)
 		c->vmm = vmm_free(c->vmm);

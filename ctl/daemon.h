@@ -25,4 +25,9 @@ int ctl_daemon_stop(const struct msb_paths *p, bool all, struct msb_err *e);
  */
 int ctl_daemon_run(const struct msb_paths *p, bool foreground, int ready_fd, struct msb_err *e);
 
+struct ctl;
+/* Tells the service manager how many machines there are, where that is news; @ready: also that
+ * requests are answered. Takes ctl.lock. */
+void ctl_daemon_status(struct ctl *c, bool ready);
+
 #endif

@@ -4,6 +4,8 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/notify.h"
+#include "ctl/daemon.h"
 #include "ctl/handle.h"
 #include "ctl/image_names.h"
 #include "ctl/job.h"
@@ -344,6 +346,8 @@ static void on_signal(struct supervisor *s)
 		return;
 	log_info("signal %u from pid %u: ending%s", si.ssi_signo, si.ssi_pid,
 		si.ssi_signo == SIGUSR1 ? " with every machine" : "; machines go on");
+	msb_notify("STOPPING=1", "ends%s",
+		si.ssi_signo == SIGUSR1 ? " with every machine" : "; machines that run go on");
 	if (ctl_thread(si.ssi_signo == SIGUSR1 ? end_all : end_soon, s) < 0)
 		(void)eventfd_write(s->exit_fd, 1);
 }
@@ -358,6 +362,7 @@ static void on_timer(struct supervisor *s)
 		ctl_db_checkpoint(s->c->db);
 	}
 	ctl_logfile_rotate(s->c->run_fd, "msb.log", CTL_MAX_LOG_BYTES);
+	ctl_daemon_status(s->c, false);
 }
 
 static void on_inotify(struct ctl *c)
