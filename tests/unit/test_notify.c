@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 /* A manager's socket at @name (`@` in front: abstract). */
@@ -122,6 +123,7 @@ static int late_reader(int fd, const char *want)
 	char got[MSB_NOTIFY_MAX];
 	ssize_t n;
 
+	alarm(20);
 	(void)usleep(100 * 1000); /* so that the sender finds the queue full */
 	while ((n = recv(fd, got, sizeof(got) - 1, 0)) > 0) {
 		got[n] = '\0';
