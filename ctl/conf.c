@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/str.h"
 #include "ctl/image_names.h"
+#include "ctl/policy.h"
 #include "ctl/root.h"
 #include "fs/image/qcow2.h"
 #include "fs/options.h"
@@ -156,6 +157,52 @@ static int check_disk(
 	return 0;
 }
 
+static int check_restart(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	struct ctl_restart_policy p;
+
+	if (ctl_restart_parse(text, &p) < 0)
+		return msb_err_set(e, EINVAL,
+			"restart is `no`, `on-failure`, `on-failure:N`, `always` or `unless-stopped`, "
+			"not `%s`",
+			text);
+	msb_str_adds(ret, text);
+	return 0;
+}
+
+static int seconds(const char *key, const char *text, uint64_t min, uint64_t max,
+	struct msb_str *ret, struct msb_err *e)
+{
+	uint64_t v;
+	int r = msb_parse_u64(text, min, max, &v);
+
+	if (r < 0)
+		return msb_err_set(e, -r,
+			"%s is a number of seconds from %" PRIu64 " to %" PRIu64 "%s, not `%s`",
+			key, min, max, min ? "" : " (0: none)", text);
+	msb_str_addf(ret, "%" PRIu64, v);
+	return 0;
+}
+
+static int check_duration(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	return seconds("max_duration_sec", text, 0, CTL_MAX_POLICY_SEC, ret, e);
+}
+
+static int check_idle(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	return seconds("idle_timeout_sec", text, 0, CTL_MAX_POLICY_SEC, ret, e);
+}
+
+static int check_stop(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	return seconds("stop_timeout_sec", text, 1, CTL_MAX_STOP_SEC, ret, e);
+}
+
 static const struct conf {
 	const char *key, *def;
 	bool live; /* may be set while a machine runs: the next command sees it */
@@ -171,6 +218,10 @@ static const struct conf {
 	[CONF_ROOT_OPTIONS] = {"root_options", "", false, check_root_options},
 	[CONF_PULL] = {"pull", "missing", true, check_pull},
 	[CONF_DISK_BYTES] = {"disk_bytes", "", false, check_disk},
+	[CONF_RESTART] = {"restart", "no", true, check_restart},
+	[CONF_MAX_DURATION] = {"max_duration_sec", "0", true, check_duration},
+	[CONF_IDLE_TIMEOUT] = {"idle_timeout_sec", "0", true, check_idle},
+	[CONF_STOP_TIMEOUT] = {"stop_timeout_sec", CTL_DEFAULT_STOP_SEC, true, check_stop},
 };
 
 const char *ctl_conf_key(enum ctl_conf_id id)
@@ -261,7 +312,11 @@ int ctl_conf_set(
 
 	LOCK_SCOPE(&sb->c->lock);
 	r = check(sb, id, line, n, &s, e);
-	return r < 0 ? r : ctl_conf_store(sb, id, &s, e);
+	if (r == 0)
+		r = ctl_conf_store(sb, id, &s, e);
+	if (r == 0)
+		ctl_policy_run(sb->c); /* a limit may be over by now */
+	return r;
 }
 
 int ctl_conf_differs(

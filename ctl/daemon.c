@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/notify.h"
 #include "ctl/model.h"
+#include "ctl/policy.h"
 #include "ctl/recover.h"
 #include "ctl/serve.h"
 #include "ctl/supervise.h"
@@ -217,6 +218,9 @@ static int prepare(const struct msb_paths *p, bool foreground, int *ret_exit_fd,
 		return r;
 	msb_notify(NULL, "looks for the machines of an earlier msbd");
 	ctl_recover(c);
+	pthread_mutex_lock(&c->lock);
+	ctl_policy_recovered(c);
+	pthread_mutex_unlock(&c->lock);
 	r = make_mountpoint(c, e);
 	return r == 0 ? ctl_serve_mount(c, ret_se, e) : r;
 }

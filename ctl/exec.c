@@ -60,6 +60,15 @@ static int next(const struct ctl_req *q, struct ctl_command *j, bool nonblock)
 	return pf[0].revents ? msb_msg_recv(j->sock, &j->m) : -EAGAIN;
 }
 
+static void uncount(struct ctl_command *j)
+{
+	if (!j->counted)
+		return;
+	j->counted = false;
+	j->sb->active_ms = msb_now_ms();
+	j->sb->commands--;
+}
+
 static void end(struct ctl_command *j, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 static void end(struct ctl_command *j, int code, const char *fmt, ...)
@@ -68,6 +77,7 @@ static void end(struct ctl_command *j, int code, const char *fmt, ...)
 	va_list ap;
 
 	j->ended = true;
+	uncount(j);
 	if (!code)
 		return;
 	va_start(ap, fmt);
@@ -147,6 +157,9 @@ int ctl_command_start(const struct ctl_req *q, struct ctl_sandbox *sb, const cha
 		return msb_err_set(e, ENOMEM, "no memory");
 	}
 	j->sock = fd;
+	j->sb = sb;
+	j->counted = true;
+	sb->commands++;
 	/* The first message says whether it runs; what else may come first is output. */
 	r = step(q, j, false);
 	if (r == 0 && j->ended && j->result < 0 && j->err.code != EREMOTEIO)
@@ -163,8 +176,10 @@ int ctl_command_start(const struct ctl_req *q, struct ctl_sandbox *sb, const cha
 
 struct ctl_command *ctl_command_free(struct ctl_command *j)
 {
-	if (j)
+	if (j) {
+		uncount(j);
 		close(j->sock);
+	}
 	free(j);
 	return NULL;
 }

@@ -20,8 +20,10 @@ void ctl_values_done(struct ctl_values *v);
 /* One command line, for one reader. */
 struct ctl_command {
 	int sock;
-	size_t off;   /* of m's payload: what was read */
-	size_t bytes; /* of m's payload; 0: nothing is pending */
+	struct ctl_sandbox *sb; /* borrowed from who holds the command */
+	bool counted;		/* among its commands under way */
+	size_t off;		/* of m's payload: what was read */
+	size_t bytes;		/* of m's payload; 0: nothing is pending */
 	bool ended;
 	int result; /* once ended: 0, or -errno with its sentence in err */
 	struct msb_err err;

@@ -2,6 +2,7 @@
 // Jobs: making them, what is set before they start, and when they go.
 #include "ctl/job.h"
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "ctl/conf.h"
 #include "ctl/line.h"
 #include "ctl/report.h"
@@ -177,6 +178,7 @@ void ctl_job_end(struct ctl_job *j, const char *reason, int exit_code, int signa
 	j->exit_code = exit_code;
 	j->signal = signal;
 	j->ended_usec = ctl_now_usec();
+	j->sb->active_ms = msb_now_ms();
 	ctl_event(c, j->sb, "job_ended", ",\"job\":%u,\"reason\":\"%s\",\"exit_code\":%d",
 		j->number, reason, exit_code);
 	pthread_cond_broadcast(&j->changed);

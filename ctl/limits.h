@@ -70,13 +70,23 @@
 #define CTL_MAX_PLUGIN_LINES 100  /* ... in ... that are logged, the rest are counted */
 #define CTL_PLUGIN_LINES_MS  10000
 
+/* A machine that ended by itself starts again after a while, twice as long each time in a row; one
+ * that ran for CTL_RESTART_GOOD_MS counts from the beginning again. */
+#define CTL_RESTART_FIRST_MS  100
+#define CTL_RESTART_MAX_MS    60000
+#define CTL_RESTART_GOOD_MS   10000
+#define CTL_MAX_RESTART_TRIES 1000000
+#define CTL_MAX_POLICY_SEC    31536000 /* of the time limits */
+#define CTL_MAX_STOP_SEC      3600
+
 #define CTL_BOOT_TIMEOUT_MS  120000 /* PID 1 must be ready; TCG on a loaded machine is slow */
-#define CTL_STOP_TIMEOUT_MS  10000  /* graceful stop, then kill */
-#define CTL_STOP_TERM_MS     7000   /* of it: from SIGTERM to SIGKILL; the rest is for sync */
-#define CTL_END_TIMEOUT_MS   500    /* a helper that was asked to end, then SIGKILL */
-#define CTL_CHECKPOINT_MS    30000  /* the write-ahead log is folded in by a thread of its own */
-#define CTL_LOOK_AGAIN_MS    50	    /* for a ^C behind a signal that meant nothing */
-#define CTL_DRAIN_TIMEOUT_MS 5000   /* --stop waits for verbs under way */
+#define CTL_DEFAULT_STOP_SEC "10"   /* graceful stop, then kill */
+#define CTL_STOP_TERM_MS(all)                                                                      \
+	((all) / 10 * 7)	   /* of it from SIGTERM to SIGKILL; the rest is for sync */
+#define CTL_END_TIMEOUT_MS   500   /* a helper that was asked to end, then SIGKILL */
+#define CTL_CHECKPOINT_MS    30000 /* the write-ahead log is folded in by a thread of its own */
+#define CTL_LOOK_AGAIN_MS    50	   /* for a ^C behind a signal that meant nothing */
+#define CTL_DRAIN_TIMEOUT_MS 5000  /* --stop waits for verbs under way */
 
 #define CTL_DEFAULT_CPUS	 "1"
 #define CTL_DEFAULT_MEMORY_BYTES "268435456"

@@ -381,6 +381,13 @@ static int load_value(void *arg, const char *id, const char *key, const char *va
 	if (!strcmp(key, ".used")) {
 		sb->used = true;
 		sb->fresh_bytes = strtoull(value, NULL, 10);
+	} else if (!strcmp(key, ".wanted")) {
+		sb->started_once = true;
+		sb->wanted = *value == '1';
+	} else if (!strcmp(key, ".started_usec")) {
+		sb->started_usec = strtoull(value, NULL, 10);
+	} else if (!strcmp(key, ".restarts")) {
+		sb->restarts = (unsigned int)strtoul(value, NULL, 10);
 	} else if (!strcmp(key, ".jobs")) {
 		sb->next_job = sb->job_bound = (uint32_t)strtoul(value, NULL, 10);
 	} else if (!strcmp(key, ".mounts")) {
@@ -439,7 +446,7 @@ int ctl_open(const struct msb_paths *paths, int log_fd, struct ctl **ret, struct
 	c->uid = geteuid();
 	c->gid = getegid();
 	c->started_usec = ctl_now_usec();
-	c->epoll_fd = c->inotify_fd = -1;
+	c->epoll_fd = c->inotify_fd = c->policy_fd = -1;
 	pthread_mutex_init(&c->fold_lock, NULL);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_mutex_init(&c->vmm_lock, NULL);

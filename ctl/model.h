@@ -53,6 +53,10 @@ enum ctl_conf_id { /* rows of the table in conf.c */
 	CONF_ROOT_OPTIONS,
 	CONF_PULL,
 	CONF_DISK_BYTES,
+	CONF_RESTART,
+	CONF_MAX_DURATION,
+	CONF_IDLE_TIMEOUT,
+	CONF_STOP_TIMEOUT,
 	CONF_COUNT,
 };
 
@@ -132,6 +136,15 @@ struct ctl_sandbox {
 	uint32_t next_job, job_bound; /* the last number that was given; none above is before it is
 					 written down */
 
+	/* What happens to it by itself: ctl/policy.h. */
+	bool started_once, wanted; /* somebody has started it; and not stopped it since */
+	unsigned int restart_tries, restarts;
+	uint64_t restart_at_ms; /* CLOCK_MONOTONIC, as what follows; 0: not */
+	uint64_t ran_since_ms;
+	atomic_uint commands;	    /* of exec, under way; no lock */
+	_Atomic uint64_t active_ms; /* when something last ended; no lock */
+	char stop_why[96];	    /* of the stop under way; "": somebody asked */
+
 	enum ctl_state state;
 	char reason[MSB_ERR_MAX]; /* of the state, "" where it needs none */
 	char error[MSB_ERR_MAX];  /* last error, a sentence */
@@ -202,6 +215,7 @@ struct ctl {
 	pthread_mutex_t vmm_lock; /* guards the making of vmm; may be held across waits */
 	struct vmm *vmm;	  /* NULL until the first need */
 	int epoll_fd;		  /* the supervisor's; see ctl/supervise.h */
+	int policy_fd;		  /* its as well: a timer, -1: not yet */
 	int inotify_fd;		  /* its as well: logs and consoles that somebody polls */
 };
 

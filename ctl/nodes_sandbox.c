@@ -38,6 +38,7 @@ int ctl_read_end(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
 int ctl_read_status(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
 {
 	const struct ctl_sandbox *sb = at->sb;
+	uint64_t now = msb_now_ms();
 	const char *image = sb->conf[CONF_IMAGE];
 	const struct ctl_pin *pin = ctl_pin_find(sb, "");
 	struct ctl_image *img = NULL;
@@ -51,8 +52,10 @@ int ctl_read_status(const struct ctl_at *at, struct msb_str *s, struct msb_err *
 		ctl_state_name(sb->state), sb->reason, image ?: "", *digest ? "sha256:" : "",
 		digest);
 	msb_str_addf(s,
-		"created_usec %" PRIu64 "\nstarted_usec %" PRIu64 "\nstart_ms %" PRIu64 "\n",
-		sb->created_usec, sb->started_usec, sb->boot_ms);
+		"created_usec %" PRIu64 "\nstarted_usec %" PRIu64 "\nstart_ms %" PRIu64
+		"\nrestarts %u\nrestart_in_ms %" PRIu64 "\n",
+		sb->created_usec, sb->started_usec, sb->boot_ms, sb->restarts,
+		sb->restart_at_ms > now ? sb->restart_at_ms - now : 0);
 	msb_str_addf(s, "qemu_pid %d\nagent_pid %d\nfsd_pid %d\n", (int)sb->qemu.pid,
 		(int)sb->agent.pid, (int)sb->files.fsd.pid);
 	return 0;

@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "ctl/conf.h"
 #include "ctl/files.h"
+#include "ctl/policy.h"
 #include "ctl/report.h"
 #include "ctl/thread.h"
 
@@ -62,7 +63,10 @@ static void settle(struct ctl_op *op, int r, bool as_before)
 
 	switch (op->verb) {
 	case VERB_STOP:
-	case VERB_KILL: ctl_sandbox_state(sb, ST_STOPPED, NULL); return;
+	case VERB_KILL:
+		ctl_sandbox_state(sb, ST_STOPPED, sb->stop_why);
+		sb->stop_why[0] = '\0';
+		return;
 	case VERB_START:
 	case VERB_RESUME:
 		if (r == 0) {
@@ -183,6 +187,7 @@ static void *op_thread(void *arg)
 	sb->op = NULL;
 	sb->doom = 0;
 	settle(op, r, as_before);
+	ctl_policy_settled(sb, op->verb, r, op->own);
 	follow_up(sb, op->verb);
 	op->result = r;
 	c->nops--;
@@ -303,6 +308,17 @@ static int decide(struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
 	}
 }
 
+int ctl_op_begin(struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
+{
+	int r = begin(sb, v, e);
+
+	if (r == 0) {
+		sb->op->own = true;
+		sb->op->who = (struct ctl_req){.c = sb->c, .uid = sb->uid, .gid = sb->gid};
+	}
+	return r;
+}
+
 int ctl_verb(const struct ctl_req *q, struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
 {
 	struct ctl *c = sb->c;
@@ -314,6 +330,8 @@ int ctl_verb(const struct ctl_req *q, struct ctl_sandbox *sb, enum ctl_verb v, s
 
 		pthread_mutex_lock(&c->lock);
 		what = decide(sb, v, e);
+		if (what == 0 && (v == VERB_STOP || v == VERB_KILL))
+			ctl_policy_cancel(sb);
 		if (what == 4 && c->ending && v == VERB_START)
 			what = msb_err_set(e, EBUSY, "msbd is ending");
 		if (what == 4)

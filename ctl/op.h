@@ -37,6 +37,7 @@ struct ctl_op {
 	int result;	      /* 0 or -errno, once done */
 	struct ctl_req who;   /* who began it, without a cancellation; of msbd's own verbs: msbd */
 	unsigned int waiting; /* callers; ctl.lock */
+	bool own;	      /* nobody asked for it */
 	bool pulling;	      /* the last of them that is interrupted ends it; ctl.lock */
 	char *table;	      /* VERB_MOUNTS: the new one */
 	struct msb_err err;
@@ -61,6 +62,8 @@ int ctl_op_mounts(const struct ctl_req *q, struct ctl_sandbox *sb,
 	int (*make)(struct ctl_sandbox *sb, void *arg, struct msb_str *table, struct msb_err *e),
 	void *arg, struct msb_err *e);
 
+/* Starts `start` or `stop` of a sandbox with no verb under way, by itself; ctl.lock held. */
+int ctl_op_begin(struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e);
 /* Starts one of msbd's own verbs; ctl.lock held. Where a verb is under way that one is doomed. */
 void ctl_op_clean(struct ctl_sandbox *sb, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

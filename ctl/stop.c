@@ -3,6 +3,8 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/str.h"
+#include "ctl/conf.h"
 #include "ctl/files.h"
 #include "ctl/mounts.h"
 #include "ctl/op.h"
@@ -37,10 +39,21 @@ static bool machine_gone(struct ctl_sandbox *sb)
 	return sb->machine_ended;
 }
 
+static unsigned int timeout_ms(struct ctl_sandbox *sb)
+{
+	uint64_t sec = 0;
+
+	LOCK_SCOPE(&sb->c->lock);
+	(void)msb_parse_u64(ctl_conf_value(sb, CONF_STOP_TIMEOUT), 1, CTL_MAX_STOP_SEC,
+		&sec); /* it was checked */
+	return (unsigned int)sec * 1000;
+}
+
 int ctl_op_stop(struct ctl_op *op, struct msb_err *e)
 {
-	uint64_t until = msb_now_ms() + CTL_STOP_TIMEOUT_MS;
 	struct ctl_sandbox *sb = op->sb;
+	unsigned int all = timeout_ms(sb);
+	uint64_t until = msb_now_ms() + all;
 	struct msb_err why = {0};
 	struct vmm *vmm;
 	char sock[108];
@@ -53,16 +66,14 @@ int ctl_op_stop(struct ctl_op *op, struct msb_err *e)
 			r = vmm_resume(vmm, sb->id, &why);
 	}
 	if (r == 0)
-		r = agent_shutdown(
-			sock, CTL_STOP_TERM_MS, CTL_STOP_TIMEOUT_MS, op->cancel_fd, &why);
+		r = agent_shutdown(sock, (int)CTL_STOP_TERM_MS(all), (int)all, op->cancel_fd, &why);
 	if (r == 0) {
 		uint64_t now = msb_now_ms();
 
 		ctl_machine_await_end(sb, now < until ? (unsigned int)(until - now) : 0);
 	}
 	if (r == 0 && !machine_gone(sb))
-		r = msb_err_set(&why, ETIMEDOUT, "it did not power off in %d s",
-			CTL_STOP_TIMEOUT_MS / 1000);
+		r = msb_err_set(&why, ETIMEDOUT, "it did not power off in %u s", all / 1000);
 	if (r < 0)
 		log_warn("%s: not stopped in order: %s; killing it", sb->name, why.msg);
 	return 0;

@@ -11,6 +11,7 @@
 #include "ctl/job.h"
 #include "ctl/logfile.h"
 #include "ctl/op.h"
+#include "ctl/policy.h"
 #include "ctl/thread.h"
 
 #include <poll.h>
@@ -34,7 +35,8 @@ enum kind {
 	K_FSD_IMAGE,
 	K_OUTPUT,
 	K_JOB,
-	K_JOB_TIMER
+	K_JOB_TIMER,
+	K_POLICY
 };
 #define TAG(kind, serial) ((uint64_t)(serial) << 8 | (kind))
 
@@ -397,6 +399,15 @@ static void on_job(struct ctl *c, enum kind kind, uint32_t serial)
 		ctl_job_timer(j);
 }
 
+static void on_policy(struct ctl *c)
+{
+	uint64_t n;
+
+	(void)!read(c->policy_fd, &n, sizeof(n)); /* only to make it unreadable again */
+	LOCK_SCOPE(&c->lock);
+	ctl_policy_run(c);
+}
+
 static void *loop(void *arg)
 {
 	struct supervisor *s = arg;
@@ -416,6 +427,8 @@ static void *loop(void *arg)
 				on_inotify(s->c);
 			else if (kind == K_OUTPUT)
 				on_output(s->c, (uint32_t)(ev[i].data.u64 >> 8));
+			else if (kind == K_POLICY)
+				on_policy(s->c);
 			else if (kind == K_JOB || kind == K_JOB_TIMER)
 				on_job(s->c, kind, (uint32_t)(ev[i].data.u64 >> 8));
 			else
@@ -443,7 +456,9 @@ int ctl_supervise_start(struct ctl *c, int exit_fd, struct msb_err *e)
 	s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
 	c->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	c->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	c->policy_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (s->signal_fd < 0 || s->timer_fd < 0 || c->epoll_fd < 0 || c->inotify_fd < 0 ||
+		c->policy_fd < 0 || watch(c->epoll_fd, c->policy_fd, TAG(K_POLICY, 0)) < 0 ||
 		timerfd_settime(s->timer_fd, 0, &every, NULL) < 0 ||
 		watch(c->epoll_fd, s->signal_fd, TAG(K_SIGNAL, 0)) < 0 ||
 		watch(c->epoll_fd, s->timer_fd, TAG(K_TIMER, 0)) < 0 ||

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+# What a sandbox does by itself: starting again, and stopping when its time is over.
+
+bats_require_minimum_version 1.5.0
+load helper
+
+setup_file() {
+	msb_setup
+	"$bin/msbd"
+	msb_image
+}
+
+teardown_file() {
+	msb_teardown
+}
+
+setup() {
+	name=t$BATS_TEST_NUMBER
+	sandbox $name
+	cd "$m/$name"
+}
+
+teardown() {
+	cd /
+	[ -n "$BATS_TEST_COMPLETED" ] || tail -n 20 "$m/$name/events" "$m/log"
+	echo kill >"$m/$name/ctl"
+	rmdir "$m/$name"
+}
+
+has() { status_of $name "$1"; }
+
+kill_machine() { kill -9 "$(has qemu_pid)"; }
+
+@test "values: what they take, and what they say of the rest" {
+	for v in no always unless-stopped on-failure on-failure:3; do
+		echo $v >restart
+		[ "$(cat restart)" = $v ]
+	done
+	fails 'Invalid argument' 'on-failure:N' error 'echo sometimes >restart'
+	fails 'Invalid argument' 'on-failure:N' error 'echo on-failure:0 >restart'
+	for f in max_duration_sec idle_timeout_sec; do
+		fails 'range' "$f is a number of seconds from 0" error "echo 31536001 >$f"
+		fails 'Invalid argument' "$f is a number of seconds from 0" error "echo 1m >$f"
+	done
+	fails 'range' 'from 1 to 3600' error 'echo 0 >stop_timeout_sec'
+	[ "$(cat stop_timeout_sec)" = 10 ]
+}
+
+@test "always: a machine that dies comes back, one that is stopped does not" {
+	echo always >restart
+	echo start >ctl
+	echo 'echo kept >/kept' >exec
+	old=$(has qemu_pid)
+	kill_machine
+	until_is 60 1 has restarts
+	until_is 60 running cat state
+	[ "$(has qemu_pid)" != "$old" ]
+	[ "$(guest $name 'cat /kept')" = kept ]
+	grep -q '"event":"restart","in_ms":100,"try":1' events
+	echo 'poweroff -f' >exec || true
+	until_is 60 2 has restarts
+	until_is 60 running cat state
+	echo stop >ctl
+	sleep 1
+	[ "$(cat state)" = stopped ]
+	[ "$(has restart_in_ms)" = 0 ]
+}
+
+@test "on-failure: so many tries, and not after a power-off; stop ends the waiting" {
+	echo on-failure:1 >restart
+	echo start >ctl
+	kill_machine
+	until_is 60 1 has restarts
+	until_is 60 running cat state
+	kill_machine # it has not run for long: this is its second failure in a row
+	until_is 10 failed cat state
+	grep -q '"event":"restart_given_up","tries":1' events
+	echo on-failure:9 >restart
+	echo start >ctl
+	kill_machine
+	until_is 10 yes eval "[ \$(sed -n 's/^restart_in_ms //p' status) -gt 0 ] && echo yes"
+	echo stop >ctl
+	[ "$(has restart_in_ms)" = 0 ]
+	echo start >ctl
+	echo 'poweroff -f' >exec || true
+	until_is 20 stopped cat state
+	[ "$(has restart_in_ms)" = 0 ]
+}
+
+@test "a new msbd starts what was running, as its policy says" {
+	sandbox two restart=unless-stopped
+	sandbox three restart=no
+	echo unless-stopped >restart
+	for s in $name two three; do echo start >"$m/$s/ctl" & done
+	wait
+	echo stop >"$m/two/ctl"
+	one=$(has qemu_pid)
+	three=$(status_of three qemu_pid)
+	cd /
+	"$bin/msbd" --stop
+	kill -9 "$one" "$three"
+	"$bin/msbd"
+	until_is 60 running cat "$m/$name/state"
+	[ "$(status_of $name restarts)" = 1 ]
+	[ "$(cat "$m/two/state")" = stopped ]
+	[ "$(cat "$m/three/state")" = failed ]
+	rmdir "$m/two" "$m/three"
+}
+
+@test "max_duration_sec: over, also where msbd was another one in between" {
+	echo start >ctl
+	echo 1 >max_duration_sec
+	until_is 20 stopped cat state
+	[[ $(has reason) == max_duration_sec* ]]
+	echo 0 >max_duration_sec
+	echo start >ctl
+	begun=$(has started_usec)
+	cd /
+	"$bin/msbd" --stop
+	"$bin/msbd"
+	[ "$(status_of $name started_usec)" = "$begun" ]
+	echo 1 >"$m/$name/max_duration_sec"
+	until_is 20 stopped cat "$m/$name/state"
+}
+
+@test "idle_timeout_sec: not while something runs" {
+	echo start >ctl
+	echo 'sleep 3; echo done >/done' >exec &
+	sleep 0.3
+	echo 1 >idle_timeout_sec
+	wait
+	[ "$(cat state)" = running ]
+	until_is 20 stopped cat state
+	[[ $(has reason) == idle_timeout_sec* ]]
+	[ "$(cat root/done)" = 'done' ]
+}
+
+@test "stop_timeout_sec: what does not end is killed then" {
+	echo 1 >stop_timeout_sec
+	echo start >ctl
+	exec 8<>exec
+	echo 'trap "" TERM HUP; while :; do sleep 0.1; done' >&8
+	begun=${EPOCHREALTIME/./}
+	echo stop >ctl
+	[ $((${EPOCHREALTIME/./} - begun)) -lt 9000000 ]
+	exec 8>&-
+	[ "$(cat state)" = stopped ]
+}
