@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * PID 1 of the machine of tools/bench/guest: what a guest feels of the file systems it has mounted.
+ * PID 1 of the machine of tools/bench/guest and tools/bench/find: what a guest feels of the file
+ * systems it has mounted.
  *
- * From the kernel's command line: bench=TAG[/DIR],... rounds=N untars=N. Each tag is mounted; for
- * every operation each has its turn, a round after another. Lines on the console:
+ * From the kernel's command line: bench=TAG[/DIR],... rounds=N untars=N find=1. Each tag is mounted
+ * (vdX: a disk with ext4); for every operation each has its turn, a round after another. find=1:
+ * nothing is written, and the one operation is to find every name. Lines on the console:
  *	@ OP TAG US REQUESTS	microseconds of one operation, and requests sent (-1: not counted)
  *	@ end
  * Requests are counted by the kernel's own trace point, in a turn of its own that is not timed.
@@ -180,6 +182,11 @@ static void find(void)
 	run((char *[]){"/bin/busybox", "find", "tree", "-size", "+100k", NULL});
 }
 
+static void find_all(void)
+{
+	run((char *[]){"/bin/busybox", "find", ".", "-xdev", NULL});
+}
+
 static void git_status(void)
 {
 	must(chdir("tree") == 0, "tree");
@@ -259,15 +266,17 @@ static void random_write_4k(void)
 	random_4k(true);
 }
 
-/* In the order of one round: later ones use what earlier ones made. */
-static const struct {
+struct op {
 	const char *name;
 	void (*fn)(void);
 	int count;  /* operations of one run */
 	bool cold;  /* the guest has forgotten what it knew */
 	bool heavy; /* in the first rounds alone: untars= */
 	bool git;
-} ops[] = {
+};
+
+/* In the order of one round: later ones use what earlier ones made. */
+static const struct op all_ops[] = {
 	{"reopen", read_all, FILES, false, false, false},
 	{"first_open", read_all, FILES, true, false, false},
 	{"stat_cold", stat_all, FILES, true, false, false},
@@ -287,7 +296,12 @@ static const struct {
 	{"untar", untar, 1, false, true, false},
 	{"rm_untarred", remove_untarred, 1, false, true, false},
 };
-#define NOPS (int)(sizeof(ops) / sizeof(ops[0]))
+static const struct op find_ops[] = {
+	{"find_xdev_cold", find_all, 1, true, false, false},
+	{"find_xdev_warm", find_all, 1, false, false, false},
+};
+static const struct op *ops = all_ops;
+static int nops = sizeof(all_ops) / sizeof(all_ops[0]);
 
 static void turn(int op, int m, bool count)
 {
@@ -297,8 +311,8 @@ static void turn(int op, int m, bool count)
 	sync();
 	if (ops[op].cold)
 		drop_caches();
-	else if (op == 0)
-		read_all(); /* now they are known */
+	else if (op == 0 || ops == find_ops)
+		ops[op].fn(); /* now they are known */
 	if (count)
 		count_start();
 	us = now_us();
@@ -337,7 +351,7 @@ static void prepare(int m, bool git)
 static void mount_all(char *list)
 {
 	for (char *p = strtok(list, ","); p && nmounts < MAX_MOUNTS; p = strtok(NULL, ",")) {
-		char at[64], *dir = strchr(p, '/');
+		char at[64], disk[64], *dir = strchr(p, '/');
 		struct stat st;
 
 		if (dir)
@@ -345,7 +359,10 @@ static void mount_all(char *list)
 		(void)snprintf(mounts[nmounts].tag, sizeof(mounts[0].tag), "%s", p);
 		(void)snprintf(at, sizeof(at), "/m%d", nmounts);
 		(void)mkdir(at, 0755);
-		must(mount(p, at, "virtiofs", 0, NULL) == 0, p);
+		(void)snprintf(disk, sizeof(disk), "/dev/%s", p);
+		must((strncmp(p, "vd", 2) ? mount(p, at, "virtiofs", 0, NULL)
+					  : mount(disk, at, "ext4", MS_RDONLY, NULL)) == 0,
+			p);
 		must(stat(at, &st) == 0, at);
 		if (dir) { /* as our PID 1 does it: what is above is not walked through */
 			(void)snprintf(
@@ -374,11 +391,16 @@ int main(void)
 	put("/.gitconfig", "");
 	counting = access(EVENT "/hist", R_OK) == 0;
 	mount_all(list);
-	for (int m = 0; m < nmounts; m++)
-		prepare(m, git);
+	if (getenv("find")) {
+		ops = find_ops;
+		nops = sizeof(find_ops) / sizeof(find_ops[0]);
+	} else {
+		for (int m = 0; m < nmounts; m++)
+			prepare(m, git);
+	}
 	/* The first round is not timed: it warms up, and counts. */
 	for (int r = 0; r <= rounds; r++)
-		for (int op = 0; op < NOPS; op++)
+		for (int op = 0; op < nops; op++)
 			for (int m = 0; m < nmounts; m++)
 				if ((!ops[op].heavy || (r > 0 && r <= untars)) &&
 					(!ops[op].git || git))

@@ -22,11 +22,22 @@ static int give_audit(const struct server *s, struct msb_err *e)
 	return dir < 0 ? msb_err_set(e, errno, "%s: %m", s->dir) : fsd_audit(s->control, dir, e);
 }
 
+static int open_in(const char *dir, const char *name, int flags)
+{
+	char path[256];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return open(path, flags | O_RDONLY | O_CLOEXEC);
+}
+
 static int start_ours(struct server *s, const char *backend, const char *options,
-	const char *bin_dir, const char *share, struct msb_err *e)
+	const char *bin_dir, const char *work, const char *share, struct msb_err *e)
 {
 	struct fsd_mount mount = FSD_MOUNT_NONE;
 	char control[160];
+	_cleanup_close_ int index =
+		open_in(work, "index", 0); /* of the image, where there is one */
+	_cleanup_close_ int packs = open_in(work, "packs", O_DIRECTORY);
 	int r;
 	_cleanup_close_ int listener = msb_unix_listen(s->socket, SOCK_STREAM, 0600, e);
 	_cleanup_close_ int dir = open(share, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -48,11 +59,15 @@ static int start_ours(struct server *s, const char *backend, const char *options
 		return r;
 	if (!strcmp(backend, "overlay")) {
 		s->subdir = NULL;
-		r = fsd_tree(s->control, -1, -1, dir, options, e);
+		r = fsd_tree(s->control, index, packs, dir, options, e);
 		return r < 0 ? r : fsd_export_tree(s->control, "bench", listener, false, e);
 	}
 	mount.backend = backend;
 	mount.dir_fd = strcmp(backend, "passthrough") == 0 ? dir : -1;
+	if (!strcmp(backend, "image")) {
+		mount.index_fd = index;
+		mount.packs_fd = packs;
+	}
 	mount.options = options;
 	r = fsd_mount(s->control, &mount, e);
 	return r < 0 ? r : fsd_export_shares(s->control, "bench", listener, e);
@@ -110,7 +125,7 @@ int server_start(struct server *s, const char *spec, const char *bin_dir, const 
 	(void)snprintf(backend, sizeof(backend), "%.*s", (int)part, spec);
 	spec += part + (spec[part] == ',');
 	(void)snprintf(options, sizeof(options), "%.*s", (int)strcspn(spec, "@"), spec);
-	return start_ours(s, backend, options, at ? at + 1 : bin_dir, share, e);
+	return start_ours(s, backend, options, at ? at + 1 : bin_dir, work, share, e);
 }
 
 void server_stop(struct server *s)

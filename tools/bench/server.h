@@ -28,7 +28,8 @@ struct server {
  * server_start() - Start one server, as its users start it: with its sandbox on
  * @spec: `msb:BACKEND[,OPTIONS]`, from @bin_dir, or from another build where `@BINDIR` follows; or
  * `NAME=COMMAND`, a virtiofsd of that path, with further arguments where there are spaces
- * @work: directory on the file system to be served
+ * @work: directory on the file system to be served; an image's `index` and `packs` there are what
+ * our image backend serves, and lie below our overlay
  */
 int server_start(struct server *s, const char *spec, const char *bin_dir, const char *work,
 	struct msb_err *e);
