@@ -7,11 +7,16 @@ setup_file() {
 	load helper
 	msb_setup
 	"$BATS_TEST_DIRNAME/sharing.py" "$dir" >"$dir/expected"
+	# shellcheck source=tests/registry/registry.bash
+	source "$repo/tests/registry/registry.bash"
+	registry_docker "$dir/registry"
+	export reg=localhost:$REGISTRY_PORT reg_pid=$REGISTRY_PID
 	"$bin/msbd"
 }
 
 teardown_file() {
 	load helper
+	kill "$reg_pid" || true
 	msb_teardown
 }
 
@@ -40,6 +45,10 @@ packs() {
 	PY
 }
 
+stat_of() {
+	sed -n "s/^$1 //p" "$m/images/stat"
+}
+
 @test "the first image: each content once, 4 KiB aligned" {
 	echo "import $dir/a a" >"$m/images/ctl"
 	[ "$(packs)" = "${expected[0]}" ]
@@ -59,10 +68,51 @@ packs() {
 	[ "$status" = 1 ]
 }
 
+@test "what images/stat says of it" {
+	mapfile -t objects < <(cut -d' ' -f2 "$dir/expected")
+	[ "$(stat_of images)" = 2 ]
+	[ "$(stat_of layers)" = 5 ]
+	[ "$(stat_of objects)" = $((objects[0] + objects[1])) ]
+	[ "$(stat_of logical_bytes)" = $(($(cat "$m/images/a/size_bytes") + $(cat "$m/images/b/size_bytes"))) ]
+	[ "$(stat_of saved_bytes)" = $(($(stat_of logical_bytes) - $(stat_of stored_bytes))) ]
+	[ "$(stat_of pending_bytes)" -lt 65536 ] # the file system's own blocks for a pack in many pieces
+	[ "$(stat_of blob_bytes)" = 0 ]
+	# Contents, and beside them what the index and the records of five layers take.
+	[ "$(stat_of stored_bytes)" -ge "$(packs)" ]
+	echo "stored $(stat_of stored_bytes), packs $(packs), index $(stat_of index_bytes), records $(stat_of record_bytes)"
+}
+
 @test "the same image in another format: nothing" {
 	skopeo --insecure-policy copy -q "oci:$dir/b:t" "docker-archive:$dir/b.tar:b:latest"
 	skopeo --insecure-policy copy -q --dest-compress-format zstd "oci:$dir/b:t" "oci-archive:$dir/b.oci.tar:t"
 	echo "import $dir/b.tar c" >"$m/images/ctl"
 	echo "import $dir/b.oci.tar d" >"$m/images/ctl"
 	[ "$(packs)" = $((expected[0] + expected[1])) ]
+}
+
+@test "taken away, nothing is left; pulled from a registry, it is the same to the byte" {
+	echo "rm a" >"$m/images/ctl"
+	[ "$(packs)" -lt $((expected[0] + expected[1])) ]
+	for i in b c d; do echo "rm $i" >"$m/images/ctl"; done
+	echo prune >"$m/images/ctl"
+	[ "$(packs)" = 0 ]
+	for i in a b; do
+		skopeo --insecure-policy copy -q --dest-tls-verify=false "oci:$dir/$i:t" "docker://$reg/$i:t"
+	done
+	echo "pull $reg/a:t" >"$m/images/ctl"
+	[ "$(packs)" = "${expected[0]}" ]
+	echo "pull $reg/b:t" >"$m/images/ctl"
+	[ "$(packs)" = $((expected[0] + expected[1])) ]
+	echo verify >"$m/images/ctl"
+}
+
+@test "both at once: each content once all the same" {
+	for i in a b; do echo "rm $reg/$i:t" >"$m/images/ctl"; done
+	echo prune >"$m/images/ctl"
+	[ "$(packs)" = 0 ]
+	echo "pull $reg/b:t" >"$m/images/ctl" &
+	echo "pull $reg/a:t" >"$m/images/ctl"
+	wait $!
+	[ "$(packs)" = $((expected[0] + expected[1])) ]
+	echo verify >"$m/images/ctl"
 }
