@@ -151,7 +151,7 @@ static const char *words_for(const char *state)
 		{"done", "Complete"},
 		{"exists", "Already exists"},
 		{"upload", "Pushing"},
-		{"compress", "Compressing"},
+		{"pack", "Compressing"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(table); i++)
