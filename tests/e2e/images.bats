@@ -55,6 +55,12 @@ fake() {
 	fake_pid=$REGISTRY_PID f=localhost:$REGISTRY_PORT fp=$REGISTRY_PORT
 }
 
+msbd_pid() {
+	pgrep -x -f "$bin/msbd" | while read -r p; do
+		tr '\0' '\n' <"/proc/$p/environ" | grep -qx "MSB_MNT=$m" && echo "$p"
+	done
+}
+
 # the number of the last stream
 last() {
 	find "$m/images/pulls" -mindepth 1 -printf '%f\n' | sort -n | tail -n 1
@@ -254,10 +260,11 @@ until_asked() {
 	fake
 	registry_fault "$fp" '{"do":"stall","path":".*/blobs/.*","times":1,"after":300000}'
 	before=$(find "$MSB_STATE/store/images" -mindepth 1 -maxdepth 1 | sort)
-	echo "pull $f/team/bb:1" >"$ctl" 2>/dev/null &
+	(echo "pull $f/team/bb:1" >"$ctl") 2>/dev/null &
+	writer=$!
 	until_asked
-	kill -9 "$(cat "$MSB_STATE/run/lock")"
-	wait
+	kill -9 "$(msbd_pid)"
+	wait "$writer" || true
 	"$bin/msbd"
 	until_is 20 "" pgrep -f "^$bin/msb-image"
 	[ ! -e "$m/images/$f" ]
@@ -289,7 +296,7 @@ until_asked() {
 	[ "$(grep -rl sesame "$MSB_STATE" | sed 's|.*/||')" = "$(id -u)@$a" ]
 	[ "$(stat -c %a "$MSB_STATE/logins" "$MSB_STATE/logins/$(id -u)@$a" | xargs)" = "700 600" ]
 	run ! grep -q sesame "$m/log" "$m/errors" "$m/events" "$m/error" "$m"/images/pulls/*
-	run ! grep -aq sesame "/proc/$(cat "$MSB_STATE/run/lock")/environ"
+	run ! grep -aq sesame "/proc/$(msbd_pid)/environ"
 	fails "not permitted" "" "" "rm $m/images/logins/$a"
 	echo "logout $a" >"$ctl"
 	[ ! -e "$m/images/logins/$a" ]
