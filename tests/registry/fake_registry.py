@@ -30,7 +30,7 @@ pass (0), then `times` are met (1; -1: all). WHAT:
 Its own files, without authentication:
     POST /_ctl/fault      adds a rule            POST /_ctl/reset    removes all rules, empties the log
     POST /_ctl/expire     voids tokens           GET  /_ctl/log      requests so far, JSON Lines {method, path,
-                                                   range, auth (scheme), status, host, sent}
+                                                   range, auth (scheme), status, host, port (the client's), sent}
 """
 import argparse, base64, hashlib, json, os, re, secrets, socket, ssl, struct, sys, threading, time, urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -210,7 +210,7 @@ class Handler(BaseHTTPRequestHandler):
     def record(self, code):
         auth = self.headers.get("Authorization")
         self.entry = {"method": self.command, "path": self.path, "range": self.headers.get("Range"),
-                      "auth": auth.split()[0] if auth else None, "status": code, "host": self.headers.get("Host")}
+                      "auth": auth.split()[0] if auth else None, "status": code, "host": self.headers.get("Host"), "port": self.client_address[1]}
         with LOCK:
             STATE.log.append(self.entry)
 

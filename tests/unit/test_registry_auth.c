@@ -276,6 +276,38 @@ static void echoed(void **state)
 	client_stop(&c);
 }
 
+/* A token of more scopes than there can be, and more tokens than are kept. */
+static void many_scopes(void **state)
+{
+	struct reg_setup set = setup_of(&bearer);
+	struct client c;
+	struct msb_err e;
+	char rule[400];
+	uint64_t id;
+
+	begin(&c, &bearer, "bob", SECRET);
+	(void)snprintf(rule, sizeof(rule),
+		"{\"do\":\"status\",\"code\":401,\"headers\":{\"WWW-Authenticate\":\"Bearer "
+		"realm=\\\"http://%s/token\\\",scope=\\\"a b c d e f g h\\\"\"}}",
+		bearer.host);
+	fault(&bearer, rule);
+	get_bad(&c, &l, 0, E2BIG, "more than 8 scopes");
+	client_stop(&c);
+	set.push = true;
+	set.user = "bob";
+	set.secret = SECRET;
+	client_start(&c, &set);
+	for (int i = 0; i < REG_MAX_TOKENS + 8; i++) {
+		(void)request(&c, "mount", &id);
+		msb_msg_set(&c.m, "digest", "%s", l.blob[0]);
+		msb_msg_set(&c.m, "from", "r%d", i);
+		send_it(&c, -1);
+		assert_int_equal(answer_of(&c, id, &e), 0);
+	}
+	assert_true(seen(&bearer, "/token") >= REG_MAX_TOKENS + 8);
+	client_stop(&c);
+}
+
 /* ---- files */
 
 static void in_home(const char *path, const char *text)
@@ -359,6 +391,25 @@ static void files(void **state)
 	set.user = "bob";
 	set.secret = "wrong";
 	expect(&basic, EACCES, &set);
+}
+
+/* A file with credentials that is too long is passed over. */
+static void long_file(void **state)
+{
+	_cleanup_free_ char *text = NULL;
+
+	clean_home();
+	assert_true(
+		asprintf(&text,
+			"{\"auths\":{\"%s\":{\"auth\":\"Ym9iOnMzY3JldC1PZi1Cb2I=\"}},\"x\":\"%0*d\"}",
+			basic.host, (int)REG_MAX_CONFIG_BYTES, 0) > 0);
+	in_home(".docker/config.json", text);
+	expect(&basic, EACCES, NULL);
+	in_home("fifo", "");
+	(void)snprintf(text, 300, "%s/.docker/config.json", home);
+	assert_int_equal(unlink(text), 0);
+	assert_int_equal(mkfifo(text, 0600), 0);
+	expect(&basic, EACCES, NULL); /* it does not wait for a writer */
 }
 
 static void identity(void **state)
@@ -499,7 +550,9 @@ int main(void)
 		cmocka_unit_test(not_elsewhere),
 		cmocka_unit_test(led_to_another),
 		cmocka_unit_test(echoed),
+		cmocka_unit_test(many_scopes),
 		cmocka_unit_test(files),
+		cmocka_unit_test(long_file),
 		cmocka_unit_test(identity),
 		cmocka_unit_test(helpers),
 		cmocka_unit_test(helper_hangs),

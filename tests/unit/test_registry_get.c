@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // msb-registry fetches: whole, in ranges, resumed, and from a registry that does everything wrong.
+#include "fs/image/registry/http.h"
 #include "tests/unit/registry_fixture.h"
 
 #define MIB (1u << 20)
 
-static struct layout small, big;
+static struct layout small, big, huge;
 static struct server fake;
 
 static struct reg_setup setup_of(const struct server *s)
@@ -225,7 +226,7 @@ static void lies(void **state)
 		{"{\"do\":\"status\",\"code\":401}", 0, EACCES, "wants a login"},
 		{"{\"do\":\"status\",\"code\":401,\"headers\":{\"WWW-Authenticate\":\"\\\"\"}}", 0,
 			EBADMSG, "not understood"},
-		{"{\"do\":\"headers\",\"fill\":70000}", 0, E2BIG, "bytes of headers"},
+		{"{\"do\":\"headers\",\"fill\":70000}", 0, E2BIG, "headers that are too long"},
 	};
 	struct client c;
 
@@ -386,6 +387,111 @@ static void limit(void **state)
 	client_stop(&c);
 }
 
+/* No more transfers at once than it may, nor ranges of one blob, and connections are kept. */
+static void at_once(void **state)
+{
+	char ports[4096] = "";
+	struct msb_str log = MSB_STR_INIT;
+	struct client c;
+	struct msb_err e;
+	uint64_t id;
+	int n = 0;
+
+	begin(&c);
+	fault(&fake, "{\"do\":\"stall\",\"after\":1000,\"times\":-1}");
+	for (int i = 0; i < 3 * REG_MAX_TRANSFERS; i++) {
+		_cleanup_close_ int fd = new_fd();
+
+		(void)request(&c, "get", &id);
+		msb_msg_set(&c.m, "what", "blob");
+		msb_msg_set(&c.m, "name", "%s", i ? small.blob[0] : huge.blob[0]);
+		msb_msg_set(&c.m, "size", "%zu", i ? small.size[0] : huge.size[0]);
+		send_it(&c, fd);
+	}
+	while (seen(&fake, "/blobs/") < REG_MAX_TRANSFERS)
+		usleep(10000);
+	for (int i = 3 * REG_MAX_TRANSFERS; i > 1; i--) {
+		msb_msg_init(&c.m, "cancel");
+		msb_msg_set(&c.m, "id", "%d", i);
+		assert_int_equal(seen(&fake, small.blob[0]), REG_MAX_TRANSFERS - 1);
+		if (i > REG_MAX_TRANSFERS) { /* those that wait have not begun */
+			send_it(&c, -1);
+			assert_int_equal(answer_of(&c, (uint64_t)i, &e), -ECANCELED);
+		}
+	}
+	for (int i = REG_MAX_TRANSFERS; i > 1; i--) {
+		msb_msg_init(&c.m, "cancel");
+		msb_msg_set(&c.m, "id", "%d", i);
+		send_it(&c, -1);
+		assert_int_equal(answer_of(&c, (uint64_t)i, &e), -ECANCELED);
+	}
+	while (seen(&fake, huge.blob[0]) < REG_MAX_RANGES)
+		usleep(10000);
+	usleep(100000); /* for one too many */
+	assert_int_equal(seen(&fake, huge.blob[0]), REG_MAX_RANGES);
+	msb_msg_init(&c.m, "cancel");
+	msb_msg_set(&c.m, "id", "1");
+	send_it(&c, -1);
+	assert_int_equal(answer_of(&c, 1, &e), -ECANCELED);
+	fake_ctl(&fake, "reset", "", NULL);
+	for (int i = 0; i < 10; i++)
+		get_good(&c, &small, 0);
+	fake_ctl(&fake, "log", NULL, &log);
+	for (char *p = log.buf; p && (p = strstr(p, "\"port\": ")); p++) {
+		char port[16];
+
+		(void)snprintf(port, sizeof(port), "%.13s", p);
+		n += !strstr(ports, port);
+		(void)strcat(ports, port);
+	}
+	assert_int_equal(n, 1);
+	msb_str_done(&log);
+	client_stop(&c);
+}
+
+/* Wherever it is led, there is an end to it. */
+static void places(void **state)
+{
+	char rule[120];
+	struct client c;
+
+	begin(&c);
+	for (int i = 1; i < REG_MAX_ORIGINS; i++) {
+		(void)snprintf(rule, sizeof(rule),
+			"{\"do\":\"redirect\",\"times\":-1,\"to\":\"http://127.0.0.1:%d/\"}", i);
+		fake_ctl(&fake, "reset", "", NULL);
+		fault(&fake, rule);
+		get_bad(&c, &small, 0, ECONNREFUSED, "refused");
+	}
+	fake_ctl(&fake, "reset", "", NULL);
+	fault(&fake, "{\"do\":\"redirect\",\"to\":\"http://127.0.0.1:999/\"}");
+	get_bad(&c, &small, 0, E2BIG, "more than 32 hosts");
+	get_good(&c, &small, 0);
+	client_stop(&c);
+}
+
+/* A page that does not end, and a header that is too long. */
+static void endless(void **state)
+{
+	struct client c;
+	char *rule;
+
+	begin(&c);
+	assert_true(asprintf(&rule, "{\"do\":\"status\",\"code\":403,\"body\":\"%0*d\"}", 4 << 20,
+			    0) > 0);
+	fault(&fake, rule);
+	free(rule);
+	get_bad(&c, &small, 0, EACCES, "refuses the blob");
+	assert_true(asprintf(&rule,
+			    "{\"do\":\"status\",\"code\":401,\"headers\":{\"WWW-Authenticate\":"
+			    "\"Bearer realm=%0*d\"}}",
+			    (int)REG_MAX_VALUE_BYTES, 0) > 0);
+	fault(&fake, rule);
+	free(rule);
+	get_bad(&c, &small, 0, E2BIG, "headers that are too long");
+	client_stop(&c);
+}
+
 /* The disk is full: its errno, and no other place is tried. */
 static void no_space(void **state)
 {
@@ -419,7 +525,7 @@ static void nobody_there(void **state)
 
 static int setup(void **state)
 {
-	char a[300], b[300];
+	char a[300], b[300], c[300];
 
 	if (fixture_setup(state) < 0)
 		return -1;
@@ -427,7 +533,10 @@ static int setup(void **state)
 	layout_make(&big, "big", (const size_t[4]){40 * MIB, 33 * MIB + 5, 0, 0});
 	(void)snprintf(a, sizeof(a), "x/y=%s", big.dir);
 	(void)snprintf(b, sizeof(b), "x/y=%s", small.dir);
-	fake_start(&fake, "fake", (const char *const[]){"--serve", a, "--serve", b, NULL});
+	layout_make(&huge, "huge", (const size_t[4]){5 * REG_RANGE_BYTES + 1, 0, 0, 0});
+	(void)snprintf(c, sizeof(c), "x/y=%s", huge.dir);
+	fake_start(&fake, "fake",
+		(const char *const[]){"--serve", a, "--serve", c, "--serve", b, NULL});
 	return 0;
 }
 
@@ -436,6 +545,7 @@ static int teardown(void **state)
 	server_stop(&fake);
 	layout_free(&small);
 	layout_free(&big);
+	layout_free(&huge);
 	return fixture_teardown(state);
 }
 
@@ -457,6 +567,9 @@ int main(void)
 		cmocka_unit_test(exists),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(limit),
+		cmocka_unit_test(at_once),
+		cmocka_unit_test(places),
+		cmocka_unit_test(endless),
 		cmocka_unit_test(no_space),
 		cmocka_unit_test(nobody_there),
 	};

@@ -251,6 +251,88 @@ static void no_way_down(void **state)
 	server_stop(&s);
 }
 
+/* ---- HTTP/2 */
+
+static int free_port(void)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t n = sizeof(a);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, n), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
+	return ntohs(a.sin_port);
+}
+
+static bool listens(int port)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET,
+		.sin_port = htons((uint16_t)port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
+}
+
+/* The layout's files, as nginx has them: ranges and HTTP/2 that are not of our making. */
+static void http2(void **state)
+{
+	char dir[128], path[300], ca[200], conf[3000], log[300], from[300], host[64];
+	char *argv[] = {"nginx", "-p", dir, "-c", conf, NULL}, *text;
+	struct msb_str lines = MSB_STR_INIT;
+	struct server s = {.port = free_port()};
+	struct reg_setup set;
+	struct client c;
+
+	(void)snprintf(dir, sizeof(dir), "%s/nginx", reg_tmp);
+	(void)snprintf(path, sizeof(path), "%s/www/v2/x/y", dir);
+	assert_int_equal(msb_mkdir_p(path, 0755), 0);
+	(void)snprintf(path, sizeof(path), "%s/www/v2/x/y/blobs", dir);
+	assert_int_equal(mkdir(path, 0755), 0);
+	for (int i = 0; i < 2; i++) {
+		(void)snprintf(from, sizeof(from), "%s/blobs/sha256/%s", l.dir, l.blob[i] + 7);
+		(void)snprintf(path, sizeof(path), "%s/www/v2/x/y/blobs/%s", dir, l.blob[i]);
+		assert_int_equal(symlink(from, path), 0);
+	}
+	(void)snprintf(log, sizeof(log), "%s/access", dir);
+	assert_true(
+		asprintf(&text,
+			"daemon off; user root; worker_processes 1; pid %s/pid; error_log "
+			"%s/error; events {}\n"
+			"http { log_format f '$server_protocol $status \"$http_range\" "
+			"$connection'; access_log %s f; client_body_temp_path %s/t1;\n"
+			"proxy_temp_path %s/t2; fastcgi_temp_path %s/t3; uwsgi_temp_path "
+			"%s/t4; scgi_temp_path %s/t5;\n"
+			"server { listen 127.0.0.1:%d ssl http2; root %s/www;\n"
+			"ssl_certificate %s/server.pem; ssl_certificate_key %s/server.key; } }\n",
+			dir, dir, log, dir, dir, dir, dir, dir, s.port, dir, ca_dir, ca_dir) > 0);
+	(void)snprintf(conf, sizeof(conf), "%s/nginx.conf", dir);
+	put_text(conf, text);
+	free(text);
+	(void)snprintf(path, sizeof(path), "%s/out", dir);
+	s.pid = start_program(argv, path);
+	while (!listens(s.port)) {
+		assert_int_equal(waitpid(s.pid, NULL, WNOHANG), 0);
+		usleep(10000);
+	}
+	(void)snprintf(host, sizeof(host), "localhost:%d", s.port);
+	(void)snprintf(ca, sizeof(ca), "%s/ca.pem", ca_dir);
+	set = setup_of(host);
+	set.ca = ca;
+	client_start(&c, &set);
+	get_good(&c, &l, 0);
+	get_good(&c, &l, 1);
+	client_stop(&c);
+	kill(s.pid, SIGTERM); /* its worker goes with it */
+	assert_int_equal(waitpid(s.pid, NULL, 0), s.pid);
+	assert_int_equal(msb_read_file(AT_FDCWD, log, 1 << 16, &lines), 0);
+	assert_non_null(lines.buf);
+	assert_non_null(strstr(lines.buf, "HTTP/2.0 200 \"-\""));
+	assert_non_null(strstr(lines.buf, "HTTP/2.0 206 \"bytes=33554432-41943039\""));
+	assert_null(strstr(lines.buf, "HTTP/1"));
+	msb_str_done(&lines);
+}
+
 /* ---- proxies */
 
 static struct server proxy;
@@ -390,6 +472,7 @@ int main(void)
 		cmocka_unit_test(prefix),
 		cmocka_unit_test(certificates),
 		cmocka_unit_test(no_way_down),
+		cmocka_unit_test(http2),
 		cmocka_unit_test(proxies),
 	};
 

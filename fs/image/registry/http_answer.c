@@ -243,12 +243,11 @@ void reg_http_finished(struct reg_http *h, CURLcode code)
 		e = h->err;
 		reg_http_end(h, h->stop, &e);
 	} else if (h->over_limit) {
-		fail(h, E2BIG, "%s: %s: more than %u bytes of headers", h->at.host, h->what,
-			REG_MAX_HEADER_BYTES);
-	} else if (code == CURLE_WRITE_ERROR) {
+		fail(h, E2BIG, "%s: %s: headers that are too long", h->at.host, h->what);
+	} else if (code == CURLE_WRITE_ERROR && h->status / 100 == 2) {
 		fail(h, E2BIG, "%s: %s: HTTP status %ld, and a page that does not end", h->at.host,
 			h->what, h->status);
-	} else if (code != CURLE_OK && !(h->headed && h->status / 100 >= 4)) {
+	} else if (code != CURLE_OK && !(h->headed && h->status / 100 > 2)) {
 		transport(h, code);
 	} else if (h->status / 100 == 2) {
 		good(h);
