@@ -217,7 +217,8 @@ static void started(struct ctl_sandbox *sb, bool own)
 
 	want(sb, true);
 	sb->restart_at_ms = 0;
-	sb->ran_since_ms = sb->active_ms = msb_now_ms();
+	sb->ran_since_ms = msb_now_ms();
+	sb->active_ms = sb->ran_since_ms;
 	(void)snprintf(text, sizeof(text), "%" PRIu64, sb->started_usec);
 	ctl_sandbox_fact(sb, ".started_usec", text);
 	if (!own)
@@ -256,7 +257,8 @@ void ctl_policy_recovered(struct ctl *c)
 		struct ctl_sandbox *sb = c->sb[i];
 		const struct ctl_restart_policy p = policy_of(sb);
 
-		sb->ran_since_ms = sb->active_ms = msb_now_ms();
+		sb->ran_since_ms = msb_now_ms();
+		sb->active_ms = sb->ran_since_ms;
 		if (!ctl_state_ended(sb->state) || sb->op)
 			continue;
 		sb->started_usec = 0; /* of a machine that is no more */
