@@ -262,3 +262,16 @@ int img_stat(const struct img_call *c, struct msb_str *text, struct msb_err *e)
 	msb_str_add(text, msb_msg_payload_ptr(m), m->payload_bytes);
 	return text->oom ? msb_err_set(e, ENOMEM, "out of memory") : 0;
 }
+
+int img_disk(const struct img_call *c, const char *digest, const char *format, struct msb_err *e)
+{
+	_cleanup_free_ struct msb_msg *m = malloc(sizeof(*m));
+
+	if (!m)
+		return msb_err_set(e, ENOMEM, "out of memory");
+	msb_msg_init(m, "disk");
+	msb_msg_set(m, "digest", "%s", digest);
+	msb_msg_set(m, "format", "%s", format);
+	/* It has no source; the descriptor's place is taken by the store's. */
+	return client_run(c, "disk", c->store_fd, NULL, NULL, m, e);
+}

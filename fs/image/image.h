@@ -8,6 +8,7 @@
  *   store/packs/XXXXXXXX.objects  what lies in it, to use the same bytes again (msb-image's own)
  *   store/layers/DIFFID           the record of a layer (fs/image/record.h); appears by rename
  *   store/blobs/HEX               a blob kept byte for byte; HEX.part: on its way, or interrupted
+ *   store/disks/HEX.FORMAT        a disk that was unpacked from blobs/HEX; goes with it
  *   store/tmp/                    what is being made or removed
  *   store/images/DIGEST/          an image, DIGEST = sha256 hex of its manifest; appears by rename
  *     index                       the merged tree (fs/image/index.h)
@@ -51,6 +52,8 @@
  *                                               -> ok {digest=HEX64}
  *   export {digest=HEX64 name=}                 fd 4: a file or pipe that the archive goes to
  *                                               -> ok
+ *   disk {digest=HEX64 format=raw|qcow2}        a mixtape's disk, unpacked into disks/DIGEST.FORMAT
+ *                                               -> ok
  *   verify {digest=HEX64}                       -> "damaged" {line=}, zero or more; ok {damaged=N}
  *   stat                                        -> ok, payload: key value lines
  * An import leaves nothing behind when it fails; after it was killed the next one removes what it
@@ -70,7 +73,8 @@
 #include <sys/types.h>
 
 #define IMG_MAX_INODES	   UINT64_C(10000000)
-#define IMG_MAX_BYTES	   (UINT64_C(1) << 40) /* unpacked */
+#define IMG_MAX_BYTES	   (UINT64_C(1) << 40)	 /* unpacked */
+#define IMG_MAX_DISK_BYTES (UINT64_C(256) << 30) /* a mixtape's disk, unpacked */
 #define IMG_MAX_LAYERS	   127
 #define IMG_MAX_JSON_BYTES (4u << 20)
 #define IMG_MAX_DEPTH	   512		       /* directories */
@@ -121,6 +125,12 @@ int img_import(const struct img_call *, int source_fd, const char *name, struct 
  * takes the rest; -errno.
  */
 int img_gc(const struct img_call *, const char *const *keep, bool prune, struct msb_err *e);
+
+/**
+ * img_disk() - Unpack a mixtape's disk, the blob @digest, into store/disks/@digest.@format
+ * Return: 0, also where it is there already; -ENOENT; -EBADMSG damaged; -E2BIG; -ENOSPC; -EINTR.
+ */
+int img_disk(const struct img_call *, const char *digest, const char *format, struct msb_err *e);
 
 /* How a registry is reached, and as whom. Strings may be NULL. */
 struct img_registry {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // msb-image: the short-lived, jailed process that fills and cleans the image store.
+#include "fs/image/disk.h"
 #include "fs/image/export.h"
 #include "fs/image/import.h"
 #include "fs/image/pull.h"
@@ -222,6 +223,20 @@ static int count(const struct msb_msg *m, struct msb_err *e)
 	return msb_msg_send(SOCK_FD, &msg);
 }
 
+static int disk(const struct msb_msg *m, struct msb_err *e)
+{
+	const char *digest = msb_msg_get(m, "digest"), *format = msb_msg_get(m, "format");
+	struct img_store *st = NULL;
+	int r = digest && format ? 0 : missing("a digest or a format", e);
+
+	if (r == 0)
+		r = img_store_open(STORE_FD, &st, e);
+	if (r == 0)
+		r = img_disk_unpack(st, digest, format, IMG_MAX_DISK_BYTES, e);
+	img_store_close(st);
+	return r < 0 ? r : msb_msg_reply_ok(SOCK_FD);
+}
+
 /* Reading sources that the caller may read is all that root keeps: it can be nobody's file. */
 static int narrow(struct msb_err *e)
 {
@@ -265,6 +280,7 @@ static const struct verb {
 	{"gc", gc},
 	{"verify", verify},
 	{"stat", count},
+	{"disk", disk},
 };
 
 static const struct verb *find_verb(const char *name)
