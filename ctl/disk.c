@@ -40,10 +40,13 @@ static void own_path(const struct ctl_sandbox *sb, const char *file, char ret[64
 	(void)snprintf(ret, 64, "%s/%s", sb->id, file);
 }
 
-static void identity(const struct img_disk *d, char ret[128])
+static void identity(const struct ctl_disk_base *b, const struct img_disk *d, char ret[128])
 {
-	(void)snprintf(ret, 128, "%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", d->ino,
-		d->size, d->mtime_sec, d->mtime_nsec);
+	if (b->digest)
+		(void)snprintf(ret, 128, "sha256:%.64s\n", b->digest);
+	else
+		(void)snprintf(ret, 128, "%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n",
+			d->ino, d->size, d->mtime_sec, d->mtime_nsec);
 }
 
 static int io_error(const char *what, int r, struct msb_err *e)
@@ -52,8 +55,8 @@ static int io_error(const char *what, int r, struct msb_err *e)
 }
 
 /* Whole and on the disk before it has its name, and what it is made for before that. */
-static int make(struct ctl_sandbox *sb, const struct img_disk *base, uint64_t bytes, int *ret,
-	struct msb_err *e)
+static int make(struct ctl_sandbox *sb, const struct ctl_disk_base *b, const struct img_disk *base,
+	uint64_t bytes, int *ret, struct msb_err *e)
 {
 	_cleanup_free_ uint8_t *empty = malloc(IMG_QCOW2_EMPTY_BYTES);
 	int at = sb->c->sandboxes_fd, r = 0;
@@ -70,7 +73,7 @@ static int make(struct ctl_sandbox *sb, const struct img_disk *base, uint64_t by
 	r = fd < 0 ? -errno : msb_write_full(fd, empty, IMG_QCOW2_EMPTY_BYTES);
 	if (r == 0 && fsync(fd) < 0)
 		r = -errno;
-	identity(base, text);
+	identity(b, base, text);
 	if (r == 0) {
 		own_path(sb, BASE, path);
 		r = msb_write_file_atomic(at, path, text, strlen(text), 0600);
@@ -88,7 +91,8 @@ static int make(struct ctl_sandbox *sb, const struct img_disk *base, uint64_t by
 }
 
 /* Whether the base is what the sandbox's disk was made on. */
-static int same_base(const struct ctl_sandbox *sb, const struct img_disk *base)
+static int same_base(
+	const struct ctl_sandbox *sb, const struct ctl_disk_base *b, const struct img_disk *base)
 {
 	_cleanup_str_ struct msb_str was = MSB_STR_INIT;
 	char path[64], text[128];
@@ -98,7 +102,7 @@ static int same_base(const struct ctl_sandbox *sb, const struct img_disk *base)
 	r = msb_read_file(sb->c->sandboxes_fd, path, sizeof(text), &was);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	identity(base, text);
+	identity(b, base, text);
 	return !strcmp(was.buf ?: "", text);
 }
 
@@ -163,6 +167,8 @@ int ctl_disk_open(struct ctl_sandbox *sb, const struct ctl_disk_base *b, struct 
 	char path[64];
 	int r, same;
 
+	if (b->digest)
+		o.uid = sb->c->uid;
 	own_path(sb, OWN, path);
 	own = openat(sb->c->sandboxes_fd, path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 	if (own < 0 && errno != ENOENT)
@@ -171,7 +177,7 @@ int ctl_disk_open(struct ctl_sandbox *sb, const struct ctl_disk_base *b, struct 
 	if (r < 0)
 		return msb_err_wrap(e, "image");
 	base = d.fd;
-	same = own >= 0 ? same_base(sb, &d) : 0;
+	same = own >= 0 ? same_base(sb, b, &d) : 0;
 	if (same < 0)
 		return io_error("look at the base of", same, e);
 	if (own >= 0 && !same && !is_empty(own))
@@ -185,7 +191,7 @@ int ctl_disk_open(struct ctl_sandbox *sb, const struct ctl_disk_base *b, struct 
 	}
 	r = size_of(&d, b, asked_bytes(sb), &bytes, e);
 	if (r == 0 && own < 0)
-		r = make(sb, &d, bytes, &own, e);
+		r = make(sb, b, &d, bytes, &own, e);
 	else if (r == 0 && bytes > d.own_bytes)
 		r = grow(own, bytes, e);
 	if (r < 0)

@@ -4,7 +4,7 @@
  * sandbox's directory that takes what the guest writes.
  *
  *	disk.qcow2	made by the first start, for this base
- *	disk.base	what the base was then: `INO SIZE MTIME_SEC MTIME_NSEC`
+ *	disk.base	what the base was then: `INO SIZE MTIME_SEC MTIME_NSEC`, or its digest
  */
 #ifndef MSB_CTL_DISK_H
 #define MSB_CTL_DISK_H
@@ -13,9 +13,10 @@
 
 /* What a disk is made from. */
 struct ctl_disk_base {
-	const char *path;   /* absolute; opened as the sandbox's owner */
+	const char *path;   /* absolute */
 	const char *format; /* raw or qcow2, by its name */
 	const char *told;   /* what users call it */
+	const char *digest; /* of a base in the store, which msbd opens; NULL: one of the owner's */
 };
 
 const char *ctl_disk_format(const char *path); /* by the end of its name: raw or qcow2 */

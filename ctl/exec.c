@@ -31,6 +31,11 @@ int ctl_values_get(struct ctl_sandbox *sb, struct ctl_values *v, struct msb_err 
 			sb->state == ST_PAUSED	   ? "resume it first"
 			: sb->state == ST_STARTING ? "wait for its start"
 						   : "start it first");
+	if (sb->foreign)
+		return msb_err_set(e, EOPNOTSUPP,
+			"%s is a mixtape: its guest has no agent of msb's that could run a command; see "
+			"console",
+			sb->name);
 	v->env = calloc(sb->nenv + 1, sizeof(char *));
 	if (!v->env)
 		return msb_err_set(e, ENOMEM, "no memory");

@@ -151,6 +151,10 @@ int ctl_files_open_image(
 
 	(void)snprintf(path, sizeof(path), "images/%s/index", digest);
 	index = open_below(c->store_fd, path, O_RDONLY, e);
+	(void)snprintf(path, sizeof(path), "images/%s/meta", digest);
+	if (index == -ENOENT && faccessat(c->store_fd, path, F_OK, 0) == 0)
+		return msb_err_set(e, EOPNOTSUPP,
+			"the image has no tree of files: it is an artifact or a mixtape");
 	if (index < 0)
 		return index;
 	packs = open_below(c->store_fd, "packs", O_RDONLY | O_DIRECTORY, e);

@@ -79,8 +79,10 @@
 #define CTL_MAX_POLICY_SEC    31536000 /* of the time limits */
 #define CTL_MAX_STOP_SEC      3600
 
-#define CTL_BOOT_TIMEOUT_MS  120000 /* PID 1 must be ready; TCG on a loaded machine is slow */
-#define CTL_DEFAULT_STOP_SEC "10"   /* graceful stop, then kill */
+#define CTL_BOOT_TIMEOUT_MS 120000 /* PID 1 must be ready; TCG on a loaded machine is slow */
+#define CTL_SPEAK_TIMEOUT_MS                                                                       \
+	10000			  /* a mixtape's start waits so long for its console's first byte */
+#define CTL_DEFAULT_STOP_SEC "10" /* graceful stop, then kill */
 #define CTL_STOP_TERM_MS(all)                                                                      \
 	((all) / 10 * 7)	   /* of it from SIGTERM to SIGKILL; the rest is for sync */
 #define CTL_END_TIMEOUT_MS   500   /* a helper that was asked to end, then SIGKILL */

@@ -208,6 +208,39 @@ static int replace(struct in *in, char **field)
 	return r;
 }
 
+static int blob(struct in *in, char ret[65])
+{
+	uint8_t raw[32];
+	int r = word(in, ret, 65);
+
+	return r == 0 && (strlen(ret) != 64 || msb_unhex(ret, raw, sizeof(raw)) < 0) ? -EBADMSG : r;
+}
+
+/* @k bytes of key, "mixtape." passed. */
+static int mixtape(struct in *in, const char *key, size_t k, struct ctl_meta *m)
+{
+	const struct {
+		const char *key;
+		char *hex;
+	} blobs[] = {{"kernel", m->kernel}, {"initrd", m->initrd}, {"cmdline", m->cmdline},
+		{"disk", m->disk}};
+	char text[16];
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(blobs); i++)
+		if (strlen(blobs[i].key) == k && !memcmp(key, blobs[i].key, k))
+			return blob(in, blobs[i].hex);
+	if (k == 11 && !memcmp(key, "disk_format", k)) {
+		r = word(in, m->disk_format, sizeof(m->disk_format));
+	} else if (k == 16 && !memcmp(key, "disk_compression", k)) {
+		r = word(in, text, sizeof(text));
+		m->disk_packed = r == 0 && strcmp(text, "none") != 0;
+	} else {
+		in->p = in->end;
+	}
+	return r;
+}
+
 static int one_line(const char *p, size_t n, struct ctl_meta *m)
 {
 	const char *sp = memchr(p, ' ', n);
@@ -227,6 +260,8 @@ static int one_line(const char *p, size_t n, struct ctl_meta *m)
 		r = replace(&in, &m->created);
 	else if (k == 4 && !memcmp(p, "kind", k))
 		r = word(&in, m->kind, sizeof(m->kind));
+	else if (k > 8 && !memcmp(p, "mixtape.", 8))
+		r = mixtape(&in, p + 8, k - 8, m);
 	else if (k == 3 && !memcmp(p, "env", k))
 		r = env_list(&in, m);
 	else

@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,10 @@ struct ctl_meta {
 	char *user, *workdir, *created; /* "" where the image says nothing */
 	char **env;			/* NAME=VALUE, NULL at the end; never NULL */
 	size_t nenv;
+	/* A mixtape's: names in the store's blobs, 64 hex digits; "": it has none. */
+	char kernel[65], initrd[65], cmdline[65], disk[65];
+	char disk_format[8]; /* raw, qcow2 */
+	bool disk_packed;    /* compressed */
 };
 
 /**

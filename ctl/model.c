@@ -390,6 +390,8 @@ static int load_value(void *arg, const char *id, const char *key, const char *va
 		sb->restarts = (unsigned int)strtoul(value, NULL, 10);
 	} else if (!strcmp(key, ".jobs")) {
 		sb->next_job = sb->job_bound = (uint32_t)strtoul(value, NULL, 10);
+	} else if (!strcmp(key, ".foreign")) {
+		sb->foreign = true;
 	} else if (!strcmp(key, ".mounts")) {
 		free(sb->other_mounts);
 		sb->other_mounts = strdup(value);

@@ -117,6 +117,7 @@ struct ctl_sandbox {
 	unsigned int refs;
 	uint32_t serial;      /* in node ids; never reused while msbd runs */
 	bool gone;	      /* removed: what is still open reads as ended */
+	bool foreign;	      /* its machine, where it has one, runs no agent of ours: a mixtape */
 	bool used;	      /* its root was served once, from the image that is set */
 	uint64_t fresh_bytes; /* of its upper directory while nothing is changed; 0: not known */
 	char id[33], name[64];

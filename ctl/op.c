@@ -160,13 +160,14 @@ static void *op_thread(void *arg)
 
 		if (d < 0) {
 			r = d;
-			as_before = d == -EINTR && !sb->nexports; /* while it was pulling */
+			as_before = d == -EINTR && !sb->nexports &&
+				    !sb->machine; /* while it was pulling */
 		}
 		if (d < 0)
 			machine_stays = false;
 		else if (r < 0 && spares_machine(op->verb))
 			machine_stays = as_before = true;
-		else if (r < 0 && op->verb == VERB_START && !sb->nexports)
+		else if (r < 0 && op->verb == VERB_START && !sb->nexports && !sb->machine)
 			as_before = true; /* refused before anything was begun */
 		if (r == 0)
 			machine_stays = true;
@@ -396,6 +397,9 @@ int ctl_op_mounts(const struct ctl_req *q, struct ctl_sandbox *sb,
 		what = decide(sb, VERB_MOUNTS, e);
 		if (what == 4 && c->ending)
 			what = msb_err_set(e, EBUSY, "msbd is ending");
+		if (what == 4 && sb->foreign)
+			what = msb_err_set(e, EOPNOTSUPP,
+				"a mixtape's guest has no agent of msb's that could make mounts");
 		if (what == 0 || what == 4)
 			r = make(sb, arg, &table, e);
 		if (r == 0 && (what == 0 || what == 4))

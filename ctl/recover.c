@@ -112,7 +112,8 @@ static void recover_one(struct ctl_sandbox *sb, struct vmm *vmm, const struct ma
 {
 	struct ctl_files_of of = {
 		.c = sb->c, .f = &sb->files, .id = sb->id, .name = sb->name, .sb = sb};
-	bool files = ctl_files_recover(&of) == 0, machine = exists(have, sb->id);
+	/* A mixtape's machine needs none. */
+	bool files = ctl_files_recover(&of) == 0 || sb->foreign, machine = exists(have, sb->id);
 	char why[MSB_ERR_MAX];
 
 	if (sb->state == ST_FAILED)

@@ -9,6 +9,7 @@
 #include "ctl/files.h"
 #include "ctl/images.h"
 #include "ctl/meta.h"
+#include "ctl/mixtape.h"
 #include "ctl/mounts.h"
 #include "ctl/op.h"
 #include "ctl/supervise.h"
@@ -30,6 +31,7 @@ struct plan {
 	char **env; /* NAME=VALUE, NULL at the end */
 	size_t nenv;
 	bool readonly; /* the root */
+	bool mixtape;  /* its guest is not ours */
 	struct ctl_meta meta;
 	struct ctl_table mounts;
 	size_t nopen;
@@ -125,16 +127,17 @@ static int plan_disk(
 }
 
 /* Everything that can be refused before anything is begun. */
-static int plan_make(
-	struct ctl_sandbox *sb, struct ctl_files_of *of, struct plan *p, struct msb_err *e)
+static int plan_make(struct ctl_op *op, struct ctl_files_of *of, struct plan *p, struct msb_err *e)
 {
+	struct ctl_sandbox *sb = op->sb;
 	int r = ctl_files_of_sandbox(sb, of, e);
 
 	if (r == 0 && of->root == CTL_ROOT_IMAGE)
 		r = ctl_image_meta(sb->c, of->digest, &p->meta, e);
 	if (r < 0)
 		return r;
-	if (*p->meta.kind && strcmp(p->meta.kind, "image") != 0)
+	p->mixtape = of->root == CTL_ROOT_IMAGE && !strcmp(p->meta.kind, "mixtape");
+	if (*p->meta.kind && strcmp(p->meta.kind, "image") != 0 && !p->mixtape)
 		return msb_err_set(e, EOPNOTSUPP,
 			"image `%s` is of the kind `%s`, which no root is made of",
 			sb->conf[CONF_IMAGE], p->meta.kind);
@@ -145,7 +148,8 @@ static int plan_make(
 		if (r < 0)
 			return r;
 	}
-	r = plan_disk(sb, of, p, e);
+	r = p->mixtape ? ctl_mixtape_plan(op, of->digest, &p->meta, &p->spec, e)
+		       : plan_disk(sb, of, p, e);
 	if (r < 0)
 		return r;
 	(void)snprintf(p->spec.id, sizeof(p->spec.id), "%s", sb->id);
@@ -293,7 +297,12 @@ static int start_machine(struct ctl_op *op, struct plan *p, struct msb_err *e)
 	sb->machines++;
 	sb->machine_ended = sb->end_told = false;
 	pthread_mutex_unlock(&sb->c->lock);
-	r = vmm_start_paused(vmm, &p->spec, e);
+	if (p->mixtape)
+		r = ctl_mixtape_lay_out(sb, &p->meta, e);
+	if (r == 0)
+		r = vmm_start_paused(vmm, &p->spec, e);
+	if (p->mixtape)
+		ctl_mixtape_swept(sb);
 	if (r == 0)
 		r = ctl_doomed(sb, e);
 	if (r == 0)
@@ -305,12 +314,22 @@ static int start_machine(struct ctl_op *op, struct plan *p, struct msb_err *e)
 	return r;
 }
 
+/* Also for the next msbd, which may find its machine. */
+static void note_foreign(struct ctl_sandbox *sb, bool foreign)
+{
+	LOCK_SCOPE(&sb->c->lock);
+	if (sb->foreign == foreign)
+		return;
+	sb->foreign = foreign;
+	ctl_sandbox_fact(sb, ".foreign", foreign ? "1" : NULL);
+}
+
 int ctl_op_start(struct ctl_op *op, struct msb_err *e)
 {
 	struct ctl_sandbox *sb = op->sb;
 	_cleanup_plan_ struct plan p = {0};
 	struct ctl_files_of of;
-	uint64_t begun;
+	uint64_t begun, spoken;
 	int r;
 
 	/* A teardown that could not be finished earlier. */
@@ -319,16 +338,22 @@ int ctl_op_start(struct ctl_op *op, struct msb_err *e)
 	r = ctl_op_pull(op, e);
 	begun = msb_now_ms();
 	if (r == 0)
-		r = plan_make(sb, &of, &p, e);
+		r = plan_make(op, &of, &p, e);
 	if (r == 0)
+		note_foreign(sb, p.mixtape);
+	if (r == 0 && !p.mixtape)
 		r = start_files(sb, &of, &p, e);
 	if (r == 0)
 		r = ctl_doomed(sb, e);
+	spoken = ctl_mixtape_console(sb);
 	if (r == 0)
 		r = agent_process(sb, e);
 	if (r == 0)
 		r = start_machine(op, &p, e);
-	if (r == 0) {
+	if (r == 0 && p.mixtape) {
+		ctl_mixtape_await(op, spoken);
+		r = ctl_doomed(sb, e);
+	} else if (r == 0) {
 		r = boot(op, &p, e);
 		/* Where its machine has ended, how it did says more than that the agent is gone. */
 		if (r < 0)

@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "ctl/conf.h"
 #include "ctl/files.h"
+#include "ctl/mixtape.h"
 #include "ctl/mounts.h"
 #include "ctl/op.h"
 #include "ctl/plugin.h"
@@ -65,7 +66,9 @@ int ctl_op_stop(struct ctl_op *op, struct msb_err *e)
 		if (r == 0)
 			r = vmm_resume(vmm, sb->id, &why);
 	}
-	if (r == 0)
+	if (r == 0 && sb->foreign)
+		r = ctl_mixtape_stop(sb, &why);
+	else if (r == 0)
 		r = agent_shutdown(sock, (int)CTL_STOP_TERM_MS(all), (int)all, op->cancel_fd, &why);
 	if (r == 0) {
 		uint64_t now = msb_now_ms();

@@ -57,7 +57,10 @@ $(B)/e2e/lowlevel_fs: tests/e2e/lowlevel_fs.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 $(WARN) -O2 -D_GNU_SOURCE $(PKG_CFLAGS) -o $@ $< $(shell pkg-config --libs fuse3) -pthread
 
-$(B)/e2e/tiny_init $(B)/e2e/migrate_init: $(B)/e2e/%: tests/e2e/%.c
+# For tests/e2e/roots.bats: PID 1 of a mixtape.
+check-build: $(B)/e2e/mixtape_init
+
+$(B)/e2e/tiny_init $(B)/e2e/migrate_init $(B)/e2e/mixtape_init: $(B)/e2e/%: tests/e2e/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 $(WARN) -D_GNU_SOURCE -Os -static -o $@ $<
 

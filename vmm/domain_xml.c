@@ -76,7 +76,7 @@ static int check_disk(const struct vmm_spec *s, struct msb_err *e)
 	if (!s->own.kernel[0])
 		return 0;
 	r = check_path(s->own.kernel, sizeof(s->own.kernel), "kernel", e);
-	if (r == 0)
+	if (r == 0 && s->own.initrd[0])
 		r = check_path(s->own.initrd, sizeof(s->own.initrd), "initrd", e);
 	if (r == 0 && !text_ok(s->own.cmdline, sizeof(s->own.cmdline)))
 		r = msb_err_set(e, EINVAL,
@@ -143,7 +143,8 @@ static void add_platform(struct msb_str *s, const struct vmm_spec *spec, const s
 	if (h->loader)
 		add(s, "<loader readonly='yes' type='rom'>", h->loader, "</loader>");
 	add(s, "<kernel>", h->kernel, "</kernel>");
-	add(s, "<initrd>", h->initrd, "</initrd>");
+	if (h->initrd[0])
+		add(s, "<initrd>", h->initrd, "</initrd>");
 	if (spec->own.kernel[0]) {
 		add(s, "<cmdline>", spec->own.cmdline, "</cmdline></os>");
 	} else {

@@ -95,7 +95,8 @@ struct host_parts {
 /**
  * host_parts_find() - QEMU from $MSB_QEMU, the kernel from $MSB_KERNEL (debian, mini or a path)
  * @told: what users call @share, for sentences
- * @s: says whether its root is a disk, and whether it has a kernel of its own
+ * @s: says whether its root is a disk, and whether it has a kernel of its own: then neither kernel
+ * nor initrd are set
  * Return: 0; -ENOENT with a sentence that says what to install.
  */
 int host_parts_find(const char *share, const char *told, const struct vmm_spec *s,

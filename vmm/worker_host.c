@@ -49,15 +49,6 @@ static int find_qemu(struct host_parts *ret, struct msb_err *e)
 	return need(ret->qemu, ret->qemu, X_OK, "QEMU", "install it with make deps", e);
 }
 
-/* By QEMU's own firmware, which boots whatever Linux boots by. */
-static int own_kernel(const struct vmm_kernel *k, struct host_parts *ret, struct msb_err *e)
-{
-	ret->loader = NULL;
-	(void)snprintf(ret->kernel, sizeof(ret->kernel), "%s", k->kernel);
-	(void)snprintf(ret->initrd, sizeof(ret->initrd), "%s", k->initrd);
-	return find_qemu(ret, e);
-}
-
 int host_parts_find(const char *share, const char *told, const struct vmm_spec *s,
 	struct host_parts *ret, struct msb_err *e)
 {
@@ -67,8 +58,9 @@ int host_parts_find(const char *share, const char *told, const struct vmm_spec *
 	char path[MSB_PATH_MAX + 32];
 	int n, r;
 
-	if (s->own.kernel[0])
-		return own_kernel(&s->own, ret, e);
+	ret->loader = NULL;
+	if (s->own.kernel[0]) /* by QEMU's firmware, which boots whatever Linux boots by */
+		return find_qemu(ret, e);
 	if (!kernel || !*kernel || !strcmp(kernel, "debian"))
 		file = pvh ? "vmlinux" : "vmlinuz";
 	else if (!strcmp(kernel, "mini"))

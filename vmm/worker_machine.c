@@ -81,47 +81,53 @@ static bool still_removing(void)
 	       strstr(v->message, "being removed");
 }
 
-/* Descriptors can be given to a machine that has a definition alone. */
-static virDomainPtr start_defined(struct machines *m, const char *xml, const struct vmm_disk *disk)
+/* Descriptors can be given to a machine that has a definition alone, which is @ret also where the
+ * start fails: libvirt forgets why with the next call. */
+static bool start_defined(
+	struct machines *m, const char *xml, const struct vmm_disk *disk, virDomainPtr *ret)
 {
-	virDomainPtr d = virDomainDefineXML(m->conn, xml);
 	int overlay = disk->overlay_fd, base = disk->base_fd;
 
-	if (!d)
-		return NULL;
-	if (virDomainFDAssociate(d, VMM_DISK_OVERLAY, 1, &overlay, 0) == 0 &&
-		virDomainFDAssociate(d, VMM_DISK_BASE, 1, &base, 0) == 0 &&
-		virDomainCreateWithFlags(d, VIR_DOMAIN_START_PAUSED) == 0)
-		return d;
-	virDomainFree(d);
-	return NULL;
+	*ret = virDomainDefineXML(m->conn, xml);
+	return *ret && virDomainFDAssociate(*ret, VMM_DISK_OVERLAY, 1, &overlay, 0) == 0 &&
+	       virDomainFDAssociate(*ret, VMM_DISK_BASE, 1, &base, 0) == 0 &&
+	       virDomainCreateWithFlags(*ret, VIR_DOMAIN_START_PAUSED) == 0;
 }
 
-static virDomainPtr create(
-	struct machines *m, const char *xml, const struct vmm_spec *s, struct msb_err *e)
+static bool create_once(struct machines *m, const char *xml, const struct vmm_spec *s,
+	bool *ret_again, struct msb_err *e)
 {
-	bool disk = s->disk.base_format[0], again = true;
-	virDomainPtr d = NULL;
+	bool disk = s->disk.base_format[0], ok;
+	_cleanup_domain_ virDomainPtr d = NULL;
 
-	for (int i = 0; !d && again && i < GONE_WAIT_MS / GONE_POLL_MS; i++) {
-		if (i)
-			(void)poll(NULL, 0, GONE_POLL_MS);
-		d = disk ? start_defined(m, xml, &s->disk)
-			 : virDomainCreateXML(m->conn, xml, VIR_DOMAIN_START_PAUSED);
-		if (!d) {
-			again = still_removing();
-			(void)lv_err(e, "the machine does not start");
-		}
-		if (disk)
-			forget_definition(m, s->id);
+	if (disk) {
+		ok = start_defined(m, xml, &s->disk, &d);
+	} else {
+		d = virDomainCreateXML(m->conn, xml, VIR_DOMAIN_START_PAUSED);
+		ok = d;
 	}
-	return d;
+	*ret_again = !ok && still_removing();
+	if (!ok)
+		(void)lv_err(e, "the machine does not start");
+	if (disk)
+		forget_definition(m, s->id);
+	return ok;
+}
+
+static bool create(struct machines *m, const char *xml, const struct vmm_spec *s, struct msb_err *e)
+{
+	bool again = false, ok = create_once(m, xml, s, &again, e);
+
+	for (int i = 0; again && i < GONE_WAIT_MS / GONE_POLL_MS; i++) {
+		(void)poll(NULL, 0, GONE_POLL_MS);
+		ok = create_once(m, xml, s, &again, e);
+	}
+	return ok;
 }
 
 int machines_start(struct machines *m, const struct vmm_spec *asked, struct msb_err *e)
 {
 	_cleanup_str_ struct msb_str xml = MSB_STR_INIT;
-	_cleanup_domain_ virDomainPtr d = NULL;
 	struct vmm_host host = {.kvm = m->kvm};
 	struct vmm_spec spec = *asked;
 	struct host_parts parts = {0};
@@ -140,14 +146,13 @@ int machines_start(struct machines *m, const struct vmm_spec *asked, struct msb_
 		return r;
 	host.qemu = parts.qemu;
 	host.loader = parts.loader;
-	host.kernel = parts.kernel;
-	host.initrd = parts.initrd;
+	host.kernel = spec.own.kernel[0] ? spec.own.kernel : parts.kernel;
+	host.initrd = spec.own.kernel[0] ? spec.own.initrd : parts.initrd;
 	r = vmm_domain_xml(&spec, &host, &xml, e);
 	if (r < 0)
 		return r;
 	end_fulfil(m, spec.id, NULL); /* of an earlier start */
-	d = create(m, xml.buf, &spec, e);
-	if (d)
+	if (create(m, xml.buf, &spec, e))
 		return 0;
 	end_take_log(m, spec.id, line, sizeof(line));
 	return e && e->code ? -e->code : -EIO;

@@ -190,9 +190,20 @@ static void rebase(const struct view *v, char *path, size_t size)
 		memcpy(path, out, strlen(out) + 1);
 }
 
-static int give(const char *socket, uint32_t uid, uint32_t gid)
+/* The directory of @path stays its owner's; the machine may pass through it. */
+static int let_pass(const char *path)
 {
 	char dir[108];
+	struct stat st;
+
+	(void)snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(path, '/') - path), path);
+	if (stat(dir, &st) < 0)
+		return -errno;
+	return st.st_mode & 1 || chmod(dir, (st.st_mode & 07777) | 1) == 0 ? 0 : -errno;
+}
+
+static int give(const char *socket, uint32_t uid, uint32_t gid)
+{
 	struct stat st;
 
 	if (lstat(socket, &st) < 0)
@@ -201,11 +212,7 @@ static int give(const char *socket, uint32_t uid, uint32_t gid)
 		return -ENOTSOCK;
 	if (lchown(socket, uid, gid) < 0 || chmod(socket, 0600) < 0)
 		return -errno;
-	/* The directory stays its owner's; the machine may pass through it. */
-	(void)snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(socket, '/') - socket), socket);
-	if (stat(dir, &st) < 0)
-		return -errno;
-	return st.st_mode & 1 || chmod(dir, (st.st_mode & 07777) | 1) == 0 ? 0 : -errno;
+	return let_pass(socket);
 }
 
 /* A copy that lies in the machine's own directory, for this start alone. */
@@ -217,7 +224,7 @@ static int give_file(const char *path, uint32_t uid, uint32_t gid)
 		return -errno;
 	if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
 		return -EINVAL;
-	return lchown(path, uid, gid) < 0 ? -errno : 0;
+	return lchown(path, uid, gid) < 0 ? -errno : let_pass(path);
 }
 
 int view_admit(const struct view *v, struct vmm_spec *s, struct vmm_host *h, struct msb_err *e)
@@ -228,10 +235,12 @@ int view_admit(const struct view *v, struct vmm_spec *s, struct vmm_host *h, str
 	h->uid = h->gid = UID_BASE | ((uint32_t)strtoul(s->id + 24, NULL, 16) & UID_MASK);
 	rebase(v, s->agent_socket, sizeof(s->agent_socket));
 	rebase(v, s->console_socket, sizeof(s->console_socket));
-	for (size_t i = 0; s->own.kernel[0] && i < 2; i++) {
+	for (size_t i = 0; i < 2; i++) {
 		char *path = i ? s->own.initrd : s->own.kernel;
 		int r;
 
+		if (!path[0])
+			continue;
 		rebase(v, path, sizeof(s->own.kernel));
 		r = give_file(path, h->uid, h->gid);
 		if (r < 0)

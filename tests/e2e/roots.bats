@@ -175,7 +175,7 @@ of_dir() {
 	run -1 cat "$m/d/root/etc/shadow"
 	[[ $output == *'Permission denied'* ]]
 	[ "$(ls -A "$m/d/root/private")" = '' ]
-	[ "$(cat "$m/d/root/usr/lib/blob" | sha256sum)" = "$(sha256sum <"$dir/r/usr/lib/blob")" ]
+	[ "$(sha256sum <"$m/d/root/usr/lib/blob")" = "$(sha256sum <"$dir/r/usr/lib/blob")" ]
 	mkdir "$m/e"
 	echo "$dir/closed/r" >"$m/e/image"
 	chown nobody "$m/e"
@@ -384,4 +384,115 @@ part() {
 	of_disk d "$dir/x.img"
 	chown nobody "$m/d"
 	fails "Permission denied" "$dir/x.img: Permission denied" "$m/d/error" "echo start >$m/d/ctl"
+}
+
+# ---- mixtapes
+
+# initrd OUT: PID 1 of a mixtape that knows nothing of msb, with what it loads
+initrd() {
+	mkdir -p "$dir/deb" "$dir/mod"
+	dpkg-deb --fsys-tarfile "$repo"/build/kernel/linux-image-*.deb | tar -x -C "$dir/deb" --wildcards \
+		'*/kernel/drivers/acpi/button.ko*' '*/kernel/drivers/input/evdev.ko*'
+	cp "$repo/build/kernel/debian/lazy/virtio_blk/10-virtio_blk.ko" "$dir/mod/"
+	local f
+	for f in button evdev; do
+		xz -dc "$(find "$dir/deb" -name "$f.ko.xz")" >"$dir/mod/20-$f.ko"
+	done
+	"$repo/tools/initramfs" "$repo/build/e2e/mixtape_init" "$dir/mod" "$1"
+}
+
+# mixtape NAME CMDLINE: imported
+mixtape() {
+	[ -e "$dir/initrd" ] || initrd "$dir/initrd"
+	truncate -s 16M "$dir/disk"
+	mkfs.ext4 -q -F "$dir/disk"
+	python3 "$repo/tests/e2e/mkmixtape.py" "$dir/$1" "$repo/build/kernel/debian/vmlinuz" "$dir/initrd" "$2" "$dir/disk"
+	echo "import $dir/$1 $1" >"$m/images/ctl"
+}
+
+# says NAME TEXT: the console has it, in time
+says() {
+	until_is 60 1 bash -c "grep -cF '$2' $m/$1/console"
+}
+
+@test "a mixtape: imported, started, stopped by its power button; its disk is kept; no agent of ours" {
+	mixtape tape "console=ttyS0 quiet panic=-1 mix=<tape>"$'\n'
+	mkdir "$m/t"
+	echo tape >"$m/t/image"
+	echo 192M >"$m/t/memory_bytes"
+	echo start >"$m/t/ctl"
+	[ "$(cat "$m/t/state")" = running ]
+	says t 'boot 1, arguments console=ttyS0 quiet panic=-1 mix=<tape>'
+	# Unpacked once, its zeros take no room; the machine's copies of its kernel are gone.
+	local d
+	d=$(ls "$MSB_STATE"/store/disks/*.raw)
+	[ "$(stat -c %s "$d")" = 16777216 ]
+	[ "$(stat -c %b "$d")" -lt 8192 ]
+	[ ! -e "$MSB_STATE/run/sb/$(cat "$m/t/id")/kernel" ]
+	# What takes an agent says so.
+	fails "Operation not supported" "has no agent of msb" "$m/t/error" "echo ls >$m/t/exec"
+	fails "Operation not supported" "has no agent of msb" "$m/t/error" "echo '$dir /x passthrough' >$m/t/mounts"
+	run ! ls "$m/t/root/"
+	[[ $(cat "$m/t/error") == *'has no tree of files'* ]]
+	echo pause >"$m/t/ctl"
+	echo resume >"$m/t/ctl"
+	# msbd finds it again.
+	local pid
+	pid=$(pgrep -x -f "$bin/msbd" | while read -r p; do
+		grep -qz "MSB_MNT=$m" "/proc/$p/environ" && echo "$p"; done)
+	kill -9 "$pid"
+	"$bin/msbd"
+	[ "$(cat "$m/t/state")" = running ]
+	fails "Operation not supported" "has no agent of msb" "$m/t/error" "echo ls >$m/t/exec"
+	echo stop >"$m/t/ctl"
+	[ "$(cat "$m/t/state")" = stopped ]
+	says t 'mixtape: power button'
+	echo start >"$m/t/ctl"
+	says t 'boot 2, '
+	echo kill >"$m/t/ctl"
+	# In use it stays; then all of it goes.
+	echo prune >"$m/images/ctl"
+	[ -e "$d" ]
+	rmdir "$m/t"
+	echo 'rm tape' >"$m/images/ctl"
+	echo prune >"$m/images/ctl"
+	[ ! -e "$d" ]
+	[ -z "$(ls "$MSB_STATE/store/blobs")" ]
+}
+
+@test "a mixtape with a plain disk that does not hear its button is killed; what it cannot have is refused" {
+	PLAIN=1 mixtape tape "console=ttyS0 quiet deaf"
+	mkdir "$m/t"
+	echo tape >"$m/t/image"
+	echo 192M >"$m/t/memory_bytes"
+	echo "$dir /x passthrough" >"$m/t/mounts"
+	fails "Operation not supported" "empty \`mounts\`" "$m/t/error" "echo start >$m/t/ctl"
+	echo >"$m/t/mounts"
+	echo ro >"$m/t/root_options"
+	fails "Operation not supported" "empty \`root_options\`" "$m/t/error" "echo start >$m/t/ctl"
+	echo >"$m/t/root_options"
+	[ "$(cat "$m/t/state")" = created ]
+	echo 1G >"$m/t/disk_bytes"
+	echo start >"$m/t/ctl"
+	says t 'boot 1, '
+	[ ! -e "$MSB_STATE/store/disks" ] # the blob itself is the base
+	echo stop >"$m/t/ctl"
+	[ "$(cat "$m/t/state")" = stopped ]
+	grep -q 'did not power off' "$m/log"
+}
+
+@test "a mixtape whose disk is damaged in the store does not start, and says what to do" {
+	mixtape tape "console=ttyS0"
+	mkdir "$m/t"
+	echo tape >"$m/t/image"
+	local blob
+	blob=$MSB_STATE/store/blobs/$(sed -n 's/^mixtape.disk //p' "$MSB_STATE"/store/images/*/meta)
+	cp "$blob" "$dir/blob"
+	printf X | dd of="$blob" bs=1 seek=100 conv=notrunc status=none
+	fails "Bad message" "disk sha256:" "$m/t/error" "echo start >$m/t/ctl"
+	[ "$(cat "$m/t/state")" = created ]
+	[ -z "$(ls "$MSB_STATE/store/disks")" ]
+	cp "$dir/blob" "$blob"
+	echo start >"$m/t/ctl"
+	echo kill >"$m/t/ctl"
 }

@@ -34,6 +34,44 @@ static void good(void **state)
 	ctl_meta_done(&m);
 }
 
+#define HEX "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static void mixtape(void **state)
+{
+	static const char text[] = "kind mixtape\n"
+				   "size_bytes 5\n"
+				   "mixtape.kernel " HEX "\n"
+				   "mixtape.cmdline " HEX "\n"
+				   "mixtape.init " HEX "\n"
+				   "mixtape.disk " HEX "\n"
+				   "mixtape.disk_format qcow2\n"
+				   "mixtape.disk_compression zstd\n";
+	static const char *const rows[] = {
+		"mixtape.kernel ../../../../etc/passwd",
+		"mixtape.kernel " HEX "0",
+		"mixtape.initrd 0123",
+		"mixtape.disk " HEX " x",
+		"mixtape.disk",
+		"mixtape.cmdline 0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef",
+		"mixtape.disk_format a-long-format",
+		"mixtape.disk_compression a-very-long-compression",
+	};
+	struct ctl_meta m;
+
+	assert_int_equal(ctl_meta_parse(text, sizeof(text) - 1, &m, NULL), 0);
+	assert_string_equal(m.kind, "mixtape");
+	assert_string_equal(m.kernel, HEX);
+	assert_string_equal(m.initrd, "");
+	assert_string_equal(m.cmdline, HEX);
+	assert_string_equal(m.disk, HEX);
+	assert_string_equal(m.disk_format, "qcow2");
+	assert_true(m.disk_packed);
+	ctl_meta_done(&m);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		if (ctl_meta_parse(rows[i], strlen(rows[i]), &m, NULL) != -EBADMSG)
+			fail_msg("%s", rows[i]);
+}
+
 static void empty(void **state)
 {
 	static const char *const rows[] = {"", "\n\n", "env null\n", "env []", "user \"\"\n"};
@@ -109,6 +147,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(good),
+		cmocka_unit_test(mixtape),
 		cmocka_unit_test(empty),
 		cmocka_unit_test(bad),
 		cmocka_unit_test(env_limit),
