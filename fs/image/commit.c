@@ -112,16 +112,18 @@ static void repoint(struct commit *c)
 			v[k].blk = to->blk;
 		}
 	}
-	for (size_t p = 0; p < c->w->npacks; p++)
-		for (size_t k = 0; k < c->w->nobjects; k++) {
+	for (size_t p = 0; p < c->w->npacks; p++) {
+		_cleanup_close_ int fd = store_open_pack(c->s, c->w->packs[p], O_WRONLY);
+
+		for (size_t k = 0; fd >= 0 && k < c->w->nobjects; k++) {
 			const struct object *o = &c->w->objects[k];
 			uint64_t at = (uint64_t)o->blk * IMG_PACK_ALIGN;
+			uint64_t end = at + o->len + -o->len % IMG_PACK_ALIGN;
 
-			if (o->pack == c->w->packs[p].id && c->to[k].pack)
-				store_punch(c->w->packs[p].fd, at,
-					at + (o->len + IMG_PACK_ALIGN - 1) / IMG_PACK_ALIGN *
-							IMG_PACK_ALIGN);
+			if (o->pack == c->w->packs[p] && c->to[k].pack)
+				store_punch(fd, at, end);
 		}
+	}
 }
 
 static void list_name(char out[32], uint32_t id)
@@ -147,17 +149,17 @@ static int list_of(const struct commit *c, uint32_t id, struct object **ret, siz
 	return 0;
 }
 
-static int write_list(struct commit *c, const struct own_pack *p, struct msb_err *e)
+static int write_list(struct commit *c, uint32_t id, struct msb_err *e)
 {
 	_cleanup_free_ struct object *v = NULL;
 	_cleanup_close_ int fd = -1;
 	char name[32];
 	size_t n;
-	int r = list_of(c, p->id, &v, &n);
+	int r = list_of(c, id, &v, &n);
 
 	if (r < 0)
 		return msb_err_set(e, ENOMEM, "out of memory");
-	list_name(name, p->id);
+	list_name(name, id);
 	fd = openat(c->s->tmp_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	r = fd < 0 ? -errno : msb_write_full(fd, v, n * sizeof(*v));
 	if (r == 0 && fdatasync(fd) < 0)
@@ -173,7 +175,7 @@ static int write_all(struct commit *c, struct msb_err *e)
 	if (c->nmoved)
 		repoint(c);
 	for (size_t k = 0; r == 0 && k < c->w->npacks; k++)
-		r = write_list(c, &c->w->packs[k], e);
+		r = write_list(c, c->w->packs[k], e);
 	if (r == 0)
 		r = img_record_finish(c->rec->w, e);
 	if (r == 0 && fdatasync(c->rec->fd) < 0)
@@ -187,8 +189,8 @@ static int rename_all(struct commit *c, const char *diff_id, struct msb_err *e)
 	for (size_t k = 0; k < c->w->npacks; k++) {
 		char from[32], to[PACK_NAME_MAX];
 
-		list_name(from, c->w->packs[k].id);
-		store_pack_name(to, c->w->packs[k].id, ".objects");
+		list_name(from, c->w->packs[k]);
+		store_pack_name(to, c->w->packs[k], ".objects");
 		if (renameat(c->s->tmp_fd, from, c->s->packs_fd, to) < 0)
 			return msb_err_set(e, errno, "cannot store contents: %m");
 		c->w->taken = true; /* from here on others may use what is in it */
@@ -203,8 +205,8 @@ static int rename_all(struct commit *c, const char *diff_id, struct msb_err *e)
 		size_t n;
 
 		/* Where there is no memory for them they are not used again, that is all. */
-		if (list_of(c, c->w->packs[k].id, &v, &n) == 0)
-			(void)store_add_objects(c->s, c->w->packs[k].id, v, n);
+		if (list_of(c, c->w->packs[k], &v, &n) == 0)
+			(void)store_add_objects(c->s, c->w->packs[k], v, n);
 	}
 	return 0;
 }
@@ -230,13 +232,12 @@ static void drop_empty(struct commit *c)
 		bool used = false;
 
 		for (size_t k = 0; !used && k < w->nobjects; k++)
-			used = w->objects[k].pack == w->packs[p].id && !c->to[k].pack;
+			used = w->objects[k].pack == w->packs[p] && !c->to[k].pack;
 		if (used) {
 			w->packs[kept++] = w->packs[p];
 			continue;
 		}
-		store_pack_name(name, w->packs[p].id, "");
-		close(w->packs[p].fd);
+		store_pack_name(name, w->packs[p], "");
 		(void)unlinkat(c->s->packs_fd, name, 0); /* a sweep would */
 	}
 	w->npacks = kept;
@@ -254,9 +255,12 @@ int img_store_add_layer(struct img_store *s, const char *diff_id, struct img_wri
 	r = store_writer_flush(w, e);
 	if (r == 0)
 		r = img_record_end_body(rec->w, e);
-	for (size_t k = 0; r == 0 && k < w->npacks; k++)
-		if (fdatasync(w->packs[k].fd) < 0)
-			r = msb_err_set(e, errno, "cannot store contents: %m");
+	for (size_t k = 0; r == 0 && k < w->npacks; k++) {
+		_cleanup_close_ int fd = store_open_pack(s, w->packs[k], O_WRONLY);
+
+		if (fd < 0 || fdatasync(fd) < 0)
+			r = msb_err_set(e, fd < 0 ? -fd : errno, "cannot store contents: %m");
+	}
 	if (r == 0)
 		r = store_load_lists(s, e);
 	if (r < 0)

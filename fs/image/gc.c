@@ -28,6 +28,7 @@ struct gc {
 	uint64_t keep_sec; /* UINT64_MAX: for ever */
 	int tmp_fd;	   /* what is removed waits there */
 	struct img_uses uses;
+	bool forget; /* what was added through s is as old as can be */
 	bool unsure; /* something that is kept could not be read: no pack is garbage then */
 };
 
@@ -43,6 +44,9 @@ static bool young(const struct gc *g, int dirfd, const char *name)
 {
 	struct stat st;
 
+	for (size_t k = 0; g->forget && k < g->s->nadded; k++)
+		if (g->s->added[k].dirfd == dirfd && strcmp(g->s->added[k].name, name) == 0)
+			return false;
 	if (g->keep_sec == UINT64_MAX || fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return true;
 	return g->keep_sec && time(NULL) - st.st_mtim.tv_sec < (time_t)g->keep_sec;
@@ -290,21 +294,30 @@ static int collect(struct gc *g, struct msb_err *e)
 	return store_each_name(g->s->packs_fd, one_pack, g, e);
 }
 
-static int empty_tmp(struct img_store *s, struct msb_err *e)
+static int remove_left(void *arg, const char *name, struct msb_err *e)
 {
-	int r = msb_rm_rf(s->fd, STORE_TMP);
+	int r = msb_rm_rf(*(int *)arg, name);
 
-	if (r < 0)
-		return msb_err_set(
-			e, -r, "cannot empty the store's %s: %s", STORE_TMP, strerror(-r));
-	return mkdirat(s->fd, STORE_TMP, 0700) < 0 && errno != EEXIST
-		       ? msb_err_set(e, errno, "cannot make %s in the store: %m", STORE_TMP)
-		       : 0;
+	return r < 0 ? msb_err_set(
+			       e, -r, "cannot empty the store's %s: %s", STORE_TMP, strerror(-r))
+		     : 0;
 }
 
-int store_sweep(struct img_store *s, struct msb_err *e)
+/* The directory itself stays: others may have it open. */
+static int empty_tmp(struct img_store *s, struct msb_err *e)
 {
-	struct gc g = {.s = s, .keep_sec = UINT64_MAX, .tmp_fd = -1};
+	_cleanup_close_ int fd = -1;
+
+	if (mkdirat(s->fd, STORE_TMP, 0700) < 0 && errno != EEXIST)
+		return msb_err_set(e, errno, "cannot make %s in the store: %m", STORE_TMP);
+	fd = openat(s->fd, STORE_TMP, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? msb_err_set(e, errno, "cannot open %s of the store: %m", STORE_TMP)
+		      : store_each_name(fd, remove_left, &fd, e);
+}
+
+int store_sweep(struct img_store *s, bool forget, struct msb_err *e)
+{
+	struct gc g = {.s = s, .keep_sec = UINT64_MAX, .tmp_fd = -1, .forget = forget};
 	int r = empty_tmp(s, e);
 
 	if (r == 0)
@@ -327,6 +340,16 @@ static int make_tmp(struct img_store *s, char path[64], int *ret, struct msb_err
 	return *ret < 0 ? msb_err_set(e, errno, "cannot open %s of the store: %m", STORE_TMP) : 0;
 }
 
+static int share(struct img_store *s, struct msb_err *e)
+{
+	int r;
+
+	do
+		r = flock(s->lock_fd, LOCK_SH);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? msb_err_set(e, errno, "cannot lock the store: %m") : 0;
+}
+
 int img_store_gc(
 	int fd, const char *const *keep, size_t nkeep, uint64_t keep_sec, struct msb_err *e)
 {
@@ -343,7 +366,8 @@ int img_store_gc(
 	r = store_open_dirs(s, fd, e);
 	if (r == 0) {
 		alone = flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0;
-		r = alone ? empty_tmp(s, e) : 0;
+		/* Else beside those who add: only another gc is waited for. */
+		r = alone ? empty_tmp(s, e) : share(s, e);
 	}
 	if (r == 0)
 		r = make_tmp(s, path, &tmp, e);

@@ -25,6 +25,7 @@ int img_writer_new(struct img_store *s, struct img_writer **ret, struct msb_err 
 		return r < 0 ? r : msb_err_set(e, ENOMEM, "out of memory");
 	}
 	w->st = s;
+	w->out_fd = -1;
 	for (size_t k = 0; k < PACK_FD_CACHE; k++)
 		w->cache[k].fd = -1;
 	w->buf = malloc(IMG_STORE_BUFFER + IMG_PACK_ALIGN);
@@ -41,12 +42,12 @@ struct img_writer *img_writer_free(struct img_writer *w)
 {
 	if (!w)
 		return NULL;
+	if (w->out_fd >= 0)
+		close(w->out_fd);
 	for (size_t k = 0; k < w->npacks; k++) {
 		char name[PACK_NAME_MAX];
 
-		if (w->packs[k].fd >= 0)
-			close(w->packs[k].fd);
-		store_pack_name(name, w->packs[k].id, "");
+		store_pack_name(name, w->packs[k], "");
 		if (!w->taken)
 			(void)unlinkat(w->st->packs_fd, name, 0); /* a sweep would */
 	}
@@ -64,9 +65,19 @@ struct img_writer *img_writer_free(struct img_writer *w)
 
 /* ---- writing */
 
-static struct own_pack *current(const struct img_writer *w)
+int store_open_pack(const struct img_store *s, uint32_t id, int flags)
 {
-	return &w->packs[w->npacks - 1];
+	char name[PACK_NAME_MAX];
+	int fd;
+
+	store_pack_name(name, id, "");
+	fd = openat(s->packs_fd, name, flags | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? -errno : fd;
+}
+
+static uint32_t current(const struct img_writer *w)
+{
+	return w->packs[w->npacks - 1];
 }
 
 static bool zeros(const uint8_t *p, size_t n)
@@ -76,7 +87,7 @@ static bool zeros(const uint8_t *p, size_t n)
 
 static int flush_buf(struct img_writer *w, struct msb_err *e)
 {
-	int fd = current(w)->fd, r = 0;
+	int fd = w->out_fd, r = 0;
 
 	if (!w->nbuf)
 		return 0;
@@ -96,16 +107,16 @@ static int flush_buf(struct img_writer *w, struct msb_err *e)
 
 int store_writer_flush(struct img_writer *w, struct msb_err *e)
 {
-	int r = w->open ? flush_buf(w, e) : 0;
+	int r = w->out_fd >= 0 ? flush_buf(w, e) : 0;
 
-	if (r == 0)
-		w->open = false;
+	if (r == 0 && w->out_fd >= 0)
+		close(steal_fd(&w->out_fd));
 	return r;
 }
 
 static int next_pack(struct img_writer *w, struct msb_err *e)
 {
-	struct own_pack *p = reallocarray(w->packs, w->npacks + 1, sizeof(*p));
+	uint32_t *p = reallocarray(w->packs, w->npacks + 1, sizeof(*p));
 	char name[PACK_NAME_MAX];
 	uint32_t id;
 	int fd, r;
@@ -127,8 +138,8 @@ static int next_pack(struct img_writer *w, struct msb_err *e)
 	} while (fd < 0 && errno == EEXIST);
 	if (fd < 0)
 		return msb_err_set(e, errno, "cannot store contents: %m");
-	w->packs[w->npacks++] = (struct own_pack){id, fd};
-	w->open = true;
+	w->packs[w->npacks++] = id;
+	w->out_fd = fd;
 	w->flushed = w->start = 0;
 	return 0;
 }
@@ -144,7 +155,7 @@ int img_writer_data(struct img_writer *w, const void *p, size_t n, struct msb_er
 	const uint8_t *b = p;
 	int r = 0;
 
-	if (!w->open || (w->flushed + w->nbuf == w->start && w->start >= IMG_PACK_BYTES))
+	if (w->out_fd < 0 || (w->flushed + w->nbuf == w->start && w->start >= IMG_PACK_BYTES))
 		r = next_pack(w, e);
 	(void)XXH3_128bits_update(w->hash, p, n);
 	while (r == 0 && n) {
@@ -167,25 +178,22 @@ int img_writer_data(struct img_writer *w, const void *p, size_t n, struct msb_er
 static int pack_fd(struct img_writer *w, uint32_t id)
 {
 	size_t k = id % PACK_FD_CACHE;
-	char name[PACK_NAME_MAX];
 
-	for (size_t j = w->npacks; j-- > 0;)
-		if (w->packs[j].id == id)
-			return w->packs[j].fd;
+	if (w->out_fd >= 0 && id == current(w))
+		return w->out_fd;
 	if (w->cache[k].fd >= 0 && w->cache[k].id == id)
 		return w->cache[k].fd;
 	if (w->cache[k].fd >= 0)
 		close(w->cache[k].fd);
-	store_pack_name(name, id, "");
 	w->cache[k].id = id;
-	w->cache[k].fd = openat(w->st->packs_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	w->cache[k].fd = store_open_pack(w->st, id, O_RDONLY);
 	return w->cache[k].fd;
 }
 
 /* @n bytes of a pack, from the file or from what is not in it yet. */
 static bool read_pack(struct img_writer *w, uint32_t id, uint64_t off, uint8_t *to, size_t n)
 {
-	bool own = w->open && id == current(w)->id;
+	bool own = w->out_fd >= 0 && id == current(w);
 	size_t fd_n = n;
 	int fd;
 
@@ -222,7 +230,7 @@ static const struct object *find_own(struct img_writer *w, const struct object *
 		const struct object *have = &w->objects[w->table[k] - 1];
 
 		if (have->len == o->len && XXH128_isEqual(have->hash, o->hash) &&
-			store_same_bytes(w, have, current(w)->id, w->start))
+			store_same_bytes(w, have, current(w), w->start))
 			return have;
 	}
 	return NULL;
@@ -269,7 +277,7 @@ static int rewind_pack(struct img_writer *w, struct msb_err *e)
 		w->nbuf = (size_t)(w->start - w->flushed);
 		return 0;
 	}
-	if (ftruncate(current(w)->fd, (off_t)w->start) < 0)
+	if (ftruncate(w->out_fd, (off_t)w->start) < 0)
 		return msb_err_set(e, errno, "cannot store contents: %m");
 	w->flushed = w->start;
 	w->nbuf = 0;
@@ -298,7 +306,7 @@ int img_writer_end(struct img_writer *w, struct img_span *ret, struct msb_err *e
 	if (!o.len)
 		return msb_err_set(e, EINVAL, "an empty file has no contents to store");
 	have = find_own(w, &o);
-	if (!have && store_find_object(w, &o, w->start, current(w)->id, &found))
+	if (!have && store_find_object(w, &o, w->start, current(w), &found))
 		have = &found;
 	if (have) {
 		*ret = (struct img_span){have->len, have->pack, have->blk};
@@ -309,7 +317,7 @@ int img_writer_end(struct img_writer *w, struct img_span *ret, struct msb_err *e
 		return r;
 	if ((w->flushed + w->nbuf) / IMG_PACK_ALIGN > OBJECT_MAX_BLK)
 		return msb_err_set(e, E2BIG, "a file is too large for the store");
-	o.pack = current(w)->id;
+	o.pack = current(w);
 	o.blk = (uint32_t)(w->start / IMG_PACK_ALIGN);
 	if (remember(w, &o) < 0)
 		return msb_err_set(e, ENOMEM, "out of memory");

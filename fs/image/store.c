@@ -120,19 +120,17 @@ static int clean(struct img_store *s, int tmp, struct msb_err *e)
 
 	if (r <= 0 || lock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
 		return r < 0 ? r : 0;
-	return store_sweep(s, e);
+	return store_sweep(s, false, e);
 }
 
 static int make_tmp(struct img_store *s, struct msb_err *e)
 {
-	_cleanup_close_ int found_tmp = -1, tmp = -1;
+	_cleanup_close_ int tmp = -1;
 	uint64_t x;
-	int r = open_dir(s->fd, STORE_TMP, &found_tmp, e);
+	int r = open_dir(s->fd, STORE_TMP, &tmp, e);
 
 	if (r == 0)
-		r = clean(s, found_tmp, e);
-	if (r == 0)
-		r = open_dir(s->fd, STORE_TMP, &tmp, e); /* it may be a new one now */
+		r = clean(s, tmp, e);
 	if (r == 0)
 		r = lock(s->lock_fd, LOCK_SH) < 0
 			    ? msb_err_set(e, errno, "cannot lock the store: %m")
@@ -207,9 +205,7 @@ void img_store_forget(struct img_store *s)
 
 	if (!s->nadded || lock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
 		return;
-	for (size_t k = 0; k < s->nadded; k++)
-		(void)unlinkat(s->added[k].dirfd, s->added[k].name, 0); /* a gc would */
-	if (store_sweep(s, &e) < 0)
+	if (store_sweep(s, true, &e) < 0)
 		log_warn("%s, ignoring", e.msg);
 }
 

@@ -45,20 +45,13 @@ struct img_store {
 	size_t nadded;
 };
 
-/* A pack of a writer, no longer written. */
-struct own_pack {
-	uint32_t id;
-	int fd;
-};
-
 struct img_writer {
 	struct img_store *st;
-	struct own_pack *packs;
+	uint32_t *packs; /* ids, rising */
 	size_t npacks;
 	bool taken; /* by commit.c: packs and objects are the store's now */
 
-	/* The last of packs is being written. */
-	bool open;
+	int out_fd;	  /* the last of packs, which is being written; -1: none is */
 	uint64_t flushed; /* bytes in the file */
 	size_t nbuf;	  /* bytes after them, in buf */
 	uint8_t *buf;
@@ -80,7 +73,8 @@ struct img_writer {
 void store_pack_name(char out[PACK_NAME_MAX], uint32_t id, const char *suffix);
 /* Whether @o is the bytes at @off of the pack @id, which lies in the store. */
 bool store_same_bytes(struct img_writer *w, const struct object *o, uint32_t id, uint64_t off);
-int store_writer_flush(struct img_writer *w, struct msb_err *e); /* nothing more comes */
+int store_writer_flush(struct img_writer *w, struct msb_err *e);       /* nothing more comes */
+int store_open_pack(const struct img_store *, uint32_t id, int flags); /* -errno */
 void store_punch(int fd, uint64_t from, uint64_t to);
 
 /* ---- objects.c: what is published */
@@ -108,7 +102,8 @@ int store_index_bytes(const struct img_store *, const char *digest, struct img_t
 	struct msb_err *e);
 
 /* ---- gc.c */
-/* What killed ones left; the caller has the store alone. */
-int store_sweep(struct img_store *, struct msb_err *e);
+/* What killed ones left goes, and with @forget what was added through it and no image names. The
+ * caller has the store alone. */
+int store_sweep(struct img_store *, bool forget, struct msb_err *e);
 
 #endif

@@ -637,6 +637,15 @@ static void forget(void **state)
 	assert_int_equal(entries("layers"), 2);
 	assert_int_equal(entries("packs"), 4);
 	check_file(DIGEST_A, "a", p, 5000);
+	/* What an image has come to need meanwhile stays. */
+	s = open_store();
+	a = begin(s);
+	(void)keep(&a, "fourth", 6, 6);
+	publish(&a, DIGEST_B);
+	img_store_forget(s);
+	img_store_close(s);
+	assert_int_equal(entries("layers"), 3);
+	check_file(DIGEST_B, "a", "fourth", 6);
 }
 
 /* A damaged image harms no other, and is never taken for garbage together with its packs. */
