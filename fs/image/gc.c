@@ -17,9 +17,10 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
+
+#define GONE "gone." /* in tmp: images that are being removed */
 
 struct gc {
 	struct img_store *s;
@@ -72,14 +73,26 @@ static int make_old(
 static int one_image(void *arg, const char *name, struct msb_err *e)
 {
 	struct gc *g = arg;
+	char gone[80];
 
 	if (!store_digest_valid(name) || kept(g, name))
 		return 0;
 	(void)img_layers_each(g->s, name, make_old, g, NULL); /* damaged: its layers wait */
-	/* Out of sight in one step, then piece by piece. */
-	return renameat(g->s->images_fd, name, g->tmp_fd, name) < 0
+	/* Out of sight in one step, then piece by piece; nothing is made: the disk may be full. */
+	(void)snprintf(gone, sizeof(gone), GONE "%s", name);
+	(void)msb_rm_rf(g->tmp_fd, gone); /* of one killed; else the next step says why not */
+	return renameat(g->s->images_fd, name, g->tmp_fd, gone) < 0
 		       ? msb_err_set(e, errno, "cannot remove image %.12s: %m", name)
 		       : 0;
+}
+
+static int one_gone(void *arg, const char *name, struct msb_err *e)
+{
+	struct gc *g = arg;
+
+	if (strncmp(name, GONE, strlen(GONE)) == 0)
+		(void)msb_rm_rf(g->tmp_fd, name); /* a sweep would */
+	return 0;
 }
 
 static int remove_images(struct gc *g, struct msb_err *e)
@@ -92,7 +105,7 @@ static int remove_images(struct gc *g, struct msb_err *e)
 	if (r == 0 && fsync(g->s->images_fd) < 0)
 		r = msb_err_set(e, errno, "cannot remove images: %m");
 	store_publish_unlock(g->s);
-	return r;
+	return r < 0 ? r : store_each_name(g->tmp_fd, one_gone, g, e);
 }
 
 static int note_image(void *arg, const char *name, struct msb_err *e)
@@ -304,50 +317,23 @@ static int remove_left(void *arg, const char *name, struct msb_err *e)
 }
 
 /* The directory itself stays: others may have it open. */
-static int empty_tmp(struct img_store *s, struct msb_err *e)
+static int empty_tmp(int fd, struct msb_err *e)
 {
-	_cleanup_close_ int fd = -1;
-
-	if (mkdirat(s->fd, STORE_TMP, 0700) < 0 && errno != EEXIST)
-		return msb_err_set(e, errno, "cannot make %s in the store: %m", STORE_TMP);
-	fd = openat(s->fd, STORE_TMP, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	return fd < 0 ? msb_err_set(e, errno, "cannot open %s of the store: %m", STORE_TMP)
-		      : store_each_name(fd, remove_left, &fd, e);
+	return store_each_name(fd, remove_left, &fd, e);
 }
 
 int store_sweep(struct img_store *s, bool forget, struct msb_err *e)
 {
 	struct gc g = {.s = s, .keep_sec = UINT64_MAX, .tmp_fd = -1, .forget = forget};
-	int r = empty_tmp(s, e);
+	_cleanup_close_ int tmp = -1;
+	int r = store_open_tmp(s, &tmp, e);
 
+	if (r == 0)
+		r = empty_tmp(tmp, e);
 	if (r == 0)
 		r = collect(&g, e);
 	img_uses_done(&g.uses);
 	return r;
-}
-
-static int make_tmp(struct img_store *s, char path[64], int *ret, struct msb_err *e)
-{
-	uint64_t x;
-
-	if (getrandom(&x, sizeof(x), 0) != (ssize_t)sizeof(x))
-		return msb_err_set(e, errno, "no random number: %m");
-	(void)snprintf(path, 64, STORE_TMP "/gc.%016llx", (unsigned long long)x);
-	if ((mkdirat(s->fd, STORE_TMP, 0700) < 0 && errno != EEXIST) ||
-		mkdirat(s->fd, path, 0700) < 0)
-		return msb_err_set(e, errno, "cannot make %s in the store: %m", STORE_TMP);
-	*ret = openat(s->fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	return *ret < 0 ? msb_err_set(e, errno, "cannot open %s of the store: %m", STORE_TMP) : 0;
-}
-
-static int share(struct img_store *s, struct msb_err *e)
-{
-	int r;
-
-	do
-		r = flock(s->lock_fd, LOCK_SH);
-	while (r < 0 && errno == EINTR);
-	return r < 0 ? msb_err_set(e, errno, "cannot lock the store: %m") : 0;
 }
 
 int img_store_gc(
@@ -358,24 +344,24 @@ int img_store_gc(
 	struct img_store *s = store_alloc();
 	struct gc g = {.s = s, .keep = keep ? keep : none, .nkeep = nkeep, .keep_sec = keep_sec};
 	bool alone = false;
-	char path[64] = "";
 	int r;
 
 	if (!s)
 		return msb_err_set(e, ENOMEM, "out of memory");
 	r = store_open_dirs(s, fd, e);
 	if (r == 0) {
-		alone = flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0;
 		/* Else beside those who add: only another gc is waited for. */
-		r = alone ? empty_tmp(s, e) : share(s, e);
+		alone = store_lock(s->lock_fd, LOCK_EX | LOCK_NB) == 0;
+		if (!alone && store_lock(s->lock_fd, LOCK_SH) < 0)
+			r = msb_err_set(e, errno, "cannot lock the store: %m");
 	}
 	if (r == 0)
-		r = make_tmp(s, path, &tmp, e);
+		r = store_open_tmp(s, &tmp, e);
 	g.tmp_fd = tmp;
+	if (r == 0 && alone)
+		r = empty_tmp(tmp, e);
 	if (r == 0)
 		r = remove_images(&g, e);
-	if (*path)
-		(void)msb_rm_rf(fd, path); /* a sweep would */
 	if (r == 0 && alone)
 		r = collect(&g, e);
 	img_uses_done(&g.uses);

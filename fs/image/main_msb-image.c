@@ -193,7 +193,7 @@ static int verify(const struct msb_msg *m, struct msb_err *e)
 {
 	static const struct img_verify ops = {.damaged = damaged, .progress = progress};
 	struct img_store *st;
-	int r = img_store_open(STORE_FD, &st, e);
+	int r = img_store_open_read(STORE_FD, &st, e);
 
 	if (r < 0)
 		return r;
@@ -210,7 +210,7 @@ static int count(const struct msb_msg *m, struct msb_err *e)
 {
 	_cleanup_str_ struct msb_str text = MSB_STR_INIT;
 	struct img_store *st;
-	int r = img_store_open(STORE_FD, &st, e);
+	int r = img_store_open_read(STORE_FD, &st, e);
 
 	if (r < 0)
 		return r;

@@ -98,7 +98,7 @@ int store_open_dirs(struct img_store *s, int fd, struct msb_err *e)
 	return r;
 }
 
-static int lock(int fd, int how)
+int store_lock(int fd, int how)
 {
 	int r;
 
@@ -106,6 +106,11 @@ static int lock(int fd, int how)
 		r = flock(fd, how);
 	while (r < 0 && errno == EINTR);
 	return r < 0 ? -errno : 0;
+}
+
+int store_open_tmp(struct img_store *s, int *ret, struct msb_err *e)
+{
+	return open_dir(s->fd, STORE_TMP, ret, e);
 }
 
 static int found(void *arg, const char *name, struct msb_err *e)
@@ -118,7 +123,7 @@ static int clean(struct img_store *s, int tmp, struct msb_err *e)
 {
 	int r = store_each_name(tmp, found, NULL, e);
 
-	if (r <= 0 || lock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
+	if (r <= 0 || store_lock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
 		return r < 0 ? r : 0;
 	return store_sweep(s, false, e);
 }
@@ -127,12 +132,12 @@ static int make_tmp(struct img_store *s, struct msb_err *e)
 {
 	_cleanup_close_ int tmp = -1;
 	uint64_t x;
-	int r = open_dir(s->fd, STORE_TMP, &tmp, e);
+	int r = store_open_tmp(s, &tmp, e);
 
 	if (r == 0)
 		r = clean(s, tmp, e);
 	if (r == 0)
-		r = lock(s->lock_fd, LOCK_SH) < 0
+		r = store_lock(s->lock_fd, LOCK_SH) < 0
 			    ? msb_err_set(e, errno, "cannot lock the store: %m")
 			    : 0;
 	if (r < 0)
@@ -143,7 +148,7 @@ static int make_tmp(struct img_store *s, struct msb_err *e)
 	return open_dir(tmp, s->tmp, &s->tmp_fd, e);
 }
 
-int img_store_open(int fd, struct img_store **ret, struct msb_err *e)
+static int store_open(int fd, bool to_add, struct img_store **ret, struct msb_err *e)
 {
 	struct img_store *s = store_alloc();
 	int r;
@@ -151,9 +156,9 @@ int img_store_open(int fd, struct img_store **ret, struct msb_err *e)
 	if (!s)
 		return msb_err_set(e, ENOMEM, "out of memory");
 	r = store_open_dirs(s, fd, e);
-	if (r == 0 && lock(s->lock_fd, LOCK_SH) < 0)
+	if (r == 0 && store_lock(s->lock_fd, LOCK_SH) < 0)
 		r = msb_err_set(e, errno, "cannot lock the store: %m");
-	if (r == 0)
+	if (r == 0 && to_add)
 		r = make_tmp(s, e);
 	if (r < 0) {
 		img_store_close(s);
@@ -161,6 +166,16 @@ int img_store_open(int fd, struct img_store **ret, struct msb_err *e)
 	}
 	*ret = s;
 	return 0;
+}
+
+int img_store_open(int fd, struct img_store **ret, struct msb_err *e)
+{
+	return store_open(fd, true, ret, e);
+}
+
+int img_store_open_read(int fd, struct img_store **ret, struct msb_err *e)
+{
+	return store_open(fd, false, ret, e);
 }
 
 struct img_store *img_store_close(struct img_store *s)
@@ -203,7 +218,7 @@ void img_store_forget(struct img_store *s)
 {
 	struct msb_err e = {0};
 
-	if (!s->nadded || lock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
+	if (!s->nadded || store_lock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
 		return;
 	if (store_sweep(s, true, &e) < 0)
 		log_warn("%s, ignoring", e.msg);
@@ -214,7 +229,7 @@ int store_publish_lock(struct img_store *s, struct msb_err *e)
 	int r;
 
 	pthread_mutex_lock(&s->publish);
-	r = lock(s->publish_fd, LOCK_EX);
+	r = store_lock(s->publish_fd, LOCK_EX);
 	if (r < 0)
 		pthread_mutex_unlock(&s->publish);
 	return r < 0 ? msb_err_set(e, -r, "cannot lock the store: %s", strerror(-r)) : 0;

@@ -34,6 +34,8 @@ struct img_store;
  * Return: 0; -errno with @e.
  */
 int img_store_open(int fd, struct img_store **ret, struct msb_err *e);
+/* The same for who only reads: nothing is made, so that a full disk does not matter. */
+int img_store_open_read(int fd, struct img_store **ret, struct msb_err *e);
 struct img_store *img_store_close(struct img_store *);
 
 /* ---- contents: the files of one layer, one after the other, into packs of its own */

@@ -97,6 +97,8 @@ int store_each_name(int dirfd, int (*fn)(void *arg, const char *name, struct msb
 	struct msb_err *e);
 int store_open_dirs(struct img_store *, int fd, struct msb_err *e); /* all but tmp */
 struct img_store *store_alloc(void);
+int store_open_tmp(struct img_store *, int *ret, struct msb_err *e); /* all of tmp */
+int store_lock(int fd, int how);				     /* flock(): 0 or -errno */
 /* The index of image @digest, whose tree @t is. */
 int store_index_bytes(const struct img_store *, const char *digest, struct img_tree *t, FILE *out,
 	struct msb_err *e);
