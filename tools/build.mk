@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# Dependencies, the kernel, the demo, benches, installation.
+# Dependencies, the kernel, the demo, benches.
 
-.PHONY: deps demo bench install
+.PHONY: deps demo bench
 deps: ## install the packages that building and running need; says what it adds to apt
 	tools/deps.sh
 
@@ -31,26 +31,6 @@ $(B)/bench/vufs $(B)/bench/serve $(B)/bench/loop:
 $(B)/bench/guest_init: tools/bench/guest_init.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 $(WARN) -D_GNU_SOURCE -O2 -static -o $@ $<
-
-# The man page of each backend and wrapper, beside its code.
-MAN5 := $(patsubst fs/backends/%.scd,build/man/%,$(wildcard fs/backends/*.5.scd))
-.PHONY: man
-man: $(MAN5) ## the manual pages of the mount backends, in build/man
-build/man/%: fs/backends/%.scd
-	@mkdir -p $(@D)
-	$(Q)scdoc <$< >$@
-
-install: all man ## into $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/msb
-	install -d $(DESTDIR)$(PREFIX)/include
-	install -m 0755 $(PROGS) tools/plugins/msb-libfuse $(DESTDIR)$(PREFIX)/bin/
-	install -m 0644 tools/plugins/msb_plugin.h $(DESTDIR)$(PREFIX)/include/
-	install -d $(DESTDIR)$(PREFIX)/share/msb/plugins
-	install -m 0755 tools/plugins/deny-pattern tools/plugins/generated-file $(DESTDIR)$(PREFIX)/share/msb/plugins/
-	install -m 0644 tools/plugins/flat.c $(DESTDIR)$(PREFIX)/share/msb/plugins/
-	install -d $(DESTDIR)$(PREFIX)/share/man/man5
-	install -m 0644 $(MAN5) $(DESTDIR)$(PREFIX)/share/man/man5/
-	install -m 0644 build/share/msb/* $(DESTDIR)$(PREFIX)/share/msb/
 
 # The machine's side: a kernel, and PID 1 with the modules that it loads.
 SHARE := build/share/msb
@@ -101,3 +81,5 @@ kernel: ## build the small kernel too (6-10 min); MSB_KERNEL=mini selects it
 $(SHARE)/vmlinux-mini: guest/kernel/config tools/kernel-mini
 	@mkdir -p $(@D)
 	tools/kernel-mini build/kernel $@
+
+include tools/packaging/install.mk
