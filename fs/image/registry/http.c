@@ -6,7 +6,6 @@
 #include "fs/image/registry/net.h"
 #include "fs/image/registry/trust.h"
 
-#include <openssl/ssl.h>
 #include <string.h>
 
 int reg_net_new(const struct reg_config *cfg, int resolver, struct reg_net **ret, struct msb_err *e)
@@ -19,7 +18,7 @@ int reg_net_new(const struct reg_config *cfg, int resolver, struct reg_net **ret
 	n->cfg = cfg;
 	n->resolver = resolver;
 	TAILQ_INIT(&n->all);
-	r = reg_trust_load(cfg, &n->store, e);
+	r = reg_trust_load(cfg, &n->trust, e);
 	if (r == 0) {
 		n->multi = curl_multi_init();
 		r = n->multi ? 0 : msb_err_set(e, ENOMEM, "out of memory");
@@ -44,7 +43,7 @@ void reg_net_free(struct reg_net *n)
 	reg_auth_done(n);
 	if (n->multi)
 		(void)curl_multi_cleanup(n->multi);
-	X509_STORE_free(n->store);
+	reg_trust_free(n->trust);
 	if (n->resolver >= 0)
 		close(n->resolver);
 	free(n);

@@ -7,6 +7,7 @@
 #include "fs/image/registry/net.h"
 
 #include <stdarg.h>
+#include <openssl/x509.h>
 #include <string.h>
 
 #define REFUSED_RETRIES 2 /* of a connection that nobody takes: it may be starting */

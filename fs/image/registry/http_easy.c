@@ -245,7 +245,7 @@ static void set_tls(struct reg_http *h)
 	curl_easy_setopt(c, CURLOPT_CAINFO, NULL);
 	curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
 	curl_easy_setopt(c, CURLOPT_SSL_CTX_FUNCTION, reg_trust_use);
-	curl_easy_setopt(c, CURLOPT_SSL_CTX_DATA, h->net->store);
+	curl_easy_setopt(c, CURLOPT_SSL_CTX_DATA, h->net->trust);
 	curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, verify ? 1L : 0L);
 	curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, verify ? 2L : 0L);
 	if (site && site->cert.len && site->key.len) {

@@ -6,7 +6,6 @@
 #include "fs/image/registry/http.h"
 #include "fs/image/registry/resolve.h"
 
-#include <openssl/x509.h>
 
 TAILQ_HEAD(reg_https, reg_http);
 
@@ -27,6 +26,8 @@ struct reg_token {
 	char *form;
 };
 
+struct reg_trust;
+
 struct reg_name {
 	char host[256];
 	char addresses[REG_MAX_ADDRESS_BYTES]; /* "": asked, no answer yet */
@@ -36,7 +37,7 @@ struct reg_name {
 struct reg_net {
 	const struct reg_config *cfg;
 	CURLM *multi;
-	X509_STORE *store;
+	struct reg_trust *trust;
 	int resolver;
 	struct reg_https all; /* in the order of their start */
 	unsigned int running; /* hold a slot */
