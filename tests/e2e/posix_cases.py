@@ -206,6 +206,8 @@ def privileges():
 def times():
     for label, path, fn in (
             ("chmod", "f", lambda: os.chmod("f", 0o600)), ("chown", "f", lambda: os.chown("f", 0, 0)),
+            ("chown to nobody", "f", lambda: os.chown("f", -1, -1)),
+            ("chown of a directory to nobody", "d", lambda: os.chown("d", -1, -1)),
             ("write", "f", lambda: put("f", b"abc")), ("write nothing", "f", lambda: put("f", b"")),
             ("truncate", "f", lambda: os.truncate("f", 1)), ("same size", "f", lambda: os.truncate("f", 1)),
             ("O_TRUNC", "f", lambda: put("f", b"", os.O_TRUNC)), ("mkdir", "d", lambda: os.mkdir("d/x")),

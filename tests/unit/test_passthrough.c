@@ -258,6 +258,21 @@ static void attributes(void **state)
 	assert_int_equal(REQ_REPLY(&q, struct fuse_attr_out)->attr.mode & 07777, 02755);
 }
 
+/* chown(2) with neither owner nor group: a request that sets nothing. */
+static void setting_nothing_is_a_change(void **state)
+{
+	uint64_t fh, node = make("f", &fh);
+	struct stat was, is;
+
+	assert_int_equal(fstatat(host, "f", &was, 0), 0);
+	(void)nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL); /* the host's clock ticks */
+	assert_int_equal(req_setattr(&q, node, &(struct fuse_setattr_in){.valid = 0}), 0);
+	assert_int_equal(fstatat(host, "f", &is, 0), 0);
+	assert_true(
+		is.st_ctim.tv_sec > was.st_ctim.tv_sec || is.st_ctim.tv_nsec > was.st_ctim.tv_nsec);
+	assert_int_equal(is.st_mtim.tv_nsec, was.st_mtim.tv_nsec);
+}
+
 static void ownership(void **state)
 {
 	struct stat st;
@@ -697,10 +712,11 @@ int main(void)
 		T(replaced_file_is_never_the_wrong_one), T(moved_on_the_host),
 		T(unlinked_files_live_on), T(failed_removals_hold_nothing),
 		T(refused_renames_hold_nothing), T(renames), T(links), T(attributes), T(ownership),
-		T(special_files), T(xattrs), T(xattrs_of_links), T(setid_bits_go_with_a_write),
-		T(readonly_is_the_backends_too), T(no_access_time_is_moved), T(sparse_and_copied),
-		T(temporary_files), T(many_entries), T(descriptors_are_bounded),
-		T(handles_are_bounded), T(deep_trees), T(threads_meet)};
+		T(setting_nothing_is_a_change), T(special_files), T(xattrs), T(xattrs_of_links),
+		T(setid_bits_go_with_a_write), T(readonly_is_the_backends_too),
+		T(no_access_time_is_moved), T(sparse_and_copied), T(temporary_files),
+		T(many_entries), T(descriptors_are_bounded), T(handles_are_bounded), T(deep_trees),
+		T(threads_meet)};
 	const struct CMUnitTest stateless[] = {T(failed_removals_hold_nothing), T(renames),
 		T(links), T(no_access_time_is_moved), T(deep_trees), T(threads_meet)};
 	int r;

@@ -124,6 +124,8 @@ static int setattr_of(struct pt *p, const struct fsb_req *req, struct pt_ref *r,
 		e = set_guest(p, req, r, s);
 	if (e == 0 && (s->valid & SET_TIMES))
 		e = set_times(r, s);
+	if (e == 0 && !(s->valid & (SET_OWNER | SET_TIMES | FATTR_MODE | FATTR_SIZE)))
+		e = pt_touch(r); /* chown() to nobody is a change too */
 	return e;
 }
 
