@@ -12,6 +12,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 struct img_call ctl_store_call(struct ctl *c, struct ctl_pull *p, int cancel_fd)
 {
@@ -52,6 +53,15 @@ static void tell(struct ctl_pull *p, struct msb_str *line)
 		(void)ctl_ring_add(&p->ring, line->buf); /* out of memory: it is lost */
 	pthread_cond_broadcast(&p->c->changed);
 	ctl_poll_wake_pull(p->c, p->n);
+}
+
+void ctl_pulls_stop(struct ctl *c)
+{
+	for (size_t i = 0; i < c->npulls; i++)
+		if (!c->pull[i]->ended && c->pull[i]->cancel_fd >= 0) {
+			c->pull[i]->given_up = true;
+			(void)eventfd_write(c->pull[i]->cancel_fd, 1); /* full: readable too */
+		}
 }
 
 /* The oldest that have ended make room. */
@@ -114,6 +124,8 @@ int ctl_pull_new(const struct ctl_req *q, const char *verb, const char *ref, str
 
 	if (r < 0)
 		return r;
+	if (c->ending)
+		return msb_err_set(e, EBUSY, "msbd is ending");
 	if (c->npulls == ARRAY_LEN(c->pull))
 		return msb_err_set(
 			e, EAGAIN, "%zu calls of the image store are under way already", c->npulls);

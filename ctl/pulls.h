@@ -42,13 +42,15 @@ struct ctl_pull *ctl_pull_find(struct ctl *c, uint32_t n);
 /**
  * ctl_pull_new() - Begin a stream; ctl.lock held. It is an event
  * Waits while the store is being collected, without the lock.
- * Return: 0, and a reference that ctl_pull_end() takes; -EINTR; -ENOMEM.
+ * Return: 0, and a reference that ctl_pull_end() takes; -EINTR; -EBUSY msbd ends; -ENOMEM.
  */
 int ctl_pull_new(const struct ctl_req *q, const char *verb, const char *ref, struct ctl_pull **ret,
 	struct msb_err *e);
 /* Says how it ended and gives the reference back. @digest: of the image; NULL: none. ctl.lock held.
  * Where something was to be collected meanwhile, and this is the last call, it is now. */
 void ctl_pull_end(struct ctl_pull *p, int r, const char *digest, const struct msb_err *e);
+/* Ends every pull, as its last caller would: msbd is about to end. ctl.lock held. */
+void ctl_pulls_stop(struct ctl *c);
 void ctl_pull_unref(struct ctl_pull *p); /* ctl.lock held */
 /* For struct img_call; @pull is the struct. Takes ctl.lock. */
 void ctl_pull_progress(void *pull, const struct img_progress *g);

@@ -94,7 +94,7 @@ static int one_line(const char *line, size_t len, struct msb_str *table, struct 
 {
 	_cleanup_free_ struct ctl_words *w = malloc(2 * sizeof(*w));
 	char host[IMG_REF_MAX_NAME + 1];
-	struct options o;
+	struct options o = {0};
 	int r = w ? ctl_words_split(line, len, w, e) : msb_err_set(e, ENOMEM, "no memory");
 
 	if (r < 0 || w->n == 0)

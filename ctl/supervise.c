@@ -11,6 +11,7 @@
 #include "ctl/job.h"
 #include "ctl/logfile.h"
 #include "ctl/op.h"
+#include "ctl/pulls.h"
 #include "ctl/policy.h"
 #include "ctl/thread.h"
 
@@ -298,6 +299,7 @@ static void *end_all(void *arg)
 
 	pthread_mutex_lock(&c->lock);
 	c->ending = true;
+	ctl_pulls_stop(c);
 	for (size_t i = 0; i < c->nsb; i++) {
 		struct stop_one *one;
 
@@ -333,6 +335,7 @@ static void *end_soon(void *arg)
 	t.tv_sec += CTL_DRAIN_TIMEOUT_MS / 1000;
 	pthread_mutex_lock(&c->lock);
 	c->ending = true;
+	ctl_pulls_stop(c);
 	while (c->nops && pthread_cond_timedwait(&c->changed, &c->lock, &t) == 0)
 		;
 	pthread_mutex_unlock(&c->lock);

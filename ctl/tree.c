@@ -279,11 +279,8 @@ static int any_child(const struct ctl_at *dir, const char *name, struct ctl_at *
 
 int ctl_at_child(const struct ctl_at *dir, const char *name, struct ctl_at *ret)
 {
-	struct ctl_at at = {.c = dir->c,
-		.sb = dir->sb,
-		.img = dir->img,
-		.job = dir->job,
-		.uid = dir->uid};
+	struct ctl_at at = {
+		.c = dir->c, .sb = dir->sb, .img = dir->img, .job = dir->job, .uid = dir->uid};
 	unsigned int d = row_of(dir);
 	int r;
 

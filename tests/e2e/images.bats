@@ -256,6 +256,87 @@ until_asked() {
 	[ ! -e "$m/images/$f" ]
 }
 
+@test "an overlay mount keeps to the image that its changes lie on" {
+	sandbox "$name"
+	echo "tag bb movable" >"$ctl"
+	echo "movable /data overlay" >"$m/$name/mounts"
+	echo start >"$m/$name/ctl"
+	echo 'echo mine >/data/mine' >"$m/$name/exec"
+	echo stop >"$m/$name/ctl"
+	echo "pull $r/team/two:1" >"$ctl"
+	echo "tag $r/team/two:1 movable" >"$ctl"
+	echo "rm $r/team/two:1" >"$ctl"
+	echo start >"$m/$name/ctl"
+	[ "$(guest "$name" 'cat /data/mine; ls /data/more 2>&1')" = "$(printf 'mine\nls: /data/more: No such file or directory')" ]
+	# What has no changes on top is what the name means at each start.
+	echo stop >"$m/$name/ctl"
+	echo "movable /data image" >"$m/$name/mounts"
+	grep -qx "$name" "$m/images/movable/used_by"
+	echo kill >"$m/$name/ctl"
+	rmdir "$m/$name"
+	echo 'rm movable' >"$ctl"
+}
+
+@test "beside a pull names go and nothing is collected; msbd ends it with itself" {
+	fake
+	registry_fault "$fp" '{"do":"stall","path":".*/blobs/.*","times":-1}'
+	echo "pull $r/team/two:1" >"$ctl"
+	two=$(cut -d: -f2 "$m/images/$r/team/two:1/digest")
+	bash -c "echo 'pull $f/team/bb:1' > $ctl" 2>"$regs/out" &
+	writer=$!
+	until_asked
+	echo "rm $r/team/two:1" >"$ctl"
+	echo gc >"$m/ctl"
+	[ ! -e "$m/images/$r" ]
+	[ -d "$MSB_STATE/store/images/$two" ]
+	mkdir "$m/$name"
+	echo "$f/team/bb:1" >"$m/$name/image"
+	bash -c "echo start > $m/$name/ctl" 2>>"$regs/out" & # joins it
+	starter=$!
+	until_is 20 "reason pulling $f/team/bb:1" sed -n '/^reason p/p' "$m/$name/status"
+	[ "$(registry_log "$fp" | grep -c /manifests/1)" = 1 ]
+	kill $writer # the other waits for it still
+	run ! wait $writer
+	[ "$(tail -n 1 "$regs/out")" = "" ] || cat "$regs/out"
+	[ "$(cat "$m/$name/state")" = starting ]
+	"$bin/msbd" --stop
+	run ! wait $starter
+	"$bin/msbd"
+	[[ $(cat "$m/$name/state") =~ ^(created|failed)$ ]]
+	echo gc >"$m/ctl"
+	[ ! -e "$MSB_STATE/store/images/$two" ]
+}
+
+@test "what is no image is pulled and kept, and no root is made of it" {
+	python3 - "$regs/art" <<-'PY'
+	import hashlib, json, os, sys
+	d = sys.argv[1]; os.makedirs(d + "/blobs/sha256")
+	def blob(b):
+	    h = hashlib.sha256(b).hexdigest(); open(f"{d}/blobs/sha256/{h}", "wb").write(b)
+	    return {"digest": "sha256:" + h, "size": len(b)}
+	cfg = blob(b"{}") | {"mediaType": "application/vnd.oci.empty.v1+json"}
+	layer = blob(b"any bytes at all") | {"mediaType": "application/vnd.example.thing"}
+	man = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+	    "artifactType": "application/vnd.example", "config": cfg, "layers": [layer]}).encode()
+	desc = blob(man) | {"mediaType": "application/vnd.oci.image.manifest.v1+json",
+	    "annotations": {"org.opencontainers.image.ref.name": "1"}}
+	json.dump({"schemaVersion": 2, "manifests": [desc]}, open(d + "/index.json", "w"))
+	json.dump({"imageLayoutVersion": "1.0.0"}, open(d + "/oci-layout", "w"))
+	PY
+	registry_fake "$regs/$name.fake" --serve "thing=$regs/art"
+	fake_pid=$REGISTRY_PID f=localhost:$REGISTRY_PORT
+	echo "pull $f/thing:1" >"$ctl"
+	grep -q '^- sha256:[0-9a-f]* 16 application/vnd.example.thing$' "$m/images/$f/thing:1/layers"
+	mkdir "$m/$name"
+	echo "$f/thing:1" >"$m/$name/image"
+	fails "not supported" "of the kind \`artifact\`" "$m/$name/error" "echo start > $m/$name/ctl"
+	[ "$(cat "$m/$name/state")" = created ]
+	echo "push $f/thing:1 $r/thing:2" >"$ctl"
+	skopeo inspect --raw --tls-verify=false "docker://$r/thing:2" | grep -q vnd.example.thing
+	rmdir "$m/$name"
+	echo "rm $f/thing:1" >"$ctl"
+}
+
 @test "msbd is killed while it pulls and imports: nothing half, and the next goes on" {
 	fake
 	registry_fault "$fp" '{"do":"stall","path":".*/blobs/.*","times":1,"after":300000}'

@@ -107,7 +107,8 @@ static int rmi(const struct cli_args *a)
 
 		if (one == 0)
 			printf("Untagged: %s\n", a->word[i]);
-		status = one ?: status;
+		else
+			status = one;
 	}
 	return status;
 }
@@ -131,11 +132,13 @@ static int load(const struct cli_args *a)
 
 	if (r == 0 && !input && !a->word[0])
 		return cli_fail_usage(a->command, "what comes from stdin wants a NAME");
-	if (r == 0 && !input)
-		fd = r = files_from_stdin(&path, &e);
-	else if (r == 0)
+	if (r == 0 && input)
 		r = mnt_absolute(input, &path, &e);
-	if (r >= 0)
+	if (r == 0 && !input) {
+		fd = files_from_stdin(&path, &e);
+		r = fd < 0 ? fd : 0;
+	}
+	if (r == 0)
 		r = a->word[0] ? (msb_str_adds(&name, a->word[0]), 0)
 			       : files_name_of(path.buf, &name, &e);
 	words(&line, "import", path.buf ?: "", name.buf ?: "");

@@ -214,7 +214,7 @@ static void draw(struct screen *sc, const struct progress *p)
 
 static void say_change(const struct progress *p, int i)
 {
-	if (i > 0)
+	if (i > 0 && i <= PROGRESS_MAX_LAYERS)
 		(void)fprintf(stderr, "%s: %s\n", p->layer[i].digest, words_for(p->layer[i].state));
 	else if (strcmp(p->stage, "layers") != 0)
 		(void)fprintf(stderr, "%s\n", p->stage);
