@@ -218,6 +218,11 @@ static void spoil(const char *path, uint64_t off)
 	assert_int_equal(msb_pwrite_full(fd, &c, 1, off), 0);
 }
 
+static int collect_none(void)
+{
+	return img_store_gc(dir_fd, NULL, 0, 0, NULL);
+}
+
 static void same_bytes_once(void **state)
 {
 	static const size_t sizes[] = {1, 4095, 4096, 4097, 100000, IMG_STORE_BUFFER - 1,
@@ -312,6 +317,38 @@ static void zeros(void **state)
 	check_file(DIGEST_A, "a", "first", 5);
 	check_file(DIGEST_A, "b", p, n);
 	check_file(DIGEST_A, "c", "last", 4);
+}
+
+/* A pack that is large enough takes no more: a file goes into the next one whole. */
+static void next_pack(void **state)
+{
+	_cleanup_free_ char *p = calloc(1, 1 << 20), *q = bytes(100000, 9);
+	struct img_store *s = open_store();
+	struct adding a = begin(s);
+	struct msb_err e = {0};
+	struct img_span span;
+	struct where w;
+
+	(void)keep(&a, q, 50000, 50000);
+	img_writer_begin(a.w);
+	for (uint64_t n = 0; n < IMG_PACK_BYTES; n += 1 << 20)
+		assert_int_equal(img_writer_data(a.w, p, 1 << 20, &e), 0);
+	assert_int_equal(img_writer_end(a.w, &span, &e), 0);
+	assert_int_equal(img_record_data(a.rec.w, &span, &e), 0);
+	assert_int_equal(span.pack, 1);
+	w = keep(&a, q, 100000, 4096);
+	assert_int_equal(w.pack, 2);
+	assert_int_equal(w.off, 0);
+	w = keep(&a, q, 50000, 4096); /* what the first one has is found there */
+	assert_int_equal(w.pack, 1);
+	publish(&a, DIGEST_A);
+	img_store_close(s);
+	check_file(DIGEST_A, "a", q, 50000);
+	check_file(DIGEST_A, "c", q, 100000);
+	check_file(DIGEST_A, "d", q, 50000);
+	assert_int_equal(entries("packs"), 4);
+	assert_int_equal(collect_none(), 0);
+	assert_int_equal(entries("packs"), 0);
 }
 
 /* Two at once: who publishes last uses the first one's bytes and gives its own back. */
@@ -715,6 +752,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(same_bytes_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(same_bytes_of_a_layer, setup, teardown),
 		cmocka_unit_test_setup_teardown(zeros, setup, teardown),
+		cmocka_unit_test_setup_teardown(next_pack, setup, teardown),
 		cmocka_unit_test_setup_teardown(both_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(same_layer, setup, teardown),
 		cmocka_unit_test_setup_teardown(hash_is_not_trusted, setup, teardown),
