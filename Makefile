@@ -46,14 +46,14 @@ ifeq ($(VARIANT),clang)
 CC       := clang
 endif
 
-PKGS     := fuse3 libvirt sqlite3 libxxhash libcrypto libzstd libisal jansson libseccomp libcurl libssl
+PKGS     := fuse3 libvirt yaml-0.1 sqlite3 libxxhash libcrypto libzstd libisal jansson libseccomp libcurl libssl
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CFLAGS   := -std=gnu17 $(WARN) $(HARDEN) $(OPT) -ffunction-sections -fdata-sections \
             -D_GNU_SOURCE -DFUSE_USE_VERSION=314 -DMSB_VERSION='"$(VERSION)"' -I. $(PKG_CFLAGS) $(EXTRA_CFLAGS)
 LDFLAGS  := $(LDHARDEN) -pthread
 
 # Libraries of each program; a program not named here needs libc alone.
-LIBS_msbd      := $(shell pkg-config --libs fuse3 sqlite3 jansson libseccomp 2>/dev/null)
+LIBS_msbd      := $(shell pkg-config --libs fuse3 yaml-0.1 sqlite3 jansson libseccomp 2>/dev/null)
 LIBS_msb       := $(shell pkg-config --libs jansson 2>/dev/null)
 LIBS_msb-vmm   := $(shell pkg-config --libs libvirt libvirt-qemu libseccomp 2>/dev/null)
 LIBS_msb-image := $(shell pkg-config --libs libxxhash libcrypto libzstd libisal jansson libseccomp 2>/dev/null)

@@ -6,6 +6,7 @@
 #include "ctl/image_names.h"
 #include "ctl/policy.h"
 #include "ctl/root.h"
+#include "ctl/yaml.h"
 #include "fs/image/qcow2.h"
 #include "fs/options.h"
 
@@ -258,16 +259,33 @@ void ctl_conf_get(const struct ctl_sandbox *sb, enum ctl_conf_id id, struct msb_
 		msb_str_adds(s, "\n");
 }
 
+/* Keeps @v (ended by a key of NULL), as the next generation. */
+static int keep(struct ctl_sandbox *sb, struct ctl_db_value *v, size_t n, struct msb_err *e)
+{
+	char text[24];
+	int r;
+
+	(void)snprintf(text, sizeof(text), "%" PRIu64, sb->generation + 1);
+	v[n] = (struct ctl_db_value){".generation", text};
+	v[n + 1] = (struct ctl_db_value){NULL, NULL};
+	r = ctl_db_values_set(sb->c->db, sb->id, v, e);
+	if (r == 0)
+		sb->generation++;
+	return r;
+}
+
 int ctl_conf_store(
 	struct ctl_sandbox *sb, enum ctl_conf_id id, const struct msb_str *s, struct msb_err *e)
 {
+	struct ctl_db_value v[3];
 	char *copy;
 	int r;
 
 	copy = s->oom ? NULL : strdup(s->buf ?: "");
 	if (!copy)
 		return msb_err_set(e, ENOMEM, "no memory");
-	r = ctl_db_value_set(sb->c->db, sb->id, confs[id].key, copy, e);
+	v[0] = (struct ctl_db_value){confs[id].key, copy};
+	r = keep(sb, v, 1, e);
 	if (r < 0) {
 		free(copy);
 		return r;
@@ -287,21 +305,35 @@ static int may_set(const struct ctl_sandbox *sb, enum ctl_conf_id id, struct msb
 	return 0;
 }
 
-/* Lock held. */
-static int check(struct ctl_sandbox *sb, enum ctl_conf_id id, const char *line, size_t n,
+const char *ctl_conf_default(enum ctl_conf_id id)
+{
+	return confs[id].def;
+}
+
+int ctl_conf_check(struct ctl_sandbox *sb, enum ctl_conf_id id, const char *line, size_t n,
 	struct msb_str *ret, struct msb_err *e)
 {
 	char text[CTL_MAX_LINE + 1];
-	int r;
 
+	if (n > CTL_MAX_LINE)
+		return msb_err_set(
+			e, E2BIG, "%s has at most %d bytes", confs[id].key, CTL_MAX_LINE);
 	for (size_t i = 0; i < n; i++)
 		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
 			return msb_err_set(e, EINVAL, "%s: a control byte (0x%02x)", confs[id].key,
 				(unsigned char)line[i]);
 	memcpy(text, line, n);
 	text[n] = '\0';
-	r = may_set(sb, id, e);
-	return r < 0 ? r : confs[id].check(sb, text, ret, e);
+	return confs[id].check(sb, text, ret, e);
+}
+
+/* Lock held. */
+static int check(struct ctl_sandbox *sb, enum ctl_conf_id id, const char *line, size_t n,
+	struct msb_str *ret, struct msb_err *e)
+{
+	int r = may_set(sb, id, e);
+
+	return r < 0 ? r : ctl_conf_check(sb, id, line, n, ret, e);
 }
 
 int ctl_conf_set(
@@ -355,7 +387,8 @@ struct ctl_env *ctl_env_by_serial(const struct ctl_sandbox *sb, uint32_t serial)
 
 static int env_unset(struct ctl_sandbox *sb, struct ctl_env *v, const char *key, struct msb_err *e)
 {
-	int r = ctl_db_value_set(sb->c->db, sb->id, key, NULL, e);
+	struct ctl_db_value row[3] = {{key, NULL}};
+	int r = keep(sb, row, 1, e);
 
 	if (r < 0)
 		return r;
@@ -383,6 +416,7 @@ int ctl_env_set(
 {
 	char key[CTL_MAX_ENV_NAME + 5];
 	_cleanup_free_ char *copy = NULL;
+	struct ctl_db_value row[3];
 	struct ctl_env *v, *fresh;
 	size_t old;
 	int r;
@@ -414,7 +448,8 @@ int ctl_env_set(
 	fresh = v ? NULL : env_slot(sb, name);
 	if (!v && !fresh)
 		return msb_err_set(e, ENOMEM, "no memory");
-	r = ctl_db_value_set(sb->c->db, sb->id, key, copy, e);
+	row[0] = (struct ctl_db_value){key, copy};
+	r = keep(sb, row, 1, e);
 	if (r < 0) {
 		if (fresh)
 			free(fresh->name);
@@ -428,4 +463,130 @@ int ctl_env_set(
 	free(v->value);
 	v->value = steal_ptr(copy);
 	return 0;
+}
+
+/* ---- all at once */
+
+struct replacement {
+	struct ctl_db_value *rows;
+	size_t n;
+	char *value[CONF_COUNT]; /* copies to be taken over */
+	char *was[CONF_COUNT];	 /* what the machine has, where that is not noted yet */
+	char *was_key[CONF_COUNT], **env_key;
+	struct ctl_env *env;
+	size_t nenv;
+};
+
+static void replacement_done(struct replacement *x, size_t nkeys)
+{
+	for (int i = 0; i < CONF_COUNT; i++) {
+		free(x->value[i]);
+		free(x->was[i]);
+		free(x->was_key[i]);
+	}
+	for (size_t i = 0; x->env_key && i < nkeys; i++)
+		free(x->env_key[i]);
+	for (size_t i = 0; x->env && i < x->nenv; i++) {
+		free(x->env[i].name);
+		free(x->env[i].value);
+	}
+	free(x->env_key);
+	free(x->env);
+	free(x->rows);
+}
+
+static int add_value(struct ctl_sandbox *sb, struct replacement *x, const struct ctl_conf_change *v)
+{
+	enum ctl_conf_id id = v->id;
+
+	x->value[id] = strdup(v->value);
+	if (!x->value[id])
+		return -ENOMEM;
+	x->rows[x->n++] = (struct ctl_db_value){confs[id].key, x->value[id]};
+	if (confs[id].live || ctl_state_ended(sb->state))
+		return 0;
+	if (asprintf(&x->was_key[id], ".was/%s", confs[id].key) < 0) {
+		x->was_key[id] = NULL;
+		return -ENOMEM;
+	}
+	if (!sb->was[id]) {
+		x->was[id] = strdup(ctl_conf_value(sb, id));
+		x->rows[x->n++] = (struct ctl_db_value){x->was_key[id], x->was[id]};
+		return x->was[id] ? 0 : -ENOMEM;
+	}
+	if (!strcmp(sb->was[id], v->value)) /* back to what the machine has */
+		x->rows[x->n++] = (struct ctl_db_value){x->was_key[id], NULL};
+	return 0;
+}
+
+static int add_env(
+	struct ctl_sandbox *sb, struct replacement *x, const struct ctl_yaml_item *env, size_t nenv)
+{
+	size_t k = 0;
+
+	for (size_t i = 0; i < sb->nenv; i++) /* all go, then the new ones come */
+		if (asprintf(&x->env_key[k], "env/%s", sb->env[i].name) < 0)
+			return -ENOMEM;
+		else
+			x->rows[x->n++] = (struct ctl_db_value){x->env_key[k++], NULL};
+	for (size_t i = 0; i < nenv; i++) {
+		const struct ctl_env *old = ctl_env_find(sb, env[i].key);
+
+		x->env[i] = (struct ctl_env){old ? old->serial : ++sb->next_env, strdup(env[i].key),
+			strdup(env[i].value)};
+		x->nenv++;
+		if (!x->env[i].name || !x->env[i].value ||
+			asprintf(&x->env_key[k], "env/%s", env[i].key) < 0)
+			return -ENOMEM;
+		x->rows[x->n++] = (struct ctl_db_value){x->env_key[k++], x->env[i].value};
+	}
+	return 0;
+}
+
+static void take_over(struct ctl_sandbox *sb, struct replacement *x)
+{
+	struct ctl_env *env = sb->env;
+	size_t nenv = sb->nenv;
+
+	for (int i = 0; i < CONF_COUNT; i++) {
+		if (!x->value[i])
+			continue;
+		if (x->was[i]) {
+			sb->was[i] = steal_ptr(x->was[i]);
+		} else if (sb->was[i] && !strcmp(sb->was[i], x->value[i])) {
+			free(sb->was[i]);
+			sb->was[i] = NULL;
+		}
+		free(sb->conf[i]);
+		sb->conf[i] = steal_ptr(x->value[i]);
+	}
+	sb->env = x->env;
+	sb->nenv = x->nenv;
+	x->env = env;
+	x->nenv = nenv;
+	sb->env_bytes = 0;
+	for (size_t i = 0; i < sb->nenv; i++)
+		sb->env_bytes += strlen(sb->env[i].name) + strlen(sb->env[i].value) + 2;
+}
+
+int ctl_conf_replace(struct ctl_sandbox *sb, const struct ctl_conf_change *v, size_t n,
+	const struct ctl_yaml_item *env, size_t nenv, struct msb_err *e)
+{
+	size_t nkeys = sb->nenv + nenv;
+	struct replacement x = {.rows = calloc(2 * n + nkeys + 2, sizeof(*x.rows)),
+		.env_key = calloc(nkeys + 1, sizeof(*x.env_key)),
+		.env = calloc(nenv + 1, sizeof(*x.env))};
+	int r = x.rows && x.env_key && x.env ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = add_value(sb, &x, &v[i]);
+	if (r == 0)
+		r = add_env(sb, &x, env, nenv);
+	r = r < 0 ? msb_err_set(e, ENOMEM, "no memory") : keep(sb, x.rows, x.n, e);
+	if (r == 0) {
+		take_over(sb, &x);
+		ctl_policy_run(sb->c);
+	}
+	replacement_done(&x, nkeys);
+	return r;
 }

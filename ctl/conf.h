@@ -15,6 +15,20 @@ int ctl_conf_set(
 /* Whether that would change it: 1 or 0; errors as above. Takes ctl.lock. */
 int ctl_conf_differs(
 	struct ctl_sandbox *sb, enum ctl_conf_id id, const char *line, size_t n, struct msb_err *e);
+/* Checks a value, whether or not it may be set now, and appends what is kept; ctl.lock held. */
+int ctl_conf_check(struct ctl_sandbox *sb, enum ctl_conf_id id, const char *text, size_t n,
+	struct msb_str *ret, struct msb_err *e);
+const char *ctl_conf_default(enum ctl_conf_id id);
+
+struct ctl_conf_change {
+	enum ctl_conf_id id;
+	const char *value; /* checked */
+};
+struct ctl_yaml_item;
+/* Changes @n values and makes the variables these, all or nothing, as one new generation; ctl.lock
+ * held. Under a machine a value that is not live is noted as pending. */
+int ctl_conf_replace(struct ctl_sandbox *sb, const struct ctl_conf_change *v, size_t n,
+	const struct ctl_yaml_item *env, size_t nenv, struct msb_err *e);
 /* What a reader sees, newline included; ctl.lock held. */
 void ctl_conf_get(const struct ctl_sandbox *sb, enum ctl_conf_id id, struct msb_str *s);
 const char *ctl_conf_key(enum ctl_conf_id id);

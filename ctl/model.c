@@ -95,8 +95,10 @@ void ctl_files_done(struct ctl_files *f)
 
 static void sandbox_free(struct ctl_sandbox *sb)
 {
-	for (int i = 0; i < CONF_COUNT; i++)
+	for (int i = 0; i < CONF_COUNT; i++) {
 		free(sb->conf[i]);
+		free(sb->was[i]);
+	}
 	for (size_t i = 0; i < sb->nenv; i++) {
 		free(sb->env[i].name);
 		free(sb->env[i].value);
@@ -381,6 +383,11 @@ static int load_value(void *arg, const char *id, const char *key, const char *va
 	if (!strcmp(key, ".used")) {
 		sb->used = true;
 		sb->fresh_bytes = strtoull(value, NULL, 10);
+	} else if (!strcmp(key, ".generation")) {
+		sb->generation = strtoull(value, NULL, 10);
+	} else if (!strncmp(key, ".was/", 5) && ctl_conf_find(key + 5) >= 0) {
+		sb->was[ctl_conf_find(key + 5)] = strdup(value);
+		return sb->was[ctl_conf_find(key + 5)] ? 0 : -ENOMEM;
 	} else if (!strcmp(key, ".wanted")) {
 		sb->started_once = true;
 		sb->wanted = *value == '1';

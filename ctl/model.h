@@ -126,6 +126,8 @@ struct ctl_sandbox {
 	mode_t mode;
 	uint64_t created_usec, started_usec, boot_ms;
 	char *conf[CONF_COUNT];
+	char *was[CONF_COUNT]; /* what the machine was started with, where that is not conf; NULL */
+	uint64_t generation;   /* of the values and variables; counts */
 	struct ctl_env *env;
 	size_t nenv, env_bytes;
 	uint32_t next_env;

@@ -33,6 +33,9 @@ CTL_READ(ctl_read_state);
 CTL_READ(ctl_read_status);
 CTL_READ(ctl_read_error);
 CTL_READ(ctl_read_end);
+CTL_READ(ctl_read_whole_config);
+CTL_READ(ctl_read_pending);
+CTL_WRITE(ctl_write_whole_config);
 CTL_READ(ctl_read_conf); /* arg: enum ctl_conf_id */
 CTL_WRITE(ctl_write_conf);
 CTL_WRITE(ctl_write_mounts);

@@ -3,10 +3,12 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "ctl/conf.h"
+#include "ctl/config.h"
 #include "ctl/files.h"
 #include "ctl/image_names.h"
 #include "ctl/mounts.h"
 #include "ctl/nodes.h"
+#include "ctl/yaml.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -65,6 +67,32 @@ int ctl_read_error(const struct ctl_at *at, struct msb_str *s, struct msb_err *e
 {
 	msb_str_addf(s, "%s\n", at->sb->error);
 	return 0;
+}
+
+int ctl_read_whole_config(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	ctl_config_print(at->sb, s);
+	return 0;
+}
+
+int ctl_read_pending(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	ctl_config_pending(at->sb, s);
+	return 0;
+}
+
+int ctl_write_whole_config(const struct ctl_at *at, const struct ctl_line *l, struct msb_err *e)
+{
+	int r;
+
+	if (!l->replace)
+		return msb_err_set(e, EINVAL,
+			"a configuration comes in one write of at most %d bytes, at the beginning",
+			CTL_MAX_YAML_BYTES);
+	r = ctl_config_write(l->q, at->sb, l->p, l->n, e);
+	if (r == 0)
+		*l->used = l->n;
+	return r;
 }
 
 int ctl_read_conf(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "ctl/conf.h"
+#include "ctl/config.h"
 #include "ctl/files.h"
 #include "ctl/mixtape.h"
 #include "ctl/mounts.h"
@@ -147,6 +148,7 @@ void ctl_teardown(struct ctl_sandbox *sb)
 		close(sb->qemu.pidfd);
 	sb->qemu = (struct ctl_helper){.pidfd = -1};
 	sb->started_usec = 0;
+	ctl_config_settled(sb);
 	ctl_mounts_settled(sb);
 	pthread_mutex_unlock(&c->lock);
 }

@@ -66,6 +66,8 @@ const struct ctl_node ctl_nodes[] = {
 	{"console",      D_SANDBOX, K_LOG,   0400, NULL, NULL, 0, 0},
 	{"log",          D_SANDBOX, K_LOG,   0400, NULL, NULL, 0, 0},
 	{"audit",        D_SANDBOX, K_LOG,   0400, NULL, NULL, 0, 0},
+	{"config",       D_SANDBOX, K_LINES, 0600, ctl_read_whole_config, ctl_write_whole_config, 0, NF_FRESH | NF_WHOLE},
+	{"config.pending", D_SANDBOX, K_TEXT, 0400, ctl_read_pending, NULL, 0, 0},
 	{"image",        D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_IMAGE, 0},
 	{"pull",         D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_PULL, 0},
 	{"cpus",         D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_CPUS, 0},
