@@ -170,7 +170,7 @@ static void take_attr(const struct walk *w, struct img_inode *i, const struct st
 	i->size = S_ISREG(st->stx_mode) ? st->stx_size : 0;
 }
 
-/* A new inode for @name; -ENOENT without a word where it has gone. */
+/* A new inode for @name; none where it has gone. */
 static int make_inode(
 	struct walk *w, int dir, const char *name, const struct statx *st, struct img_inode **ret)
 {
@@ -190,7 +190,7 @@ static int make_inode(
 		img_tree_drop(w->tree, i);
 	else
 		*ret = i;
-	return r;
+	return r == -ENOENT ? 0 : r;
 }
 
 /* ---- directories */
@@ -238,8 +238,8 @@ static int take_name(struct walk *w, int fd, struct img_inode *dir, const char *
 	}
 	if (!i) {
 		r = make_inode(w, fd, name, &st, &i);
-		if (r < 0)
-			return r == -ENOENT && !(w->e && w->e->code) ? 0 : r;
+		if (r < 0 || !i)
+			return r;
 		if (l) {
 			*l = (struct link){
 				makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino, i};

@@ -110,7 +110,7 @@ static void whole(void **state)
 	_cleanup_free_ uint8_t *back = malloc(DISK);
 	_cleanup_close_ int fd = -1;
 	struct msb_err e = {0};
-	char digest[65];
+	char digest[65] = "";
 	struct stat st;
 	size_t n;
 	_cleanup_free_ void *p = packed(s, DISK, &n);
@@ -134,7 +134,7 @@ static void zeros_at_the_end(void **state)
 {
 	struct st *s = *state;
 	_cleanup_close_ int fd = -1;
-	char digest[65];
+	char digest[65] = "";
 	struct stat st;
 	size_t n;
 
@@ -151,7 +151,7 @@ static void refused(void **state)
 {
 	struct st *s = *state;
 	struct msb_err e = {0};
-	char digest[65], other[65];
+	char digest[65] = "", other[65];
 	size_t n;
 	_cleanup_free_ uint8_t *p = packed(s, DISK, &n);
 

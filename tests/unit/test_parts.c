@@ -43,7 +43,7 @@ static void entry(size_t at, const char *type, const char *label)
 
 		disk[at + k] = (uint8_t)strtoul(two, NULL, 16);
 	}
-	for (size_t k = 0; label[k] && k < 36; k++)
+	for (size_t k = 0, n = strnlen(label, 36); k < n; k++)
 		disk[at + 56 + 2 * k] = (uint8_t)label[k];
 }
 
