@@ -92,6 +92,21 @@ static int object_cmp(const void *a, const void *b)
 				  : (x->blk > y->blk) - (x->blk < y->blk);
 }
 
+/* The space of own copies in pack @id. */
+static void give_back(const struct commit *c, uint32_t id)
+{
+	_cleanup_close_ int fd = store_open_pack(c->s, id, O_WRONLY);
+	const struct object *to = c->to;
+
+	for (size_t k = 0; fd >= 0 && to && k < c->w->nobjects; k++) {
+		const struct object *o = &c->w->objects[k];
+		uint64_t at = (uint64_t)o->blk * IMG_PACK_ALIGN;
+
+		if (o->pack == id && to[k].pack)
+			store_punch(fd, at, at + o->len + -o->len % IMG_PACK_ALIGN);
+	}
+}
+
 /* The spans point where the bytes are, and the own copies give their space back. */
 static void repoint(struct commit *c)
 {
@@ -112,18 +127,8 @@ static void repoint(struct commit *c)
 			v[k].blk = to->blk;
 		}
 	}
-	for (size_t p = 0; p < c->w->npacks; p++) {
-		_cleanup_close_ int fd = store_open_pack(c->s, c->w->packs[p], O_WRONLY);
-
-		for (size_t k = 0; fd >= 0 && k < c->w->nobjects; k++) {
-			const struct object *o = &c->w->objects[k];
-			uint64_t at = (uint64_t)o->blk * IMG_PACK_ALIGN;
-			uint64_t end = at + o->len + -o->len % IMG_PACK_ALIGN;
-
-			if (o->pack == c->w->packs[p] && c->to[k].pack)
-				store_punch(fd, at, end);
-		}
-	}
+	for (size_t p = 0; p < c->w->npacks; p++)
+		give_back(c, c->w->packs[p]);
 }
 
 static void list_name(char out[32], uint32_t id)

@@ -7,8 +7,9 @@
 #include "fs/image/store.h"
 #include "base/str.h"
 
-#define IMG_MAX_DAMAGED 64 /* files of one layer that are named; past it how many more there are   \
-			    */
+#define IMG_MAX_DAMAGED                                                                            \
+	64 /* files of one layer that are named; past it how many more there are                   \
+	    */
 
 /**
  * img_layer_verify() - Make a layer's tar again and hash it
