@@ -77,3 +77,9 @@ deb: ## a Debian package, in build/deb, for the release of Debian it is made on
 	rm -rf build/deb
 	$(MAKE) -s install DESTDIR=build/deb/tree PREFIX=/usr
 	tools/packaging/deb build/deb/tree build/deb $(VERSION)
+
+.PHONY: deb-check
+deb-check: deb ## the package on a Debian with nothing in it: as root, minutes, fetches all of it
+	lintian --fail-on error,warning build/deb/msb_*.deb
+	tools/mkimage busybox build/images/busybox
+	tools/deb-check build/deb/msb_*.deb build/images/busybox
