@@ -33,6 +33,7 @@ struct img_tar {
 	};
 	size_t have;	  /* bytes of the header */
 	bool zero;	  /* the last block was all zeros */
+	bool sparse;	  /* what failed is a sparse file */
 	uint64_t left;	  /* of the body */
 	unsigned int pad; /* after it */
 	char meta;	  /* type of the META body */
@@ -234,8 +235,10 @@ static int pax_apply(struct img_tar *t, struct img_tar_entry *x, struct pax *px)
 			};
 			continue;
 		}
-		if (kn >= sizeof(sparse) - 1 && memcmp(key, sparse, sizeof(sparse) - 1) == 0)
+		if (kn >= sizeof(sparse) - 1 && memcmp(key, sparse, sizeof(sparse) - 1) == 0) {
+			t->sparse = true;
 			return -EOPNOTSUPP;
+		}
 		if (!vn)
 			continue; /* an empty value takes a record back: the header's counts */
 		if (is(key, kn, "path")) {
@@ -320,6 +323,11 @@ static int fail(struct img_tar *t, int r, struct msb_err *e)
 		msb_str_add_printable(&s, t->path.buf, t->path.len);
 	switch (r) {
 	case -EOPNOTSUPP:
+		if (t->sparse) /* its name is not known yet */
+			return msb_err_set(e, EOPNOTSUPP,
+				"after '%s': a sparse file, in the manner of GNU tar; layers hold "
+				"none: pack it without --sparse",
+				shown);
 		return msb_err_set(e, EOPNOTSUPP,
 			"%s: an entry of a type that images do not hold ('%c')", shown,
 			t->h.type > ' ' && t->h.type < 127 ? t->h.type : '?');

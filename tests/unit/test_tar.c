@@ -197,6 +197,27 @@ static void bad_pax(void **state)
 	}
 }
 
+static void a_sparse_file_is_named_as_one(void **state)
+{
+	struct msb_str s = MSB_STR_INIT;
+	struct msb_err e = {0};
+	struct said t = {0};
+	struct img_tar *p;
+
+	tar_file(&s, "before", "", 0);
+	tar_header(&s, "p", 'x', NULL, 0644, 22);
+	tar_bytes(&s, "22 GNU.sparse.major=1\n", 22);
+	tar_file(&s, "x", "", 0);
+	assert_int_equal(img_tar_new(&ops, &t, &p), 0);
+	assert_int_equal(img_tar_feed(p, s.buf, s.len, &e), -EOPNOTSUPP);
+	assert_string_equal(e.msg,
+		"after 'before': a sparse file, in the manner of GNU tar; layers "
+		"hold none: pack it without --sparse");
+	img_tar_free(p);
+	msb_str_done(&t.s);
+	msb_str_done(&s);
+}
+
 static void numbers(void **state)
 {
 	static const struct {
@@ -345,6 +366,7 @@ int main(void)
 		cmocka_unit_test(long_names),
 		cmocka_unit_test(pax),
 		cmocka_unit_test(bad_pax),
+		cmocka_unit_test(a_sparse_file_is_named_as_one),
 		cmocka_unit_test(numbers),
 		cmocka_unit_test(damaged),
 		cmocka_unit_test(limits),
