@@ -169,7 +169,7 @@ static inline int fix_read(int store, const char *digest, const char *path, stru
 	_cleanup_close_ int fd = -1, pack = -1;
 	_cleanup_free_ char *buf = NULL;
 	char name[128];
-	struct img_index *ix;
+	struct img_index *ix = NULL;
 	struct img_extent x;
 	const char *p;
 	uint64_t nid;
