@@ -227,8 +227,10 @@ static inline void fake_ctl(
 	while ((n = read(fd, buf, sizeof(buf))) > 0)
 		msb_str_add(&all, buf, (size_t)n);
 	close(fd);
-	assert_non_null(all.buf);
-	assert_non_null(strstr(all.buf, " 200 "));
+	if (!all.buf || !strstr(all.buf, " 200 ")) {
+		fail_msg("the registry does not answer");
+		return;
+	}
 	if (out)
 		msb_str_adds(out, strstr(all.buf, "\r\n\r\n") + 4);
 	msb_str_done(&all);

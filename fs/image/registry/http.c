@@ -217,9 +217,9 @@ static int next_due(const struct reg_net *n, uint64_t now, int most)
 	return due > now ? (int)(due - now) : 0;
 }
 
-int reg_net_turn(struct reg_net *n, struct curl_waitfd *extra, unsigned int nextra, int timeout_ms)
+int reg_net_turn(struct reg_net *n, struct curl_waitfd *client, int timeout_ms)
 {
-	struct curl_waitfd fds[8];
+	struct curl_waitfd fds[2] = {{.fd = n->resolver, .events = CURL_WAIT_POLLIN}, {.fd = -1}};
 	int still, left;
 	CURLMsg *m;
 
@@ -239,13 +239,14 @@ int reg_net_turn(struct reg_net *n, struct curl_waitfd *extra, unsigned int next
 	}
 	while (one_due(n, msb_now_ms()))
 		;
-	memcpy(fds, extra, nextra * sizeof(*extra));
-	fds[nextra] = (struct curl_waitfd){.fd = n->resolver, .events = CURL_WAIT_POLLIN};
-	if (curl_multi_poll(n->multi, fds, nextra + 1, next_due(n, msb_now_ms(), timeout_ms),
+	if (client)
+		fds[1] = *client;
+	if (curl_multi_poll(n->multi, fds, client ? 2 : 1, next_due(n, msb_now_ms(), timeout_ms),
 		    &still) != CURLM_OK)
 		return -EIO;
-	memcpy(extra, fds, nextra * sizeof(*extra));
-	if (fds[nextra].revents)
+	if (client)
+		client->revents = fds[1].revents;
+	if (fds[0].revents)
 		reg_name_answers(n);
 	reg_name_overdue(n, msb_now_ms());
 	return 0;

@@ -108,8 +108,8 @@ int reg_net_new(
 	const struct reg_config *cfg, int resolver, struct reg_net **ret, struct msb_err *e);
 void reg_net_free(struct reg_net *);
 
-/* Waits for the network, @extra (@n of them), or @timeout_ms, and does what has become due. */
-int reg_net_turn(struct reg_net *, struct curl_waitfd *extra, unsigned int n, int timeout_ms);
+/* Does what has become due, and waits for the network, @client (NULL: none) or @timeout_ms. */
+int reg_net_turn(struct reg_net *, struct curl_waitfd *client, int timeout_ms);
 unsigned int reg_net_free_slots(const struct reg_net *); /* transfers that could start now */
 
 /* A question with everything at rest, to be filled in; NULL: no memory. */

@@ -26,12 +26,12 @@ static int narrow(struct msb_err *e)
 	static const char *const syscalls[] = {"accept4", "bind", "brk", "clock_gettime",
 		"clock_nanosleep", "close", "connect", "epoll_create1", "epoll_ctl", "epoll_pwait",
 		"epoll_wait", "eventfd2", "exit", "exit_group", "fcntl", "fstat", "futex",
-		"getpeername", "getpid", "getrandom", "getsockname", "getsockopt", "gettid",
-		"gettimeofday", "ioctl", "lseek", "madvise", "mmap", "mprotect", "mremap", "munmap",
-		"newfstatat", "poll", "ppoll", "pread64", "pwrite64", "read", "readv", "recvfrom",
-		"recvmsg", "restart_syscall", "rseq", "rt_sigaction", "rt_sigprocmask",
-		"rt_sigreturn", "sendmsg", "sendto", "setsockopt", "shutdown", "socket", "sysinfo",
-		"write", "writev", NULL};
+		"geteuid", "getpeername", "getpid", "getrandom", "getsockname", "getsockopt",
+		"gettid", "gettimeofday", "getuid", "ioctl", "lseek", "madvise", "mmap", "mprotect",
+		"mremap", "munmap", "newfstatat", "poll", "ppoll", "pread64", "pwrite64", "read",
+		"readv", "recvfrom", "recvmsg", "restart_syscall", "rseq", "rt_sigaction",
+		"rt_sigprocmask", "rt_sigreturn", "sendmsg", "sendto", "setsockopt", "shutdown",
+		"socket", "sysinfo", "write", "writev", NULL};
 	const struct msb_jail jail = {
 		.flags = MSB_JAIL_ROOT | MSB_JAIL_IPC | MSB_JAIL_NOBODY,
 		.syscalls = syscalls,
@@ -77,7 +77,7 @@ static int probe_site(struct reg_net *net, struct reg_config *c, struct msb_err 
 	h->once = h->probe = true;
 	reg_http_start(h);
 	while (r == 0 && !p.done)
-		r = reg_net_turn(net, NULL, 0, TURN_MS);
+		r = reg_net_turn(net, NULL, TURN_MS);
 	if (p.plain) {
 		free(s->base);
 		s->base = plain;
@@ -127,7 +127,7 @@ static int serve(struct reg_serve *s)
 				(short)(CURL_WAIT_POLLIN | (s->out_count ? CURL_WAIT_POLLOUT : 0))};
 
 		if (s->net)
-			r = reg_net_turn(s->net, &client, 1, TURN_MS);
+			r = reg_net_turn(s->net, &client, TURN_MS);
 		else
 			r = msb_wait_fd(s->sock, POLLIN, -1);
 		if (r == 0 && (client.revents & CURL_WAIT_POLLOUT))
