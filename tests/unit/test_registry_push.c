@@ -7,6 +7,7 @@
 #define SECRET	      "s3cret-Of-Bob"
 #define MANIFEST_TYPE "application/vnd.oci.image.manifest.v1+json"
 
+static const char user[] = USER ":" SECRET;
 static struct layout l;
 
 static struct reg_setup setup_of(const struct server *s, bool push)
@@ -133,8 +134,8 @@ static void fake(void **state)
 		char name[32];
 
 		(void)snprintf(name, sizeof(name), "fake-%s", auth[i]);
-		fake_start(&s, name,
-			(const char *const[]){"--auth", auth[i], "--user", USER ":" SECRET, NULL});
+		fake_start(
+			&s, name, (const char *const[]){"--auth", auth[i], "--user", user, NULL});
 		round_trip(&s, NULL);
 		server_stop(&s);
 	}
@@ -142,14 +143,15 @@ static void fake(void **state)
 
 static void broken(void **state)
 {
-	static const char *const rules[] = {
+	static const char later[] = "{\"method\":\"PUT\",\"do\":\"status\",\"code\":429,"
+				    "\"headers\":{\"Retry-After\":\"1\"}}";
+	const char *const rules[] = {
 		"{\"method\":\"PUT\",\"do\":\"reset\",\"after\":100000}",
 		"{\"method\":\"PUT\",\"do\":\"reset\",\"after\":100000,\"times\":3}",
 		"{\"method\":\"PUT\",\"do\":\"stall\",\"after\":100000,\"seconds\":5}",
 		"{\"method\":\"PUT\",\"do\":\"status\",\"code\":503}",
 		"{\"method\":\"PUT\",\"do\":\"status\",\"code\":404}",
-		"{\"method\":\"PUT\",\"do\":\"status\",\"code\":429,\"headers\":{\"Retry-After\":"
-		"\"1\"}}",
+		later,
 		"{\"method\":\"POST\",\"do\":\"status\",\"code\":500}",
 		"{\"method\":\"POST\",\"do\":\"reset\"}",
 		"{\"do\":\"expire\",\"method\":\"PUT\"}",
@@ -164,8 +166,7 @@ static void broken(void **state)
 	struct client c;
 	struct msb_err e;
 
-	fake_start(&s, "broken",
-		(const char *const[]){"--auth", "bearer", "--user", USER ":" SECRET, NULL});
+	fake_start(&s, "broken", (const char *const[]){"--auth", "bearer", "--user", user, NULL});
 	set = setup_of(&s, true);
 	client_start(&c, &set);
 	for (size_t i = 0; i < ARRAY_LEN(rules); i++) {

@@ -215,6 +215,9 @@ static void certificates(void **state)
 /* From TLS to none: not by a redirect, nor for an upload. */
 static void no_way_down(void **state)
 {
+	static const char nowhere[] =
+		"{\"do\":\"status\",\"method\":\"POST\",\"code\":202,\"times\":-1,"
+		"\"headers\":{\"Location\":\"http://127.0.0.1/\"}}";
 	struct reg_setup set;
 	struct server s;
 	struct client c;
@@ -234,10 +237,7 @@ static void no_way_down(void **state)
 		(void)snprintf(key, sizeof(key), "%s/server.key", ca_dir);
 		fake_start(&s, "down2",
 			(const char *const[]){"--tls", cert, key, "--serve", serve, "--fault", rule,
-				"--fault",
-				"{\"do\":\"status\",\"method\":\"POST\",\"code\":202,\"times\":-1,"
-				"\"headers\":{\"Location\":\"http://127.0.0.1/\"}}",
-				NULL});
+				"--fault", nowhere, NULL});
 	}
 	set = setup_of(s.host);
 	set.ca = ca;
