@@ -6,7 +6,7 @@
 #define USER	 "bob:" SECRET
 #define IDENTITY "1d3ntity-Token"
 
-static const char user[] = USER;
+static const char who[] = USER;
 static struct layout l;
 static struct server basic, bearer, open_to_all, other;
 static char home[128];
@@ -132,7 +132,7 @@ static void short_lived(void **state)
 
 	(void)snprintf(serve, sizeof(serve), "x/y=%s", l.dir);
 	fake_start(&s, "short",
-		(const char *const[]){"--auth", "bearer", "--user", user, "--token-ttl", "1",
+		(const char *const[]){"--auth", "bearer", "--user", who, "--token-ttl", "1",
 			"--serve", serve, NULL});
 	begin(&c, &s, "bob", SECRET);
 	fault(&s, "{\"do\":\"slow\",\"skip\":1,\"rate\":50000}");
@@ -517,9 +517,9 @@ static int setup(void **state)
 	layout_make(&l, "layout", (const size_t[4]){100000, 5000, 40u << 20, 0});
 	(void)snprintf(serve, sizeof(serve), "x/y=%s", l.dir);
 	fake_start(&basic, "basic",
-		(const char *const[]){"--auth", "basic", "--user", user, "--serve", serve, NULL});
+		(const char *const[]){"--auth", "basic", "--user", who, "--serve", serve, NULL});
 	fake_start(&bearer, "bearer",
-		(const char *const[]){"--auth", "bearer", "--user", user, "--identity-token",
+		(const char *const[]){"--auth", "bearer", "--user", who, "--identity-token",
 			IDENTITY, "--serve", serve, NULL});
 	fake_start(&open_to_all, "open",
 		(const char *const[]){"--auth", "bearer", "--serve", serve, NULL});

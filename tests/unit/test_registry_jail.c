@@ -8,7 +8,7 @@
 #define ENCODED	 "Ym9iOnMzY3JldC1PZi1Cb2I"
 #define SOMEBODY 12345
 
-static const char user[] = "bob:" SECRET;
+static const char who[] = "bob:" SECRET;
 static struct layout l;
 static struct server fake;
 static char home[128];
@@ -390,7 +390,7 @@ static int setup(void **state)
 	layout_make(&l, "layout", (const size_t[4]){100000, 2u << 20, 0, 0});
 	(void)snprintf(serve, sizeof(serve), "x/y=%s", l.dir);
 	fake_start(&fake, "fake",
-		(const char *const[]){"--auth", "bearer", "--user", user, "--serve", serve, NULL});
+		(const char *const[]){"--auth", "bearer", "--user", who, "--serve", serve, NULL});
 	return 0;
 }
 

@@ -7,7 +7,7 @@
 #define SECRET	      "s3cret-Of-Bob"
 #define MANIFEST_TYPE "application/vnd.oci.image.manifest.v1+json"
 
-static const char user[] = USER ":" SECRET;
+static const char who[] = USER ":" SECRET;
 static struct layout l;
 
 static struct reg_setup setup_of(const struct server *s, bool push)
@@ -134,8 +134,7 @@ static void fake(void **state)
 		char name[32];
 
 		(void)snprintf(name, sizeof(name), "fake-%s", auth[i]);
-		fake_start(
-			&s, name, (const char *const[]){"--auth", auth[i], "--user", user, NULL});
+		fake_start(&s, name, (const char *const[]){"--auth", auth[i], "--user", who, NULL});
 		round_trip(&s, NULL);
 		server_stop(&s);
 	}
@@ -166,7 +165,7 @@ static void broken(void **state)
 	struct client c;
 	struct msb_err e;
 
-	fake_start(&s, "broken", (const char *const[]){"--auth", "bearer", "--user", user, NULL});
+	fake_start(&s, "broken", (const char *const[]){"--auth", "bearer", "--user", who, NULL});
 	set = setup_of(&s, true);
 	client_start(&c, &set);
 	for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
