@@ -19,7 +19,7 @@ static struct reg_setup setup_of(const struct server *s)
 		.gid = getgid(),
 		.home = home,
 		.retry_ms = 10,
-		.stall_ms = 5000,
+		.stall_ms = 60000,
 		.helper_ms = 5000};
 }
 

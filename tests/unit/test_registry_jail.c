@@ -23,7 +23,7 @@ static struct reg_setup setup_of(void)
 		.user = "bob",
 		.secret = SECRET,
 		.retry_ms = 10,
-		.stall_ms = 20000,
+		.stall_ms = 60000,
 		.helper_ms = 5000};
 }
 

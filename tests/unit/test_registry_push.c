@@ -21,7 +21,7 @@ static struct reg_setup setup_of(const struct server *s, bool push)
 		.secret = SECRET,
 		.home = reg_tmp,
 		.retry_ms = 10,
-		.stall_ms = 2000};
+		.stall_ms = 60000};
 }
 
 static int put(struct client *c, const char *verb, const char *name, const void *p, size_t n,
@@ -167,6 +167,7 @@ static void broken(void **state)
 
 	fake_start(&s, "broken", (const char *const[]){"--auth", "bearer", "--user", who, NULL});
 	set = setup_of(&s, true);
+	set.stall_ms = 2000;
 	client_start(&c, &set);
 	for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
 		fake_ctl(&s, "reset", "", NULL);

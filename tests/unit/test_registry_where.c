@@ -14,7 +14,7 @@ static struct reg_setup setup_of(const char *host)
 		.gid = getgid(),
 		.home = reg_tmp,
 		.retry_ms = 10,
-		.stall_ms = 2000};
+		.stall_ms = 60000};
 }
 
 static void expect(const struct reg_setup *s, int code, const char *says)

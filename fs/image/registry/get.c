@@ -150,6 +150,14 @@ static int check(struct reg_http *h, struct msb_err *e)
 	return c->at == c->end ? 0 : -EAGAIN;
 }
 
+static bool whole(const struct reg_http *h)
+{
+	const struct reg_request *r = h->owner;
+	const struct reg_chunk *c = chunk_of(h);
+
+	return !(r->manifest && r->size == REG_UNKNOWN) && c->at == c->end;
+}
+
 static int start_chunk(struct reg_request *r);
 
 static void finish(struct reg_request *r)
@@ -202,6 +210,7 @@ static const struct reg_http_ops http_ops = {
 	.head = head,
 	.data = data,
 	.check = check,
+	.whole = whole,
 	.done = done,
 };
 

@@ -34,6 +34,8 @@ struct reg_http_ops {
 	/* A 2xx answer is whole: 0, -EAGAIN (it is not: ask again), or -errno with @e. May be NULL.
 	 */
 	int (*check)(struct reg_http *, struct msb_err *e);
+	/* Has all of it come, though the connection broke? NULL: never. */
+	bool (*whole)(const struct reg_http *);
 	/* The last call: @r is 0 or -errno with @e; @h is gone afterwards. Not after
 	 * reg_http_cancel(). */
 	void (*done)(struct reg_http *h, int r, const struct msb_err *e);

@@ -85,15 +85,33 @@ void reg_http_failed(struct reg_http *h, int r, const struct msb_err *e)
 	h->due_ms = msb_now_ms() + wait;
 }
 
+/* The one that is asked now, as a user would write it. */
+static const char *place(const struct reg_http *h)
+{
+	return h->origin && h->origin->site ? h->origin->site->host
+					    : strstr(h->at.origin, "://") + 3;
+}
+
 static void failed(struct reg_http *h, int code, const char *what)
 {
 	struct msb_err e = {0};
-	int r = msb_err_set(&e, code, "%s: %s: %s", h->at.host, h->what, what);
+	int r = msb_err_set(&e, code, "%s: %s: %s", place(h), h->what, what);
 
 	reg_http_failed(h, r, &e);
 }
 
 /* ---- the connection */
+
+static void no_answer(struct reg_http *h, int code, const char *why)
+{
+	struct msb_err e = {0};
+	bool proxy = strcmp(h->connect_host, h->at.host) != 0;
+
+	reg_http_failed(h,
+		msb_err_set(&e, code, "%s%s does not answer: %s", proxy ? "the proxy to " : "",
+			place(h), why),
+		&e);
+}
 
 static void transport(struct reg_http *h, CURLcode code)
 {
@@ -108,17 +126,17 @@ static void transport(struct reg_http *h, CURLcode code)
 		fail(h, EPROTO,
 			"the certificate of %s is not one to trust (%s); if it is right, give its "
 			"issuer with ca=PATH in images/registries",
-			h->at.host,
+			place(h),
 			verify ? X509_verify_cert_error_string(verify) : "it is for another host");
 		return;
 	}
 	case CURLE_COULDNT_CONNECT:
 		reg_name_forget(h->net, h->connect_host);
 		if (os == ECONNREFUSED)
-			failed(h, ECONNREFUSED, "nobody answers there: connection refused");
+			no_answer(h, ECONNREFUSED, "connection refused");
 		else
-			failed(h, os == ETIMEDOUT || !os ? ETIMEDOUT : EHOSTUNREACH,
-				os ? strerror((int)os) : "cannot connect");
+			no_answer(h, os == ETIMEDOUT || !os ? ETIMEDOUT : EHOSTUNREACH,
+				os ? strerror((int)os) : "no connection in time");
 		return;
 	case CURLE_OPERATION_TIMEDOUT:
 		failed(h, ETIMEDOUT,
@@ -219,8 +237,8 @@ static void try_later(struct reg_http *h)
 	(void)snprintf(text, sizeof(text), "HTTP status %ld%s%s", h->status,
 		h->status == 429 ? ", too many requests" : "", words);
 	reg_http_failed(h,
-		msb_err_set(&e, h->status == 429 ? EAGAIN : EIO, "%s: %s: %s", h->at.host, h->what,
-			text),
+		msb_err_set(
+			&e, h->status == 429 ? EAGAIN : EIO, "%s: %s: %s", place(h), h->what, text),
 		&e);
 }
 
@@ -244,10 +262,13 @@ void reg_http_finished(struct reg_http *h, CURLcode code)
 		e = h->err;
 		reg_http_end(h, h->stop, &e);
 	} else if (h->over_limit) {
-		fail(h, E2BIG, "%s: %s: headers that are too long", h->at.host, h->what);
+		fail(h, E2BIG, "%s: %s: headers that are too long", place(h), h->what);
 	} else if (code == CURLE_WRITE_ERROR && h->status / 100 == 2) {
 		fail(h, E2BIG, "%s: %s: HTTP status %ld, and a page that does not end", h->at.host,
 			h->what, h->status);
+	} else if (code != CURLE_OK && h->headed && h->status / 100 == 2 && h->ops->whole &&
+		   h->ops->whole(h)) {
+		good(h);
 	} else if (code != CURLE_OK && !(h->headed && h->status / 100 > 2)) {
 		transport(h, code);
 	} else if (h->status / 100 == 2) {

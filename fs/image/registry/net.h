@@ -6,7 +6,6 @@
 #include "fs/image/registry/http.h"
 #include "fs/image/registry/resolve.h"
 
-
 TAILQ_HEAD(reg_https, reg_http);
 
 /* A scheme, host and port that has been asked. */
