@@ -20,7 +20,7 @@ static struct reg_setup setup_of(const struct server *s)
 		.home = home,
 		.retry_ms = 10,
 		.stall_ms = 60000,
-		.helper_ms = 5000};
+		.helper_ms = 60000};
 }
 
 static void begin(struct client *c, struct server *s, const char *user, const char *secret)
@@ -132,10 +132,10 @@ static void short_lived(void **state)
 
 	(void)snprintf(serve, sizeof(serve), "x/y=%s", l.dir);
 	fake_start(&s, "short",
-		(const char *const[]){"--auth", "bearer", "--user", who, "--token-ttl", "1",
+		(const char *const[]){"--auth", "bearer", "--user", who, "--token-ttl", "3",
 			"--serve", serve, NULL});
 	begin(&c, &s, "bob", SECRET);
-	fault(&s, "{\"do\":\"slow\",\"skip\":1,\"rate\":50000}");
+	fault(&s, "{\"do\":\"slow\",\"skip\":1,\"rate\":25000}");
 	get_good(&c, &l, 0);
 	get_good(&c, &l, 1);
 	client_stop(&c);
@@ -486,9 +486,12 @@ static void helper_hangs(void **state)
 	set.helper_ms = 300;
 	(void)snprintf(text, sizeof(text), "{\"credHelpers\":{\"%s\":\"one\"}}", basic.host);
 	in_home(".docker/config.json", text);
-	helper_script("one", "#!/bin/sh\nsleep 4711 & wait\n");
+	/* A name of its own: others may run this test beside. */
+	(void)snprintf(text, sizeof(text), "#!/bin/sh\nsleep 4711.%d & wait\n", getpid());
+	helper_script("one", text);
 	expect(&basic, EACCES, &set);
-	assert_int_not_equal(system("pgrep -f '^sleep 4711$' >/dev/null"), 0);
+	(void)snprintf(text, sizeof(text), "pgrep -f '^sleep 4711.%d$' >/dev/null", getpid());
+	assert_int_not_equal(system(text), 0);
 }
 
 /* No secret in the log of all that was run here. */

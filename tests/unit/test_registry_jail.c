@@ -24,7 +24,7 @@ static struct reg_setup setup_of(void)
 		.secret = SECRET,
 		.retry_ms = 10,
 		.stall_ms = 60000,
-		.helper_ms = 5000};
+		.helper_ms = 60000};
 }
 
 /* /proc/PID/NAME, with its NULs made spaces. */
@@ -261,7 +261,7 @@ static void write_as(const char *path, const char *text, uid_t uid, mode_t mode)
 static void other_user(void **state)
 {
 	struct reg_setup s = setup_of();
-	char text[400], seen_by[200];
+	char text[400], seen_by[200], program[80];
 	struct msb_str ran = MSB_STR_INIT;
 	struct client c;
 
@@ -298,19 +298,22 @@ static void other_user(void **state)
 		"{ id; pwd; env; ls -l /proc/self/fd; } >%s/ran\n"
 		"echo '{\"Username\":\"bob\",\"Secret\":\"" SECRET "\"}'\n",
 		home);
-	put_text("/usr/local/bin/docker-credential-msbtest", text);
-	assert_int_equal(chmod("/usr/local/bin/docker-credential-msbtest", 0755), 0);
+	(void)snprintf(
+		program, sizeof(program), "/usr/local/bin/docker-credential-msbtest-%d", getpid());
+	put_text(program, text);
+	assert_int_equal(chmod(program, 0755), 0);
 	write_as("ran", "", SOMEBODY, 0600);
 	client_start(&c, &s);
 	get_bad(&c, &l, 0, EACCES, "wants a login");
 	client_stop(&c);
-	(void)snprintf(text, sizeof(text), "{\"credHelpers\":{\"%s\":\"msbtest\"}}", fake.host);
+	(void)snprintf(text, sizeof(text), "{\"credHelpers\":{\"%s\":\"msbtest-%d\"}}", fake.host,
+		getpid());
 	write_as(".docker/config.json", text, SOMEBODY, 0600);
 	assert_int_equal(setenv("MSB_TEST_CANARY", "canary", 1), 0);
 	client_start(&c, &s);
 	get_good(&c, &l, 0);
 	client_stop(&c);
-	(void)unlink("/usr/local/bin/docker-credential-msbtest");
+	(void)unlink(program);
 	(void)snprintf(seen_by, sizeof(seen_by), "%s/ran", home);
 	assert_int_equal(msb_read_file(AT_FDCWD, seen_by, 1 << 16, &ran), 0);
 	assert_non_null(ran.buf);
