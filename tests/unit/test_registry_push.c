@@ -288,6 +288,8 @@ static void docker_start(struct server *s, const char *name, const char *options
 	uint64_t pid, port;
 	char *space;
 
+	if (docker_pid) /* of a test that has failed */
+		kill(docker_pid, SIGKILL);
 	*s = (struct server){0};
 	(void)snprintf(s->dir, sizeof(s->dir), "%s/%s", reg_tmp, name);
 	(void)snprintf(port_path, sizeof(port_path), "%s.started", s->dir);
