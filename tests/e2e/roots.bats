@@ -390,8 +390,10 @@ part() {
 
 # initrd OUT: PID 1 of a mixtape that knows nothing of msb, with what it loads
 initrd() {
+	local release
+	read -r release _ <"$repo/build/kernel/debian/version"
 	mkdir -p "$dir/deb" "$dir/mod"
-	dpkg-deb --fsys-tarfile "$repo"/build/kernel/linux-image-*.deb | tar -x -C "$dir/deb" --wildcards \
+	dpkg-deb --fsys-tarfile "$repo/build/kernel/linux-image-${release}"_*.deb | tar -x -C "$dir/deb" --wildcards \
 		'*/kernel/drivers/acpi/button.ko*' '*/kernel/drivers/input/evdev.ko*'
 	cp "$repo/build/kernel/debian/lazy/virtio_blk/10-virtio_blk.ko" "$dir/mod/"
 	local f
