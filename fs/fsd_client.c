@@ -37,20 +37,25 @@ pid_t fsd_spawn(const char *bin_dir, const char *sandbox, const char *control_pa
 /*
  * The directory as the root of a mount of its own: there "..", whoever follows it, stays. A server
  * that a guest has taken over has then what it serves and nothing above that. Mounts below come
- * along, so that they are recognised. -1 where that is not permitted: for an ordinary user.
+ * along where @below, so that they are recognised. -1 where that is not permitted: for an ordinary
+ * user.
  */
-static int own_mount(int dir_fd)
+static int own_mount(int dir_fd, bool below)
 {
 	return dir_fd < 0 ? -1
 			  : (int)syscall(SYS_open_tree, dir_fd, "",
 				    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
-					    AT_RECURSIVE);
+					    (below ? AT_RECURSIVE : 0));
 }
 
 struct part {
 	const char *key;
 	int fd;
-	bool clone; /* a directory: see own_mount() */
+	enum {
+		FD,	  /* as it is */
+		TREE,	  /* a directory, with what is mounted below: see own_mount() */
+		DIR_ALONE /* a directory without that */
+	} how;
 };
 
 /* Adds the descriptors that there are, and calls. */
@@ -60,7 +65,7 @@ static int call_with(
 	int own[8], r;
 
 	for (size_t i = 0; i < n; i++) {
-		own[i] = part[i].clone ? own_mount(part[i].fd) : -1;
+		own[i] = part[i].how != FD ? own_mount(part[i].fd, part[i].how == TREE) : -1;
 		if (part[i].fd < 0)
 			continue;
 		msb_msg_set(m, part[i].key, "%u", m->nfds);
@@ -74,7 +79,7 @@ static int call_with(
 
 int fsd_audit(int sock, int dir_fd, struct msb_err *e)
 {
-	const struct part part[] = {{"dir", dir_fd, true}};
+	const struct part part[] = {{"dir", dir_fd, TREE}};
 	struct msb_msg m;
 
 	msb_msg_init(&m, "audit");
@@ -85,7 +90,7 @@ int fsd_tree(
 	int sock, int index_fd, int packs_fd, int upper_fd, const char *options, struct msb_err *e)
 {
 	const struct part part[] = {
-		{"index", index_fd, false}, {"packs", packs_fd, true}, {"upper", upper_fd, true}};
+		{"index", index_fd, FD}, {"packs", packs_fd, TREE}, {"upper", upper_fd, TREE}};
 	struct msb_msg m;
 
 	msb_msg_init(&m, "tree");
@@ -96,8 +101,8 @@ int fsd_tree(
 int fsd_tree_dir(int sock, int dir_fd, int index_fd, int files_fd, int upper_fd,
 	const char *options, struct msb_err *e)
 {
-	const struct part part[] = {{"dir", dir_fd, true}, {"index", index_fd, false},
-		{"files", files_fd, false}, {"upper", upper_fd, true}};
+	const struct part part[] = {{"dir", dir_fd, DIR_ALONE}, {"index", index_fd, FD},
+		{"files", files_fd, FD}, {"upper", upper_fd, TREE}};
 	struct msb_msg m;
 
 	msb_msg_init(&m, "tree");
@@ -107,9 +112,9 @@ int fsd_tree_dir(int sock, int dir_fd, int index_fd, int files_fd, int upper_fd,
 
 int fsd_mount(int sock, const struct fsd_mount *mount, struct msb_err *e)
 {
-	const struct part part[] = {{"dir", mount->dir_fd, true}, {"index", mount->index_fd, false},
-		{"packs", mount->packs_fd, true}, {"upper", mount->upper_fd, true},
-		{"sock", mount->sock_fd, false}};
+	const struct part part[] = {{"dir", mount->dir_fd, TREE}, {"index", mount->index_fd, FD},
+		{"packs", mount->packs_fd, TREE}, {"upper", mount->upper_fd, TREE},
+		{"sock", mount->sock_fd, FD}};
 	struct msb_msg m;
 
 	msb_msg_init(&m, "mount");

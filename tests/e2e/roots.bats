@@ -169,8 +169,14 @@ of_dir() {
 	echo secret >"$dir/r/etc/shadow"
 	chmod 600 "$dir/r/etc/shadow"
 	mkdir -m 700 "$dir/closed"
+	mkdir "$dir/r/mnt"
+	mount -t tmpfs none "$dir/r/mnt"
+	echo other >"$dir/r/mnt/f"
 	of_dir d "$dir/r"
 	chown nobody "$m/d"
+	# Nor what is mounted below it.
+	[ "$(ls -A "$m/d/root/mnt")" = '' ]
+	umount "$dir/r/mnt"
 	# Not what root could read, and no more than nobody could list.
 	run -1 cat "$m/d/root/etc/shadow"
 	[[ $output == *'Permission denied'* ]]
