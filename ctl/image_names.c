@@ -386,11 +386,22 @@ int ctl_image_drop(struct ctl_image *img, struct msb_err *e)
 
 /* ---- who uses it */
 
+/* Whether both end in the same part of a repository: whether it is worth while to look closer. */
+static bool may_mean(const struct ctl_image *img, const char *text)
+{
+	const char *last = strrchr(text, '/') ? strrchr(text, '/') + 1 : text;
+	const char *own = strrchr(img->name, '/') + 1; /* every name has a host */
+	size_t n = strcspn(last, ":@");
+
+	return !strncmp(own, last, n) && (own[n] == ':' || own[n] == '@');
+}
+
 static bool means(struct ctl_image *img, const char *text)
 {
 	struct ctl_image *one = NULL;
 
-	return text && ctl_image_resolve(img->c, text, NULL, &one, NULL) == 0 && one == img;
+	return text && may_mean(img, text) &&
+	       ctl_image_resolve(img->c, text, NULL, &one, NULL) == 0 && one == img;
 }
 
 bool ctl_image_used(struct ctl_image *img, const struct ctl_sandbox *sb)

@@ -191,44 +191,48 @@ void ctl_pull_damaged(void *pull, const char *line)
 
 /* ---- collecting */
 
-/* What is to stay, each once: NULL at the end. ctl.lock held. */
-static size_t keep(const char **list, size_t n, const char *digest)
+typedef char digest_text[65];
+
+static int by_text(const void *a, const void *b)
 {
-	for (size_t i = 0; i < n; i++)
-		if (!strcmp(list[i], digest))
-			return n;
-	list[n] = digest;
-	return n + 1;
+	return strcmp(a, b);
+}
+
+/* The digests of what is to stay; NULL: no memory. */
+static digest_text *to_keep(struct ctl *c, size_t *ret_n)
+{
+	size_t max = 1, n = 0;
+	digest_text *all;
+
+	LOCK_SCOPE(&c->lock);
+	max += c->nimg;
+	for (size_t i = 0; i < c->nsb; i++)
+		max += c->sb[i]->npins;
+	all = calloc(max, sizeof(*all));
+	for (size_t i = 0; all && i < c->nimg; i++)
+		memcpy(all[n++], c->img[i]->digest, sizeof(*all));
+	for (size_t i = 0; all && i < c->nsb; i++)
+		for (size_t k = 0; k < c->sb[i]->npins; k++)
+			memcpy(all[n++], c->sb[i]->pin[k].digest, sizeof(*all));
+	*ret_n = n;
+	return all;
 }
 
 /* Lock held by nobody; collecting is set. */
 static int collect(struct ctl *c, bool prune, struct msb_err *e)
 {
-	size_t max = CTL_MAX_IMAGES + 1, n = 0;
 	struct img_call call = ctl_store_call(c, NULL, -1);
-	_cleanup_free_ char(*own)[65] = NULL;
-	_cleanup_free_ const char **list = NULL;
-	bool oom;
+	size_t n = 0, k = 0;
+	_cleanup_free_ digest_text *all = to_keep(c, &n);
+	_cleanup_free_ const char **list = calloc(n + 1, sizeof(*list));
 	int r;
 
-	pthread_mutex_lock(&c->lock);
-	for (size_t i = 0; i < c->nsb; i++)
-		max += c->sb[i]->npins;
-	own = calloc(max, sizeof(*own));
-	list = calloc(max, sizeof(*list));
-	oom = !own || !list;
-	for (size_t i = 0; !oom && i < c->nimg; i++)
-		n = keep(list, n, c->img[i]->digest);
-	for (size_t i = 0; !oom && i < c->nsb; i++)
-		for (size_t k = 0; k < c->sb[i]->npins; k++)
-			n = keep(list, n, c->sb[i]->pin[k].digest);
-	for (size_t i = 0; !oom && i < n; i++) {
-		memcpy(own[i], list[i], sizeof(own[i]));
-		list[i] = own[i];
-	}
-	pthread_mutex_unlock(&c->lock);
-	if (oom)
+	if (!all || !list)
 		return msb_err_set(e, ENOMEM, "no memory");
+	qsort(all, n, sizeof(*all), by_text);
+	for (size_t i = 0; i < n; i++)
+		if (!k || strcmp(list[k - 1], all[i]) != 0)
+			list[k++] = all[i];
 	r = img_gc(&call, list, prune, e);
 	return r < 0 ? r : 0;
 }

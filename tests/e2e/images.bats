@@ -66,6 +66,10 @@ last() {
 	find "$m/images/pulls" -mindepth 1 -printf '%f\n' | sort -n | tail -n 1
 }
 
+registry_reset() {
+	python3 -c 'import sys, urllib.request as u; u.urlopen(f"http://127.0.0.1:{sys.argv[1]}/_ctl/reset", b"")' "$fp"
+}
+
 # until the registry was asked for a blob
 until_asked() {
 	until_is 20 yes bash -c "source $BATS_TEST_DIRNAME/../registry/registry.bash; registry_log $fp | grep -q /blobs/ && echo yes"
@@ -429,6 +433,80 @@ until_asked() {
 	[ "$(stat -c %u "$regs/open/x.tar")" = 65534 ]
 }
 
+@test "an ordinary user: everything, with docker's credentials of its own" {
+	[ "$(id -u)" = 0 ] || skip "needs root, to become somebody else"
+	chmod 0755 "$regs"
+	mkdir -p "$regs/auth2" "$regs/user/home/.docker" "$regs/user/run" "$regs/user/share"
+	registry_docker "$regs/auth2" --user ann:open-sesame
+	fake_pid=$REGISTRY_PID a=localhost:$REGISTRY_PORT
+	cp -r "$repo/build/bin" "$repo/build/images/busybox" "$regs/user/"
+	cp -rL "$repo/build/share/msb" "$regs/user/share/msb"
+	printf '{"auths":{"%s":{"auth":"%s"}}}' "$a" "$(printf ann:open-sesame | base64)" \
+		>"$regs/user/home/.docker/config.json"
+	cat >"$regs/user/do.sh" <<-'SH'
+	set -euo pipefail
+	cd "$HOME/.."
+	PATH=$PWD/bin:$PATH m=$XDG_RUNTIME_DIR/msb
+	msbd
+	trap 'msbd --stop --all' EXIT
+	msb load -q -i busybox bb
+	msb pull -q "$1/team/two:1"
+	msb push -q bb "$2/own/bb:1"
+	msb pull -q "$2/own/bb:1"
+	[ "$(cat "$m/images/$1/team/two:1/rootfs/more")" = more ]
+	msb save -q -o out.tar bb
+	[ "$(stat -c %u out.tar)" = "$(id -u)" ]
+	msb load -q -i out.tar again
+	echo s3cret | msb login --password-stdin -u me reg.lan
+	[ "$(stat -c %a "$m/images/logins/reg.lan" "$HOME/.local/share/msb/logins/$(id -u)@reg.lan" | xargs)" = "600 600" ]
+	msb verify -q
+	[ "$(msb images -q | wc -l)" = 4 ]
+	msb prune -f
+	[ -z "$(msb images -q)" ]
+	grep -qx 'stored_bytes 0' "$m/images/stat"
+	SH
+	user=msb-img-$$
+	useradd --no-create-home --home-dir "$regs/user/home" --shell /bin/bash "$user"
+	chown -R "$user" "$regs/user"
+	chmod 0700 "$regs/user/run"
+	[ -e "$regs/fuse" ] || mknod "$regs/fuse" c 10 229
+	chmod 0666 "$regs/fuse"
+	run unshare -m bash -c "mount --bind $regs/fuse /dev/fuse && exec runuser -u $user -- \
+		env -i PATH=/usr/bin:/bin HOME=$regs/user/home XDG_RUNTIME_DIR=$regs/user/run \
+		bash -x $regs/user/do.sh $r $a"
+	userdel "$user"
+	echo "$output"
+	[ "$status" = 0 ]
+}
+
+@test "a sandbox that is another user's is started with that user's credentials" {
+	[ "$(id -u)" = 0 ] || skip "needs root, to be two users"
+	chmod 0755 "$regs"
+	mkdir -p "$regs/auth3" "$regs/home3/.docker"
+	registry_docker "$regs/auth3" --user ann:open-sesame
+	fake_pid=$REGISTRY_PID a=localhost:$REGISTRY_PORT
+	skopeo --insecure-policy copy -q --dest-tls-verify=false --dest-creds ann:open-sesame \
+		"oci:$regs/two:two" "docker://$a/private/two:1"
+	printf '{"auths":{"%s":{"auth":"%s"}}}' "$a" "$(printf ann:open-sesame | base64)" >"$regs/home3/.docker/config.json"
+	user=msb-own-$$
+	useradd --no-create-home --home-dir "$regs/home3" "$user"
+	chown -R "$user" "$regs/home3"
+	chmod -R go= "$regs/home3/.docker"
+	mkdir "$m/$name"
+	echo 128M >"$m/$name/memory_bytes"
+	echo "$a/private/two:1" >"$m/$name/image"
+	chown "$user:" "$m/$name"
+	HOME=/nonexistent fails "denied" "" "$m/$name/error" "echo start > $m/$name/ctl"
+	[ ! -e "$m/images/$a" ]
+	run runuser -u "$user" -- sh -c "echo start > $m/$name/ctl && echo kill > $m/$name/ctl"
+	userdel "$user"
+	[ "$status" = 0 ] || { cat "$m/$name/error"; false; }
+	[ -d "$m/images/$a/private/two:1" ]
+	[[ $(grep -h "private/two" "$m"/images/pulls/* | tail -n 1) == *'"uid":'*[1-9]* ]]
+	rmdir "$m/$name"
+	echo "rm $a/private/two:1" >"$ctl"
+}
+
 @test "prune keeps what sandboxes use, and what their roots were made of" {
 	sandbox "$name"
 	ls "$m/$name/root/etc/passwd"
@@ -500,7 +578,7 @@ until_asked() {
 
 @test "msb: bars on a terminal, ^C ends the pull" {
 	fake
-	registry_fault "$fp" '{"do":"slow","path":".*/blobs/.*","times":1,"rate":700000}'
+	registry_fault "$fp" '{"do":"slow","path":".*/blobs/.*","times":-1,"rate":1000000}'
 	python3 - "$msb" "$f/team/bb:1" <<-'PY' >"$regs/tty"
 	import os, pty, sys
 	def run(*argv): pty.spawn(argv)
@@ -511,18 +589,21 @@ until_asked() {
 	grep -q $'\033\[[0-9]*A' "$regs/tty"
 	grep -q $'\033\[36m' "$regs/tty"
 	"$msb" rmi "$f/team/bb:1"
-	registry_fault "$fp" '{"do":"stall","path":".*/blobs/.*","times":-1,"after":1000}'
+	registry_reset
+	registry_fault "$fp" '{"do":"stall","path":".*/blobs/.*","skip":1,"times":-1,"after":600000}'
 	NO_COLOR=1 python3 - "$msb" "$f/team/bb:2" <<-'PY' >"$regs/tty"
-	import os, pty, sys
+	import os, pty, signal, sys
+	signal.alarm(60)
 	pid, fd = pty.fork()
 	if pid == 0: os.execv(sys.argv[1], [sys.argv[1], "pull", sys.argv[2]])
 	seen = b""
-	while b"Downloading" not in seen: seen += os.read(fd, 4096)
-	os.write(fd, b"\x03")
 	try:
+	    while b"Downloading" not in seen: seen += os.read(fd, 4096)
+	    os.write(fd, b"\x03")
 	    while True: seen += os.read(fd, 4096)
 	except OSError: pass
 	print(seen.decode())
+	assert b"Downloading" in seen, seen
 	assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
 	PY
 	run ! grep -q $'\033\[36m' "$regs/tty"

@@ -273,10 +273,11 @@ static void watch(const struct mnt *m, struct mnt_verb *v, const char *verb, con
 		struct pollfd pf[3] = {{.fd = v->done_fd, .events = POLLIN},
 			{.fd = told ? -1 : sig_fd, .events = POLLIN},
 			{.fd = ended ? -1 : stream, .events = POLLIN}};
+		bool look = (stream < 0 && !ended) || told;
 
 		/* The stream comes to be after the write has begun: looked for until it is there.
 		 */
-		if (poll(pf, 3, stream < 0 && !ended ? 30 : -1) < 0 && errno != EINTR)
+		if (poll(pf, 3, look ? 30 : -1) < 0 && errno != EINTR)
 			return;
 		if (stream < 0)
 			stream = find_stream(m, v, verb, ref);
@@ -287,12 +288,12 @@ static void watch(const struct mnt *m, struct mnt_verb *v, const char *verb, con
 			if (off == before)
 				break;
 		}
-		if (pf[1].revents) {
-			mnt_verb_interrupt(v);
-			told = true;
-		}
 		if (pf[0].revents)
 			return;
+		/* Again until it has ended: a signal before the write began was nothing to it. */
+		told |= pf[1].revents != 0;
+		if (told)
+			mnt_verb_interrupt(v);
 	}
 }
 
