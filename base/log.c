@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,6 +26,16 @@ static struct {
 static const char *const names[] = {"err", "warn", "info", "debug"};
 static const int sd_prio[] = {3, 4, 6, 7};
 
+bool msb_log_is_journal(int fd)
+{
+	const char *env = getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+	struct stat st;
+
+	return env && sscanf(env, "%llu:%llu", &dev, &ino) == 2 && fstat(fd, &st) == 0 &&
+	       st.st_dev == dev && st.st_ino == ino;
+}
+
 void msb_log_init(const char *proc, const char *sandbox, int fd)
 {
 	const char *env = getenv("MSB_LOG");
@@ -39,7 +50,7 @@ void msb_log_init(const char *proc, const char *sandbox, int fd)
 	(void)snprintf(lg.sandbox, sizeof(lg.sandbox), "%s", sandbox ? sandbox : "");
 	lg.fd = fd < 0 ? 2 : fd;
 	lg.tty = isatty(lg.fd);
-	lg.journal = lg.fd == 2 && getenv("JOURNAL_STREAM") != NULL;
+	lg.journal = msb_log_is_journal(lg.fd);
 	for (int i = 0; env && i < (int)(sizeof(names) / sizeof(names[0])); i++)
 		if (!strcmp(env, names[i]))
 			lg.level = i;

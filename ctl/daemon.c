@@ -89,7 +89,7 @@ struct mirror {
 /* The `<N>` of sd-daemon(3) for a line of ours. */
 static const char *priority(const char *line)
 {
-	if (!getenv("JOURNAL_STREAM"))
+	if (!msb_log_is_journal(STDERR_FILENO))
 		return "";
 	return strstr(line, "\"level\":\"err\"")    ? "<3>"
 	       : strstr(line, "\"level\":\"warn\"") ? "<4>"

@@ -342,6 +342,35 @@ static void log_escapes(void **state)
 	close(fd);
 }
 
+/* Priorities are for the journal alone: what else inherits its variable is JSON. */
+static void log_to_journal(void **state)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	char path[128], stream[64];
+	struct stat st;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/stream", dir);
+	fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	assert_int_equal(fstat(fd, &st), 0);
+	(void)snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev,
+		(unsigned long long)st.st_ino);
+	setenv("JOURNAL_STREAM", stream, 1);
+	assert_false(msb_log_is_journal(0));
+	msb_log_init("t", NULL, fd);
+	log_warn("to the journal");
+	setenv("JOURNAL_STREAM", "8:1", 1);
+	msb_log_init("t", NULL, fd);
+	log_warn("to a file");
+	unsetenv("JOURNAL_STREAM");
+	assert_false(msb_log_is_journal(fd));
+	assert_int_equal(msb_read_file(AT_FDCWD, path, 4096, &s), 0);
+	assert_memory_equal(s.buf, "<4>{", 4);
+	assert_non_null(strstr(s.buf, "\n{"));
+	msb_log_init("t", NULL, -1);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -354,6 +383,7 @@ int main(void)
 		cmocka_unit_test(jail_stays_beneath),
 		cmocka_unit_test(jail_holds),
 		cmocka_unit_test(log_escapes),
+		cmocka_unit_test(log_to_journal),
 	};
 
 	return cmocka_run_group_tests_name("base", tests, make_dir, drop_dir);
