@@ -223,7 +223,9 @@ static void whole(void **state)
 	verify(store, got.digest);
 	clean(store);
 	assert_int_equal(entries(store, "layers"), LAYERS);
-	assert_int_equal(entries(store, "packs"), 2 * LAYERS); /* and their lists */
+	/* Packs and their lists. The first layer has one file that is not small, which another has
+	 * too: where that one is quicker the first needs no pack. */
+	assert_in_range(entries(store, "packs"), 2 * (LAYERS - 1), 2 * LAYERS);
 	assert_int_equal(entries(store, "tmp"), 0);
 }
 
