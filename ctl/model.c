@@ -2,6 +2,7 @@
 // What msbd knows.
 #include "ctl/model.h"
 #include "ctl/job.h"
+#include "fs/image/image.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
@@ -441,6 +442,18 @@ static int make_dir(const char *base, const char *sub, mode_t mode, int *ret_fd,
 	return *ret_fd < 0 ? msb_err_set(e, errno, "cannot open %s: %m", path) : 0;
 }
 
+/* A bound from the environment, which can only be lower than msb's own. */
+static int bound(const char *name, uint64_t most, uint64_t *ret, struct msb_err *e)
+{
+	const char *text = getenv(name);
+	int r = text ? msb_parse_bytes(text, 1, most, ret) : 0;
+
+	return r < 0 ? msb_err_set(e, -r,
+			       "%s is a number from 1 to %llu (or with K, M, G, T), not `%s`", name,
+			       (unsigned long long)most, text)
+		     : 0;
+}
+
 int ctl_open(const struct msb_paths *paths, int log_fd, struct ctl **ret, struct msb_err *e)
 {
 	struct ctl *c = calloc(1, sizeof(*c));
@@ -467,7 +480,11 @@ int ctl_open(const struct msb_paths *paths, int log_fd, struct ctl **ret, struct
 		r = ctl_ring_init(&c->errors, CTL_MAX_ERRORS);
 	if (r < 0)
 		return msb_err_set(e, ENOMEM, "no memory");
-	r = make_dir(paths->state, "", 0711, NULL, e);
+	r = bound("MSB_IMAGE_MAX_BYTES", IMG_MAX_BYTES, &c->image_max_bytes, e);
+	if (r == 0)
+		r = bound("MSB_IMAGE_MAX_INODES", IMG_MAX_INODES, &c->image_max_inodes, e);
+	if (r == 0)
+		r = make_dir(paths->state, "", 0711, NULL, e);
 	if (r == 0)
 		r = make_dir(paths->state, "/store", 0700, &c->store_fd, e);
 	if (r == 0)

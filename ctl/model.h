@@ -185,6 +185,7 @@ struct ctl {
 	uid_t uid;				    /* who runs msbd */
 	gid_t gid;
 	uint64_t started_usec;
+	uint64_t image_max_bytes, image_max_inodes; /* of what is taken in; 0: msb's own bounds */
 
 	pthread_mutex_t fold_lock; /* held while db's log is folded in: taken before lock */
 	pthread_mutex_t lock;

@@ -8,6 +8,7 @@
 #include "ctl/image_names.h"
 #include "ctl/mounts.h"
 #include "ctl/nodes.h"
+#include "ctl/whose_dir.h"
 #include "ctl/yaml.h"
 
 #include <errno.h>
@@ -110,12 +111,34 @@ static bool image_changes(struct ctl_sandbox *sb, const struct ctl_line *l)
 	return sb->used && (strlen(now) != l->n || memcmp(now, l->p, l->n) != 0);
 }
 
+/* A relative path is the writer's: what is kept is absolute. */
+static int write_image(const struct ctl_at *at, const struct ctl_line *line, struct msb_err *e)
+{
+	_cleanup_free_ char *text = strndup(line->p, line->n);
+	_cleanup_str_ struct msb_str full = MSB_STR_INIT;
+	struct ctl_line l = *line;
+
+	if (!text)
+		return msb_err_set(e, ENOMEM, "no memory");
+	if (ctl_is_relative(text)) {
+		int r = ctl_absolute(l.q, text, &full, e);
+
+		if (r < 0)
+			return r;
+		l.p = full.buf;
+		l.n = full.len;
+	}
+	if (image_changes(at->sb, &l))
+		ctl_files_reset(at->sb); /* a mere look at the root binds nobody */
+	return ctl_conf_set(at->sb, CONF_IMAGE, l.p, l.n, e);
+}
+
 int ctl_write_conf(const struct ctl_at *at, const struct ctl_line *l, struct msb_err *e)
 {
 	if (l->n == 0 && l->more)
 		return 0; /* the newline of a value that came in pieces */
-	if (at->node->arg == CONF_IMAGE && image_changes(at->sb, l))
-		ctl_files_reset(at->sb); /* a mere look at the root binds nobody */
+	if (at->node->arg == CONF_IMAGE)
+		return write_image(at, l, e);
 	return ctl_conf_set(at->sb, (enum ctl_conf_id)at->node->arg, l->p, l->n, e);
 }
 

@@ -2,6 +2,7 @@
 // Files that a requester names.
 #include "ctl/open_as.h"
 #include "base/cleanup.h"
+#include "ctl/whose_dir.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -60,15 +61,6 @@ static int act(struct act *a)
 	return a->result;
 }
 
-static int absolute(const char *path, struct msb_err *e)
-{
-	return *path == '/' ? 0
-			    : msb_err_set(e, EINVAL,
-				      "`%s` is not an absolute path, and msbd does not know your "
-				      "directory",
-				      path);
-}
-
 static int open_source(const char *path, struct ctl_target *t)
 {
 	/* Not blocked by a FIFO: whoever reads it refuses it. */
@@ -79,9 +71,11 @@ static int open_source(const char *path, struct ctl_target *t)
 int ctl_open_source(const struct ctl_req *q, const char *path, struct msb_err *e)
 {
 	struct ctl_target t = {-1, -1, ""};
-	struct act a = {q, open_source, path, &t, 0};
-	int r = absolute(path, e);
+	_cleanup_str_ struct msb_str full = MSB_STR_INIT;
+	struct act a = {q, open_source, NULL, &t, 0};
+	int r = ctl_absolute(q, path, &full, e);
 
+	a.path = full.buf;
 	if (r < 0)
 		return r;
 	r = act(&a);
@@ -125,9 +119,11 @@ static int open_target(const char *path, struct ctl_target *t)
 int ctl_target_open(
 	const struct ctl_req *q, const char *path, struct ctl_target *ret, struct msb_err *e)
 {
-	struct act a = {q, open_target, path, ret, 0};
-	int r = absolute(path, e);
+	_cleanup_str_ struct msb_str full = MSB_STR_INIT;
+	struct act a = {q, open_target, NULL, ret, 0};
+	int r = ctl_absolute(q, path, &full, e);
 
+	a.path = full.buf;
 	*ret = (struct ctl_target){-1, -1, ""};
 	if (r < 0)
 		return r;

@@ -12,7 +12,8 @@
 
 /**
  * ctl_open_source() - Open a file or directory to read
- * Return: a descriptor; -EINVAL not absolute; -ENOENT, -EACCES and others with @path named.
+ * Return: a descriptor; -EINVAL neither absolute nor below the writer's directory
+ * (ctl/whose_dir.h); -ENOENT, -EACCES and others with @path named.
  */
 int ctl_open_source(const struct ctl_req *q, const char *path, struct msb_err *e);
 

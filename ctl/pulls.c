@@ -21,7 +21,9 @@ struct img_call ctl_store_call(struct ctl *c, struct ctl_pull *p, int cancel_fd)
 		.log_fd = c->log_fd,
 		.cancel_fd = cancel_fd,
 		.progress = p ? ctl_pull_progress : NULL,
-		.arg = p};
+		.arg = p,
+		.max_bytes = c->image_max_bytes,
+		.max_inodes = c->image_max_inodes};
 }
 
 /* ---- streams */

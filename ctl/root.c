@@ -49,9 +49,7 @@ int ctl_root_check(struct ctl_sandbox *sb, const char *text, struct msb_str *ret
 	int r;
 
 	if (text[0] != '/')
-		return msb_err_set(e, EINVAL,
-			"`%s` is not an absolute path, and msbd does not know your directory",
-			text);
+		return msb_err_set(e, EINVAL, "`%s` is not an absolute path", text);
 	if (sb->used && strcmp(text, sb->conf[CONF_IMAGE]) != 0)
 		return msb_err_set(e, EBUSY,
 			"the root was made from `%s` and may hold changes; make another sandbox",

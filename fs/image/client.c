@@ -156,10 +156,13 @@ int client_take_image(const struct msb_msg *m, struct img_imported *ret, struct 
 	return 0;
 }
 
-void client_set_limits(struct msb_msg *m)
+void client_set_limits(const struct img_call *call, struct msb_msg *m)
 {
-	msb_msg_set(m, "max_bytes", "%llu", (unsigned long long)IMG_MAX_BYTES);
-	msb_msg_set(m, "max_inodes", "%llu", (unsigned long long)IMG_MAX_INODES);
+	msb_msg_set(m, "max_bytes", "%llu",
+		(unsigned long long)(call->max_bytes
+					     ?: IMG_MAX_BYTES)); /* msb-image has the last word */
+	msb_msg_set(
+		m, "max_inodes", "%llu", (unsigned long long)(call->max_inodes ?: IMG_MAX_INODES));
 }
 
 bool client_digest_valid(const char *digest)
@@ -178,7 +181,7 @@ int img_import(const struct img_call *c, int source_fd, const char *name, struct
 	if (!m)
 		return msb_err_set(e, ENOMEM, "out of memory");
 	msb_msg_init(m, "import");
-	client_set_limits(m);
+	client_set_limits(c, m);
 	r = client_run(c, "import", source_fd, NULL, NULL, m, e);
 	if (r == 0)
 		r = client_take_image(m, ret, e);

@@ -24,6 +24,6 @@ int client_run(const struct img_call *, const char *verb, int fd4, client_line_f
 bool client_digest_valid(const char *digest);
 int client_take_digest(const struct msb_msg *, char ret[65], struct msb_err *e);
 int client_take_image(const struct msb_msg *, struct img_imported *ret, struct msb_err *e);
-void client_set_limits(struct msb_msg *);
+void client_set_limits(const struct img_call *call, struct msb_msg *m);
 
 #endif

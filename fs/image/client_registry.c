@@ -66,7 +66,7 @@ int img_pull(const struct img_call *c, const struct img_ref *ref, const struct i
 	msb_msg_init(m, "pull");
 	set_ref(m, ref);
 	msb_msg_set(m, "repair", "%d", (flags & IMG_REPAIR) != 0);
-	client_set_limits(m);
+	client_set_limits(c, m);
 	r = run(c, false, ref, g, m, e);
 	if (r == 0)
 		r = client_take_image(m, ret, e);

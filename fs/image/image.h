@@ -105,6 +105,8 @@ struct img_call {
 	int cancel_fd;	     /* readable means stop: it is killed, -EINTR. -1: none */
 	void (*progress)(void *arg, const struct img_progress *); /* caller's thread; may be NULL */
 	void *arg;
+	/* Of what is taken in; 0, or more than the constants above: those. */
+	uint64_t max_bytes, max_inodes;
 };
 
 /**

@@ -35,6 +35,7 @@ setup() {
 }
 
 teardown() {
+	[ ! -d "$dir/m2" ] || MSB_MNT=$dir/m2 MSB_STATE=$dir/s2 "$bin/msbd" --stop --all
 	[ -z "${fake_pid:-}" ] || registry_stop "$fake_pid"
 	if [ -d "$m/$name" ]; then
 		echo kill >"$m/$name/ctl"
@@ -608,4 +609,22 @@ until_asked() {
 	PY
 	run ! grep -q $'\033\[36m' "$regs/tty"
 	[ ! -e "$m/images/$f" ]
+}
+
+@test "what an image may hold can be set lower, for the whole instance" {
+	export MSB_MNT=$dir/m2 MSB_STATE=$dir/s2
+	run ! env MSB_IMAGE_MAX_BYTES=2T "$bin/msbd"
+	[[ $output == *"MSB_IMAGE_MAX_BYTES is a number from 1 to 1099511627776"* ]]
+	run ! env MSB_IMAGE_MAX_INODES=many "$bin/msbd"
+	MSB_IMAGE_MAX_INODES=20 "$bin/msbd"
+	fails "too long" "too many files" "$dir/m2/error" "echo 'import $repo/build/images/busybox bb' >$dir/m2/images/ctl"
+	fails "too long" "too many files" "$dir/m2/error" "echo 'pull $r/team/bb:1' >$dir/m2/images/ctl"
+	"$bin/msbd" --stop
+	MSB_IMAGE_MAX_BYTES=100K "$bin/msbd"
+	fails "too long" "more than 102400 bytes" "$dir/m2/error" "echo 'pull $r/team/bb:1' >$dir/m2/images/ctl"
+	[ "$(sed -n 's/^stored_bytes //p' "$dir/m2/images/stat")" = 0 ]
+	"$bin/msbd" --stop
+	MSB_IMAGE_MAX_BYTES=100M "$bin/msbd"
+	echo "pull $r/team/bb:1" >"$dir/m2/images/ctl"
+	"$bin/msbd" --stop --all
 }

@@ -40,10 +40,24 @@ of_dir() {
 	echo 128M >"$m/$1/memory_bytes"
 }
 
-@test "image: how it is written says what it is; a relative path is refused with a sentence" {
-	mkdir "$m/p"
-	fails "Invalid argument" "does not know your directory" "$m/p/error" "echo ./rootfs >$m/p/image"
-	fails "Invalid argument" "does not know your directory" "$m/p/error" "echo ../x.qcow2 >$m/p/image"
+@test "image: how it is written says what it is; a relative path is the writer's" {
+	mkdir "$m/p" "$dir/here" "$dir/gone"
+	cd "$dir/here"
+	for t in "./rootfs $dir/here/rootfs" "../x.qcow2 $dir/x.qcow2" ". $dir/here" "..//.././/y/../z ${dir%/*}/y/../z" \
+		"./../../../../../x /x"; do
+		echo "${t% *}" >"$m/p/image"
+		[ "$(cat "$m/p/image")" = "${t#* }" ] || { echo "${t% *}: $(cat "$m/p/image"), not ${t#* }"; false; }
+	done
+	cd "$m/p"
+	fails "Invalid argument" "is in the control tree" "$m/p/error" "echo ./x >image"
+	cd "$dir/gone"
+	rmdir "$dir/gone"
+	fails "Invalid argument" "cannot be told" "$m/p/error" "echo ./x >$m/p/image"
+	cd "$dir"
+	fails "Invalid argument" "line 1, column 1: \`./x\` is not an absolute path" "$m/p/error" "echo 'image: ./x' >$m/p/config"
+	if [ "$(id -u)" = 0 ]; then
+		fails "Invalid argument" "cannot be told" "$m/p/error" "unshare -m bash -c 'echo ./x >$m/p/image'"
+	fi
 	echo /nowhere/at/all >"$m/p/image"
 	[ "$(cat "$m/p/image")" = /nowhere/at/all ]
 	fails "No such file" "/nowhere/at/all: No such file" "$m/p/error" "echo start >$m/p/ctl"
