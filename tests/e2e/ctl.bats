@@ -450,7 +450,8 @@ teardown() {
 	s.bind(dir + "/n"); s.settimeout(10)
 	env = dict(os.environ, MSB_MNT=dir + "/m", MSB_STATE=dir + "/s", NOTIFY_SOCKET=dir + "/n")
 	p = subprocess.Popen([bin, "--foreground"], env=env, stderr=subprocess.PIPE, text=True)
-	assert s.recv(100) == b"READY=1"
+	while b"READY=1" not in s.recv(4096).split(b"\n"):
+	    pass
 	assert os.path.exists(dir + "/m/version")
 	p.send_signal(signal.SIGTERM)
 	_, err = p.communicate(timeout=10)
