@@ -189,6 +189,7 @@ static void ends_with_client(void **state)
 
 static void protocol(void **state)
 {
+	_cleanup_close_ int fd = new_fd();
 	const struct reg_setup s = setup_of();
 	int status;
 	struct client c;
@@ -208,11 +209,15 @@ static void protocol(void **state)
 	client_start(&c, &s);
 	get_good(&c, &l, 0);
 	fault(&fake, "{\"do\":\"stall\",\"times\":-1}");
-	for (int i = 0; i < 2; i++) {
-		(void)request(&c, "exists", &id);
+	for (int i = 0; i < 2;
+		i++) { /* of a blob that does not come, so that the first is not answered */
+		(void)request(&c, "get", &id);
 		c.next_id--;
-		msb_msg_set(&c.m, "name", "%s", l.blob[0]);
-		send_it(&c, -1);
+		msb_msg_set(&c.m, "what", "blob");
+		msb_msg_set(&c.m, "name", "%s", l.blob[1]);
+		msb_msg_set(&c.m, "offset", "0");
+		msb_msg_set(&c.m, "size", "%llu", (unsigned long long)l.size[1]);
+		send_it(&c, fd);
 	}
 	while (next_message(&c))
 		;
