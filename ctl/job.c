@@ -259,6 +259,11 @@ int ctl_job_set_argv(struct ctl_job *j, const char *p, size_t n, bool more, stru
 	if (more)
 		msb_str_add(&raw, j->argv_raw, j->argv_raw_bytes);
 	msb_str_add(&raw, p, n);
+	/* What is kept to be gone on with may hold more than the arguments: escapes and white
+	 * space. */
+	if (raw.len > CTL_MAX_ARGV_TEXT)
+		return msb_err_set(e, E2BIG, "argv, as it is written, has at most %d bytes",
+			CTL_MAX_ARGV_TEXT);
 	r = raw.oom ? msb_err_set(e, ENOMEM, "no memory") : argv_parse(raw.buf, raw.len, &s, e);
 	if (r < 0)
 		return r;

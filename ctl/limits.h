@@ -25,6 +25,7 @@
 #define CTL_MAX_USER		128   /* bytes of a user's name and groups */
 #define CTL_MAX_JOBS		512   /* directories of jobs/ of a sandbox */
 #define CTL_MAX_ARGV_BYTES	28672 /* of a job; with both environments one message to the agent */
+#define CTL_MAX_ARGV_TEXT	(8 * CTL_MAX_ARGV_BYTES) /* of it as it is written: JSON has escapes */
 #define CTL_MAX_JOB_ENV_BYTES	4096
 #define CTL_MAX_JOB_RLIMITS	16
 #define CTL_MAX_JOB_TIMEOUT_SEC 31536000

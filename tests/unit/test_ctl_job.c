@@ -279,6 +279,29 @@ static void input(void **state)
 	assert_int_equal(ctl_job_write(&nobody, j, "x", 1, true, &e), -EPIPE);
 }
 
+/* What is written to argv in pieces is bounded, also where the arguments stay few. */
+static void argv_in_pieces(void **state)
+{
+	static char space[4096];
+	struct msb_err e = {0};
+	int r = 0;
+
+	memset(space, ' ', sizeof(space));
+	j->state = JOB_CREATED;
+	assert_int_equal(ctl_job_set_argv(j, "[\"a\"]", 5, false, &e), 0);
+	for (size_t n = 5; r == 0; n += sizeof(space)) {
+		assert_true(n <= CTL_MAX_ARGV_TEXT);
+		r = ctl_job_set_argv(j, space, sizeof(space), true, &e);
+	}
+	assert_int_equal(r, -E2BIG);
+	assert_true(j->argv_raw_bytes > CTL_MAX_ARGV_TEXT - sizeof(space));
+	assert_int_equal(j->argv_bytes, 2);
+	assert_int_equal(ctl_job_set_argv(j, "b\0c", 3, false, &e), 0);
+	assert_int_equal(ctl_job_set_argv(j, "d\0", 2, true, &e), 0);
+	assert_int_equal(j->argv_bytes, 5);
+	assert_memory_equal(j->argv, "b\0cd", 5);
+}
+
 static void signals(void **state)
 {
 	assert_int_equal(ctl_signal_parse("TERM"), 15);
@@ -302,6 +325,7 @@ int main(void)
 		TEST(ends),
 		TEST(a_peer_gone_mad),
 		TEST(input),
+		TEST(argv_in_pieces),
 		cmocka_unit_test(signals),
 	};
 
