@@ -3,6 +3,7 @@
 #include "ctl/job.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/rlimits.h"
 #include "ctl/conf.h"
 #include "ctl/line.h"
 #include "ctl/report.h"
@@ -341,18 +342,9 @@ static int check_timeout(const char *text, struct msb_str *ret, struct msb_err *
 	return 0;
 }
 
-static int limit_number(const char *text, uint64_t *ret)
-{
-	*ret = UINT64_MAX;
-	return strcmp(text, "unlimited") == 0 ? 0 : msb_parse_u64(text, 0, UINT64_MAX - 1, ret);
-}
-
-/* `NAME SOFT[:HARD]`, of which the guest knows the names best; ours are those of getrlimit(2). */
+/* `NAME SOFT[:HARD]` */
 static int one_limit(const char *line, size_t n, struct msb_str *ret, struct msb_err *e)
 {
-	static const char *const names[] = {"as", "core", "cpu", "data", "fsize", "locks",
-		"memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime",
-		"sigpending", "stack"};
 	char soft[32];
 	struct ctl_words w;
 	const char *hard;
@@ -361,21 +353,19 @@ static int one_limit(const char *line, size_t n, struct msb_str *ret, struct msb
 
 	if (r < 0 || w.n == 0)
 		return r;
-	for (size_t i = 0; i < ARRAY_LEN(names) && w.n == 2; i++) {
-		if (strcmp(w.w[0], names[i]) != 0)
-			continue;
+	if (w.n == 2 && msb_rlimit_find(w.w[0], strlen(w.w[0])) >= 0) {
 		hard = strchr(w.w[1], ':');
 		(void)snprintf(soft, sizeof(soft), "%.*s",
 			hard ? (int)(hard - w.w[1]) : (int)strlen(w.w[1]), w.w[1]);
-		if (limit_number(soft, &a) < 0 || limit_number(hard ? hard + 1 : soft, &b) < 0 ||
-			a > b)
-			break;
-		msb_str_addf(ret, "%s %s:%s\n", names[i], soft, hard ? hard + 1 : soft);
-		return 0;
+		if (msb_rlimit_number(soft, &a) == 0 &&
+			msb_rlimit_number(hard ? hard + 1 : soft, &b) == 0 && a <= b) {
+			msb_str_addf(ret, "%s %s:%s\n", w.w[0], soft, hard ? hard + 1 : soft);
+			return 0;
+		}
 	}
 	return msb_err_set(e, EINVAL,
-		"`%.*s` is no limit: NAME SOFT[:HARD], a name of getrlimit(2) such as nofile, numbers "
-		"or `unlimited`, soft not above hard",
+		"`%.*s` is no limit: NAME SOFT[:HARD], a name of getrlimit(2) such as nofile, "
+		"numbers or `unlimited`, soft not above hard",
 		(int)(n < 200 ? n : 200), line);
 }
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # PID 1 of the guests: static, against musl, so that the initramfs holds one small file.
 GUEST_CC     := musl-gcc
-GUEST_SRCS   := $(wildcard guest/*.c) base/err.c base/io.c base/str.c
+GUEST_SRCS   := $(wildcard guest/*.c) base/err.c base/io.c base/rlimits.c base/str.c
 GUEST_OBJS   := $(GUEST_SRCS:%.c=build/guest/obj/%.o)
 GUEST_CFLAGS := -std=gnu17 $(WARN) -Os -g -fstack-protector-strong -fno-asynchronous-unwind-tables \
                 -ffunction-sections -fdata-sections -D_GNU_SOURCE -I.

@@ -3,11 +3,11 @@
 #include "guest/request.h"
 #include "guest/wire.h"
 #include "base/cleanup.h"
+#include "base/rlimits.h"
 #include "base/str.h"
 
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 
 struct entry {
 	const char *key, *value;
@@ -59,15 +59,6 @@ static int take(const uint8_t *p, size_t n, uint8_t **raw, struct msb_err *e)
 /* NAME:SOFT:HARD, each a number or `unlimited`. */
 static int rlimit_value(struct ga_exec *x, const struct entry *n, struct msb_err *e)
 {
-	static const struct {
-		const char *name;
-		int resource;
-	} known[] = {{"as", RLIMIT_AS}, {"core", RLIMIT_CORE}, {"cpu", RLIMIT_CPU},
-		{"data", RLIMIT_DATA}, {"fsize", RLIMIT_FSIZE}, {"locks", RLIMIT_LOCKS},
-		{"memlock", RLIMIT_MEMLOCK}, {"msgqueue", RLIMIT_MSGQUEUE}, {"nice", RLIMIT_NICE},
-		{"nofile", RLIMIT_NOFILE}, {"nproc", RLIMIT_NPROC}, {"rss", RLIMIT_RSS},
-		{"rtprio", RLIMIT_RTPRIO}, {"rttime", RLIMIT_RTTIME},
-		{"sigpending", RLIMIT_SIGPENDING}, {"stack", RLIMIT_STACK}};
 	const char *soft = strchr(n->value, ':'), *hard = soft ? strchr(soft + 1, ':') : NULL;
 	struct ga_rlimit *l = &x->rlimits[x->nrlimits];
 	char first[24];
@@ -76,18 +67,9 @@ static int rlimit_value(struct ga_exec *x, const struct entry *n, struct msb_err
 		return bad(n, e);
 	memcpy(first, soft + 1, (size_t)(hard - soft - 1));
 	first[hard - soft - 1] = '\0';
-	l->resource = -1;
-	for (size_t i = 0; i < ARRAY_LEN(known); i++)
-		if (strlen(known[i].name) == (size_t)(soft - n->value) &&
-			!memcmp(known[i].name, n->value, (size_t)(soft - n->value)))
-			l->resource = known[i].resource;
-	l->soft = l->hard = UINT64_MAX;
-	if (l->resource < 0 ||
-		(strcmp(first, "unlimited") != 0 &&
-			msb_parse_u64(first, 0, UINT64_MAX - 1, &l->soft) < 0) ||
-		(strcmp(hard + 1, "unlimited") != 0 &&
-			msb_parse_u64(hard + 1, 0, UINT64_MAX - 1, &l->hard) < 0) ||
-		l->soft > l->hard)
+	l->resource = msb_rlimit_find(n->value, (size_t)(soft - n->value));
+	if (l->resource < 0 || msb_rlimit_number(first, &l->soft) < 0 ||
+		msb_rlimit_number(hard + 1, &l->hard) < 0 || l->soft > l->hard)
 		return bad(n, e);
 	x->nrlimits++;
 	return 0;
