@@ -5,6 +5,8 @@
 #include "tools/msb/cli.h"
 #include "tools/msb/files.h"
 #include "tools/msb/progress.h"
+#include "tools/msb/remote.h"
+#include "tools/msb/shell.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -14,17 +16,21 @@
 #include <cmocka.h>
 
 static const struct cli_option options[] = {
-	{'q', "quiet", NULL, "q"},
-	{'v', "verbose", NULL, "v"},
-	{'o', "output", "FILE", "o"},
-	{'L', "long", "TEXT", "no short form"},
+	CLI_OPTION('q', "quiet", NULL, "q"),
+	CLI_OPTION('v', "verbose", NULL, "v"),
+	CLI_OPTION('o', "output", "FILE", "o"),
+	CLI_OPTION('e', "env", "K=V", "many", .many = true),
+	CLI_OPTION(0, "long", "TEXT", "no short form"),
 	{0},
 };
-static const struct cli_command command = {
-	"cmd", "alias", "[OPTION]... A [B]", "Does", 1, 2, options, NULL};
+static const struct cli_command command =
+	CLI_COMMAND("cmd", "alias", "[OPTION]... A [B]", "Does", 1, 2, options, NULL);
+static const struct cli_command runs = CLI_COMMAND("cmd", NULL, "[OPTION]... A [WORD]...", "Does",
+	1, SIZE_MAX, options, NULL, .word_ends = true);
 
 /* Sentences go to stderr: not into the test's output. */
-static int parse(char **argv, struct cli_args *a)
+static int parse_as(
+	const struct cli_command *c, const struct cli_args *global, char **argv, struct cli_args *a)
 {
 	int null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC), err = dup(2), out = dup(1), n = 0, r;
 
@@ -32,7 +38,7 @@ static int parse(char **argv, struct cli_args *a)
 		n++;
 	(void)fflush(stdout);
 	assert_true(dup2(null_fd, 2) == 2 && dup2(null_fd, 1) == 1);
-	r = cli_parse(&command, n, argv, a);
+	r = c ? cli_parse(c, global, n, argv, a) : cli_parse_global(n, argv, a);
 	(void)fflush(stdout);
 	assert_true(dup2(err, 2) == 2 && dup2(out, 1) == 1);
 	close(err);
@@ -63,7 +69,7 @@ static void parsing(void **state)
 		{{"cmd", "a", "-h"}, 1, NULL, NULL, NULL, NULL, NULL},
 		{{"cmd"}, -EINVAL, NULL, NULL, NULL, NULL, NULL},
 		{{"cmd", "a", "b", "c"}, -EINVAL, NULL, NULL, NULL, NULL, NULL},
-		{{"cmd", "a", "-x"}, -EINVAL, NULL, NULL, NULL, NULL, NULL},
+		{{"cmd", "a", "-z"}, -EINVAL, NULL, NULL, NULL, NULL, NULL},
 		{{"cmd", "a", "-L"}, -EINVAL, NULL, NULL, NULL, NULL, NULL},
 		{{"cmd", "a", "-o"}, -EINVAL, NULL, NULL, NULL, NULL, NULL},
 		{{"cmd", "a", "--quiet=1"}, -EINVAL, NULL, NULL, NULL, NULL, NULL},
@@ -77,13 +83,13 @@ static void parsing(void **state)
 
 		memcpy(argv, rows[i].argv, sizeof(rows[i].argv));
 		argv[8] = NULL;
-		assert_int_equal(parse(argv, &a), rows[i].ret);
+		assert_int_equal(parse_as(&command, NULL, argv, &a), rows[i].ret);
 		if (rows[i].ret)
 			continue;
 #define SAME(x, y) assert_true((x) && (y) ? !strcmp(x, y) : (x) == (y))
-		SAME(cli_get(&a, 'q'), rows[i].q);
-		SAME(cli_get(&a, 'o'), rows[i].o);
-		SAME(cli_get(&a, 'L'), rows[i].l);
+		SAME(cli_get(&a, "quiet"), rows[i].q);
+		SAME(cli_get(&a, "output"), rows[i].o);
+		SAME(cli_get(&a, "long"), rows[i].l);
 		SAME(a.word[0], rows[i].first);
 		if (a.n > 1)
 			SAME(a.word[1], rows[i].second);
@@ -91,27 +97,181 @@ static void parsing(void **state)
 	}
 }
 
+static void options_that_come_again(void **state)
+{
+	char *argv[] = {"cmd", "-e", "A=1", "--env=B=2", "a", "-eC", NULL};
+	static struct cli_args a;
+	size_t at = 0;
+
+	assert_int_equal(parse_as(&command, NULL, argv, &a), 0);
+	assert_string_equal(cli_next(&a, "env", &at), "A=1");
+	assert_string_equal(cli_next(&a, "env", &at), "B=2");
+	assert_string_equal(cli_next(&a, "env", &at), "C");
+	assert_null(cli_next(&a, "env", &at));
+	at = 0;
+	assert_null(cli_next(&a, "output", &at));
+}
+
+/* What is another program's is left to it. */
+static void first_word_ends(void **state)
+{
+	char *argv[] = {"cmd", "-q", "image", "-v", "--", "--output=x", NULL};
+	char *again[] = {"cmd", "-q", "--", "-image", "-v", NULL};
+	static struct cli_args a;
+
+	assert_int_equal(parse_as(&runs, NULL, argv, &a), 0);
+	assert_non_null(cli_get(&a, "quiet"));
+	assert_null(cli_get(&a, "verbose"));
+	assert_int_equal(a.n, 4);
+	assert_string_equal(a.word[1], "-v");
+	assert_string_equal(a.word[2], "--");
+	assert_string_equal(a.word[3], "--output=x");
+	assert_int_equal(parse_as(&runs, NULL, again, &a), 0);
+	assert_int_equal(a.n, 2);
+	assert_string_equal(a.word[0], "-image");
+}
+
+static void options_of_msb(void **state)
+{
+	char *argv[] = {"msb", "-q", "--dry-run", "-H", "ssh://x", "cmd", "-x", NULL};
+	char *own[] = {"cmd", "a", "--format", "json", "-x", NULL};
+	char *late[] = {"cmd", "a", "-H", "ssh://x", NULL}, *bad[] = {"msb", "-v", "cmd", NULL};
+	static struct cli_args global, a;
+
+	assert_int_equal(parse_as(NULL, NULL, argv, &global), 0);
+	assert_int_equal(global.n, 2);
+	assert_string_equal(global.word[0], "cmd");
+	assert_string_equal(cli_get(&global, "host"), "ssh://x");
+	assert_null(cli_get(&global, "trace"));
+	assert_int_equal(parse_as(&command, &global, own, &a), 0);
+	/* its own option may have been given before it, and those of msb after it */
+	assert_non_null(cli_get(&a, "quiet"));
+	assert_non_null(cli_get(&a, "dry-run"));
+	assert_non_null(cli_get(&a, "trace"));
+	assert_string_equal(cli_get(&a, "format"), "json");
+	assert_null(cli_get(&a, "verbose"));
+	assert_int_equal(parse_as(&command, &global, late, &a), -EINVAL);
+	assert_int_equal(parse_as(NULL, NULL, bad, &global), -EINVAL);
+}
+
+static void too_many_options(void **state)
+{
+	static char *argv[CLI_MAX_GIVEN + 4];
+	static struct cli_args a;
+
+	argv[0] = "cmd";
+	argv[1] = "a";
+	for (int i = 0; i < CLI_MAX_GIVEN; i++)
+		argv[i + 2] = "-eX";
+	assert_int_equal(parse_as(&command, NULL, argv, &a), 0);
+	for (int i = 0; i <= CLI_MAX_GIVEN; i++)
+		argv[i + 2] = "-eX";
+	argv[1] = "a";
+	assert_int_equal(parse_as(&command, NULL, argv, &a), -EINVAL);
+}
+
 /* Every command has what --help and parsing need, and no two have one name. */
 static void table(void **state)
 {
-	const struct cli_command *const groups[] = {cli_image_commands, NULL};
+	for (const struct cli_command *const *g = cli_groups; *g; g++)
+		for (const struct cli_command *c = *g; c->name; c++) {
+			bool seen[128] = {false};
 
-	for (const struct cli_command *c = cli_image_commands; c->name; c++) {
-		bool seen[128] = {false};
-
-		assert_ptr_equal(cli_find(groups, c->name), c);
-		if (c->alias)
-			assert_ptr_equal(cli_find(groups, c->alias), c);
-		assert_true(c->usage && *c->summary && c->run && c->min <= c->max);
-		assert_true(strlen(c->summary) + 13 <= 80);
-		for (const struct cli_option *o = c->options; o && o->name; o++) {
-			assert_false(seen[(unsigned char)o->key]);
-			seen[(unsigned char)o->key] = true;
-			assert_true(o->key != 'h' && strcmp(o->name, "help") != 0);
-			assert_true(strlen(o->help) + 27 <= 80);
+			assert_ptr_equal(cli_find(cli_groups, c->name), c);
+			if (c->alias)
+				assert_ptr_equal(cli_find(cli_groups, c->alias), c);
+			assert_true(c->usage && *c->summary && c->run && c->min <= c->max);
+			assert_true(strlen(c->summary) + 13 <= 80);
+			for (const struct cli_option *o = c->options; o && o->name; o++) {
+				assert_false(o->key && seen[(unsigned char)o->key]);
+				seen[(unsigned char)o->key] = true;
+				assert_true(o->key != 'h' && strcmp(o->name, "help") != 0);
+				assert_true(strlen(o->help) + 29 <= 80);
+				assert_ptr_equal(cli_option(c, o->name, strlen(o->name)), o);
+				assert_true(o->arg || (!o->many && !o->complete));
+			}
 		}
+	assert_null(cli_find(cli_groups, ""));
+}
+
+static void lines_of_sh(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t n;
+		bool append;
+		const char *line;
+	} rows[] = {
+		{"start\n", 6, false, "echo 'start' > /m/f"},
+		{"", 0, false, "printf '' > /m/f"},
+		{"\n", 1, false, "echo '' > /m/f"},
+		{"a", 1, true, "printf 'a' >> /m/f"},
+		{"it's\n", 5, false, "echo 'it'\\''s' > /m/f"},
+		{"-n\n", 3, false, "printf '%s\\n' '-n' > /m/f"},
+		{"a\\n\n", 4, true, "printf '%s\\n' 'a\\n' >> /m/f"},
+		{"a\0b\0", 4, false, "printf 'a\\000b\\000' > /m/f"},
+		{"-%\1", 3, false, "printf -- '-%%\\001' > /m/f"},
+		{"\xff\n", 2, false, "printf '\\377\\n' > /m/f"},
+		{"\xc3\xa9\n", 3, false, "echo '\xc3\xa9' > /m/f"},
+		{"a\nb\n", 4, false,
+			"printf 'a\\nb\\n' | dd bs=1M iflag=fullblock status=none "
+			"conv=notrunc of=/m/f"},
+		{"a\nb", 3, true,
+			"printf 'a\\nb' | dd bs=1M iflag=fullblock status=none "
+			"conv=notrunc oflag=append of=/m/f"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+
+		shell_write(&s, "/m/f", rows[i].append, rows[i].text, rows[i].n);
+		assert_string_equal(s.buf, rows[i].line);
 	}
-	assert_null(cli_find(groups, ""));
+}
+
+static void other_hosts(void **state)
+{
+	static const struct {
+		const char *url, *host, *port;
+	} rows[] = {
+		{"ssh://box", "box", ""},
+		{"ssh://me@box:2222", "me@box", "2222"},
+		{"ssh://box/", "box", ""},
+		{"ssh://me@[::1]:22", "me@::1", "22"},
+		{"ssh://[fe80::1]", "fe80::1", ""},
+		{"box", NULL, NULL},
+		{"http://box", NULL, NULL},
+		{"ssh://", NULL, NULL},
+		{"ssh://@box", NULL, NULL},
+		{"ssh://me@", NULL, NULL},
+		{"ssh://-oProxyCommand=x", NULL, NULL},
+		{"ssh://me@-x", NULL, NULL},
+		{"ssh://box/path", NULL, NULL},
+		{"ssh://box:", NULL, NULL},
+		{"ssh://box:0", NULL, NULL},
+		{"ssh://box:65536", NULL, NULL},
+		{"ssh://box:2x", NULL, NULL},
+		{"ssh://box:000000022", NULL, NULL},
+		{"ssh://a b", NULL, NULL},
+		{"ssh://[::1", NULL, NULL},
+		{"ssh://[::1]x", NULL, NULL},
+	};
+	char *words[] = {"run", "-e", "A=it's $HOME", "bb", "sh", "-c", "", "a;b", NULL};
+	struct remote r;
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		int got = remote_parse(rows[i].url, &r, NULL);
+
+		assert_int_equal(got, rows[i].host ? 0 : -EINVAL);
+		if (got)
+			continue;
+		assert_string_equal(r.host, rows[i].host);
+		assert_string_equal(r.port, rows[i].port);
+	}
+	assert_int_equal(remote_parse("ssh://x", &r, NULL), 0);
+	remote_command(&r, words);
+	assert_string_equal(r.command.buf, "msb run -e 'A=it'\\''s $HOME' bb sh -c '' 'a;b'");
+	msb_str_done(&r.command);
 }
 
 static void stream(void **state)
@@ -229,7 +389,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(parsing),
+		cmocka_unit_test(options_that_come_again),
+		cmocka_unit_test(first_word_ends),
+		cmocka_unit_test(options_of_msb),
+		cmocka_unit_test(too_many_options),
 		cmocka_unit_test(table),
+		cmocka_unit_test(lines_of_sh),
+		cmocka_unit_test(other_hosts),
 		cmocka_unit_test(stream),
 		cmocka_unit_test(bars),
 		cmocka_unit_test(names_of_files),

@@ -3,81 +3,110 @@
 #include "tools/msb/cli.h"
 #include "base/cleanup.h"
 
-#include <stdarg.h>
-#include <stdio.h>
+#include <assert.h>
 #include <string.h>
+
+const struct cli_option cli_globals[] = {
+	CLI_OPTION('H', "host", "ssh://[USER@]HOST[:PORT]",
+		"run the same msb there; comes before COMMAND"),
+	CLI_OPTION('x', "trace", NULL, "show each file operation on stderr, as a line of sh"),
+	CLI_OPTION(0, "dry-run", NULL, "show them on stdout, and do nothing"),
+	CLI_OPTION('q', "quiet", NULL, "say less"),
+	CLI_OPTION(0, "format", "FORMAT", "of what is listed: table, or json",
+		.complete = "table json"),
+	{0},
+};
+/* What the options before a command belong to. */
+static const struct cli_command msb_itself = {.name = "",
+	.usage = "[OPTION]... COMMAND [OPTION]... [ARGUMENT]...",
+	.max = (size_t)-1,
+	.options = cli_globals,
+	.word_ends = true};
 
 /* ---- parsing */
 
-static const struct cli_option *by_key(const struct cli_command *c, char key)
+static const struct cli_option *in_table(
+	const struct cli_option *o, char key, const char *name, size_t len)
 {
-	for (const struct cli_option *o = c->options; o && o->name; o++)
-		if (o->key == key && (key < 'A' || key > 'Z'))
+	for (; o && o->name; o++)
+		if (name ? strlen(o->name) == len && !strncmp(o->name, name, len) : o->key == key)
 			return o;
 	return NULL;
 }
 
-static const struct cli_option *by_name(const struct cli_command *c, const char *name, size_t n)
+const struct cli_option *cli_option(const struct cli_command *c, const char *name, size_t len)
 {
-	for (const struct cli_option *o = c->options; o && o->name; o++)
-		if (strlen(o->name) == n && !strncmp(o->name, name, n))
-			return o;
-	return NULL;
+	return in_table(c->options, 0, name, len) ?: in_table(cli_globals, 0, name, len);
 }
 
-/* --name, --name=VALUE, --name VALUE. Return: how many words it took, or -EINVAL. */
+static int give(struct cli_args *a, const struct cli_option *o, const char *value)
+{
+	if (a->command != &msb_itself && o == cli_globals)
+		return -cli_fail_usage(a->command, "--host comes before the command");
+	if (a->n_given == CLI_MAX_GIVEN)
+		return -cli_fail_usage(a->command, "more than %d options", CLI_MAX_GIVEN);
+	a->given[a->n_given++] = (struct cli_given){o, value};
+	return 0;
+}
+
+/* --name, --name=VALUE, --name VALUE. Return: how many words it took, or negative. */
 static int long_option(struct cli_args *a, int argc, char **argv)
 {
 	const char *name = argv[0] + 2, *eq = strchrnul(name, '=');
-	const struct cli_option *o = by_name(a->command, name, (size_t)(eq - name));
+	const struct cli_option *o = cli_option(a->command, name, (size_t)(eq - name));
 
 	if (!o)
 		return -cli_fail_usage(
 			a->command, "there is no option --%.*s", (int)(eq - name), name);
 	if (!o->arg && *eq)
 		return -cli_fail_usage(a->command, "--%s has no value", o->name);
-	if (!o->arg || *eq) {
-		a->value[(unsigned char)o->key] = *eq ? eq + 1 : "";
-		return 1;
-	}
+	if (!o->arg || *eq)
+		return give(a, o, *eq ? eq + 1 : "") ?: 1;
 	if (argc < 2)
 		return -cli_fail_usage(a->command, "--%s wants a value: %s", o->name, o->arg);
-	a->value[(unsigned char)o->key] = argv[1];
-	return 2;
+	return give(a, o, argv[1]) ?: 2;
 }
 
 /* -xyz, -xVALUE, -x VALUE. */
 static int short_options(struct cli_args *a, int argc, char **argv)
 {
 	for (const char *p = argv[0] + 1; *p; p++) {
-		const struct cli_option *o = by_key(a->command, *p);
+		const struct cli_option *o = in_table(a->command->options, *p, NULL, 0)
+						     ?: in_table(cli_globals, *p, NULL, 0);
+		int r;
 
 		if (!o)
 			return -cli_fail_usage(a->command, "there is no option -%c", *p);
-		a->value[(unsigned char)*p] = "";
-		if (!o->arg)
-			continue;
-		if (!p[1] && argc < 2)
+		if (o->arg && !p[1] && argc < 2)
 			return -cli_fail_usage(a->command, "-%c wants a value: %s", *p, o->arg);
-		a->value[(unsigned char)*p] = p[1] ? p + 1 : argv[1];
-		return p[1] ? 1 : 2;
+		r = give(a, o, !o->arg ? "" : p[1] ? p + 1 : argv[1]);
+		if (r < 0)
+			return r;
+		if (o->arg)
+			return p[1] ? 1 : 2;
 	}
 	return 1;
 }
 
-int cli_parse(const struct cli_command *c, int argc, char **argv, struct cli_args *ret)
+int cli_parse(const struct cli_command *c, const struct cli_args *global, int argc, char **argv,
+	struct cli_args *ret)
 {
 	bool words = false;
 	int r;
 
-	*ret = (struct cli_args){.command = c, .word = argv};
+	ret->command = c;
+	ret->global = global;
+	ret->n_given = ret->n = 0;
+	ret->word = argv;
 	for (int i = 1; i < argc; i += r) {
 		r = 1;
 		if (words || argv[i][0] != '-' || !argv[i][1]) {
+			words |= c->word_ends;
 			argv[ret->n++] = argv[i];
 		} else if (!strcmp(argv[i], "--")) {
 			words = true;
-		} else if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+		} else if (c != &msb_itself &&
+			   (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))) {
 			cli_help_of(c);
 			return 1;
 		} else {
@@ -94,9 +123,34 @@ int cli_parse(const struct cli_command *c, int argc, char **argv, struct cli_arg
 	return -EINVAL;
 }
 
-const char *cli_get(const struct cli_args *a, char key)
+int cli_parse_global(int argc, char **argv, struct cli_args *ret)
 {
-	return a->value[(unsigned char)key];
+	return cli_parse(&msb_itself, NULL, argc, argv, ret);
+}
+
+const char *cli_next(const struct cli_args *a, const char *name, size_t *at)
+{
+	const struct cli_option *o = cli_option(a->command, name, strlen(name));
+
+	assert(o);
+	while (*at < a->n_given) {
+		const struct cli_given *g = &a->given[(*at)++];
+
+		if (g->option == o)
+			return g->value;
+	}
+	return NULL;
+}
+
+const char *cli_get(const struct cli_args *a, const char *name)
+{
+	const char *value = NULL, *v;
+
+	for (size_t i = 0; (v = cli_next(a, name, &i));)
+		value = v;
+	return value || !a->global			      ? value
+	       : in_table(cli_globals, 0, name, strlen(name)) ? cli_get(a->global, name)
+							      : NULL;
 }
 
 const struct cli_command *cli_find(const struct cli_command *const *groups, const char *name)
@@ -106,88 +160,4 @@ const struct cli_command *cli_find(const struct cli_command *const *groups, cons
 			if (!strcmp(c->name, name) || (c->alias && !strcmp(c->alias, name)))
 				return c;
 	return NULL;
-}
-
-/* ---- saying */
-
-void cli_help(const struct cli_command *const *groups)
-{
-	printf("usage: msb COMMAND [OPTION]... [ARGUMENT]...\n\n");
-	for (; *groups; groups++)
-		for (const struct cli_command *c = *groups; c->name; c++)
-			printf("  %-10s %s\n", c->name, c->summary);
-	printf("\n`msb COMMAND --help` says more of one. The control tree is at /run/msb, or\n"
-	       "$XDG_RUNTIME_DIR/msb for an ordinary user; MSB_MNT says otherwise.\n");
-}
-
-void cli_help_of(const struct cli_command *c)
-{
-	printf("usage: msb %s%s%s\n%s.\n", c->name, *c->usage ? " " : "", c->usage, c->summary);
-	if (c->alias)
-		printf("Also called `msb %s`.\n", c->alias);
-	printf("\n");
-	for (const struct cli_option *o = c->options; o && o->name; o++) {
-		char left[64];
-		int n = o->key >= 'A' && o->key <= 'Z'
-				? snprintf(left, sizeof(left), "    ")
-				: snprintf(left, sizeof(left), "-%c, ", o->key);
-
-		(void)snprintf(left + n, sizeof(left) - (size_t)n, "--%s%s%s", o->name,
-			o->arg ? " " : "", o->arg ?: "");
-		printf("  %-24s %s\n", left, o->help);
-	}
-	printf("  %-24s %s\n", "-h, --help", "print this");
-}
-
-int cli_fail(const struct msb_err *e)
-{
-	(void)fprintf(stderr, "msb: %s\n", e->msg[0] ? e->msg : strerror(e->code ? e->code : EIO));
-	return CLI_FAILED;
-}
-
-int cli_fail_usage(const struct cli_command *c, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	(void)fprintf(stderr, "msb %s: ", c->name);
-	(void)vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	(void)fprintf(stderr, "\nusage: msb %s%s%s\n", c->name, *c->usage ? " " : "", c->usage);
-	return CLI_FAILED;
-}
-
-const char *cli_bytes(unsigned long long n, char buf[16])
-{
-	static const char unit[] = "kMGTPE";
-	double v = (double)n;
-	int i = -1;
-
-	for (; v >= 999.5; i++)
-		v /= 1000;
-	if (i < 0)
-		(void)snprintf(buf, 16, "%lluB", n);
-	else
-		(void)snprintf(buf, 16, v < 99.95 ? "%.1f%cB" : "%.0f%cB", v, unit[i]);
-	return buf;
-}
-
-const char *cli_ago(long long seconds, char buf[32])
-{
-	static const struct {
-		long long s;
-		const char *name;
-	} units[] = {{31536000, "year"}, {2592000, "month"}, {604800, "week"}, {86400, "day"},
-		{3600, "hour"}, {60, "minute"}, {1, "second"}};
-
-	for (size_t i = 0; i < ARRAY_LEN(units); i++)
-		if (seconds >= 2 * units[i].s || (seconds >= units[i].s && i > 3)) {
-			long long n = seconds / units[i].s;
-
-			(void)snprintf(
-				buf, 32, "%lld %s%s ago", n, units[i].name, n == 1 ? "" : "s");
-			return buf;
-		}
-	(void)snprintf(buf, 32, "just now");
-	return buf;
 }

@@ -12,15 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static int status_of(int r, const struct msb_err *e)
-{
-	if (r == -EINTR) {
-		(void)fprintf(stderr, "msb: interrupted\n");
-		return CLI_INTERRUPTED;
-	}
-	return r < 0 ? cli_fail(e) : 0;
-}
-
 static int canonical(const char *text, const char *host, struct msb_str *s, struct msb_err *e)
 {
 	struct img_ref ref;
@@ -53,7 +44,7 @@ static int simple(const char *verb, const char *a, const char *b)
 	words(&line, verb, a, b);
 	if (r == 0)
 		r = mnt_do(&m, "images/ctl", line.buf ?: "", &e);
-	return status_of(r, &e);
+	return cli_status(r, &e);
 }
 
 /* ---- pull, push */
@@ -71,13 +62,14 @@ static int pull(const struct cli_args *a)
 		r = canonical(a->word[i], IMG_REF_DEFAULT_HOST, &name, &e);
 		words(&line, "pull", name.buf, NULL);
 		if (r == 0)
-			r = progress_do(&m, "pull", name.buf, line.buf, cli_get(a, 'q'), &p, &e);
-		if (r == 0 && !cli_get(a, 'q') && *p.digest)
+			r = progress_do(
+				&m, "pull", name.buf, line.buf, cli_get(a, "quiet"), &p, &e);
+		if (r == 0 && !cli_get(a, "quiet") && *p.digest)
 			(void)fprintf(stderr, "Digest: %s\n", p.digest);
 		if (r == 0)
 			printf("%s\n", name.buf);
 	}
-	return status_of(r, &e);
+	return cli_status(r, &e);
 }
 
 static int push(const struct cli_args *a)
@@ -90,10 +82,10 @@ static int push(const struct cli_args *a)
 
 	words(&line, "push", a->word[0], a->word[1]);
 	if (r == 0)
-		r = progress_do(&m, "push", NULL, line.buf ?: "", cli_get(a, 'q'), &p, &e);
+		r = progress_do(&m, "push", NULL, line.buf ?: "", cli_get(a, "quiet"), &p, &e);
 	if (r == 0)
 		printf("%s\n", p.digest);
-	return status_of(r, &e);
+	return cli_status(r, &e);
 }
 
 /* ---- names */
@@ -123,7 +115,7 @@ static int tag(const struct cli_args *a)
 static int load(const struct cli_args *a)
 {
 	_cleanup_str_ struct msb_str path = MSB_STR_INIT, line = MSB_STR_INIT, name = MSB_STR_INIT;
-	const char *input = cli_get(a, 'i');
+	const char *input = cli_get(a, "input");
 	_cleanup_close_ int fd = -1;
 	struct msb_err e = {0};
 	struct progress p;
@@ -143,16 +135,16 @@ static int load(const struct cli_args *a)
 			       : files_name_of(path.buf, &name, &e);
 	words(&line, "import", path.buf ?: "", name.buf ?: "");
 	if (r == 0)
-		r = progress_do(&m, "import", NULL, line.buf, cli_get(a, 'q'), &p, &e);
+		r = progress_do(&m, "import", NULL, line.buf, cli_get(a, "quiet"), &p, &e);
 	if (r == 0)
 		printf("Loaded image: %s\n", name.buf);
-	return status_of(r, &e);
+	return cli_status(r, &e);
 }
 
 static int save(const struct cli_args *a)
 {
 	_cleanup_str_ struct msb_str path = MSB_STR_INIT, line = MSB_STR_INIT;
-	const char *output = cli_get(a, 'o');
+	const char *output = cli_get(a, "output");
 	struct files_pipe out = FILES_NO_PIPE;
 	struct msb_err e = {0};
 	struct progress p;
@@ -167,9 +159,9 @@ static int save(const struct cli_args *a)
 	words(&line, "export", path.buf ?: "", a->word[0]);
 	/* What is on stdout leaves no room for bars of a terminal that reads it. */
 	if (r == 0)
-		r = progress_do(&m, "export", NULL, line.buf, cli_get(a, 'q'), &p, &e);
+		r = progress_do(&m, "export", NULL, line.buf, cli_get(a, "quiet"), &p, &e);
 	k = files_pipe_end(&out, r < 0 ? NULL : &e);
-	return status_of(r < 0 ? r : k, &e);
+	return cli_status(r < 0 ? r : k, &e);
 }
 
 /* ---- logins */
@@ -184,11 +176,11 @@ static int login(const struct cli_args *a)
 	int r = mnt_open(&m, &e);
 
 	if (r == 0)
-		r = secret_user(cli_get(a, 'u'), &user, &e);
+		r = secret_user(cli_get(a, "username"), &user, &e);
 	if (r == 0)
-		r = secret_read(cli_get(a, 'P'), secret, &e);
+		r = secret_read(cli_get(a, "password-stdin"), secret, &e);
 	if (r < 0)
-		return status_of(r, &e);
+		return cli_status(r, &e);
 	words(&line, "login", host, user.buf);
 	r = mnt_do(&m, "images/ctl", line.buf ?: "", &e);
 	msb_str_addf(&path, "images/logins/%s", host);
@@ -199,7 +191,7 @@ static int login(const struct cli_args *a)
 	explicit_bzero(secret, sizeof(secret));
 	if (r == 0)
 		printf("Kept the login at %s; the next pull or push uses it\n", host);
-	return status_of(r, &e);
+	return cli_status(r, &e);
 }
 
 static int logout(const struct cli_args *a)
@@ -213,7 +205,7 @@ static int prune(const struct cli_args *a)
 {
 	char answer[8] = "";
 
-	if (!cli_get(a, 'f')) {
+	if (!cli_get(a, "force")) {
 		(void)fprintf(
 			stderr, "This removes every image that no sandbox uses. Go on? [y/N] ");
 		if (!fgets(answer, sizeof(answer), stdin) || (answer[0] != 'y' && answer[0] != 'Y'))
@@ -232,75 +224,84 @@ static int verify(const struct cli_args *a)
 
 	words(&line, "verify", a->word[0], NULL);
 	if (r == 0)
-		r = progress_do(&m, "verify", NULL, line.buf ?: "", cli_get(a, 'q'), &p, &e);
+		r = progress_do(&m, "verify", NULL, line.buf ?: "", cli_get(a, "quiet"), &p, &e);
 	if (r == -EBADMSG) {
 		(void)cli_fail(&e);
 		return 1; /* that is the answer, not a failure to give one */
 	}
-	return status_of(r, &e);
+	return cli_status(r, &e);
 }
 
 static int images(const struct cli_args *a)
 {
+	const int json = cli_json(a);
+	const struct list_how how = {.only = a->word[0],
+		.json = json > 0,
+		.quiet = cli_get(a, "quiet"),
+		.whole = cli_get(a, "no-trunc")};
 	struct msb_err e = {0};
 	struct mnt m;
-	int r = mnt_open(&m, &e);
-	const struct list_how how = {.only = a->word[0],
-		.json = cli_get(a, 'F') && !strcmp(cli_get(a, 'F'), "json"),
-		.quiet = cli_get(a, 'q'),
-		.whole = cli_get(a, 'N')};
+	int r;
 
-	if (cli_get(a, 'F') && !how.json && strcmp(cli_get(a, 'F'), "table") != 0)
-		return cli_fail_usage(a->command, "a format is `table` or `json`");
+	if (json < 0)
+		return CLI_FAILED;
+	r = mnt_open(&m, &e);
 	if (r == 0)
 		r = list_images(&m, &how, &e);
-	return status_of(r, &e);
+	return cli_status(r, &e);
 }
 
 /* ---- the table */
 
-#define QUIET                                                                                      \
-	{                                                                                          \
-		'q', "quiet", NULL, "show no progress"                                             \
-	}
+#define QUIET CLI_OPTION('q', "quiet", NULL, "show no progress")
 static const struct cli_option quiet[] = {QUIET, {0}};
 static const struct cli_option load_options[] = {
-	{'i', "input", "FILE", "an archive or an OCI layout; else stdin"}, QUIET, {0}};
+	CLI_OPTION('i', "input", "FILE", "an archive or an OCI layout; else stdin",
+		.complete = CLI_FILES),
+	QUIET, {0}};
 static const struct cli_option save_options[] = {
-	{'o', "output", "FILE", "where the archive goes; else stdout"}, QUIET, {0}};
+	CLI_OPTION('o', "output", "FILE", "where the archive goes; else stdout",
+		.complete = CLI_FILES),
+	QUIET, {0}};
 static const struct cli_option images_options[] = {
-	{'q', "quiet", NULL, "digests alone"},
-	{'N', "no-trunc", NULL, "whole digests"},
-	{'F', "format", "FORMAT", "table, or json: an object a line"},
+	CLI_OPTION('q', "quiet", NULL, "digests alone"),
+	CLI_OPTION(0, "no-trunc", NULL, "whole digests"),
+	CLI_OPTION(0, "format", "FORMAT", "table, or json: an object a line",
+		.complete = "table json"),
 	{0},
 };
 static const struct cli_option login_options[] = {
-	{'u', "username", "USER", "else it is asked for"},
-	{'P', "password-stdin", NULL, "the secret is the first line of stdin"},
+	CLI_OPTION('u', "username", "USER", "else it is asked for"),
+	CLI_OPTION(0, "password-stdin", NULL, "the secret is the first line of stdin"),
 	{0},
 };
 static const struct cli_option prune_options[] = {
-	{'f', "force", NULL, "do not ask"},
+	CLI_OPTION('f', "force", NULL, "do not ask"),
 	{0},
 };
 
 const struct cli_command cli_image_commands[] = {
-	{"pull", NULL, "[OPTION]... REF...", "Fetch images from their registries", 1, SIZE_MAX,
-		quiet, pull},
-	{"push", NULL, "[OPTION]... REF [AS]", "Put an image into a registry", 1, 2, quiet, push},
-	{"images", "image-ls", "[OPTION]... [REF]", "List images", 0, 1, images_options, images},
-	{"rmi", NULL, "REF...", "Take names of images away", 1, SIZE_MAX, NULL, rmi},
-	{"tag", NULL, "REF NEW", "Give an image one more name", 2, 2, NULL, tag},
-	{"load", "import", "[OPTION]... [NAME]", "Take in an image from an archive", 0, 1,
-		load_options, load},
-	{"save", "export", "[OPTION]... REF", "Write an image as an OCI archive", 1, 1,
-		save_options, save},
-	{"login", NULL, "[OPTION]... [REGISTRY]", "Keep who you are at a registry", 0, 1,
-		login_options, login},
-	{"logout", NULL, "[REGISTRY]", "Forget that", 0, 1, NULL, logout},
-	{"verify", NULL, "[OPTION]... [REF]", "Read and hash what an image, or all, is made of", 0,
-		1, quiet, verify},
-	{"prune", NULL, "[OPTION]...", "Remove every image that no sandbox uses", 0, 0,
-		prune_options, prune},
+	CLI_COMMAND("pull", NULL, "[OPTION]... REF...", "Fetch images from their registries", 1,
+		SIZE_MAX, quiet, pull, .complete = CLI_IMAGES),
+	CLI_COMMAND("push", NULL, "[OPTION]... REF [AS]", "Put an image into a registry", 1, 2,
+		quiet, push, .complete = CLI_IMAGES),
+	CLI_COMMAND("images", "image-ls", "[OPTION]... [REF]", "List images", 0, 1, images_options,
+		images, .complete = CLI_IMAGES),
+	CLI_COMMAND("rmi", NULL, "REF...", "Take names of images away", 1, SIZE_MAX, NULL, rmi,
+		.complete = CLI_IMAGES),
+	CLI_COMMAND("tag", NULL, "REF NEW", "Give an image one more name", 2, 2, NULL, tag,
+		.complete = CLI_IMAGES),
+	CLI_COMMAND("load", "import", "[OPTION]... [NAME]", "Take in an image from an archive", 0,
+		1, load_options, load),
+	CLI_COMMAND("save", "export", "[OPTION]... REF", "Write an image as an OCI archive", 1, 1,
+		save_options, save, .complete = CLI_IMAGES),
+	CLI_COMMAND("login", NULL, "[OPTION]... [REGISTRY]", "Keep who you are at a registry", 0, 1,
+		login_options, login),
+	CLI_COMMAND("logout", NULL, "[REGISTRY]", "Forget that", 0, 1, NULL, logout),
+	CLI_COMMAND("verify", NULL, "[OPTION]... [REF]",
+		"Read and hash what an image, or all, is made of", 0, 1, quiet, verify,
+		.complete = CLI_IMAGES),
+	CLI_COMMAND("prune", NULL, "[OPTION]...", "Remove every image that no sandbox uses", 0, 0,
+		prune_options, prune),
 	{0},
 };

@@ -1,48 +1,118 @@
 // SPDX-License-Identifier: Apache-2.0
 // msb: the control tree for those who type docker's commands.
-#include "tools/msb/cli.h"
 #include "base/cleanup.h"
+#include "tools/msb/cli.h"
+#include "tools/msb/mnt.h"
+#include "tools/msb/remote.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
-static const struct cli_command *const groups[] = {cli_image_commands, NULL};
+static int remote(const char *url, char **words)
+{
+	struct msb_err e = {0};
+	struct remote r;
+
+	if (remote_parse(url, &r, &e) == 0) {
+		remote_command(&r, words);
+		(void)remote_run(&r, &e);
+	}
+	return cli_fail(&e);
+}
+
+/* -x and --dry-run. What a dry run shows is all of its output: what the command would print is made
+ * of nothing. */
+static int showing(const struct cli_args *a)
+{
+	_cleanup_close_ int null_fd = -1;
+	FILE *out;
+	int fd;
+
+	if (!cli_get(a, "dry-run")) {
+		if (cli_get(a, "trace"))
+			mnt_show(stderr, false);
+		return 0;
+	}
+	fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+	out = fd >= 0 ? fdopen(fd, "w") : NULL;
+	null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	if (!out || null_fd < 0 || dup2(null_fd, STDOUT_FILENO) < 0) {
+		struct msb_err e = {0};
+
+		(void)msb_err_set(&e, errno, "cannot show a dry run: %m");
+		return -cli_fail(&e);
+	}
+	mnt_show(out, true);
+	return 0;
+}
+
+/* `msb help COMMAND`, and what the options before a command may be instead. Return: whether that
+ * was all. */
+static bool helped(int argc, char **argv, int *status)
+{
+	const char *word = argc > 1 ? argv[1] : "--help";
+	const struct cli_command *c = argc > 2 ? cli_find(cli_groups, argv[2]) : NULL;
+
+	*status = argc < 2 ? CLI_FAILED : 0;
+	if (!strcmp(word, "--version") || !strcmp(word, "-V"))
+		printf("msb " MSB_VERSION "\n");
+	else if (!strcmp(word, "help") && c)
+		cli_help_of(c);
+	else if (!strcmp(word, "--help") || !strcmp(word, "-h") ||
+		 (!strcmp(word, "help") && argc == 2))
+		cli_help(cli_groups);
+	else
+		return false;
+	return true;
+}
 
 int main(int argc, char **argv)
 {
+	static struct cli_args global, args;
 	const struct cli_command *c;
-	struct cli_args args;
+	const char *host;
 	int r;
 
 	(void)signal(SIGPIPE, SIG_IGN); /* a valid signal */
-	if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") ||
-		(!strcmp(argv[1], "help") && argc == 2)) {
-		cli_help(groups);
-		return argc < 2 ? CLI_FAILED : 0;
-	}
-	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
-		printf("msb " MSB_VERSION "\n");
-		return 0;
-	}
-	if (!strcmp(argv[1], "help")) {
-		c = cli_find(groups, argv[2]);
-		if (c) {
-			cli_help_of(c);
-			return 0;
+	if (helped(argc, argv, &r))
+		return r;
+	if (cli_parse_global(argc, argv, &global) < 0)
+		return CLI_FAILED;
+	host = cli_get(&global, "host");
+	if (host) {
+		/* The options before the command go there, too. */
+		_cleanup_free_ char **words = calloc((size_t)argc * 2 + 1, sizeof(*words));
+		size_t n = 0;
+
+		if (!words)
+			return CLI_FAILED;
+		for (size_t i = 0; i < global.n_given; i++) {
+			const struct cli_given *g = &global.given[i];
+			static char name[CLI_MAX_GIVEN][24];
+
+			if (!strcmp(g->option->name, "host"))
+				continue;
+			(void)snprintf(name[i], sizeof(name[i]), "--%s", g->option->name);
+			words[n++] = name[i];
+			if (g->option->arg)
+				words[n++] = (char *)(uintptr_t)g->value;
 		}
-		argv++;
+		memcpy(words + n, global.word, (global.n + 1) * sizeof(*words));
+		return remote(host, words);
 	}
-	c = cli_find(groups, argv[1]);
+	c = global.n ? cli_find(cli_groups, global.word[0]) : NULL;
 	if (!c) {
-		(void)fprintf(
-			stderr, "msb: `%s` is not a command; `msb --help` lists them\n", argv[1]);
+		(void)fprintf(stderr, "msb: `%s` is not a command; `msb --help` lists them\n",
+			global.word[0] ?: "");
 		return CLI_FAILED;
 	}
-	r = cli_parse(c, argc - 1, argv + 1, &args);
-	if (r < 0)
-		return CLI_FAILED;
-	r = r > 0 ? 0 : c->run(&args);
+	r = cli_parse(c, &global, (int)global.n, global.word, &args);
+	if (r == 0)
+		r = showing(&args) < 0 ? CLI_FAILED : c->run(&args);
+	else
+		r = r < 0 ? CLI_FAILED : 0;
 	/* What was said may not have arrived: a full disk, a closed pipe. */
 	return fflush(stdout) == 0 && !ferror(stdout) ? r : r ?: CLI_FAILED;
 }

@@ -3,11 +3,13 @@
 #include "tools/msb/mnt.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "tools/msb/shell.h"
 
+#include <dirent.h>
 #include <fcntl.h>
-#include <signal.h>
+#include <stdarg.h>
 #include <string.h>
-#include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_TEXT (4u << 20)
@@ -23,113 +25,245 @@ int mnt_open(struct mnt *ret, struct msb_err *e)
 	ret->fd = open(ret->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (ret->fd >= 0 && faccessat(ret->fd, "version", R_OK, 0) == 0)
 		return 0;
-	return msb_err_set(e, ENOENT, "no msbd serves %s; `msbd` starts one", ret->path);
+	if (errno == ENOTCONN)
+		return msb_err_set(e, ENOENT,
+			"the msbd that served %s has ended; `msbd` starts another, which finds "
+			"what runs",
+			ret->path);
+	if (errno == EACCES)
+		return msb_err_set(
+			e, EACCES, "%s is another user's; MSB_MNT says which to use", ret->path);
+	return msb_err_set(e, ENOENT,
+		"no msbd serves %s; `systemctl %sstart msbd` starts one, or `msbd` by hand",
+		ret->path, geteuid() == 0 ? "" : "--user ");
 }
 
-int mnt_read(const struct mnt *m, const char *file, struct msb_str *s, struct msb_err *e)
+/* ---- showing */
+
+static struct {
+	FILE *out;
+	bool dry;
+} show;
+
+void mnt_show(FILE *out, bool dry)
+{
+	show.out = out;
+	show.dry = dry;
+}
+
+bool mnt_dry(void)
+{
+	return show.dry;
+}
+
+void mnt_say(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!show.out)
+		return;
+	va_start(ap, fmt);
+	(void)vfprintf(show.out, fmt, ap);
+	va_end(ap);
+	(void)fputc('\n', show.out);
+	(void)fflush(show.out); /* before what it says is done */
+}
+
+void mnt_word(const struct mnt *m, const char *file, struct msb_str *s)
+{
+	_cleanup_str_ struct msb_str path = MSB_STR_INIT;
+
+	msb_str_addf(&path, "%s%s%s", m->path, *file ? "/" : "", file);
+	shell_word(s, path.buf ?: "");
+}
+
+void mnt_say_write(const struct mnt *m, const char *file, bool append, const char *p, size_t n)
+{
+	_cleanup_str_ struct msb_str path = MSB_STR_INIT, line = MSB_STR_INIT;
+
+	if (!show.out)
+		return;
+	msb_str_addf(&path, "%s/%s", m->path, file);
+	shell_write(&line, path.buf ?: "", append, p, n);
+	mnt_say("%s", line.buf ?: "");
+}
+
+static void say(const struct mnt *m, const char *program, const char *file)
+{
+	_cleanup_str_ struct msb_str path = MSB_STR_INIT;
+
+	if (!show.out)
+		return;
+	mnt_word(m, file, &path);
+	mnt_say("%s %s", program, path.buf ?: "");
+}
+
+/* ---- what failed */
+
+/* Whether it is below a sandbox that is not there; said. */
+static bool missing(const struct mnt *m, const char *file, struct msb_err *e)
+{
+	char name[256];
+	size_t n = strcspn(file, "/");
+
+	(void)snprintf(name, sizeof(name), "%.*s", (int)(n < 255 ? n : 255), file);
+	if (!*name || faccessat(m->fd, name, F_OK, 0) == 0)
+		return false;
+	(void)msb_err_set(e, ENOENT, "there is no sandbox %s; `msb ps -a` lists them", name);
+	return true;
+}
+
+int mnt_why(const struct mnt *m, const char *file, int code, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	char path[300];
+	size_t n = strcspn(file, "/");
+
+	/* A directory that could not be made, or the instance's own: its sentence is the
+	 * instance's. */
+	if (!file[n] || !strncmp(file, "images/", 7) || n > 255)
+		n = 0;
+	(void)snprintf(path, sizeof(path), "%.*s%serror", (int)n, file, n ? "/" : "");
+	if (code == ENOENT && missing(m, file, e))
+		return -ENOENT;
+	if (code == EINTR || mnt_peek(m, path, &s) < 0 || !s.len)
+		return msb_err_set(e, code, "%s/%s: %s", m->path, file, strerror(code));
+	return msb_err_set(e, code, "%s", s.buf);
+}
+
+/* ---- operations */
+
+int mnt_mkdir(const struct mnt *m, const char *dir, struct msb_err *e)
+{
+	say(m, "mkdir", dir);
+	return show.dry || mkdirat(m->fd, dir, 0700) == 0 ? 0 : mnt_why(m, dir, errno, e);
+}
+
+int mnt_rmdir(const struct mnt *m, const char *dir, struct msb_err *e)
+{
+	say(m, "rmdir", dir);
+	return show.dry || unlinkat(m->fd, dir, AT_REMOVEDIR) == 0 ? 0 : mnt_why(m, dir, errno, e);
+}
+
+static int put(const struct mnt *m, const char *file, int flags, const void *p, size_t n,
+	struct msb_err *e)
+{
+	_cleanup_close_ int fd = -1;
+	ssize_t done;
+
+	mnt_say_write(m, file, flags & O_APPEND, p, n);
+	if (show.dry)
+		return 0;
+	fd = openat(m->fd, file, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0600);
+	done = fd < 0 ? -1 : write(fd, p, n);
+	/* The lines before a bad one count as written; what is left says what is wrong with it. */
+	if (done >= 0 && (size_t)done < n)
+		done = write(fd, (const char *)p + done, n - (size_t)done);
+	return done < 0 ? mnt_why(m, file, errno, e) : 0;
+}
+
+int mnt_write(const struct mnt *m, const char *file, const void *p, size_t n, struct msb_err *e)
+{
+	return put(m, file, 0, p, n, e);
+}
+
+int mnt_append(const struct mnt *m, const char *file, const void *p, size_t n, struct msb_err *e)
+{
+	return put(m, file, O_APPEND, p, n, e);
+}
+
+int mnt_set(const struct mnt *m, const char *file, const char *value, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+
+	msb_str_addf(&s, "%s\n", value);
+	return s.oom ? msb_err_set(e, ENOMEM, "no memory") : put(m, file, 0, s.buf, s.len, e);
+}
+
+int mnt_peek(const struct mnt *m, const char *file, struct msb_str *s)
 {
 	int r = msb_read_file(m->fd, file, MAX_TEXT, s);
 
 	if (r < 0)
-		return msb_err_set(e, -r, "cannot read %s/%s: %s", m->path, file, strerror(-r));
+		return r;
 	msb_str_add(s, "", 0);
 	if (s->len && s->buf[s->len - 1] == '\n')
 		s->buf[--s->len] = '\0';
-	return 0;
+	return s->oom ? -ENOMEM : 0;
 }
 
-void mnt_quote(struct msb_str *line, const char *word)
+int mnt_read(const struct mnt *m, const char *file, struct msb_str *s, struct msb_err *e)
 {
-	for (const char *p = word; *p; p++)
-		if ((unsigned char)*p <= ' ' || *p == '\\' || *p == 0x7f ||
-			(*p == '#' && p == word))
-			msb_str_addf(line, "\\%03o", (unsigned char)*p);
-		else
-			msb_str_add(line, p, 1);
-}
-
-static void on_signal(int sig)
-{
-	(void)sig; /* it ends the write */
-}
-
-/* The answer of a transaction: `ok`, or `error ERRNO SENTENCE`. */
-static void take_answer(struct mnt_verb *v)
-{
-	char buf[MSB_ERR_MAX + 64], *p;
-	ssize_t n = read(v->fd, buf, sizeof(buf) - 1);
-
-	if (n <= 0)
-		return;
-	buf[n] = '\0';
-	buf[strcspn(buf, "\n")] = '\0';
-	p = strncmp(buf, "error ", 6) != 0 ? NULL : strchr(buf + 6, ' ');
-	if (p)
-		(void)msb_err_set(&v->err, v->err.code, "%s", p + 1);
-}
-
-static void *verb_thread(void *arg)
-{
-	struct mnt_verb *v = arg;
-	ssize_t n;
-
-	v->tid = gettid();
-	n = write(v->fd, v->line.buf, v->line.len);
-	v->result = 0;
-	if (n < 0) {
-		v->result = msb_err_set(&v->err, errno, "%m");
-		if (v->result != -EINTR)
-			take_answer(v);
-	}
-	(void)eventfd_write(v->done_fd, 1); /* cannot fail: it was 0 */
-	return NULL;
-}
-
-int mnt_verb_begin(const struct mnt *m, const char *ctl, const char *line, struct mnt_verb *v,
-	struct msb_err *e)
-{
-	const struct sigaction sa = {.sa_handler = on_signal}; /* no SA_RESTART */
 	int r;
 
-	*v = (struct mnt_verb){.fd = openat(m->fd, ctl, O_RDWR | O_CLOEXEC), .done_fd = -1};
-	if (v->fd < 0)
-		return msb_err_set(e, errno, "cannot open %s/%s: %m", m->path, ctl);
-	msb_str_addf(&v->line, "%s\n", line);
-	v->done_fd = eventfd(0, EFD_CLOEXEC);
-	(void)sigaction(SIGUSR1, &sa, NULL); /* a valid signal */
-	r = v->line.oom || v->done_fd < 0 ? ENOMEM
-					  : pthread_create(&v->thread, NULL, verb_thread, v);
-	if (r == 0)
+	say(m, "cat", file);
+	r = mnt_peek(m, file, s);
+	if (r == -ENOENT && show.dry) {
+		msb_str_add(s, "", 0);
 		return 0;
-	close(v->fd);
-	if (v->done_fd >= 0)
-		close(v->done_fd);
-	msb_str_done(&v->line);
-	return msb_err_set(e, r, "cannot start a thread: %s", strerror(r));
+	}
+	if (r == -ENOENT && missing(m, file, e))
+		return r;
+	return r < 0 ? msb_err_set(e, -r, "cannot read %s/%s: %s", m->path, file, strerror(-r)) : 0;
 }
 
-void mnt_verb_interrupt(struct mnt_verb *v)
+int mnt_open_file(const struct mnt *m, const char *file, int flags, struct msb_err *e)
 {
-	(void)pthread_kill(v->thread, SIGUSR1); /* it has not been joined */
+	int fd = openat(m->fd, file, flags | O_CLOEXEC);
+
+	return fd < 0 ? mnt_why(m, file, errno, e) : fd;
 }
 
-int mnt_verb_end(struct mnt_verb *v, struct msb_err *e)
+int mnt_stream(const struct mnt *m, const char *file, int flags, struct msb_err *e)
 {
-	(void)pthread_join(v->thread, NULL); /* nobody else does */
-	close(v->fd);
-	close(v->done_fd);
-	msb_str_done(&v->line);
-	if (v->result < 0 && e)
-		*e = v->err;
-	return v->result;
+	int fd;
+
+	say(m, "cat", file);
+	fd = show.dry ? open("/dev/null", O_RDONLY | O_CLOEXEC)
+		      : openat(m->fd, file, O_RDONLY | O_CLOEXEC | flags);
+	if (fd < 0 && errno == ENOENT && missing(m, file, e))
+		return -ENOENT;
+	return fd < 0 ? msb_err_set(e, errno, "cannot read %s/%s: %m", m->path, file) : fd;
 }
 
-int mnt_do(const struct mnt *m, const char *ctl, const char *line, struct msb_err *e)
+static int by_text(const void *a, const void *b)
 {
-	struct mnt_verb v;
-	int r = mnt_verb_begin(m, ctl, line, &v, e);
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
-	return r < 0 ? r : mnt_verb_end(&v, e);
+int mnt_list(const struct mnt *m, const char *dir, int type, struct msb_str *s, struct msb_err *e)
+{
+	int fd = openat(m->fd, *dir ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_closedir_ DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	_cleanup_free_ char **names = NULL;
+	struct dirent *de;
+	size_t n = 0, size = 0;
+	int r = 0;
+
+	say(m, "ls", dir);
+	if (!d)
+		return msb_err_set(e, errno, "cannot list %s/%s: %m", m->path, dir);
+	while (r == 0 && (de = readdir(d))) {
+		if (de->d_name[0] == '.' || (type != DT_UNKNOWN && de->d_type != type))
+			continue;
+		if (n == size) {
+			char **more =
+				realloc(names, (size = size ? 2 * size : 64) * sizeof(*names));
+
+			names = more ?: names;
+			r = more ? 0 : -ENOMEM;
+		}
+		if (r == 0 && !(names[n++] = strdup(de->d_name)))
+			r = -ENOMEM;
+	}
+	if (r == 0 && n)
+		qsort(names, n, sizeof(*names), by_text);
+	for (size_t i = 0; i < n; i++) {
+		if (names[i])
+			msb_str_add(s, names[i], strlen(names[i]) + 1);
+		free(names[i]);
+	}
+	return r < 0 || s->oom ? msb_err_set(e, ENOMEM, "no memory") : 0;
 }
 
 int mnt_absolute(const char *path, struct msb_str *s, struct msb_err *e)

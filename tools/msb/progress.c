@@ -302,12 +302,13 @@ int progress_do(const struct mnt *m, const char *verb, const char *ref, const ch
 {
 	struct screen sc = {.on = !quiet, .terminal = isatty(STDERR_FILENO)};
 	_cleanup_close_ int sig_fd = interrupts();
-	const char *no = getenv("NO_COLOR");
 	struct mnt_verb v;
 	int r;
 
-	sc.colour = sc.terminal && (!no || !*no);
+	sc.colour = cli_colours(STDERR_FILENO);
 	*ret = (struct progress){0};
+	if (mnt_dry())
+		return mnt_do(m, "images/ctl", line, e);
 	r = mnt_verb_begin(m, "images/ctl", line, &v, e);
 	if (r < 0)
 		return r;

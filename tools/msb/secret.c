@@ -70,8 +70,14 @@ int secret_read(const char *from_stdin, char ret[SECRET_MAX + 2], struct msb_err
 
 int secret_write(const struct mnt *m, const char *file, const char *secret, struct msb_err *e)
 {
-	_cleanup_close_ int fd = openat(m->fd, file, O_WRONLY | O_CLOEXEC);
+	_cleanup_str_ struct msb_str path = MSB_STR_INIT;
+	_cleanup_close_ int fd = -1;
 
+	mnt_word(m, file, &path);
+	mnt_say("cat > %s # the secret is its input", path.buf ?: "");
+	if (mnt_dry())
+		return 0;
+	fd = openat(m->fd, file, O_WRONLY | O_CLOEXEC);
 	if (fd >= 0 && write(fd, secret, strlen(secret)) >= 0)
 		return 0;
 	return msb_err_set(e, errno, "cannot write the secret to %s/%s: %m", m->path, file);

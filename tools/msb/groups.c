@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// All commands of msb, in the order in which --help has them.
+#include "tools/msb/cli.h"
+
+const struct cli_command *const cli_groups[] = {
+	cli_sandbox_commands,
+	cli_image_commands,
+	NULL,
+};

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+// Commands that move a sandbox from one state to another.
+#include "base/cleanup.h"
+#include "tools/msb/cli.h"
+#include "tools/msb/mnt.h"
+#include "tools/msb/sandbox.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+int sandbox_name(const char *name, struct msb_err *e)
+{
+	if (msb_name_valid(name))
+		return 0;
+	return msb_err_set(e, EINVAL,
+		"`%.80s` is no name of a sandbox: letters a-z, digits and -, at most 63", name);
+}
+
+int sandbox_verb(const struct mnt *m, const char *name, const char *verb, struct msb_err *e)
+{
+	char ctl[80];
+	int r = sandbox_name(name, e);
+
+	if (r < 0)
+		return r;
+	(void)snprintf(ctl, sizeof(ctl), "%s/ctl", name);
+	return mnt_do(m, ctl, verb, e);
+}
+
+int sandbox_read(const struct mnt *m, const char *name, const char *file, struct msb_str *s,
+	struct msb_err *e)
+{
+	char path[160];
+	int r = sandbox_name(name, e);
+
+	(void)snprintf(path, sizeof(path), "%s/%s", name, file);
+	return r < 0 ? r : mnt_read(m, path, s, e);
+}
+
+int sandbox_set(const struct mnt *m, const char *name, const char *file, const char *value,
+	struct msb_err *e)
+{
+	char path[400];
+	int r = sandbox_name(name, e);
+
+	(void)snprintf(path, sizeof(path), "%s/%.300s", name, file);
+	return r < 0 ? r : mnt_set(m, path, value, e);
+}
+
+int sandbox_each(const struct cli_args *a,
+	int (*fn)(const struct mnt *, const struct cli_args *, const char *, struct msb_err *))
+{
+	struct msb_err e = {0};
+	struct mnt m;
+	int r = mnt_open(&m, &e), status = cli_status(r, &e);
+
+	for (size_t i = 0; r >= 0 && i < a->n && status != CLI_INTERRUPTED; i++) {
+		int one;
+
+		e = (struct msb_err){0};
+		one = cli_status(fn(&m, a, a->word[i], &e), &e);
+		status = one ?: status;
+		if (one == 0 && !cli_get(a, "quiet"))
+			printf("%s\n", a->word[i]);
+		(void)fflush(stdout); /* seen as it is done; main() looks whether it was */
+	}
+	return status;
+}
+
+static int start_one(
+	const struct mnt *m, const struct cli_args *a, const char *name, struct msb_err *e)
+{
+	return sandbox_verb(m, name, "start", e);
+}
+
+/* `stop` and `restart` with a time of their own: the sandbox's is put back. */
+static int within(const struct mnt *m, const struct cli_args *a, const char *name, const char *verb,
+	struct msb_err *e)
+{
+	const char *sec = cli_get(a, "time");
+	_cleanup_str_ struct msb_str old = MSB_STR_INIT;
+	int r = 0, k;
+
+	if (!sec)
+		return sandbox_verb(m, name, verb, e);
+	r = sandbox_read(m, name, "stop_timeout_sec", &old, e);
+	if (r == 0)
+		r = sandbox_set(m, name, "stop_timeout_sec", sec, e);
+	if (r < 0)
+		return r;
+	r = sandbox_verb(m, name, verb, e);
+	k = sandbox_set(m, name, "stop_timeout_sec", *old.buf ? old.buf : "10", r < 0 ? NULL : e);
+	return r < 0 ? r : k;
+}
+
+static int stop_one(
+	const struct mnt *m, const struct cli_args *a, const char *name, struct msb_err *e)
+{
+	return within(m, a, name, "stop", e);
+}
+
+static int restart_one(
+	const struct mnt *m, const struct cli_args *a, const char *name, struct msb_err *e)
+{
+	return within(m, a, name, "restart", e);
+}
+
+static int kill_one(
+	const struct mnt *m, const struct cli_args *a, const char *name, struct msb_err *e)
+{
+	return sandbox_verb(m, name, "kill", e);
+}
+
+static int pause_one(
+	const struct mnt *m, const struct cli_args *a, const char *name, struct msb_err *e)
+{
+	return sandbox_verb(m, name, "pause", e);
+}
+
+static int resume_one(
+	const struct mnt *m, const struct cli_args *a, const char *name, struct msb_err *e)
+{
+	return sandbox_verb(m, name, "resume", e);
+}
+
+static int rm_one(
+	const struct mnt *m, const struct cli_args *a, const char *name, struct msb_err *e)
+{
+	int r = sandbox_name(name, e);
+
+	if (r == 0 && cli_get(a, "force"))
+		r = sandbox_verb(m, name, "kill", e);
+	if (r == -ENOENT && cli_get(a, "force"))
+		return 0;
+	return r < 0 ? r : mnt_rmdir(m, name, e);
+}
+
+static int start(const struct cli_args *a)
+{
+	return sandbox_each(a, start_one);
+}
+
+static int stop(const struct cli_args *a)
+{
+	return sandbox_each(a, stop_one);
+}
+
+static int restart(const struct cli_args *a)
+{
+	return sandbox_each(a, restart_one);
+}
+
+static int kill_it(const struct cli_args *a)
+{
+	return sandbox_each(a, kill_one);
+}
+
+static int pause_it(const struct cli_args *a)
+{
+	return sandbox_each(a, pause_one);
+}
+
+static int resume(const struct cli_args *a)
+{
+	return sandbox_each(a, resume_one);
+}
+
+static int rm(const struct cli_args *a)
+{
+	return sandbox_each(a, rm_one);
+}
+
+/* All are waited for, whichever ends first; a line for each, in their order. */
+static int wait_for(const struct cli_args *a)
+{
+	struct msb_err e = {0};
+	struct mnt m;
+	int r = mnt_open(&m, &e), status = cli_status(r, &e);
+
+	for (size_t i = 0; r == 0 && i < a->n; i++) {
+		_cleanup_close_ int fd = -1;
+		char path[80], buf[64];
+		ssize_t n;
+
+		e = (struct msb_err){0};
+		fd = sandbox_name(a->word[i], &e);
+		(void)snprintf(path, sizeof(path), "%.63s/wait", a->word[i]);
+		if (fd == 0)
+			fd = mnt_stream(&m, path, 0, &e);
+		n = fd < 0 ? -1 : read(fd, buf, sizeof(buf));
+		if (fd >= 0 && n < 0)
+			(void)mnt_why(&m, path, errno, &e);
+		if (n < 0)
+			status = cli_fail(&e);
+		else
+			printf("%.*s", (int)n, buf);
+		(void)fflush(stdout); /* seen as it comes; main() looks whether it was */
+	}
+	return status;
+}
+
+static const struct cli_option time_option[] = {
+	CLI_OPTION('t', "time", "SECONDS", "how long it may take before it is killed"), {0}};
+static const struct cli_option rm_options[] = {
+	CLI_OPTION('f', "force", NULL, "end its machine first; no such sandbox is well"),
+	{0}};
+
+const struct cli_command cli_sandbox_commands[] = {
+	CLI_COMMAND("start", NULL, "NAME...", "Start sandboxes", 1, SIZE_MAX, NULL, start,
+		.complete = CLI_SANDBOXES),
+	CLI_COMMAND("stop", NULL, "[OPTION]... NAME...", "Stop them in order", 1, SIZE_MAX,
+		time_option, stop, .complete = CLI_SANDBOXES),
+	CLI_COMMAND("restart", NULL, "[OPTION]... NAME...", "Stop and start them", 1, SIZE_MAX,
+		time_option, restart, .complete = CLI_SANDBOXES),
+	CLI_COMMAND("kill", NULL, "NAME...", "End their machines at once", 1, SIZE_MAX, NULL,
+		kill_it, .complete = CLI_SANDBOXES),
+	CLI_COMMAND("pause", NULL, "NAME...", "Let their machines stand still", 1, SIZE_MAX, NULL,
+		pause_it, .complete = CLI_SANDBOXES),
+	CLI_COMMAND("resume", "unpause", "NAME...", "Let them go on", 1, SIZE_MAX, NULL, resume,
+		.complete = CLI_SANDBOXES),
+	CLI_COMMAND("rm", NULL, "[OPTION]... NAME...", "Remove sandboxes that do not run", 1,
+		SIZE_MAX, rm_options, rm, .complete = CLI_SANDBOXES),
+	CLI_COMMAND("wait", NULL, "NAME...", "Wait until they have ended, and say as what", 1,
+		SIZE_MAX, NULL, wait_for, .complete = CLI_SANDBOXES),
+	{0},
+};
