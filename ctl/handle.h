@@ -67,9 +67,13 @@ void ctl_handle_unpoll(struct ctl_handle *h);
 unsigned int ctl_handle_poll(struct ctl_handle *h, struct fuse_pollhandle *ph);
 /* Notifies who polls this open file. Takes ctl.lock. */
 void ctl_handle_wake(struct ctl_handle *h);
-/* Notifies those who poll a file of @sb, or of the instance (NULL: everybody); ctl.lock held. */
+/* Notifies those who poll a file of @sb, or of the instance (NULL: everybody), but for jobs that
+ * go on; ctl.lock held. */
 void ctl_poll_wake(struct ctl *c, const struct ctl_sandbox *sb);
+void ctl_poll_wake_logs(struct ctl *c);
 /* The same of those who poll images/pulls/N. */
 void ctl_poll_wake_pull(struct ctl *c, uint32_t n);
+/* Likewise the open files of one job; ctl.lock held. */
+void ctl_poll_wake_job(const struct ctl_job *j);
 
 #endif

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Jobs: making them, what is set before they start, and when they go.
-#include "ctl/job.h"
+#include "ctl/job_int.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/rlimits.h"
 #include "ctl/conf.h"
+#include "ctl/handle.h"
 #include "ctl/line.h"
 #include "ctl/report.h"
 
@@ -20,6 +21,24 @@ const char *ctl_job_state_name(enum ctl_job_state s)
 	static const char *const names[] = {"created", "starting", "running", "ended"};
 
 	return names[s];
+}
+
+const char *ctl_job_close_name(enum ctl_job_close k)
+{
+	static const char *const names[] = {"eof", "hangup", "nothing"};
+
+	return names[k];
+}
+
+int ctl_job_at_close(struct ctl_job *j, const char *name, struct msb_err *e)
+{
+	for (int k = 0; k < JOB_CLOSE_KINDS; k++)
+		if (!strcmp(name, ctl_job_close_name((enum ctl_job_close)k))) {
+			j->at_close = (enum ctl_job_close)k;
+			return 0;
+		}
+	return msb_err_set(
+		e, EINVAL, "at-close is `eof`, `hangup` or `nothing`, not `%.32s`", name);
 }
 
 /* ---- their lives */
@@ -161,8 +180,11 @@ void ctl_job_closed(struct ctl_job *j, bool writes)
 
 	j->handles--;
 	j->writers -= writes;
+	if (!j->handles && j->at_close == JOB_CLOSE_HANGUP)
+		job_hang_up(j);
 	/* Its input ends with the last one who writes it, or with the last one who could. */
-	if ((writes && !j->writers) || (!j->handles && !j->keep))
+	else if (j->at_close != JOB_CLOSE_NOTHING &&
+		 ((writes && !j->writers) || (!j->handles && !j->keep)))
 		(void)ctl_job_close_stdin(j, &e); /* it may not run */
 	drop_unwanted(j);
 }
@@ -183,6 +205,7 @@ void ctl_job_end(struct ctl_job *j, const char *reason, int exit_code, int signa
 	ctl_event(c, j->sb, "job_ended", ",\"job\":%u,\"reason\":\"%s\",\"exit_code\":%d",
 		j->number, reason, exit_code);
 	pthread_cond_broadcast(&j->changed);
+	ctl_poll_wake_job(j);
 	drop_unwanted(j);
 }
 

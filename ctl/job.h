@@ -21,6 +21,14 @@
 
 enum ctl_job_state { JOB_CREATED, JOB_STARTING, JOB_RUNNING, JOB_ENDED };
 
+/* What happens to it when nobody holds a file of it any more. */
+enum ctl_job_close {
+	JOB_CLOSE_EOF,	   /* its input ends */
+	JOB_CLOSE_HANGUP,  /* it is hung up */
+	JOB_CLOSE_NOTHING, /* and its input does not end with its last writer either */
+	JOB_CLOSE_KINDS
+};
+
 enum ctl_job_value { JOB_CWD, JOB_USER, JOB_TTY, JOB_TIMEOUT, JOB_RLIMITS, JOB_VALUES };
 
 /* Streams as masks: `output` is both, as they came. */
@@ -41,6 +49,7 @@ struct ctl_job {
 	unsigned int refs;
 	uint32_t serial, number;
 	bool gone, keep;
+	enum ctl_job_close at_close;
 	unsigned int handles; /* open files of it */
 	unsigned int writers; /* of stdin, among them */
 	uint64_t created_usec, started_usec, ended_usec;
@@ -92,6 +101,9 @@ void ctl_jobs_drop(struct ctl_sandbox *sb); /* the sandbox is removed */
 /* The number of the sandbox's next job: also of a command of `exec`, for the log. */
 uint32_t ctl_job_number(struct ctl_sandbox *sb);
 const char *ctl_job_state_name(enum ctl_job_state s);
+const char *ctl_job_close_name(enum ctl_job_close k);
+/* By its name; holds from the next close on. -EINVAL. */
+int ctl_job_at_close(struct ctl_job *j, const char *name, struct msb_err *e);
 
 /* Before it is started: -EBUSY after. -EINVAL, -ERANGE, -E2BIG, -ENOMEM with @e. */
 /* @more: it goes on where the last write ended. */

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 
 #define MESSAGES_AT_ONCE 16 /* of one job, before the others' turn */
@@ -43,6 +44,22 @@ int ctl_signal_parse(const char *text)
 }
 
 /* ---- messages to it */
+
+static void ended(struct ctl_job *j)
+{
+	ctl_supervise_drop(j->sb->c, j->sock);
+	ctl_supervise_drop(j->sb->c, j->timer_fd);
+}
+
+void job_hang_up(struct ctl_job *j)
+{
+	if (j->sock < 0 || j->state == JOB_ENDED)
+		return;
+	msb_err_set(&j->err, EPIPE, "nobody held it any more");
+	ended(j);
+	(void)shutdown(j->sock, SHUT_RDWR); /* a socket of ours */
+	ctl_job_end(j, "hangup", EXIT_SIGNAL + SIGHUP, SIGHUP);
+}
 
 static int tell(struct ctl_job *j, struct msb_msg *m, struct msb_err *e)
 {
@@ -231,12 +248,6 @@ void job_resume(struct ctl_job *j)
 		job_watch(j);
 }
 
-static void ended(struct ctl_job *j)
-{
-	ctl_supervise_drop(j->sb->c, j->sock);
-	ctl_supervise_drop(j->sb->c, j->timer_fd);
-}
-
 void ctl_job_event(struct ctl_job *j)
 {
 	static struct msb_msg m; /* the supervisor's thread alone comes here */
@@ -266,7 +277,7 @@ void ctl_job_event(struct ctl_job *j)
 	else
 		job_watch(j);
 	pthread_cond_broadcast(&j->changed);
-	ctl_poll_wake(j->sb->c, j->sb);
+	ctl_poll_wake_job(j);
 	ctl_job_unref(j);
 }
 
@@ -445,8 +456,12 @@ static int begun(struct ctl_job *j, int sock, struct msb_err *e)
 	if (r < 0 || fcntl(sock, F_SETFL, O_NONBLOCK) < 0)
 		log_warn("%s: job %u: %s, ignoring", j->sb->name, j->number,
 			r < 0 ? "no time limit can be set" : "its connection blocks");
-	if (j->eof_due || (!j->handles && !j->keep)) /* nobody is left who could write it */
-		(void)ctl_job_close_stdin(j, &no_eof);
+	if (!j->handles && j->at_close == JOB_CLOSE_HANGUP) { /* who asked for it has gone */
+		job_hang_up(j);
+		return 0;
+	}
+	if (j->eof_due || (!j->handles && !j->keep && j->at_close != JOB_CLOSE_NOTHING))
+		(void)ctl_job_close_stdin(j, &no_eof); /* nobody is left who could write it */
 	job_watch(j);
 	return 0;
 }

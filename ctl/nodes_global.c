@@ -182,6 +182,12 @@ static int do_job_release(const struct call *v, struct msb_err *e)
 	return 0;
 }
 
+static int do_job_at_close(const struct call *v, struct msb_err *e)
+{
+	LOCK_SCOPE(&v->at->c->lock);
+	return ctl_job_at_close(v->at->job, v->arg[0], e);
+}
+
 static const struct verb {
 	enum ctl_verbs table;
 	const char *name;
@@ -213,6 +219,7 @@ static const struct verb {
 	{VERBS_JOB, "close-stdin", 0, 0, do_job_close_stdin, "close-stdin"},
 	{VERBS_JOB, "keep", 0, 0, do_job_keep, "keep"},
 	{VERBS_JOB, "release", 0, 0, do_job_release, "release"},
+	{VERBS_JOB, "at-close", 1, 1, do_job_at_close, "at-close eof|hangup|nothing"},
 };
 
 static void usage(enum ctl_verbs table, const char *sep, struct msb_str *s)

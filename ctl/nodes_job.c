@@ -42,7 +42,8 @@ int ctl_read_job_status(const struct ctl_at *at, struct msb_str *s, struct msb_e
 		ctl_job_state_name(j->state), j->reason ?: "");
 	if (j->state == JOB_ENDED)
 		msb_str_addf(s, "%d", j->exit_code);
-	msb_str_addf(s, "\nsignal %d\npid %d\nkeep %d\n", j->signal, (int)j->pid, j->keep);
+	msb_str_addf(s, "\nsignal %d\npid %d\nkeep %d\nat_close %s\n", j->signal, (int)j->pid,
+		j->keep, ctl_job_close_name(j->at_close));
 	msb_str_addf(s,
 		"created_usec %" PRIu64 "\nstarted_usec %" PRIu64 "\nended_usec %" PRIu64 "\n",
 		j->created_usec, j->started_usec, j->ended_usec);

@@ -29,6 +29,32 @@ void ctl_poll_wake(struct ctl *c, const struct ctl_sandbox *sb)
 		next = h->poll_next;
 		if (sb && h->at.sb && h->at.sb != sb)
 			continue;
+		/* What happens to a job wakes those who poll it; all jobs' readers for each would
+		 * be the square of them. */
+		if (h->at.job && !h->at.job->gone && !h->at.sb->gone)
+			continue;
+		(void)fuse_lowlevel_notify_poll(h->ph); /* fails where the mount is gone */
+		unlink_poller(h);
+	}
+}
+
+void ctl_poll_wake_job(const struct ctl_job *j)
+{
+	for (struct ctl_handle *h = j->sb->c->pollers, *next; h; h = next) {
+		next = h->poll_next;
+		if (h->at.job != j)
+			continue;
+		(void)fuse_lowlevel_notify_poll(h->ph); /* fails where the mount is gone */
+		unlink_poller(h);
+	}
+}
+
+void ctl_poll_wake_logs(struct ctl *c)
+{
+	for (struct ctl_handle *h = c->pollers, *next; h; h = next) {
+		next = h->poll_next;
+		if (h->at.node->kind != K_LOG)
+			continue;
 		(void)fuse_lowlevel_notify_poll(h->ph); /* fails where the mount is gone */
 		unlink_poller(h);
 	}

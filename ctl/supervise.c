@@ -377,7 +377,7 @@ static void on_inotify(struct ctl *c)
 	while (read(c->inotify_fd, buf, sizeof(buf)) > 0)
 		;
 	LOCK_SCOPE(&c->lock);
-	ctl_poll_wake(c, NULL);
+	ctl_poll_wake_logs(c);
 }
 
 static void on_output(struct ctl *c, uint32_t serial)

@@ -259,6 +259,39 @@ has() { sed -n "s/^$1 //p" $j/status; }
 	until_is 2 no eval "[ -e $j ] && echo yes || echo no"
 }
 
+@test "at-close: the last descriptor's close ends its input, hangs it up, or does nothing" {
+	fails 'Invalid argument' 'hangup' error "echo at-close never >$j/ctl"
+	job '["sh", "-c", "exec 2>/dev/null; trap \"echo hung >/hung; exit\" HUP; echo up; while :; do sleep 0.1; done"]'
+	echo at-close hangup >$j/ctl
+	[ "$(has at_close)" = hangup ]
+	start
+	exec 8<$j/stdout
+	read -r line <&8
+	exec 7>&-
+	[ -e $j ] # 8 holds it
+	exec 8<&-
+	until_is 5 no eval "[ -e $j ] && echo yes || echo no"
+	until_is 5 hung guest dev 'cat /hung'
+	grep -q "\"event\":\"job_ended\",\"job\":$n,\"reason\":\"hangup\",\"exit_code\":129" events
+	job '["sh", "-c", "read x; read y; echo $x $y >/read"]'
+	echo at-close nothing >$j/ctl
+	start
+	exec 7>&-
+	echo one >$j/stdin
+	[ "$(cat $j/state)" = running ]
+	echo two >$j/stdin
+	until_is 5 'one two' guest dev 'cat /read'
+	until_is 5 no eval "[ -e $j ] && echo yes || echo no"
+	job '["cat"]'
+	echo at-close nothing >$j/ctl
+	start
+	echo a >$j/stdin
+	exec 8<$j/wait
+	echo close-stdin >$j/ctl
+	[ "$(cat <&8)" = 0 ]
+	exec 8<&-
+}
+
 @test "waiting: interrupted, not blocking, and polled" {
 	job '["sleep", "1"]'
 	run -124 timeout 0.3 cat $j/wait
