@@ -73,8 +73,8 @@ static int unicode(struct in *in, struct msb_str *s)
 	return 0;
 }
 
-/* A JSON string; *ret is the caller's. */
-static int string(struct in *in, char **ret)
+/* A JSON string, of one line or of @lines; *ret is the caller's. */
+static int string(struct in *in, bool lines, char **ret)
 {
 	static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
 	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
@@ -109,66 +109,63 @@ static int string(struct in *in, char **ret)
 	msb_str_add(&s, "", 0);
 	if (s.oom)
 		return -ENOMEM;
-	/* It goes into messages and files where a NUL or a newline would end it early. */
-	if (memchr(s.buf, '\0', s.len) || memchr(s.buf, '\n', s.len))
+	/* It goes into messages and files where a NUL, or a newline, would end it early. */
+	if (memchr(s.buf, '\0', s.len) || (!lines && memchr(s.buf, '\n', s.len)))
 		return -EBADMSG;
 	*ret = steal_ptr(s.buf);
 	s = (struct msb_str)MSB_STR_INIT;
 	return 0;
 }
 
-static int add_env(struct ctl_meta *m, char *text)
+/* One more element of a list, which has none, or a NULL behind its last. */
+static int add(char ***list, size_t *n, char *text)
 {
 	_cleanup_free_ char *owned = text;
 	char **p;
 
-	if (text[0] == '=' || !strchr(text, '='))
-		return -EBADMSG;
-	if (m->nenv == CTL_META_MAX_ENV)
+	if (*n == CTL_META_MAX_LIST)
 		return -E2BIG;
-	p = realloc(m->env, (m->nenv + 2) * sizeof(*p));
+	p = realloc(*list, (*n + 2) * sizeof(*p));
 	if (!p)
 		return -ENOMEM;
-	m->env = p;
-	m->env[m->nenv++] = steal_ptr(owned);
-	m->env[m->nenv] = NULL;
+	*list = p;
+	p[(*n)++] = steal_ptr(owned);
+	p[*n] = NULL;
 	return 0;
 }
 
-static int env_list(struct in *in, struct ctl_meta *m)
+/* `KEY.N "..."`, in order: whether the @k bytes at @key are of that list. */
+static bool element(const char *key, size_t k, const char *list)
 {
-	int r;
+	size_t n = strlen(list);
 
-	space(in);
-	if (in->end - in->p >= 4 && !memcmp(in->p, "null", 4)) {
-		in->p += 4;
-		return 0;
-	}
-	if (in->p == in->end || *in->p++ != '[')
-		return -EBADMSG;
-	space(in);
-	if (in->p < in->end && *in->p == ']') {
-		in->p++;
-		return 0;
-	}
-	for (;;) {
-		char *text = NULL;
+	if (k < n + 2 || memcmp(key, list, n) != 0 || key[n] != '.')
+		return false;
+	for (size_t i = n + 1; i < k; i++)
+		if (key[i] < '0' || key[i] > '9')
+			return false;
+	return true;
+}
 
-		r = string(in, &text);
-		if (r == 0)
-			r = add_env(m, text);
-		if (r < 0)
-			return r;
-		space(in);
-		if (in->p == in->end)
-			return -EBADMSG;
-		if (*in->p == ']') {
-			in->p++;
-			return 0;
-		}
-		if (*in->p++ != ',')
-			return -EBADMSG;
-	}
+static int env_element(struct in *in, struct ctl_meta *m)
+{
+	char *text = NULL;
+	int r = string(in, true, &text);
+
+	if (r < 0)
+		return r;
+	if (text[0] != '=' && strchr(text, '='))
+		return add(&m->env, &m->nenv, text);
+	free(text); /* no variable: nothing could be made of it */
+	return 0;
+}
+
+static int list_element(struct in *in, char ***list, size_t *n)
+{
+	char *text = NULL;
+	int r = string(in, true, &text);
+
+	return r < 0 ? r : add(list, n, text);
 }
 
 static int number(struct in *in, uint64_t *ret)
@@ -199,7 +196,7 @@ static int word(struct in *in, char *ret, size_t size)
 static int replace(struct in *in, char **field)
 {
 	char *text = NULL;
-	int r = string(in, &text);
+	int r = string(in, false, &text);
 
 	if (r == 0) {
 		free(*field);
@@ -241,17 +238,34 @@ static int mixtape(struct in *in, const char *key, size_t k, struct ctl_meta *m)
 	return r;
 }
 
+/* Numbers, by their keys. */
+static uint64_t *number_of(struct ctl_meta *m, const char *key, size_t k)
+{
+	const struct {
+		const char *key;
+		uint64_t *at;
+	} rows[] = {{"size_bytes", &m->size_bytes}, {"inodes", &m->inodes},
+		{"healthcheck_interval_sec", &m->health_interval_sec},
+		{"healthcheck_timeout_sec", &m->health_timeout_sec},
+		{"healthcheck_start_period_sec", &m->health_start_sec},
+		{"healthcheck_retries", &m->health_retries}};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		if (strlen(rows[i].key) == k && !memcmp(key, rows[i].key, k))
+			return rows[i].at;
+	return NULL;
+}
+
 static int one_line(const char *p, size_t n, struct ctl_meta *m)
 {
 	const char *sp = memchr(p, ' ', n);
 	struct in in = {sp ? sp + 1 : p + n, p + n};
 	size_t k = sp ? (size_t)(sp - p) : n;
+	uint64_t *v = number_of(m, p, k);
 	int r;
 
-	if (k == 10 && !memcmp(p, "size_bytes", k))
-		r = number(&in, &m->size_bytes);
-	else if (k == 6 && !memcmp(p, "inodes", k))
-		r = number(&in, &m->inodes);
+	if (v)
+		r = number(&in, v);
 	else if (k == 4 && !memcmp(p, "user", k))
 		r = replace(&in, &m->user);
 	else if (k == 7 && !memcmp(p, "workdir", k))
@@ -262,8 +276,14 @@ static int one_line(const char *p, size_t n, struct ctl_meta *m)
 		r = word(&in, m->kind, sizeof(m->kind));
 	else if (k > 8 && !memcmp(p, "mixtape.", 8))
 		r = mixtape(&in, p + 8, k - 8, m);
-	else if (k == 3 && !memcmp(p, "env", k))
-		r = env_list(&in, m);
+	else if (element(p, k, "env"))
+		r = env_element(&in, m);
+	else if (element(p, k, "entrypoint"))
+		r = list_element(&in, &m->entrypoint, &m->nentrypoint);
+	else if (element(p, k, "cmd"))
+		r = list_element(&in, &m->cmd, &m->ncmd);
+	else if (element(p, k, "healthcheck"))
+		r = list_element(&in, &m->health, &m->nhealth);
 	else
 		return 0;
 	if (r < 0)
@@ -297,11 +317,19 @@ int ctl_meta_parse(const char *p, size_t n, struct ctl_meta *ret, struct msb_err
 	return 0;
 }
 
+static void list_free(char **list)
+{
+	for (char **p = list; p && *p; p++)
+		free(*p);
+	free(list);
+}
+
 void ctl_meta_done(struct ctl_meta *m)
 {
-	for (size_t i = 0; m->env && i < m->nenv; i++)
-		free(m->env[i]);
-	free(m->env);
+	list_free(m->env);
+	list_free(m->entrypoint);
+	list_free(m->cmd);
+	list_free(m->health);
 	free(m->user);
 	free(m->workdir);
 	free(m->created);

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CTL_META_MAX_ENV 1024
+#define CTL_META_MAX_LIST 4096 /* elements of one: IMG_MAX_META_ELEMENTS */
 
 struct ctl_meta {
 	uint64_t size_bytes, inodes;
@@ -17,6 +17,12 @@ struct ctl_meta {
 	char *user, *workdir, *created; /* "" where the image says nothing */
 	char **env;			/* NAME=VALUE, NULL at the end; never NULL */
 	size_t nenv;
+	char **entrypoint, **cmd; /* NULL at the end; NULL: it has none */
+	size_t nentrypoint, ncmd;
+	char **health; /* CMD, CMD-SHELL or NONE, and what belongs to it, likewise */
+	size_t nhealth;
+	uint64_t health_interval_sec, health_timeout_sec, health_start_sec,
+		health_retries; /* 0: not said */
 	/* A mixtape's: names in the store's blobs, 64 hex digits; "": it has none. */
 	char kernel[65], initrd[65], cmdline[65], disk[65];
 	char disk_format[8]; /* raw, qcow2 */
@@ -24,10 +30,10 @@ struct ctl_meta {
 };
 
 /**
- * ctl_meta_parse() - Read `key value` lines; user, workdir, created and env are JSON strings
- * and arrays
- * Unknown keys are passed over: later importers write more. Strings with a NUL or a newline, and
- * variables without a name, are -EBADMSG: the image's author chose them.
+ * ctl_meta_parse() - Read `key value` lines; of a list `key.N value`, an element a line
+ * Texts are JSON strings. Unknown keys are passed over: later importers write more. A NUL anywhere,
+ * and a newline in what is no list's, are -EBADMSG; a variable without a name is left out: the
+ * image's author chose them.
  * Return: 0, free with ctl_meta_done(); -EBADMSG; -E2BIG; -ENOMEM. @ret is set on success only.
  */
 int ctl_meta_parse(const char *p, size_t n, struct ctl_meta *ret, struct msb_err *e);

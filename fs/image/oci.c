@@ -333,6 +333,39 @@ static int meta_text(struct msb_str *meta, const char *key, const json_t *value,
 	return meta_line(meta, key, value, e);
 }
 
+/* @unit of the value are one of what is written, rounded up; 0 is as nothing. */
+static int meta_number(struct msb_str *meta, const char *key, const json_t *value, int64_t unit,
+	struct msb_err *e)
+{
+	json_int_t v = json_integer_value(value);
+
+	if (!value || json_is_null(value))
+		return 0;
+	if (!json_is_integer(value) || v < 0)
+		return msb_err_set(e, EBADMSG, "the config's %s is not a number", key);
+	if (v)
+		msb_str_addf(meta, "%s %lld\n", key, (long long)(v / unit + (v % unit != 0)));
+	return 0;
+}
+
+/* Docker's, which OCI's specification passes over. */
+static int meta_health(struct msb_str *meta, const json_t *check, struct msb_err *e)
+{
+	static const struct {
+		const char *from, *to;
+		int64_t unit;
+	} rows[] = {{"Interval", "healthcheck_interval_sec", 1000000000},
+		{"Timeout", "healthcheck_timeout_sec", 1000000000},
+		{"StartPeriod", "healthcheck_start_period_sec", 1000000000},
+		{"Retries", "healthcheck_retries", 1}};
+	int r = meta_list(meta, "healthcheck", json_object_get(check, "Test"), e);
+
+	for (size_t k = 0; r == 0 && k < ARRAY_LEN(rows); k++)
+		r = meta_number(meta, rows[k].to, json_object_get(check, rows[k].from),
+			rows[k].unit, e);
+	return r;
+}
+
 /* It is shown, no more: one that cannot be a time is left out. */
 static void meta_created(struct msb_str *meta, const json_t *value)
 {
@@ -372,6 +405,8 @@ int img_parse_config(
 		r = meta_list(meta, "entrypoint", json_object_get(run, "Entrypoint"), e);
 	if (r == 0)
 		r = meta_list(meta, "cmd", json_object_get(run, "Cmd"), e);
+	if (r == 0)
+		r = meta_health(meta, json_object_get(run, "Healthcheck"), e);
 	if (r == 0)
 		r = meta_list(meta, "env", json_object_get(run, "Env"), e);
 	if (r == 0)

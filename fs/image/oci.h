@@ -19,7 +19,7 @@
 #define IMG_MAX_JSON_DEPTH    32
 #define IMG_MAX_MANIFESTS     256 /* of one index */
 #define IMG_MAX_NESTED_INDEX  4
-#define IMG_MAX_META_ELEMENTS 4096 /* of env, cmd, entrypoint */
+#define IMG_MAX_META_ELEMENTS 4096 /* of env, cmd, entrypoint, a health check */
 
 /* What a manifest describes. */
 enum img_kind {
@@ -75,7 +75,7 @@ int img_parse_document(const char *p, size_t n, const char *media_type, enum img
 int img_parse_index(const char *p, size_t n, struct img_index_doc *ret, struct msb_err *e);
 int img_parse_manifest(const char *p, size_t n, struct img_manifest *ret, struct msb_err *e);
 int img_parse_docker(const char *p, size_t n, struct img_docker *ret, struct msb_err *e);
-/* @meta: created, entrypoint, cmd, env, user and workdir lines are appended (fs/image/image.h). */
+/* @meta: lines from created to workdir are appended (fs/image/image.h). */
 int img_parse_config(
 	const char *p, size_t n, struct img_config *ret, struct msb_str *meta, struct msb_err *e);
 

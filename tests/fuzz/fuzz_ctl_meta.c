@@ -14,9 +14,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (ctl_meta_parse((const char *)data, size, &m, NULL) < 0)
 		return 0;
 	for (size_t i = 0; i < m.nenv; i++)
-		if (!strchr(m.env[i], '=') || strchr(m.env[i], '\n'))
+		if (!strchr(m.env[i], '='))
 			abort();
-	if (m.env[m.nenv] || strchr(m.user, '\n') || strchr(m.workdir, '\n'))
+	for (size_t i = 0; i < m.ncmd; i++)
+		if (!m.cmd[i])
+			abort();
+	if (m.env[m.nenv] || (m.ncmd && m.cmd[m.ncmd]) || strchr(m.user, '\n') ||
+		strchr(m.workdir, '\n'))
 		abort();
 	ctl_meta_done(&m);
 	return 0;

@@ -11,14 +11,23 @@
 
 static void good(void **state)
 {
-	static const char text[] =
-		"size_bytes 123456\n"
-		"inodes 42\n"
-		"entrypoint [\"/bin/sh\"]\n"
-		"env [\"PATH=/bin\", \"A=\\u00e4 \\ud83d\\ude00 \\\"q\\\" \\\\ \\t\", \"B=\"]\n"
-		"user \"1000:1000\"\n"
-		"workdir \"/srv\"\n"
-		"later things\n";
+	static const char text[] = "size_bytes 123456\n"
+				   "inodes 42\n"
+				   "entrypoint.0 \"/bin/sh\"\n"
+				   "entrypoint.1 \"-c\"\n"
+				   "cmd.0 \"a\\nb\"\n"
+				   "healthcheck.0 \"CMD\"\n"
+				   "healthcheck.1 \"true\"\n"
+				   "healthcheck_interval_sec 5\n"
+				   "healthcheck_retries 2\n"
+				   "env.0 \"PATH=/bin\"\n"
+				   "env.1 \"A=\\u00e4 \\ud83d\\ude00 \\\"q\\\" \\\\ \\t\"\n"
+				   "env.2 \"=x\"\n"
+				   "env.3 \"novalue\"\n"
+				   "env.4 \"B=\"\n"
+				   "user \"1000:1000\"\n"
+				   "workdir \"/srv\"\n"
+				   "later things\n";
 	struct ctl_meta m;
 
 	assert_int_equal(ctl_meta_parse(text, sizeof(text) - 1, &m, NULL), 0);
@@ -31,6 +40,16 @@ static void good(void **state)
 	assert_string_equal(m.env[1], "A=\303\244 \360\237\230\200 \"q\" \\ \t");
 	assert_string_equal(m.env[2], "B=");
 	assert_null(m.env[3]);
+	assert_int_equal(m.nentrypoint, 2);
+	assert_string_equal(m.entrypoint[1], "-c");
+	assert_null(m.entrypoint[2]);
+	assert_int_equal(m.ncmd, 1);
+	assert_string_equal(m.cmd[0], "a\nb");
+	assert_int_equal(m.nhealth, 2);
+	assert_string_equal(m.health[1], "true");
+	assert_int_equal(m.health_interval_sec, 5);
+	assert_int_equal(m.health_retries, 2);
+	assert_int_equal(m.health_timeout_sec, 0);
 	ctl_meta_done(&m);
 }
 
@@ -74,7 +93,8 @@ static void mixtape(void **state)
 
 static void empty(void **state)
 {
-	static const char *const rows[] = {"", "\n\n", "env null\n", "env []", "user \"\"\n"};
+	static const char *const rows[] = {
+		"", "\n\n", "env\n", "env. x\n", "env.x \"A=1\"\n", "user \"\"\n"};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct ctl_meta m;
@@ -104,17 +124,13 @@ static void bad(void **state)
 		"user \"\\ud800\"",
 		"user \"\\ud800\\u0041\"",
 		"user \"\\udc00\"",
-		"env [",
-		"env [\"A=1\"",
-		"env [\"A=1\",",
-		"env [\"A=1\",]",
-		"env [\"A=1\" \"B=2\"]",
-		"env [\"=x\"]",
-		"env [\"novalue\"]",
-		"env [1]",
-		"env {}",
-		"env [] x",
-		"env",
+		"env.0",
+		"env.0 A=1",
+		"env.0 \"A=1",
+		"env.0 \"A=1\" x",
+		"env.0 \"A=\\u0000\"",
+		"cmd.0 [\"a\"]",
+		"healthcheck_retries x",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -126,20 +142,17 @@ static void bad(void **state)
 	}
 }
 
-static void env_limit(void **state)
+static void list_limit(void **state)
 {
 	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
 	struct ctl_meta m;
 
-	msb_str_adds(&s, "env [\"A=\"");
-	for (int i = 1; i < CTL_META_MAX_ENV; i++)
-		msb_str_adds(&s, ",\"A=\"");
-	msb_str_adds(&s, "]");
+	for (int i = 0; i < CTL_META_MAX_LIST; i++)
+		msb_str_addf(&s, "env.%d \"A=\"\n", i);
 	assert_int_equal(ctl_meta_parse(s.buf, s.len, &m, NULL), 0);
-	assert_int_equal(m.nenv, CTL_META_MAX_ENV);
+	assert_int_equal(m.nenv, CTL_META_MAX_LIST);
 	ctl_meta_done(&m);
-	s.len--;
-	msb_str_adds(&s, ",\"A=\"]");
+	msb_str_adds(&s, "env.9 \"A=\"\n");
 	assert_int_equal(ctl_meta_parse(s.buf, s.len, &m, NULL), -E2BIG);
 }
 
@@ -150,7 +163,7 @@ int main(void)
 		cmocka_unit_test(mixtape),
 		cmocka_unit_test(empty),
 		cmocka_unit_test(bad),
-		cmocka_unit_test(env_limit),
+		cmocka_unit_test(list_limit),
 	};
 
 	return cmocka_run_group_tests_name("ctl_meta", tests, NULL, NULL);
