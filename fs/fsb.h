@@ -48,6 +48,10 @@ enum fsb_caps {
 	FSB_CAP_EXPORT = 128,
 };
 
+/* In the write_flags of writev(), beside those of FUSE: the file was opened with O_APPEND. Where
+ * others write it as well, who asks may not know its end. */
+#define FSB_WRITE_APPEND (1u << 30)
+
 /* How long, and how, a kernel may believe what it was told of a node. Times may be
  * FSB_AS_PROFILE: as the mount's profile says. */
 #define FSB_AS_PROFILE UINT32_MAX
@@ -140,7 +144,7 @@ struct fsb_ops {
 		uint64_t off); /* iovecs may point into guest memory */
 	int64_t (*writev)(struct fsb *, const struct fsb_req *, uint64_t node, uint64_t fh,
 		const struct iovec *, int iovcnt, uint64_t off,
-		uint32_t write_flags); /* FUSE_WRITE_KILL_SUIDGID */
+		uint32_t write_flags); /* FUSE_WRITE_KILL_SUIDGID, FSB_WRITE_APPEND */
 	int (*fsync)(struct fsb *, uint64_t node, uint64_t fh, bool datasync);
 	int (*opendir)(struct fsb *, uint64_t node, uint64_t *ret_fh);
 	int (*readdir)(struct fsb *, const struct fsb_req *, uint64_t node, uint64_t fh,
@@ -233,6 +237,7 @@ struct fsb_start {
 	int files_fd; /* overlay: the index is one of dir_fd's, with this list of files */
 	int upper_fd; /* overlay: directory of the changes; locked while open */
 	int sock_fd;  /* plugin: a connected SOCK_STREAM socket to it */
+	int usage_fd; /* quota: a struct fsd_usage that others map, too; -1: a count of its own */
 	int count_fd; /* quota, borrowed: where on the host its files are; -1: nowhere */
 	struct fsb *inner;	 /* plugin: what it is laid over, or NULL; taken over */
 	struct audit_sink *sink; /* audit: outlives the backend */
@@ -240,7 +245,7 @@ struct fsb_start {
 #define FSB_START_NONE                                                                             \
 	{                                                                                          \
 		.dir_fd = -1, .index_fd = -1, .packs_fd = -1, .files_fd = -1, .upper_fd = -1,      \
-		.sock_fd = -1, .count_fd = -1                                                      \
+		.sock_fd = -1, .usage_fd = -1, .count_fd = -1                                      \
 	}
 
 void fsb_start_close(const struct fsb_start *); /* where it is not handed on after all */

@@ -14,7 +14,8 @@
  *what=tree|shares readonly=0|1 keep=FDINDEX, absent: none} fd: listening vhost-user socket; serves
  *it to one QEMU at a time, reconnects are accepted. `shares` is one file system with a directory
  *for each mount, named like it unexport {tag=} mount  {name= backend= options=} fds by key: dir=
- *index= packs= upper= sock= a backend below `shares`, at once also in a machine that has it mounted
+ *index= packs= upper= sock= usage= a backend below `shares`, at once also in a machine that has it
+ *mounted
  *plugin {name=} fd: a connected socket			 a plugin that was started anew unmount
  *{name=} its files answer ESTALE from then on view   {mount=NAME, absent: the tree} fd: an open
  * /dev/fuse that was just mounted; serves the tree there too unview {} ends every view status -> ok
@@ -27,6 +28,7 @@
 #include "base/err.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #define FSD_MAX_EXPORTS	    4
@@ -36,6 +38,16 @@
 #define FSD_MAX_NODES	    (1u << 20) /* inodes a server keeps in memory; ENFILE past it */
 #define FSD_MAX_BACKEND_FDS 4096       /* open host descriptors, least recently used closed first */
 #define FSD_QUEUE_SIZE	    1024
+
+/* What servers that share a directory count together: a file of this, mapped by each of them. Made
+ * of zeros but for the limit, which may be changed in it at any time. */
+struct fsd_usage {
+	_Atomic uint64_t limit_bytes; /* of what all files take; 0: none */
+	_Atomic int64_t used;	      /* see fs/backends/quota_priv.h */
+	_Atomic uint64_t grown, shrunk;
+	_Atomic uint32_t counted;
+	uint32_t reserved;
+};
 
 /**
  * fsd_spawn() - Start a file server
@@ -67,11 +79,13 @@ struct fsd_mount {
 	const char *label;   /* in audit lines; NULL: the name */
 	const char *backend; /* of the table in fs/backends/backends.def */
 	const char *options; /* as fsb_options_parse() takes them; checked again by the server */
-	int dir_fd, index_fd, packs_fd, upper_fd, sock_fd; /* see struct fsb_start; -1: none */
+	int dir_fd, index_fd, packs_fd, upper_fd, sock_fd,
+		usage_fd; /* see struct fsb_start; -1: none */
 };
 #define FSD_MOUNT_NONE                                                                             \
 	{                                                                                          \
-		.dir_fd = -1, .index_fd = -1, .packs_fd = -1, .upper_fd = -1, .sock_fd = -1        \
+		.dir_fd = -1, .index_fd = -1, .packs_fd = -1, .upper_fd = -1, .sock_fd = -1,       \
+		.usage_fd = -1                                                                     \
 	}
 /* -EEXIST; -ENOSPC FSD_MAX_MOUNTS; -EBUSY the guest has the shares mounted in a way that this
  * backend or these options cannot join (no OPEN is sent any more); what the backend says. */

@@ -114,7 +114,7 @@ int fsd_mount(int sock, const struct fsd_mount *mount, struct msb_err *e)
 {
 	const struct part part[] = {{"dir", mount->dir_fd, TREE}, {"index", mount->index_fd, FD},
 		{"packs", mount->packs_fd, TREE}, {"upper", mount->upper_fd, TREE},
-		{"sock", mount->sock_fd, FD}};
+		{"sock", mount->sock_fd, FD}, {"usage", mount->usage_fd, FD}};
 	struct msb_msg m;
 
 	msb_msg_init(&m, "mount");

@@ -76,6 +76,7 @@ static int start(
 	s.files_fd = take_fd(m, "files");
 	s.upper_fd = take_fd(m, "upper");
 	s.sock_fd = take_fd(m, "sock");
+	s.usage_fd = take_fd(m, "usage");
 	r = strcmp(backend, "plugin") ? 0 : start_inner(&s, e);
 	if (r < 0) {
 		fsb_start_close(&s);

@@ -188,7 +188,7 @@ int64_t fuse_do_write(struct fuse_call *c)
 	const struct fuse_write_in *in = ARGS(c, struct fuse_write_in);
 	const size_t head = sizeof(struct fuse_in_header) + sizeof(*in);
 	struct fuse_write_out o = {0};
-	unsigned int n;
+	unsigned int n, flags;
 	int64_t r;
 
 	if (!c->ops->writev)
@@ -200,8 +200,11 @@ int64_t fuse_do_write(struct fuse_call *c)
 	r = fuse_pin_handle(c->s, false, c->h.nodeid, in->fh);
 	if (r < 0)
 		return r;
-	r = CALL(c, writev, &c->req, c->h.nodeid, in->fh, c->w->iov, (int)n, in->offset,
-		in->write_flags);
+	flags = in->write_flags & ~FSB_WRITE_APPEND;
+	/* A page that is written back was appended when it came into being. */
+	if ((in->flags & O_APPEND) && !(in->write_flags & FUSE_WRITE_CACHE))
+		flags |= FSB_WRITE_APPEND;
+	r = CALL(c, writev, &c->req, c->h.nodeid, in->fh, c->w->iov, (int)n, in->offset, flags);
 	fuse_unpin_handle(c->s, false, in->fh);
 	if (r < 0)
 		return r;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The quota wrapper: ENOSPC before a mount's files take more than they may.
 #include "fs/backends/quota_priv.h"
-#include "fs/fsd.h"
+#include "fs/guard.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +10,7 @@
 #include <string.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <sys/mman.h>
 #include <sys/param.h>
 #include <sys/stat.h>
 
@@ -242,7 +243,7 @@ void quota_recount(struct quota *q)
 	if (!atomic_load(&q->recount) || !atomic_exchange(&q->recount, false))
 		return;
 	if (next->ops->statfs && next->ops->statfs(next, FSB_ROOT, &v) == 0)
-		atomic_store(&q->used, (int64_t)((v.f_blocks - v.f_bfree) * v.f_frsize));
+		atomic_store(&q->u->used, (int64_t)((v.f_blocks - v.f_bfree) * v.f_frsize));
 }
 
 static int load_all_op(struct fsb *b, int fd)
@@ -263,10 +264,10 @@ static void statfs_hook(struct fsb_filter *f, uint64_t node, struct statvfs *v)
 	int64_t now;
 
 	quota_settle_all(q);
-	quota_walk_ask(q, QUOTA_STALE_MS);
-	now = atomic_load(&q->used);
+	quota_walk_ask(q, q->shared ? QUOTA_WALK_MS : QUOTA_STALE_MS);
+	now = atomic_load(&q->u->used);
 	used = now > 0 ? (uint64_t)now : 0;
-	left = used < q->limit ? q->limit - used : 0;
+	left = used < quota_limit(q) ? quota_limit(q) - used : 0;
 	left = MIN(left / unit, (uint64_t)v->f_bavail);
 	v->f_blocks = howmany(used, unit) + left;
 	v->f_bfree = v->f_bavail = left;
@@ -278,6 +279,10 @@ static void stop(struct fsb_filter *f)
 
 	fsb_node_map_done(&q->nodes, NULL);
 	pthread_mutex_destroy(&q->dirty_lock);
+	if (q->shared) {
+		guard_del(q->u);
+		(void)munmap(q->u, sizeof(*q->u));
+	}
 	free(q);
 }
 
@@ -298,13 +303,32 @@ static const struct fsb_filter_ops ops = {.name = "quota",
 	.statfs = statfs_hook,
 	.stop = stop};
 
+/* Another server of the directory may have been taken over: it can write what it likes there, and
+ * cut it short, which guard.c takes. */
+static int share(struct quota *q, int fd, struct msb_err *e)
+{
+	struct stat st;
+	void *p = MAP_FAILED;
+
+	if (fstat(fd, &st) == 0 && (uint64_t)st.st_size >= sizeof(*q->u))
+		p = mmap(NULL, sizeof(*q->u), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	else
+		errno = EBADMSG;
+	if (p == MAP_FAILED)
+		return msb_err_set(e, errno, "quota: cannot share the count: %m");
+	q->u = p;
+	q->shared = true;
+	guard_add(p, sizeof(*q->u));
+	return 0;
+}
+
 static int wrap(const struct fsb_start *from, struct fsb *next, struct fsb **ret, struct msb_err *e)
 {
 	const struct fsb_options *o = from->options;
 	struct quota *q;
 	int fd = -1, r = 0;
 
-	if (!o || !o->quota_bytes || !(next->ops->caps & FSB_CAP_WRITE)) {
+	if (!o || (!o->quota_bytes && from->usage_fd < 0) || !(next->ops->caps & FSB_CAP_WRITE)) {
 		*ret = next;
 		return 0;
 	}
@@ -318,7 +342,8 @@ static int wrap(const struct fsb_start *from, struct fsb *next, struct fsb **ret
 		if (fd < 0)
 			r = msb_err_set(e, errno, "quota: cannot count what is there: %m");
 	}
-	q->limit = o->quota_bytes;
+	q->u = &q->own;
+	q->own.limit_bytes = o->quota_bytes;
 	fsb_node_map_init(&q->nodes, FSD_MAX_NODES, sizeof(struct qnode));
 	pthread_mutex_init(&q->dirty_lock, NULL);
 	fsb_filter_init(&q->f, &ops, next, 0, 0);
@@ -337,6 +362,8 @@ static int wrap(const struct fsb_start *from, struct fsb *next, struct fsb **ret
 		q->f.own.load_all = load_all_op;
 		q->recount = true;
 	}
+	if (r == 0 && from->usage_fd >= 0)
+		r = share(q, from->usage_fd, e);
 	if (r == 0)
 		r = quota_walk_start(q, fd, e);
 	if (r < 0) {

@@ -13,11 +13,11 @@ static struct qnode *qnode(struct fsb_node *n)
 
 void quota_add(struct quota *q, int64_t bytes)
 {
-	atomic_fetch_add(&q->used, bytes);
+	atomic_fetch_add(&q->u->used, bytes);
 	if (bytes > 0)
-		atomic_fetch_add(&q->grown, (uint64_t)bytes);
+		atomic_fetch_add(&q->u->grown, (uint64_t)bytes);
 	else
-		atomic_fetch_add(&q->shrunk, (uint64_t)-bytes);
+		atomic_fetch_add(&q->u->shrunk, (uint64_t)-bytes);
 }
 
 bool quota_reserve(struct quota *q, uint64_t bytes)
@@ -27,14 +27,14 @@ bool quota_reserve(struct quota *q, uint64_t bytes)
 	if (!bytes)
 		return true;
 	quota_recount(q);
-	used = atomic_load(&q->used);
-	if (!atomic_load(&q->counted) || bytes > q->limit)
+	used = atomic_load(&q->u->used);
+	if (!atomic_load(&q->u->counted) || bytes > quota_limit(q))
 		return false;
 	do
-		if (used + (int64_t)bytes > (int64_t)q->limit)
+		if (used + (int64_t)bytes > (int64_t)quota_limit(q))
 			return false;
-	while (!atomic_compare_exchange_weak(&q->used, &used, used + (int64_t)bytes));
-	atomic_fetch_add(&q->grown, bytes);
+	while (!atomic_compare_exchange_weak(&q->u->used, &used, used + (int64_t)bytes));
+	atomic_fetch_add(&q->u->grown, bytes);
 	return true;
 }
 
@@ -63,19 +63,29 @@ static void set_dirty(struct quota *q, struct qnode *e, bool dirty)
 	atomic_fetch_sub(&q->ndirty, 1);
 }
 
+static bool reserve_hard(struct quota *q, uint64_t bytes)
+{
+	if (quota_reserve(q, bytes))
+		return true;
+	quota_settle_all(q);
+	if (quota_reserve(q, bytes))
+		return true;
+	if (!q->shared) {
+		quota_walk_ask(q, 0); /* the host may have made room */
+		return false;
+	}
+	quota_walk_now(q);
+	return quota_reserve(q, bytes);
+}
+
 int quota_begin(struct quota *q, uint64_t node, uint64_t grow)
 {
 	struct fsb_node_shard *s;
 	struct qnode *e;
 	int64_t before = -1;
 
-	if (grow && !quota_reserve(q, grow)) {
-		quota_settle_all(q);
-		if (!quota_reserve(q, grow)) {
-			quota_walk_ask(q, 0); /* the host may have made room */
-			return -ENOSPC;
-		}
-	}
+	if (grow && !reserve_hard(q, grow))
+		return -ENOSPC;
 	if (node == FSB_ROOT) { /* nobody holds it: the next walk counts what it takes */
 		quota_add(q, -(int64_t)grow);
 		return 0;
@@ -115,7 +125,9 @@ void quota_end(struct quota *q, uint64_t node)
 	if (e && e->ops)
 		e->ops--;
 	fsb_node_unlock(s);
-	if (atomic_load(&q->ndirty) > QUOTA_MAX_DIRTY)
+	if (q->shared)
+		quota_settle(q, node);
+	else if (atomic_load(&q->ndirty) > QUOTA_MAX_DIRTY)
 		quota_settle_all(q);
 }
 
@@ -232,6 +244,7 @@ void quota_forget(struct quota *q, uint64_t node, uint64_t count)
 	struct fsb *next = q->f.next;
 	struct fsb_node_shard *s = fsb_node_lock(&q->nodes, node);
 	struct qnode *e = qnode(fsb_node_find(s, node));
+	bool freed = false;
 
 	if (e && e->loaded && e->n.refs <= count) {
 		struct fuse_attr a;
@@ -258,7 +271,8 @@ void quota_forget(struct quota *q, uint64_t node, uint64_t count)
 	if (e) {
 		e->n.refs -= MIN(count, e->n.refs);
 		if (!e->n.refs) {
-			if (e->doomed)
+			freed = e->doomed;
+			if (freed)
 				quota_add(q, -(int64_t)(e->known + (e->dirty ? e->pending : 0)));
 			set_dirty(q, e, false);
 			fsb_node_remove(&q->nodes, s, &e->n);
@@ -266,4 +280,6 @@ void quota_forget(struct quota *q, uint64_t node, uint64_t count)
 	}
 	fsb_node_unlock(s);
 	next->ops->forget(next, node, count);
+	if (freed && q->shared) /* another server's walk may have found it gone before */
+		quota_walk_ask(q, 0);
 }

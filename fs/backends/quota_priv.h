@@ -12,22 +12,29 @@
  *
  * What the host changes behind our back is found by walking the directory, as du(1) does, at start
  * and now and then (quota_walk.c).
+ *
+ * Several servers of one directory share a count (fsb_start.usage_fd). To each of them the others
+ * are what the host is otherwise, so a node is settled as soon as an operation on it has ended:
+ * nothing stands in @used then that a walk of another server would not find, but for what is under
+ * way. What two do to one file at the same moment, and a removed file that is open, may be counted
+ * wrong until the next walk, which such a file asks for, and which a write that finds no room waits
+ * for.
  */
 #ifndef MSB_FS_BACKENDS_QUOTA_PRIV_H
 #define MSB_FS_BACKENDS_QUOTA_PRIV_H
 
 #include "fs/filter.h"
+#include "fs/fsd.h"
 #include "fs/node_map.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
-#define QUOTA_BLOCK	 4096u
-#define QUOTA_MAX_DIRTY	 1024	    /* nodes; past it all are settled */
-#define QUOTA_START_MS	 5000	    /* a mount waits that long for its first walk */
-#define QUOTA_WALK_MS	 1000	    /* least time between walks; and 20 times what one took */
-#define QUOTA_STALE_MS	 60000	    /* a statfs asks for a walk past it */
-#define QUOTA_MAX_DEPTH	 128	    /* directories of a walk that are open at once */
-#define QUOTA_MAX_LINKED (1u << 20) /* files with several names that a walk tells apart */
+#define QUOTA_BLOCK	4096u
+#define QUOTA_MAX_DIRTY 1024  /* nodes; past it all are settled */
+#define QUOTA_START_MS	5000  /* a mount waits that long for its first walk */
+#define QUOTA_WALK_MS	1000  /* least time between walks; and 20 times what one took */
+#define QUOTA_STALE_MS	60000 /* a statfs asks for a walk past it */
 
 struct qnode {
 	struct fsb_node n;	   /* first */
@@ -44,11 +51,12 @@ struct qnode {
 struct quota {
 	struct fsb_filter f; /* first */
 	void (*stop_next)(struct fsb *);
-	uint64_t limit;
-	_Atomic int64_t used;
-	_Atomic uint64_t grown, shrunk; /* all that was ever added to and taken from @used */
-	_Atomic bool recount;		/* the backend is to be asked what all of it takes */
-	_Atomic bool counted;		/* the first walk is done, or there is nothing to walk */
+	/* @used; all that was ever added to and taken from it; whether the first walk is done, or
+	 * there is nothing to walk. */
+	struct fsd_usage *u;
+	struct fsd_usage own;
+	bool shared;	      /* @u is others' too */
+	_Atomic bool recount; /* the backend is to be asked what all of it takes */
 	struct fsb_node_map nodes;
 
 	pthread_mutex_t dirty_lock; /* taken with a shard's lock held, never the other way round */
@@ -63,6 +71,13 @@ struct quota {
 	bool asked, ending;
 	uint64_t ended_ms, took_ms; /* of the last walk */
 };
+
+static inline uint64_t quota_limit(const struct quota *q)
+{
+	uint64_t n = atomic_load(&q->u->limit_bytes);
+
+	return n && n < INT64_MAX ? n : INT64_MAX;
+}
 
 /* ---- quota.c */
 int64_t quota_usage(struct quota *q, uint64_t node); /* bytes, or -errno */
@@ -88,12 +103,6 @@ void quota_forget(struct quota *q, uint64_t node, uint64_t count); /* and tells 
 int quota_walk_start(struct quota *q, int dir_fd, struct msb_err *e);
 void quota_walk_stop(struct quota *q);
 void quota_walk_ask(struct quota *q, uint64_t older_than_ms); /* never waits */
-
-/**
- * quota_walk_sum() - What the files below a directory take on disk
- * @ret_partial: something could not be looked at: there may be more
- * Files with several names count once. Symbolic links are not followed.
- */
-uint64_t quota_walk_sum(int dir_fd, const _Atomic bool *stop, bool *ret_partial);
+void quota_walk_now(struct quota *q); /* waits for one, where one is due at all */
 
 #endif

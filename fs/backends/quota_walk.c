@@ -1,127 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The quota wrapper: counting what is there, as du(1) does, in a thread of its own.
+// The quota wrapper: counting what is there in a thread of its own.
 #include "fs/backends/quota_priv.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "fs/du.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-
-/* ---- the sum */
-
-struct linked {
-	dev_t dev;
-	ino_t ino; /* 0: free */
-};
-
-struct walk {
-	const _Atomic bool *stop;
-	uint64_t bytes;
-	bool partial;
-	struct linked *seen;
-	size_t slots, used;
-};
-
-/* Whether a file with several names was counted under another. Past the limit: no. */
-static bool seen(struct walk *w, const struct stat *st)
-{
-	struct linked *s;
-	size_t i;
-
-	if (w->used + 1 > w->slots / 4 * 3) {
-		struct walk n = {.slots = w->slots ? w->slots * 2 : 1024};
-
-		if (n.slots > QUOTA_MAX_LINKED)
-			return false;
-		n.seen = calloc(n.slots, sizeof(*n.seen));
-		if (!n.seen)
-			return false;
-		for (i = 0; i < w->slots; i++) {
-			size_t to = (size_t)fsb_node_mix(w->seen[i].ino) & (n.slots - 1);
-
-			while (w->seen[i].ino && n.seen[to].ino)
-				to = (to + 1) & (n.slots - 1);
-			if (w->seen[i].ino)
-				n.seen[to] = w->seen[i];
-		}
-		free(w->seen);
-		w->seen = n.seen;
-		w->slots = n.slots;
-	}
-	i = (size_t)fsb_node_mix(st->st_ino) & (w->slots - 1);
-	for (s = &w->seen[i]; s->ino; s = &w->seen[i = (i + 1) & (w->slots - 1)])
-		if (s->ino == st->st_ino && s->dev == st->st_dev)
-			return true;
-	*s = (struct linked){st->st_dev, st->st_ino};
-	w->used++;
-	return false;
-}
-
-static void add(struct walk *w, const struct stat *st)
-{
-	if (S_ISDIR(st->st_mode) || st->st_nlink < 2 || !seen(w, st))
-		w->bytes += (uint64_t)st->st_blocks * 512;
-}
-
-static DIR *open_dir(int at, const char *name)
-{
-	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-
-	if (!d && fd >= 0)
-		close(fd);
-	return d;
-}
-
-uint64_t quota_walk_sum(int dir_fd, const _Atomic bool *stop, bool *ret_partial)
-{
-	struct walk w = {.stop = stop};
-	DIR *level[QUOTA_MAX_DEPTH];
-	unsigned int depth = 0;
-	struct stat st;
-
-	if (fstatat(dir_fd, "", &st, AT_EMPTY_PATH) == 0)
-		add(&w, &st);
-	level[0] = open_dir(dir_fd, ".");
-	if (level[0])
-		depth = 1;
-	else
-		w.partial = true;
-	while (depth) {
-		const struct dirent *d = readdir(level[depth - 1]);
-
-		if (!d || atomic_load(stop)) {
-			w.partial = w.partial || d;
-			closedir(level[--depth]);
-			continue;
-		}
-		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
-			continue;
-		if (fstatat(dirfd(level[depth - 1]), d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-			w.partial = w.partial || errno != ENOENT;
-			continue;
-		}
-		add(&w, &st);
-		if (!S_ISDIR(st.st_mode))
-			continue;
-		level[depth] = depth + 1 < QUOTA_MAX_DEPTH
-				       ? open_dir(dirfd(level[depth - 1]), d->d_name)
-				       : NULL;
-		if (level[depth])
-			depth++;
-		else
-			w.partial = w.partial || errno != ENOENT;
-	}
-	free(w.seen);
-	*ret_partial = w.partial;
-	return w.bytes;
-}
-
-/* ---- the thread */
 
 /*
  * @used went from @before to what it is, by @grown and @shrunk, while the walk met each file at
@@ -131,15 +18,15 @@ uint64_t quota_walk_sum(int dir_fd, const _Atomic bool *stop, bool *ret_partial)
 static void compare(struct quota *q, int64_t before, uint64_t grown, uint64_t shrunk, uint64_t sum,
 	bool partial)
 {
-	int64_t most = before + (int64_t)(atomic_load(&q->grown) - grown);
-	int64_t least = before - (int64_t)(atomic_load(&q->shrunk) - shrunk);
+	int64_t most = before + (int64_t)(atomic_load(&q->u->grown) - grown);
+	int64_t least = before - (int64_t)(atomic_load(&q->u->shrunk) - shrunk);
 
-	if (!atomic_load(&q->counted))
-		atomic_fetch_add(&q->used, (int64_t)sum - before);
+	if (!atomic_load(&q->u->counted))
+		atomic_fetch_add(&q->u->used, (int64_t)sum - before);
 	else if ((int64_t)sum > most)
-		atomic_fetch_add(&q->used, (int64_t)sum - most);
+		atomic_fetch_add(&q->u->used, (int64_t)sum - most);
 	else if ((int64_t)sum < least && !partial)
-		atomic_fetch_add(&q->used, (int64_t)sum - least);
+		atomic_fetch_add(&q->u->used, (int64_t)sum - least);
 }
 
 static void walk(struct quota *q, const _Atomic bool *stop)
@@ -149,15 +36,15 @@ static void walk(struct quota *q, const _Atomic bool *stop)
 	int64_t before;
 
 	quota_settle_all(q);
-	grown = atomic_load(&q->grown);
-	shrunk = atomic_load(&q->shrunk);
-	before = atomic_load(&q->used);
-	sum = quota_walk_sum(q->dir_fd, stop, &partial);
+	grown = atomic_load(&q->u->grown);
+	shrunk = atomic_load(&q->u->shrunk);
+	before = atomic_load(&q->u->used);
+	sum = fs_du(q->dir_fd, stop, &partial);
 	if (atomic_load(stop))
 		return;
 	quota_settle_all(q);
 	compare(q, before, grown, shrunk, sum, partial);
-	atomic_store(&q->counted, true);
+	atomic_store(&q->u->counted, true);
 }
 
 static void *run(void *arg)
@@ -197,7 +84,7 @@ int quota_walk_start(struct quota *q, int dir_fd, struct msb_err *e)
 	pthread_condattr_destroy(&a);
 	q->dir_fd = dir_fd;
 	if (dir_fd < 0) {
-		atomic_store(&q->counted, true);
+		atomic_store(&q->u->counted, true);
 		return 0;
 	}
 	q->asked = true;
@@ -230,18 +117,42 @@ void quota_walk_stop(struct quota *q)
 	pthread_mutex_destroy(&q->lock);
 }
 
-void quota_walk_ask(struct quota *q, uint64_t older_than_ms)
+/* Lock held. Whether there is to be one. */
+static bool ask(struct quota *q, uint64_t older_than_ms)
 {
 	uint64_t now = msb_now_ms(), pause;
 
-	if (q->dir_fd < 0)
-		return;
-	LOCK_SCOPE(&q->lock);
 	pause = q->took_ms * 20 > QUOTA_WALK_MS ? q->took_ms * 20 : QUOTA_WALK_MS;
 	if (pause < older_than_ms)
 		pause = older_than_ms;
 	if (!q->ended_ms || now - q->ended_ms < pause)
-		return;
+		return false;
 	q->asked = true;
 	pthread_cond_broadcast(&q->cond);
+	return true;
+}
+
+void quota_walk_ask(struct quota *q, uint64_t older_than_ms)
+{
+	if (q->dir_fd < 0)
+		return;
+	LOCK_SCOPE(&q->lock);
+	(void)ask(q, older_than_ms);
+}
+
+void quota_walk_now(struct quota *q)
+{
+	struct timespec until;
+	uint64_t before;
+
+	if (q->dir_fd < 0)
+		return;
+	LOCK_SCOPE(&q->lock);
+	before = q->ended_ms;
+	if (!ask(q, 0))
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += QUOTA_START_MS / 1000;
+	while (q->ended_ms == before && pthread_cond_timedwait(&q->cond, &q->lock, &until) == 0)
+		;
 }

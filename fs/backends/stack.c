@@ -25,8 +25,8 @@ const struct fsb_kind *fsb_kind_find(const char *name)
 
 void fsb_start_close(const struct fsb_start *s)
 {
-	const int fd[] = {
-		s->dir_fd, s->index_fd, s->packs_fd, s->files_fd, s->upper_fd, s->sock_fd};
+	const int fd[] = {s->dir_fd, s->index_fd, s->packs_fd, s->files_fd, s->upper_fd, s->sock_fd,
+		s->usage_fd};
 
 	for (size_t i = 0; i < ARRAY_LEN(fd); i++)
 		if (fd[i] >= 0)
@@ -40,7 +40,7 @@ static int count_fd(const struct fsb_start *from)
 {
 	int fd = from->upper_fd >= 0 ? from->upper_fd : from->dir_fd;
 
-	return fd >= 0 && from->options && from->options->quota_bytes
+	return fd >= 0 && from->options && (from->options->quota_bytes || from->usage_fd >= 0)
 		       ? fcntl(fd, F_DUPFD_CLOEXEC, 0)
 		       : -1;
 }
@@ -49,8 +49,8 @@ int fsb_stack_start(
 	const char *backend, const struct fsb_start *from, struct fsb **ret, struct msb_err *e)
 {
 	const struct fsb_kind *kind = fsb_kind_find(backend);
-	struct fsb_start wrap = *from;
-	_cleanup_close_ int counted = -1;
+	struct fsb_start own = *from, wrap = *from;
+	_cleanup_close_ int counted = -1, usage = -1;
 	struct fsb *b;
 	int r;
 
@@ -59,7 +59,8 @@ int fsb_stack_start(
 		return msb_err_set(e, EOPNOTSUPP, "there is no backend `%s`", backend);
 	}
 	wrap.count_fd = counted = count_fd(from);
-	r = kind->start(from, &b, e);
+	usage = steal_fd(&own.usage_fd); /* a wrapper's, not the backend's */
+	r = kind->start(&own, &b, e);
 	for (const struct fsb_kind *const *k = fsb_kinds; r == 0 && *k; k++)
 		if ((*k)->wrap)
 			r = (*k)->wrap(&wrap, b, &b, e);

@@ -36,6 +36,37 @@ static void data_goes_through(void **state)
 	assert_int_equal(REQ_REPLY(&q, struct fuse_entry_out)->nodeid, node);
 }
 
+/* Where others write the file's end as well: wherever the guest believes that to be. */
+static void appends_go_to_the_end(void **state)
+{
+	struct fuse_write_in in = {.offset = 3, .size = 4, .flags = O_APPEND};
+	struct msb_str s = MSB_STR_INIT;
+	uint64_t fh, node = make("log", &fh);
+	int fd;
+
+	assert_int_equal(req_write(&q, node, fh, 0, "one", 3, 0), 0);
+	fd = openat(host, "log", O_WRONLY | O_APPEND | O_CLOEXEC);
+	assert_int_equal(write(fd, "host", 4), 4);
+	close(fd);
+	in.fh = fh;
+	req_start(&q, FUSE_WRITE, node);
+	req_add(&q, &in, sizeof(in));
+	req_add(&q, "four", 4);
+	assert_int_equal(req_run(&q), 0);
+	/* A page that is written back is not appended, nor is what says so in the wrong place. */
+	in.offset = 0;
+	in.size = 1;
+	in.write_flags = FUSE_WRITE_CACHE;
+	req_start(&q, FUSE_WRITE, node);
+	req_add(&q, &in, sizeof(in));
+	req_add(&q, "O", 1);
+	assert_int_equal(req_run(&q), 0);
+	assert_int_equal(req_write(&q, node, fh, 1, "N", 1, FSB_WRITE_APPEND), 0);
+	assert_int_equal(msb_read_file(host, "log", 100, &s), 0);
+	assert_string_equal(s.buf, "ONehostfour");
+	msb_str_done(&s);
+}
+
 static void nothing_leads_out(void **state)
 {
 	static const char *const target[] = {"..", "../secret", "/etc/passwd", "/"};
@@ -708,8 +739,8 @@ static void threads_meet(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {T(data_goes_through), T(nothing_leads_out),
-		T(replaced_file_is_never_the_wrong_one), T(moved_on_the_host),
+	const struct CMUnitTest tests[] = {T(data_goes_through), T(appends_go_to_the_end),
+		T(nothing_leads_out), T(replaced_file_is_never_the_wrong_one), T(moved_on_the_host),
 		T(unlinked_files_live_on), T(failed_removals_hold_nothing),
 		T(refused_renames_hold_nothing), T(renames), T(links), T(attributes), T(ownership),
 		T(setting_nothing_is_a_change), T(special_files), T(xattrs), T(xattrs_of_links),

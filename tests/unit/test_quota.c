@@ -5,6 +5,8 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "fs/backends/quota_priv.h"
+#include "fs/du.h"
+#include "fs/guard.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -80,7 +82,7 @@ static struct quota *wrapper(void)
 static uint64_t used(void)
 {
 	quota_settle_all(wrapper());
-	return (uint64_t)atomic_load(&wrapper()->used);
+	return (uint64_t)atomic_load(&wrapper()->u->used);
 }
 
 struct file {
@@ -398,10 +400,10 @@ static void sums(void **state)
 	bool partial;
 	int at = dup(host);
 
-	assert_int_equal(quota_walk_sum(host, &go_on, &partial), 0);
+	assert_int_equal(fs_du(host, &go_on, &partial), 0);
 	assert_false(partial);
 	assert_int_equal(msb_write_file_atomic(host, "f", data, 8 * K, 0644), 0);
-	for (int i = 0; i < QUOTA_MAX_DEPTH + 5; i++) {
+	for (int i = 0; i < FS_DU_MAX_DEPTH + 5; i++) {
 		int next;
 
 		assert_int_equal(mkdirat(at, "d", 0755), 0);
@@ -412,9 +414,9 @@ static void sums(void **state)
 	assert_int_equal(msb_write_file_atomic(at, "deep", data, 4 * K, 0644), 0);
 	close(at);
 	/* Too deep to be looked at: said. */
-	assert_int_equal(quota_walk_sum(host, &go_on, &partial), 8 * K);
+	assert_int_equal(fs_du(host, &go_on, &partial), 8 * K);
 	assert_true(partial);
-	assert_int_equal(quota_walk_sum(host, &stop, &partial), 0);
+	assert_int_equal(fs_du(host, &stop, &partial), 0);
 	assert_true(partial);
 }
 
@@ -432,7 +434,7 @@ static void many_linked(void **state)
 	}
 	assert_int_equal(msb_write_file_atomic(host, "f", data, 8 * K, 0644), 0);
 	assert_int_equal(linkat(host, "f", host, "g", 0), 0);
-	assert_int_equal(quota_walk_sum(host, &go_on, &partial), 8 * K);
+	assert_int_equal(fs_du(host, &go_on, &partial), 8 * K);
 	assert_false(partial);
 }
 
@@ -454,6 +456,109 @@ static void many_dirty(void **state)
 	unmount();
 }
 
+/* ---- several servers of one directory */
+
+static char page[80];
+
+static void share_page(uint64_t limit)
+{
+	const struct fsd_usage u = {.limit_bytes = limit};
+
+	(void)snprintf(page, sizeof(page), "%s.usage", top);
+	assert_int_equal(msb_write_file_atomic(AT_FDCWD, page, &u, sizeof(u), 0600), 0);
+}
+
+static uint64_t mount_one_more(struct fsd_fs *f, struct fusereq *r)
+{
+	struct fsb_start from = FSB_START_NONE;
+	struct msb_err e = {0};
+	struct fsb *b;
+
+	assert_int_equal(fsb_options_parse("passthrough", "map=root", 8, &o, &e), 0);
+	from.options = &o;
+	from.dir_fd = openat(host, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	from.usage_fd = open(page, O_RDWR | O_CLOEXEC);
+	if (fsb_stack_start("passthrough", &from, &b, &e) < 0)
+		fail_msg("%s", e.msg);
+	fsd_fs_init(f, b);
+	*r = (struct fusereq){.s = fsd_session_new(f, &fuse_profile_guest, false)};
+	r->w = malloc(sizeof(*r->w));
+	assert_int_equal(req_init(r), 0);
+	return 0;
+}
+
+static void end_one(struct fsd_fs *f, struct fusereq *r)
+{
+	r->s = fsd_session_free(r->s);
+	free(r->w);
+	fsd_fs_done(f);
+}
+
+static void one_count_for_all(void **state)
+{
+	struct fusereq a, b;
+	struct fsd_fs fa, fb;
+	struct fsd_usage *u;
+	uint64_t node, fh, off;
+	int fd;
+
+	share_page(1024 * K);
+	mount_one_more(&fa, &a);
+	mount_one_more(&fb, &b);
+	assert_int_equal(req_create(&a, 1, "a", O_RDWR, 0644), 0);
+	node = REQ_REPLY(&a, struct fuse_entry_out)->nodeid;
+	fh = req_created_fh(&a);
+	assert_int_equal(req_write(&a, node, fh, 0, data, 600 * K, 0), 0);
+	/* The other has what is left, and not a block more. */
+	assert_int_equal(req_create(&b, 1, "b", O_RDWR, 0644), 0);
+	node = REQ_REPLY(&b, struct fuse_entry_out)->nodeid;
+	fh = req_created_fh(&b);
+	for (off = 0; req_write(&b, node, fh, off, data, 4 * K, 0) == 0;)
+		off += 4 * K;
+	assert_int_equal(off, 424 * K);
+	assert_int_equal(req_write(&b, node, fh, off, data, 4 * K, 0), -ENOSPC);
+	/* The limit is looked at each time. */
+	fd = open(page, O_RDWR | O_CLOEXEC);
+	u = mmap(NULL, sizeof(*u), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(u, MAP_FAILED);
+	atomic_store(&u->limit_bytes, 1032 * K);
+	assert_int_equal(req_write(&b, node, fh, off, data, 8 * K, 0), 0);
+	assert_int_equal(req_write(&b, node, fh, off + 8 * K, data, 4 * K, 0), -ENOSPC);
+	/* What a server that was killed had taken is found by the next that finds no room. */
+	atomic_fetch_add(&u->used, (int64_t)(512 * K));
+	atomic_store(&u->limit_bytes, 1100 * K);
+	off += 8 * K;
+	for (int i = 0; i < 100 && req_write(&b, node, fh, off, data, 4 * K, 0) != 0; i++)
+		(void)usleep(100000);
+	assert_int_equal(req_write(&b, node, fh, off, data, 4 * K, 0), 0);
+	assert_int_equal(atomic_load(&u->used), 1036 * K);
+	(void)munmap(u, sizeof(*u));
+	close(fd);
+	end_one(&fa, &a);
+	end_one(&fb, &b);
+	unlink(page);
+}
+
+/* One of them was taken over, and cuts the file short: the other goes on, with a count of its own.
+ */
+static void count_is_cut_short(void **state)
+{
+	struct fsd_fs fa;
+	struct fusereq a;
+	uint64_t node, fh;
+
+	assert_int_equal(guard_init(), 0);
+	share_page(1024 * K);
+	mount_one_more(&fa, &a);
+	assert_int_equal(truncate(page, 0), 0);
+	assert_int_equal(req_create(&a, 1, "a", O_RDWR, 0644), 0);
+	node = REQ_REPLY(&a, struct fuse_entry_out)->nodeid;
+	fh = req_created_fh(&a);
+	(void)req_write(&a, node, fh, 0, data, 4 * K, 0);
+	end_one(&fa, &a);
+	unlink(page);
+}
+
 /* ---- threads: each writes a file of its own until there is no room; then all stand still and one
  * counts; each removes its file, before or after it closes it. */
 
@@ -467,7 +572,7 @@ static void count_all(void)
 {
 	const _Atomic bool go_on = false;
 	bool partial;
-	uint64_t n = quota_walk_sum(host, &go_on, &partial);
+	uint64_t n = fs_du(host, &go_on, &partial);
 
 	if (n > atomic_load(&most))
 		atomic_store(&most, n);
@@ -547,7 +652,8 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {T(passthrough), T(memory), T(overlay), T(loaded),
 		T(hard_links), T(temporary), T(root_attributes), T(what_was_there), T(free_space),
-		T(host_edits), T(sums), T(many_linked), T(many_dirty), T(threads)};
+		T(host_edits), T(sums), T(many_linked), T(one_count_for_all), T(count_is_cut_short),
+		T(many_dirty), T(threads)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -73,7 +73,9 @@ int64_t pt_writev(struct fsb *b, const struct fsb_req *req, uint64_t node, uint6
 
 	if (r < 0)
 		return r;
-	r = pwritev(f.fd, iov, n, (off_t)off);
+	/* Another machine, or the host, may have written the file's end since this guest saw it. */
+	r = write_flags & FSB_WRITE_APPEND ? pwritev2(f.fd, iov, n, (off_t)off, RWF_APPEND)
+					   : pwritev(f.fd, iov, n, (off_t)off);
 	r = r < 0 ? -errno : r;
 	pt_put(&p->nodes, &f);
 	return r;

@@ -271,7 +271,7 @@ static int64_t write_piece(const struct pf_node *n, const struct fsb_req *req,
 	struct fuse_write_in in = {.fh = h->pfh,
 		.offset = off,
 		.size = bytes,
-		.write_flags = write_flags,
+		.write_flags = write_flags & ~FSB_WRITE_APPEND, /* in.flags says it */
 		.flags = h->flags};
 	struct fuse_write_out o;
 	struct plugin_slot slot;
