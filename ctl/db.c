@@ -263,6 +263,8 @@ int ctl_db_fact_set(struct ctl_db *db, const char *key, const char *value, struc
 {
 	_cleanup_stmt_ sqlite3_stmt *st = NULL;
 
+	if (!value)
+		return delete_row(db, "DELETE FROM facts WHERE key=?", key, e);
 	if (prepare(db, "INSERT OR REPLACE INTO facts VALUES (?,?)", &st, e) < 0)
 		return -EIO;
 	sqlite3_bind_text(st, 1, key, -1, SQLITE_STATIC);

@@ -51,7 +51,7 @@ int ctl_db_image_set(struct ctl_db *db, const char *id, const char *name, const 
 	uint64_t size_bytes, uint64_t created_usec, struct msb_err *e);
 int ctl_db_image_del(struct ctl_db *db, const char *name, struct msb_err *e);
 
-/* A value of the instance. */
+/* A value of the instance; NULL removes it. */
 int ctl_db_fact_set(struct ctl_db *db, const char *key, const char *value, struct msb_err *e);
 
 /* Called for every row, sandboxes before their values; nonzero ends the load with it. */

@@ -2,6 +2,7 @@
 // One line of `mounts`.
 #include "ctl/fstab.h"
 #include "base/cleanup.h"
+#include "ctl/volumes.h"
 #include "fs/image/ref.h"
 
 #include <errno.h>
@@ -36,17 +37,40 @@ static const struct source {
 	const char *backend, *what;
 	enum { SRC_PATH, SRC_IMAGE, SRC_NONE } kind;
 } sources[] = {
-	{"passthrough", "an absolute path of a directory", SRC_PATH},
+	{"passthrough", "an absolute path of a directory, or volume:NAME", SRC_PATH},
 	{"plugin", "an absolute path of a program", SRC_PATH},
 	{"image", "the name of an image", SRC_IMAGE},
 	{"overlay", "the name of an image", SRC_IMAGE},
 	{"memory", "`none`", SRC_NONE},
 };
 
-static int check_source(const struct ctl_mount *m, struct msb_err *e)
+/* 1: it is one. */
+static int check_volume(struct ctl_mount *m, struct msb_err *e)
+{
+	const char *name = ctl_volume_source(m->source);
+
+	if (!name || strcmp(m->backend, "passthrough") != 0)
+		return 0;
+	if (!msb_name_valid(name))
+		return msb_err_set(e, EINVAL,
+			"mount source `%.300s`: a volume's name has up to 63 of a-z 0-9 and -, no - first",
+			m->source);
+	if (m->options.quota_bytes)
+		return msb_err_set(e, EINVAL,
+			"quota_bytes of a volume is for all who mount it: write it to "
+			"volumes/%s/quota_bytes",
+			name);
+	m->volume = name;
+	return 1;
+}
+
+static int check_source(struct ctl_mount *m, struct msb_err *e)
 {
 	struct img_ref ref;
+	int r = check_volume(m, e);
 
+	if (r != 0)
+		return r < 0 ? r : 0;
 	for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
 		const struct source *s = &sources[i];
 
@@ -76,6 +100,7 @@ int ctl_mount_parse(const char *line, size_t len, struct ctl_mount *ret, struct 
 		return msb_err_set(e, EINVAL,
 			"a mount is `SOURCE GUEST-PATH BACKEND OPTIONS`; \\040 stands for a space");
 	ret->source = ret->words.w[0];
+	ret->volume = NULL;
 	ret->path = ret->words.w[1];
 	ret->backend = ret->words.w[2];
 	options = ret->words.n == 4 ? ret->words.w[3] : "";

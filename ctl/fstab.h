@@ -15,13 +15,15 @@
 
 struct ctl_mount {
 	const char *source, *path, *backend; /* into words */
+	const char *volume;		     /* the same: of a source `volume:NAME`; NULL */
 	struct fsb_options options;
 	struct ctl_words words;
 };
 
 /**
  * ctl_mount_parse() - Parse a line of fstab(5) syntax
- * The source is what the backend takes: passthrough an absolute host path of a directory, plugin
+ * The source is what the backend takes: passthrough an absolute host path of a directory, or
+ * `volume:NAME`, plugin
  * one of a program, image and overlay the name of an image, memory `none`. The guest path is
  * absolute and without ., .. or empty components, and not / itself. Options: see fs/options.h; may
  * be absent.

@@ -7,6 +7,7 @@
 #include "ctl/line.h"
 #include "ctl/pulls.h"
 #include "ctl/report.h"
+#include "ctl/volumes.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -40,6 +41,8 @@ int ctl_handle_new(
 		ctl_sandbox_ref(at->sb);
 	if (at->img)
 		ctl_image_ref(at->img);
+	if (at->vol)
+		ctl_volume_ref(at->vol);
 	h->pull = at->node->kind == K_PULL ? ctl_pull_find(at->c, at->serial) : NULL;
 	if (h->pull)
 		h->pull->refs++;
@@ -103,12 +106,14 @@ void ctl_handle_unref(struct ctl_handle *h)
 	pthread_mutex_destroy(&h->lock);
 	ctl_sandbox_unref(h->at.sb);
 	ctl_image_unref(h->at.img);
+	ctl_volume_unref(h->at.vol);
 	free(h);
 }
 
 static bool gone(const struct ctl_at *at)
 {
-	return (at->sb && at->sb->gone) || (at->img && at->img->gone) || (at->job && at->job->gone);
+	return (at->sb && at->sb->gone) || (at->img && at->img->gone) ||
+	       (at->vol && at->vol->gone) || (at->job && at->job->gone);
 }
 
 /* The text of a file as it is now. A slow one is made without any lock: the thread that answers the

@@ -12,7 +12,7 @@
 struct fuse_pollhandle;
 
 struct ctl_handle {
-	struct ctl_at at;		     /* its sb, img and job are references */
+	struct ctl_at at;		     /* its sb, img, vol and job are references */
 	struct ctl_pull *pull;		     /* of K_PULL: a reference */
 	unsigned int refs;		     /* ctl.lock */
 	bool nonblock, append, rdwr, rdonly; /* as it was opened */

@@ -9,6 +9,7 @@
 #define CTL_MAX_SANDBOXES	1024
 #define CTL_MAX_IMAGES		1024 /* names of images */
 #define CTL_MAX_IMAGE_DIRS	8192 /* directories that their names make */
+#define CTL_MAX_VOLUMES		256
 #define CTL_MAX_PULLS		64   /* kept in images/pulls beside those under way */
 #define CTL_MAX_PULL_LINES	1024 /* of one; a reader that comes later sees dropped */
 #define CTL_PULL_LINE_MS	200 /* between two lines of one layer that say nothing but more bytes */

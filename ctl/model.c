@@ -12,6 +12,7 @@
 #include "ctl/image_names.h"
 #include "ctl/logins.h"
 #include "ctl/report.h"
+#include "ctl/volumes.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -421,6 +422,8 @@ static int load_fact(void *arg, const char *key, const char *value)
 {
 	struct ctl *c = arg;
 
+	if (!strncmp(key, CTL_VOLUME_KEY, strlen(CTL_VOLUME_KEY)))
+		return ctl_volume_load(c, key + strlen(CTL_VOLUME_KEY), value);
 	if (strcmp(key, CTL_REGISTRIES_KEY) != 0)
 		return 0; /* a later msb's */
 	c->registries = strdup(value);
@@ -489,6 +492,8 @@ int ctl_open(const struct msb_paths *paths, int log_fd, struct ctl **ret, struct
 		r = make_dir(paths->state, "/store", 0700, &c->store_fd, e);
 	if (r == 0)
 		r = make_dir(paths->state, "/sandboxes", 0700, &c->sandboxes_fd, e);
+	if (r == 0)
+		r = make_dir(paths->state, "/volumes", 0711, &c->volumes_fd, e);
 	if (r == 0)
 		r = make_dir(paths->run, "/sb", 0711, NULL, e);
 	if (r == 0)

@@ -105,6 +105,19 @@ struct ctl_image_dir {
 	char *path;
 };
 
+/* A directory that outlives sandboxes: see ctl/volumes.h. */
+struct ctl_volume {
+	struct ctl *c;
+	unsigned int refs;
+	uint32_t serial;
+	bool gone;
+	char id[33], name[64];
+	uid_t uid;
+	gid_t gid;
+	mode_t mode;
+	uint64_t created_usec, quota_bytes; /* 0: none */
+};
+
 /* What a name meant when it was first used: the sandbox goes on with that image. */
 struct ctl_pin {
 	char *ref; /* canonical; "" is the root's */
@@ -181,8 +194,8 @@ struct ctl_sandbox {
 
 struct ctl {
 	struct msb_paths paths;
-	int log_fd, store_fd, sandboxes_fd, run_fd; /* for msbd's whole life */
-	uid_t uid;				    /* who runs msbd */
+	int log_fd, store_fd, sandboxes_fd, volumes_fd, run_fd; /* for msbd's whole life */
+	uid_t uid;						/* who runs msbd */
 	gid_t gid;
 	uint64_t started_usec;
 	uint64_t image_max_bytes, image_max_inodes; /* of what is taken in; 0: msb's own bounds */
@@ -195,6 +208,8 @@ struct ctl {
 	size_t nsb;
 	struct ctl_image *img[CTL_MAX_IMAGES]; /* by name */
 	size_t nimg;
+	struct ctl_volume *vol[CTL_MAX_VOLUMES]; /* by name */
+	size_t nvol;
 	struct ctl_image_dir dir[CTL_MAX_IMAGE_DIRS]; /* by path */
 	size_t ndirs;
 	/* By number: those under way, a request or a start each, and the last that have ended. */

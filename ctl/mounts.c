@@ -6,6 +6,7 @@
 #include "ctl/conf.h"
 #include "ctl/fstab.h"
 #include "ctl/op.h"
+#include "ctl/volumes.h"
 
 #include <string.h>
 
@@ -21,14 +22,27 @@ void ctl_table_done(struct ctl_table *t)
 	t->n = 0;
 }
 
+/* A volume's files have the guest's owners, whoever runs msbd: several guests share them. */
+static char *options_of(const struct ctl_mount *m)
+{
+	const char *text = m->words.n == 4 ? m->words.w[3] : "defaults";
+	char *s;
+
+	return asprintf(&s, "%s%s", text, m->volume && !m->options.map_set ? ",map=root" : "") < 0
+		       ? NULL
+		       : s;
+}
+
 static int share_fill(struct ctl_share *s, const struct ctl_mount *m)
 {
 	*s = (struct ctl_share){.source = strdup(m->source),
 		.path = strdup(m->path),
 		.backend = strdup(m->backend),
-		.options = strdup(m->words.n == 4 ? m->words.w[3] : ""),
+		.options = options_of(m),
 		.over = *m->options.over ? strdup(m->options.over) : NULL,
 		.readonly = m->options.readonly};
+	if (m->volume)
+		(void)snprintf(s->volume, sizeof(s->volume), "%s", m->volume);
 	return s->source && s->path && s->backend && s->options && (s->over || !*m->options.over)
 		       ? 0
 		       : -ENOMEM;
@@ -66,18 +80,29 @@ static bool of_image(const char *backend)
 	return !strcmp(backend, "image") || !strcmp(backend, "overlay");
 }
 
-bool ctl_table_next_image(const char *text, size_t *pos, char ret[CTL_MAX_LINE + 1])
+static bool next_source(const char *text, size_t *pos, bool images, char ret[CTL_MAX_LINE + 1])
 {
 	struct ctl_words w;
 	size_t n = strlen(text), len;
 	const char *line;
 
 	while (ctl_line_next(text, n, pos, &line, &len) == 1)
-		if (ctl_words_split(line, len, &w, NULL) == 0 && w.n >= 3 && of_image(w.w[2])) {
+		if (ctl_words_split(line, len, &w, NULL) == 0 && w.n >= 3 &&
+			(!images || of_image(w.w[2]))) {
 			(void)snprintf(ret, CTL_MAX_LINE + 1, "%s", w.w[0]);
 			return true;
 		}
 	return false;
+}
+
+bool ctl_table_next_source(const char *text, size_t *pos, char ret[CTL_MAX_LINE + 1])
+{
+	return next_source(text, pos, false, ret);
+}
+
+bool ctl_table_next_image(const char *text, size_t *pos, char ret[CTL_MAX_LINE + 1])
+{
+	return next_source(text, pos, true, ret);
 }
 
 /* Whether @m's path, or its name, is in a table already; and how many lines that has. */
@@ -114,12 +139,13 @@ static int add_line(struct ctl_sandbox *sb, struct ctl_mount *m, const char *p, 
 
 	if (r <= 0)
 		return r;
-	if (of_image(m->backend)) {
+	if (of_image(m->backend))
 		r = ctl_image_resolve(sb->c, m->source, NULL, &img, e);
-		if (r < 0) {
-			(void)msb_err_wrap(e, "mount source"); /* @e may be NULL */
-			return r;
-		}
+	if (m->volume)
+		r = ctl_volume_check(sb, m->volume, m->options.readonly, e);
+	if (r < 0) {
+		(void)msb_err_wrap(e, "mount source"); /* @e may be NULL */
+		return r;
 	}
 	ctl_mount_print(&line, m);
 	if (line.oom)

@@ -16,7 +16,8 @@
 struct ctl_share {
 	char name[FSD_MAX_MOUNT_NAME + 1];
 	char *source, *path, *backend, *options;
-	char *over; /* a plugin's directory of the host below it; NULL: none */
+	char *over;	 /* a plugin's directory of the host below it; NULL: none */
+	char volume[64]; /* that the source names; "": none */
 	bool readonly;
 };
 
@@ -29,7 +30,9 @@ struct ctl_table {
 int ctl_table_parse(const char *text, struct ctl_table *ret);
 void ctl_table_done(struct ctl_table *t);
 const struct ctl_share *ctl_table_find(const struct ctl_table *t, const char *name); /* or NULL */
-/* The next line of @text that is made of an image, from @pos on: its source, as it was written. */
+/* The source of the next line of @text from @pos on, as it was written; of the next that is made of
+ * an image. */
+bool ctl_table_next_source(const char *text, size_t *pos, char ret[CTL_MAX_LINE + 1]);
 bool ctl_table_next_image(const char *text, size_t *pos, char ret[CTL_MAX_LINE + 1]);
 
 /**
@@ -56,11 +59,11 @@ int ctl_mounts_write(const struct ctl_req *q, struct ctl_sandbox *sb, const char
 
 /* What a line is made of, opened. -1: not needed. */
 struct ctl_share_fds {
-	int dir, index, packs, upper;
+	int dir, index, packs, upper, usage;
 };
 #define CTL_SHARE_NO_FDS                                                                           \
 	{                                                                                          \
-		-1, -1, -1, -1                                                                     \
+		-1, -1, -1, -1, -1                                                                 \
 	}
 void ctl_share_close(struct ctl_share_fds *fds);
 /* -ENOENT and others with the source named; nothing is begun. Takes ctl.lock. */

@@ -27,6 +27,13 @@ CTL_READ(ctl_read_created);
 CTL_READ(ctl_read_stored); /* arg: enum ctl_stored */
 CTL_READ(ctl_read_used_by);
 
+/* nodes_volumes.c */
+CTL_READ(ctl_read_volume_kind);
+CTL_READ(ctl_read_volume_quota);
+CTL_READ(ctl_read_volume_used);
+CTL_READ(ctl_read_volume_users);
+CTL_WRITE(ctl_write_volume_quota);
+
 /* nodes_sandbox.c */
 CTL_READ(ctl_read_id);
 CTL_READ(ctl_read_state);

@@ -11,6 +11,7 @@
 #include "ctl/op.h"
 #include "ctl/plugin.h"
 #include "ctl/supervise.h"
+#include "ctl/volumes.h"
 #include "fs/fsd.h"
 
 #include <fcntl.h>
@@ -225,5 +226,6 @@ void ctl_recover(struct ctl *c)
 	}
 	each_stray(c, c->run_fd, "sb", clear_run);
 	each_stray(c, c->sandboxes_fd, ".", clear_state);
+	ctl_volumes_recover(c);
 	free(have.id);
 }

@@ -8,6 +8,7 @@
 #include "ctl/files.h"
 #include "ctl/image_names.h"
 #include "ctl/report.h"
+#include "ctl/volumes.h"
 
 #include <poll.h>
 #include <string.h>
@@ -118,6 +119,7 @@ static void op_setattr(
 	struct ctl *c = ctl_of(req);
 	struct ctl_sandbox *sb = NULL;
 	struct ctl_image *img = NULL;
+	struct ctl_volume *vol = NULL;
 	struct msb_err e = {0};
 	struct ctl_at at;
 	uid_t uid = 0;
@@ -136,25 +138,32 @@ static void op_setattr(
 		sb = ctl_sandbox_ref(at.sb);
 	if (found && at.img)
 		img = ctl_image_ref(at.img);
-	if (sb) {
-		uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : sb->uid;
-		gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : sb->gid;
-		mode = to_set & FUSE_SET_ATTR_MODE ? attr->st_mode & 0777 : sb->mode;
+	if (found && at.vol)
+		vol = ctl_volume_ref(at.vol);
+	if (sb || vol) {
+		uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : sb ? sb->uid : vol->uid;
+		gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : sb ? sb->gid : vol->gid;
+		mode = to_set & FUSE_SET_ATTR_MODE ? attr->st_mode & 0777
+		       : sb			   ? sb->mode
+						   : vol->mode;
 	}
 	pthread_mutex_unlock(&c->lock);
 	if (!found)
 		return;
-	if (at.node != &ctl_nodes[D_SANDBOX])
-		msb_err_set(&e, EPERM,
-			"owner and mode are the sandbox directory's: chown or chmod that");
-	else
+	if (at.node == &ctl_nodes[D_SANDBOX])
 		(void)ctl_sandbox_own(sb, uid, gid, mode, &e); /* said in e */
+	else if (at.node == &ctl_nodes[D_VOLUME])
+		(void)ctl_volume_own(vol, uid, gid, mode, &e);
+	else
+		msb_err_set(&e, EPERM,
+			"owner and mode are the directory's of the sandbox, or volume: chown or chmod that");
 	if (e.code)
 		refuse(req, &at, NULL, &e);
 	else
 		reply_attr(req, ino);
 	ctl_sandbox_unref(sb);
 	ctl_image_unref(img);
+	ctl_volume_unref(vol);
 }
 
 /* ---- making and removing names */
@@ -169,6 +178,7 @@ static struct ctl_work *work_at(
 		return NULL;
 	w->sb = at->sb ? ctl_sandbox_ref(at->sb) : NULL;
 	w->img = at->img ? ctl_image_ref(at->img) : NULL;
+	w->vol = at->vol ? ctl_volume_ref(at->vol) : NULL;
 	ctl_at_path(at, child, &path);
 	w->path = steal_ptr(path.buf);
 	path = (struct msb_str)MSB_STR_INIT;
@@ -200,14 +210,15 @@ static void do_mkdir(struct ctl_work *w)
 	struct ctl *c = w->q.c;
 	struct fuse_entry_param entry;
 	struct msb_err e = {0};
-	int r = ctl_sandbox_create(c, w->name, w->q.uid, w->q.gid, &e);
+	bool volume = w->off == D_VOLUMES;
+	int r = volume ? ctl_volume_create(c, w->name, w->q.uid, w->q.gid, &e)
+		       : ctl_sandbox_create(c, w->name, w->q.uid, w->q.gid, &e);
 
 	if (r == 0) {
-		struct ctl_at at = {.c = c, .node = &ctl_nodes[D_SANDBOX]};
+		struct ctl_at dir = {.c = c, .node = &ctl_nodes[w->off]}, at;
 
 		pthread_mutex_lock(&c->lock);
-		at.sb = ctl_sandbox_find(c, w->name);
-		if (at.sb)
+		if (ctl_at_child(&dir, w->name, &at) == 0)
 			entry_of(&at, &entry);
 		else
 			r = msb_err_set(&e, ENOENT, "it was removed at once");
@@ -229,11 +240,13 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 
 	if (!w)
 		return;
-	if (at.node == &ctl_nodes[D_ROOT]) {
+	if (at.node == &ctl_nodes[D_ROOT] || at.node == &ctl_nodes[D_VOLUMES]) {
+		w->off = (uint64_t)(at.node - ctl_nodes);
 		ctl_work_run(w, CLASS_COMMAND, do_mkdir);
 		return;
 	}
-	msb_err_set(&e, EPERM, "directories are made beside the sandboxes only, by their names");
+	msb_err_set(&e, EPERM,
+		"directories are made beside the sandboxes, and in volumes/, by their names only");
 	ctl_work_refuse(w, &e);
 }
 
@@ -241,7 +254,7 @@ static void do_rmdir(struct ctl_work *w)
 {
 	struct msb_err e = {0};
 
-	if (ctl_sandbox_remove(w->sb, &e) < 0) {
+	if ((w->vol ? ctl_volume_remove(w->vol, &e) : ctl_sandbox_remove(w->sb, &e)) < 0) {
 		ctl_work_fail(w, &e);
 		return;
 	}
@@ -261,8 +274,10 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 	pthread_mutex_lock(&c->lock);
 	if (ctl_at_child(&at, name, &child) < 0)
 		msb_err_set(&e, ENOENT, "there is no `%s`", name);
+	else if (child.node == &ctl_nodes[D_VOLUME])
+		w->vol = ctl_volume_ref(child.vol);
 	else if (child.node != &ctl_nodes[D_SANDBOX])
-		msb_err_set(&e, EPERM, "only sandboxes can be removed%s",
+		msb_err_set(&e, EPERM, "only sandboxes and volumes can be removed%s",
 			at.node == &ctl_nodes[D_IMAGES] || at.node == &ctl_nodes[D_IMAGE_DIR]
 				? "; `rm REF` in images/ctl removes an image"
 				: "");
@@ -573,11 +588,17 @@ static bool has_image(struct ctl_sandbox *sb)
 
 static void do_readlink(struct ctl_work *w)
 {
-	char path[MSB_PATH_MAX];
+	char path[MSB_PATH_MAX], data[MSB_PATH_MAX + 64];
 	struct ctl_files_of of;
 	struct msb_err e = {0};
 	int r = 0;
 
+	if (w->vol) {
+		ctl_volume_path(w->vol, data);
+		ctl_work_answer(w);
+		fuse_reply_readlink(w->req, data);
+		return;
+	}
 	if (w->img && *w->name) { /* a short name's target */
 		ctl_work_answer(w);
 		fuse_reply_readlink(w->req, w->name);

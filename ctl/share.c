@@ -7,6 +7,7 @@
 #include "ctl/image_names.h"
 #include "ctl/mounts.h"
 #include "ctl/plugin.h"
+#include "ctl/volumes.h"
 #include "fs/fsd.h"
 
 #include <fcntl.h>
@@ -17,7 +18,7 @@
 
 void ctl_share_close(struct ctl_share_fds *fds)
 {
-	int *const all[] = {&fds->dir, &fds->index, &fds->packs, &fds->upper};
+	int *const all[] = {&fds->dir, &fds->index, &fds->packs, &fds->upper, &fds->usage};
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
 		if (*all[i] >= 0)
@@ -118,7 +119,9 @@ int ctl_share_open(struct ctl_sandbox *sb, const struct ctl_share *s, struct ctl
 	int r = 0;
 
 	*ret = (struct ctl_share_fds)CTL_SHARE_NO_FDS;
-	if (!strcmp(s->backend, "passthrough"))
+	if (*s->volume)
+		r = ctl_volume_open(sb, s->volume, s->readonly, &ret->dir, &ret->usage, e);
+	else if (!strcmp(s->backend, "passthrough"))
 		r = open_dir(s->source, &ret->dir, e);
 	else if (s->over)
 		r = open_dir(s->over, &ret->dir, e);
@@ -164,6 +167,7 @@ int ctl_share_up(struct ctl_files_of *of, const struct ctl_share *s,
 	m.index_fd = fds->index;
 	m.packs_fd = fds->packs;
 	m.upper_fd = fds->upper;
+	m.usage_fd = fds->usage;
 	if (plugin)
 		r = ctl_plugin_start(of->sb, s, &sock, e);
 	m.sock_fd = sock;

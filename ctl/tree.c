@@ -10,6 +10,7 @@
 #include "ctl/logins.h"
 #include "ctl/nodes.h"
 #include "ctl/pulls.h"
+#include "ctl/volumes.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,8 @@ const struct ctl_node ctl_nodes[] = {
 	[D_IMAGE]   = {"*",      D_IMAGE_DIR, K_DIR, 0755, NULL, NULL, 0, 0},
 	[D_PULLS]   = {"pulls",  D_IMAGES,  K_DIR,   0755, NULL, NULL, 0, 0},
 	[D_LOGINS]  = {"logins", D_IMAGES,  K_DIR,   0700, NULL, NULL, 0, 0},
+	[D_VOLUMES] = {"volumes", D_ROOT,   K_DIR,   0755, NULL, NULL, 0, 0},
+	[D_VOLUME]  = {"*",      D_VOLUMES, K_DIR,   0700, NULL, NULL, 0, 0},
 	[D_SANDBOX] = {"*",      D_ROOT,    K_DIR,   0700, NULL, NULL, 0, 0},
 	[D_ENV]     = {"env",    D_SANDBOX, K_DIR,   0700, NULL, NULL, 0, 0},
 	[D_METRICS] = {"metrics", D_SANDBOX, K_DIR,  0500, NULL, NULL, 0, 0},
@@ -54,6 +57,12 @@ const struct ctl_node ctl_nodes[] = {
 	{"layers",       D_IMAGE,   K_TEXT,  0444, ctl_read_stored, NULL, STORED_LAYERS, NF_SLOW},
 	{"used_by",      D_IMAGE,   K_TEXT,  0444, ctl_read_used_by, NULL, 0, 0},
 	{"rootfs",       D_IMAGE,   K_LINK,  0777, NULL, NULL, 0, 0},
+
+	{"kind",         D_VOLUME,  K_TEXT,  0400, ctl_read_volume_kind, NULL, 0, 0},
+	{"quota_bytes",  D_VOLUME,  K_LINES, 0600, ctl_read_volume_quota, ctl_write_volume_quota, 0, 0},
+	{"used_bytes",   D_VOLUME,  K_TEXT,  0400, ctl_read_volume_used, NULL, 0, NF_SLOW},
+	{"used_by",      D_VOLUME,  K_TEXT,  0400, ctl_read_volume_users, NULL, 0, 0},
+	{"data",         D_VOLUME,  K_LINK,  0777, NULL, NULL, 0, 0},
 
 	{"ctl",          D_SANDBOX, K_CTL,   0600, ctl_read_verbs, ctl_write_verb, VERBS_SANDBOX, NF_FRESH},
 	{"state",        D_SANDBOX, K_TEXT,  0400, ctl_read_state, NULL, 0, NF_STATE},
@@ -123,6 +132,11 @@ static bool of_image(const struct ctl_node *n)
 	return n == &ctl_nodes[D_IMAGE] || n->dir == D_IMAGE || n == N_SHORT;
 }
 
+static bool of_volume(const struct ctl_node *n)
+{
+	return n == &ctl_nodes[D_VOLUME] || n->dir == D_VOLUME;
+}
+
 static bool of_sandbox(const struct ctl_node *n)
 {
 	return n == &ctl_nodes[D_SANDBOX] || n->dir == D_SANDBOX || n->dir == D_ENV ||
@@ -180,6 +194,11 @@ int ctl_at_id(struct ctl *c, uint64_t id, struct ctl_at *ret)
 		if (!at.img)
 			return -ENOENT;
 	}
+	if (of_volume(at.node)) {
+		at.vol = ctl_volume_by_serial(c, at.serial);
+		if (!at.vol)
+			return -ENOENT;
+	}
 	if (!there(&at))
 		return -ENOENT;
 	*ret = at;
@@ -192,6 +211,7 @@ uint64_t ctl_at_make_id(const struct ctl_at *at)
 	uint32_t serial = of_job(at->node) ? at->job->serial
 			  : at->sb	   ? at->sb->serial
 			  : at->img	   ? at->img->serial
+			  : at->vol	   ? at->vol->serial
 					   : at->serial;
 
 	return CTL_ID(row_of(at), serial, at->node->flags & NF_FRESH ? ++counter : at->aux);
@@ -249,6 +269,10 @@ static int any_child(const struct ctl_at *dir, const char *name, struct ctl_at *
 		return at->sb ? 0 : -ENOENT;
 	case D_IMAGES:
 	case D_IMAGE_DIR: return image_child(dir, name, at);
+	case D_VOLUMES:
+		at->vol = ctl_volume_find(c, name);
+		at->node = &ctl_nodes[D_VOLUME];
+		return at->vol ? 0 : -ENOENT;
 	case D_PULLS:
 		if (*name == '0' || msb_parse_u64(name, 1, UINT32_MAX, &n) < 0 ||
 			!ctl_pull_find(c, (uint32_t)n))
@@ -281,8 +305,12 @@ static int any_child(const struct ctl_at *dir, const char *name, struct ctl_at *
 
 int ctl_at_child(const struct ctl_at *dir, const char *name, struct ctl_at *ret)
 {
-	struct ctl_at at = {
-		.c = dir->c, .sb = dir->sb, .img = dir->img, .job = dir->job, .uid = dir->uid};
+	struct ctl_at at = {.c = dir->c,
+		.sb = dir->sb,
+		.img = dir->img,
+		.vol = dir->vol,
+		.job = dir->job,
+		.uid = dir->uid};
 	unsigned int d = row_of(dir);
 	int r;
 
@@ -358,6 +386,11 @@ static void list_any(const struct list *l)
 		break;
 	case D_IMAGES:
 	case D_IMAGE_DIR: list_images(l); break;
+	case D_VOLUMES:
+		for (size_t i = 0; i < c->nvol; i++)
+			if (give(l, c->vol[i]->name))
+				return;
+		break;
 	case D_PULLS:
 		for (size_t i = 0; i < c->npulls; i++) {
 			(void)snprintf(number, sizeof(number), "%u", c->pull[i]->n);
@@ -404,13 +437,13 @@ void ctl_at_list(const struct ctl_at *dir,
 	list_any(&l);
 }
 
-/* The owner's permissions, and as much of them for group and others as the sandbox's directory
- * grants: chmod 0750 lets the group read, 0770 lets it drive. */
-static mode_t sandbox_mode(const struct ctl_at *at)
+/* The owner's permissions, and as much of them for group and others as the directory of the
+ * sandbox, or volume, grants: chmod 0750 lets the group read, 0770 lets it drive. */
+static mode_t owned_mode(const struct ctl_at *at)
 {
-	mode_t own = at->node->mode >> 6 & 7, dir = at->sb->mode;
+	mode_t own = at->node->mode >> 6 & 7, dir = at->sb ? at->sb->mode : at->vol->mode;
 
-	if (at->node == &ctl_nodes[D_SANDBOX])
+	if (at->node == &ctl_nodes[D_SANDBOX] || at->node == &ctl_nodes[D_VOLUME])
 		return dir;
 	if (at->node->kind == K_LINK)
 		return 0777;
@@ -454,6 +487,7 @@ void ctl_at_stat(const struct ctl_at *at, struct stat *ret)
 {
 	uint64_t usec = at->sb	  ? at->sb->created_usec
 			: at->img ? at->img->created_usec
+			: at->vol ? at->vol->created_usec
 				  : at->c->started_usec;
 	uint64_t id = ctl_at_make_id(at);
 	static const mode_t type[] = {[K_DIR] = S_IFDIR, [K_LINK] = S_IFLNK};
@@ -463,14 +497,15 @@ void ctl_at_stat(const struct ctl_at *at, struct stat *ret)
 	/* The same file whichever of its node ids is asked about. */
 	ret->st_ino = at->node->flags & NF_FRESH ? id & ~UINT64_C(0xffffff00) : id;
 	ret->st_mode = (kind <= K_LINK ? type[kind] : S_IFREG) |
-		       (at->sb ? sandbox_mode(at) : at->node->mode);
+		       (at->sb || at->vol ? owned_mode(at) : at->node->mode);
 	/* An ordinary user's tree is that user's alone. */
-	if (!at->sb && at->c->uid != 0 && kind != K_LINK)
+	if (!at->sb && !at->vol && at->c->uid != 0 && kind != K_LINK)
 		ret->st_mode &= ~(mode_t)077;
 	ret->st_uid = at->sb			  ? at->sb->uid
+		      : at->vol			  ? at->vol->uid
 		      : at->node->dir == D_LOGINS ? ctl_login_by_serial(at->c, at->serial)->uid
 						  : at->c->uid;
-	ret->st_gid = at->sb ? at->sb->gid : at->c->gid;
+	ret->st_gid = at->sb ? at->sb->gid : at->vol ? at->vol->gid : at->c->gid;
 	ret->st_nlink = kind == K_DIR ? 2 : 1;
 	ret->st_size = (off_t)size_of(at);
 	/* What stdio takes for its buffer: no line that may be written comes in two pieces. */
@@ -501,6 +536,8 @@ void ctl_at_path(const struct ctl_at *at, const char *child, struct msb_str *s)
 
 	if (at->sb)
 		msb_str_addf(s, "/%s", at->sb->name);
+	else if (at->vol)
+		msb_str_addf(s, "/volumes/%s", at->vol->name);
 	else if (at->img || n == &ctl_nodes[D_IMAGE_DIR] || n->dir == D_PULLS || n->dir == D_LOGINS)
 		msb_str_adds(s, "/images");
 	if (n == &ctl_nodes[D_IMAGE_DIR]) {

@@ -42,6 +42,8 @@ enum ctl_dir {
 	D_IMAGE,
 	D_PULLS,
 	D_LOGINS,
+	D_VOLUMES,
+	D_VOLUME,
 	D_SANDBOX,
 	D_ENV,
 	D_METRICS,
@@ -59,6 +61,7 @@ struct ctl_at {
 	const struct ctl_node *node;
 	struct ctl_sandbox *sb; /* of D_SANDBOX and below; borrowed */
 	struct ctl_image *img;	/* of D_IMAGE and below, and of a short name; borrowed */
+	struct ctl_volume *vol; /* of D_VOLUME and below; borrowed */
 	struct ctl_job *job;	/* of D_JOB and below, and of an open jobs/clone; borrowed */
 	uint32_t aux;		/* of env/X: its serial */
 	uint32_t serial;	/* of D_IMAGE_DIR, a login, a pull (its number) */

@@ -7,6 +7,7 @@
 #include "ctl/interrupt.h"
 #include "ctl/report.h"
 #include "ctl/thread.h"
+#include "ctl/volumes.h"
 
 #include <string.h>
 #include <sys/eventfd.h>
@@ -45,6 +46,7 @@ void ctl_work_done(struct ctl_work *w)
 	ctl_handle_unref(w->h);
 	ctl_sandbox_unref(w->sb);
 	ctl_image_unref(w->img);
+	ctl_volume_unref(w->vol);
 	free(w->path);
 	free(w);
 }

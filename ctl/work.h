@@ -23,6 +23,7 @@ struct ctl_work {
 	struct ctl_handle *h;	/* a reference */
 	struct ctl_sandbox *sb; /* a reference */
 	struct ctl_image *img;	/* a reference */
+	struct ctl_volume *vol; /* a reference */
 	uint64_t off;
 	size_t size;
 	char name[IMG_REF_MAX + 1];

@@ -7,7 +7,7 @@ setup_file() {
 	msb_setup
 	"$bin/msbd"
 	msb_image
-	mkdir "$m/box"
+	mkdir "$m/box" "$m/volumes/vol"
 	echo value >"$m/box/env/VAR"
 	echo "import $repo/build/images/busybox localhost/dir/cc:1" >"$m/images/ctl"
 	echo 'login r.lan me' >"$m/images/ctl"
@@ -28,7 +28,7 @@ rows() {
 		gsub(/[` ]/, "", name); gsub(/ /, "", mode); gsub(/^ +| +$/, "", def)
 		sub(/^NAME/, "box", name); gsub(/HOST\/REPO\/IMAGE:TAG/, "localhost/bb:latest", name)
 		sub(/HOST\/REPO/, "localhost/dir", name); sub(/HOST/, "localhost", name)
-		sub(/SHORT/, "bb", name); sub(/logins\/REGISTRY/, "logins/r.lan", name); sub(/pulls\/N/, "pulls/1", name)
+		sub(/VOLUME/, "vol", name); sub(/SHORT/, "bb", name); sub(/logins\/REGISTRY/, "logins/r.lan", name); sub(/pulls\/N/, "pulls/1", name)
 		sub(/env\/X$/, "env/VAR", name); sub(/jobs\/N/, "jobs/1", name)
 		if (def == "NAME") def = "`box`"
 		print name, mode, (def ~ /^`.*`$/ ? substr(def, 2, length(def) - 2) "`" : "-")

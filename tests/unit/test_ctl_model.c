@@ -10,6 +10,7 @@
 #include "ctl/mounts.h"
 #include "ctl/op.h"
 #include "ctl/tree.h"
+#include "ctl/volumes.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -56,6 +57,8 @@ static void forget(struct ctl *c)
 		ctl_sandbox_unref(c->sb[i]);
 	for (size_t i = 0; i < c->nimg; i++)
 		ctl_image_unref(c->img[i]);
+	for (size_t i = 0; i < c->nvol; i++)
+		ctl_volume_unref(c->vol[i]);
 	for (size_t i = 0; i < c->ndirs; i++)
 		free(c->dir[i].path);
 	free(c->registries);
@@ -63,6 +66,7 @@ static void forget(struct ctl *c)
 	ctl_ring_done(&c->errors);
 	close(c->store_fd);
 	close(c->sandboxes_fd);
+	close(c->volumes_fd);
 	close(c->run_fd);
 	free(c);
 }
@@ -358,6 +362,86 @@ static void limits(void **state)
 	}
 	while (c->nsb)
 		assert_int_equal(ctl_sandbox_remove(c->sb[c->nsb - 1], NULL), 0);
+	for (int i = 0; i < CTL_MAX_VOLUMES; i++) {
+		(void)snprintf(name, sizeof(name), "v%d", i);
+		assert_int_equal(ctl_volume_create(c, name, 0, 0, NULL), 0);
+	}
+	assert_int_equal(ctl_volume_create(c, "more", 0, 0, NULL), -EDQUOT);
+	while (c->nvol)
+		assert_int_equal(ctl_volume_remove(c->vol[c->nvol - 1], NULL), 0);
+	forget(c);
+}
+
+static void volumes(void **state)
+{
+	struct ctl *c = open_ctl();
+	struct msb_str users = MSB_STR_INIT;
+	struct msb_err e = {0};
+	struct ctl_sandbox *sb;
+	struct ctl_volume *v;
+	char path[MSB_PATH_MAX + 64];
+	int dir_fd = -1, usage_fd = -1;
+	uint64_t limit = 0;
+
+	assert_int_equal(ctl_sandbox_create(c, "box", geteuid() + 1, 77, NULL), 0);
+	sb = ctl_sandbox_find(c, "box");
+	assert_int_equal(set_mounts(sb, "volume:vol /v passthrough", true), -ENOENT);
+	assert_int_equal(ctl_volume_create(c, "../x", geteuid(), getegid(), NULL), -EINVAL);
+	assert_int_equal(ctl_volume_create(c, "vol", geteuid(), getegid(), NULL), 0);
+	assert_int_equal(ctl_volume_create(c, "vol", geteuid(), getegid(), NULL), -EEXIST);
+	v = ctl_volume_find(c, "vol");
+	/* Others by its mode, the owner of the sandbox's group among them. */
+	assert_int_equal(set_mounts(sb, "volume:vol /v passthrough", true), -EACCES);
+	assert_int_equal(ctl_volume_own(v, v->uid, v->gid, 0704, NULL), 0);
+	assert_int_equal(set_mounts(sb, "volume:vol /v passthrough", true), -EACCES);
+	assert_int_equal(set_mounts(sb, "volume:vol /v passthrough ro", true), 0);
+	assert_int_equal(ctl_volume_own(v, v->uid, v->gid, 0706, NULL), 0);
+	assert_int_equal(set_mounts(sb, "volume:vol /v passthrough", true), 0);
+	assert_int_equal(
+		set_mounts(sb, "volume:vol /w passthrough quota_bytes=1M", false), -EINVAL);
+	assert_int_equal(set_mounts(sb, "volume:VOL /w passthrough", false), -EINVAL);
+	assert_int_equal(set_mounts(sb, "volume:vol /w memory", false), -EINVAL);
+	assert_int_equal(ctl_volume_set_quota(v, "1", 1, NULL), -ERANGE);
+	assert_int_equal(ctl_volume_set_quota(v, "x", 1, NULL), -EINVAL);
+	assert_int_equal(ctl_volume_set_quota(v, "64K", 3, NULL), 0);
+	ctl_volume_users(v, ", ", &users);
+	assert_string_equal(users.buf, "box");
+	msb_str_done(&users);
+	assert_int_equal(ctl_volume_remove(v, &e), -EBUSY);
+	assert_non_null(strstr(e.msg, "box"));
+	forget(c);
+
+	c = open_ctl();
+	v = ctl_volume_find(c, "vol");
+	assert_non_null(v);
+	assert_int_equal(v->mode, 0706);
+	assert_int_equal(v->quota_bytes, 65536);
+	sb = ctl_sandbox_find(c, "box");
+	assert_int_equal(ctl_volume_open(sb, "vol", false, &dir_fd, &usage_fd, NULL), 0);
+	assert_int_equal(msb_pread_full(usage_fd, &limit, sizeof(limit), 0), sizeof(limit));
+	assert_int_equal(limit, 65536);
+	assert_int_equal(ctl_volume_set_quota(v, "", 0, NULL), 0);
+	assert_int_equal(msb_pread_full(usage_fd, &limit, sizeof(limit), 0), sizeof(limit));
+	assert_int_equal(limit, 0);
+	close(dir_fd);
+	close(usage_fd);
+	/* Its owner may put a link there: it leads nowhere. */
+	ctl_volume_path(v, path);
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(symlink("/etc", path), 0);
+	assert_true(ctl_volume_open(sb, "vol", false, &dir_fd, &usage_fd, NULL) < 0);
+	assert_int_equal(set_mounts(sb, "", true), 0);
+	assert_int_equal(ctl_volume_remove(v, NULL), 0);
+	assert_int_equal(ctl_sandbox_remove(sb, NULL), 0);
+	/* What a crash leaves is removed, of both halves. */
+	assert_int_equal(mkdirat(c->volumes_fd, "0123456789abcdef0123456789abcdef", 0700), 0);
+	assert_int_equal(msb_write_file_atomic(c->volumes_fd,
+				 "fedcba9876543210fedcba9876543210.usage", "", 0, 0600),
+		0);
+	ctl_volumes_recover(c);
+	assert_int_equal(unlinkat(AT_FDCWD, path, 0), -1);
+	(void)snprintf(path, sizeof(path), "%s/volumes", paths.state);
+	assert_int_equal(rmdir(path), 0);
 	forget(c);
 }
 
@@ -480,6 +564,7 @@ int main(void)
 		cmocka_unit_test(mount_images),
 		cmocka_unit_test(two_tables),
 		cmocka_unit_test(limits),
+		cmocka_unit_test(volumes),
 		cmocka_unit_test(comes_back),
 		cmocka_unit_test(newer_is_refused),
 		cmocka_unit_test(node_ids),

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files of a volume.
+#include "base/cleanup.h"
+#include "ctl/nodes.h"
+#include "ctl/volumes.h"
+#include "fs/du.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+
+int ctl_read_volume_kind(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	msb_str_adds(s, "dir\n");
+	return 0;
+}
+
+int ctl_read_volume_quota(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	if (at->vol->quota_bytes)
+		msb_str_addf(s, "%" PRIu64, at->vol->quota_bytes);
+	msb_str_adds(s, "\n");
+	return 0;
+}
+
+int ctl_write_volume_quota(const struct ctl_at *at, const struct ctl_line *l, struct msb_err *e)
+{
+	if (l->n == 0 && l->more)
+		return 0; /* the newline of a value that came in pieces */
+	return ctl_volume_set_quota(at->vol, l->p, l->n, e);
+}
+
+int ctl_read_volume_used(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	static const _Atomic bool never = false;
+	_cleanup_close_ int fd = ctl_volume_files(at->vol);
+	bool partial;
+
+	if (fd < 0)
+		return msb_err_set(
+			e, -fd, "the files of volume %s: %s", at->vol->name, strerror(-fd));
+	msb_str_addf(s, "%" PRIu64 "\n", fs_du(fd, &never, &partial));
+	return 0;
+}
+
+int ctl_read_volume_users(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	ctl_volume_users(at->vol, "\n", s);
+	if (s->len)
+		msb_str_adds(s, "\n");
+	return 0;
+}

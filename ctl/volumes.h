@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Volumes: directories that outlive sandboxes and that several may have mounted at once.
+ *
+ *	state/volumes/ID/data	what is in it. ID itself is its owner's, and lets those pass who may
+ *use the volume: what is below has the owners and modes of guests state/volumes/ID.usage	a
+ *struct fsd_usage, which every server of it maps
+ *
+ * A volume is a fact of the state file, `volume/NAME`. It is written after its directory is made,
+ *and deleted before that is removed; what is no volume's is removed when msbd starts.
+ */
+#ifndef MSB_CTL_VOLUMES_H
+#define MSB_CTL_VOLUMES_H
+
+#include "ctl/model.h"
+
+#define CTL_VOLUME_KEY	  "volume/" /* of the state file's facts */
+#define CTL_VOLUME_SOURCE "volume:" /* before its name, as the source of a mount */
+
+/* Where a source says `volume:NAME`, the name; NULL. */
+const char *ctl_volume_source(const char *source);
+
+/* ctl.lock held; what is returned is borrowed. */
+struct ctl_volume *ctl_volume_find(struct ctl *c, const char *name);
+struct ctl_volume *ctl_volume_by_serial(struct ctl *c, uint32_t serial);
+struct ctl_volume *ctl_volume_ref(struct ctl_volume *v);
+void ctl_volume_unref(struct ctl_volume *v); /* takes the lock itself; NULL is fine */
+
+/**
+ * ctl_volume_create() - mkdir volumes/NAME
+ * Errors: -EINVAL not a name; -EEXIST; -EDQUOT CTL_MAX_VOLUMES; -ENOSPC.
+ * ctl_volume_remove() - rmdir volumes/NAME, with all that is in it; waits
+ * Errors: -EBUSY it is in the mounts of a sandbox, which the sentence names.
+ */
+int ctl_volume_create(struct ctl *c, const char *name, uid_t uid, gid_t gid, struct msb_err *e);
+int ctl_volume_remove(struct ctl_volume *v, struct msb_err *e);
+int ctl_volume_own(struct ctl_volume *v, uid_t uid, gid_t gid, mode_t mode, struct msb_err *e);
+
+/* `quota_bytes`, from one line; empty: none. Holds at once. -EINVAL, -ERANGE. */
+int ctl_volume_set_quota(struct ctl_volume *v, const char *line, size_t n, struct msb_err *e);
+
+/* Its files, opened; -errno. */
+int ctl_volume_files(const struct ctl_volume *v);
+/* Where they are. */
+void ctl_volume_path(const struct ctl_volume *v, char ret[MSB_PATH_MAX + 64]);
+/* The names of the sandboxes that have it in their mounts, with @between them; lock held. */
+void ctl_volume_users(const struct ctl_volume *v, const char *between, struct msb_str *s);
+
+/**
+ * ctl_volume_check() - Whether @sb may mount volume @name; ctl.lock held
+ * Its owner may, and the instance's; others by the volume's mode.
+ * Errors: -ENOENT; -EACCES.
+ * ctl_volume_open() - The same, and its files and its count; takes ctl.lock
+ */
+int ctl_volume_check(struct ctl_sandbox *sb, const char *name, bool readonly, struct msb_err *e);
+int ctl_volume_open(struct ctl_sandbox *sb, const char *name, bool readonly, int *ret_dir,
+	int *ret_usage, struct msb_err *e);
+
+/* From the state file; -errno. */
+int ctl_volume_load(struct ctl *c, const char *name, const char *value);
+void ctl_volumes_recover(struct ctl *c); /* removes what is no volume's */
+
+#endif
