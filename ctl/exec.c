@@ -165,6 +165,7 @@ int ctl_command_start(const struct ctl_req *q, struct ctl_sandbox *sb, const cha
 	j->sb = sb;
 	j->counted = true;
 	sb->commands++;
+	sb->jobs_total++;
 	/* The first message says whether it runs; what else may come first is output. */
 	r = step(q, j, false);
 	if (r == 0 && j->ended && j->result < 0 && j->err.code != EREMOTEIO)

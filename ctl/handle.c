@@ -25,6 +25,9 @@ int ctl_handle_new(
 		return msb_err_set(e, ENFILE,
 			"%d files are open, the most for users other than the instance's",
 			CTL_OTHERS_SHARE(CTL_MAX_HANDLES));
+	if (at->node->flags & NF_FEW && at->c->nfew[others] == CTL_OTHERS_SHARE(CTL_MAX_SCRAPES))
+		return msb_err_set(e, ENFILE, "%s is open %d times, the most there can be",
+			at->node->name, CTL_OTHERS_SHARE(CTL_MAX_SCRAPES));
 	h = calloc(1, sizeof(*h));
 	if (!h)
 		return msb_err_set(e, ENOMEM, "no memory");
@@ -65,6 +68,7 @@ int ctl_handle_new(
 	pthread_mutex_init(&h->lock, NULL);
 	at->c->nhandles++;
 	at->c->nothers += others;
+	at->c->nfew[others] += (at->node->flags & NF_FEW) != 0;
 	*ret = h;
 	return 0;
 }
@@ -87,6 +91,7 @@ void ctl_handle_unref(struct ctl_handle *h)
 	if (last) {
 		h->at.c->nhandles--;
 		h->at.c->nothers -= h->others;
+		h->at.c->nfew[h->others] -= (h->at.node->flags & NF_FEW) != 0;
 		if (h->pull)
 			ctl_pull_unref(h->pull);
 	}

@@ -207,6 +207,7 @@ static void running(struct ctl_job *j, const struct msb_msg *m)
 	j->state = JOB_RUNNING;
 	j->changes++;
 	j->started_usec = ctl_now_usec();
+	j->sb->jobs_total++;
 	ctl_event(j->sb->c, j->sb, "job_started", ",\"job\":%u", j->number);
 }
 

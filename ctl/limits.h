@@ -52,6 +52,8 @@
 #define CTL_OTHERS_SHARE(limit) ((limit) / 2)
 
 #define CTL_MAX_HANDLES	  16384 /* open files; ENFILE past it */
+#define CTL_MAX_SCRAPES	  64	/* of them of `metrics` */
+#define CTL_SAMPLE_MS	  1000	/* that helpers have to say their figures */
 #define CTL_MAX_EVENTS	  256	/* kept for a sandbox; a reader that falls behind sees dropped */
 #define CTL_MAX_GEVENTS	  2048	/* kept for all */
 #define CTL_MAX_ERRORS	  256

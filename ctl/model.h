@@ -158,6 +158,7 @@ struct ctl_sandbox {
 	uint64_t restart_at_ms; /* CLOCK_MONOTONIC, as what follows; 0: not */
 	uint64_t ran_since_ms;
 	atomic_uint commands;	    /* of exec, under way; no lock */
+	atomic_ullong jobs_total;   /* commands and jobs that were started while msbd runs; no lock */
 	_Atomic uint64_t active_ms; /* when something last ended; no lock */
 	char stop_why[96];	    /* of the stop under way; "": somebody asked */
 
@@ -226,8 +227,10 @@ struct ctl {
 	uint32_t next_serial;
 	struct ctl_ring events, errors;
 	char error[MSB_ERR_MAX];
+	struct ctl_scrape *scrape;  /* of `metrics`, under way; see ctl/metrics.c */
 	struct ctl_handle *pollers; /* open files that somebody polls */
 	size_t nhandles, nothers;   /* all open files; those opened by others than uid */
+	size_t nfew[2];		    /* of those, NF_FEW: by uid; by others */
 	unsigned int nops;	    /* verbs under way */
 	bool ending;		    /* msbd is about to exit: no new verbs */
 

@@ -49,6 +49,9 @@ CTL_WRITE(ctl_write_mounts);
 CTL_WRITE(ctl_write_root_options);
 CTL_READ(ctl_read_env);
 CTL_WRITE(ctl_write_env);
+
+/* metrics.c */
+CTL_READ(ctl_read_metrics);
 CTL_READ(ctl_read_metric); /* arg: enum ctl_metric */
 
 /* nodes_job.c */
@@ -71,6 +74,5 @@ enum ctl_job_file {
 	JOB_FILE_EXIT_CODE,
 };
 enum ctl_stored { STORED_CONFIG, STORED_MANIFEST, STORED_LAYERS };
-enum ctl_metric { METRIC_CPU_USEC, METRIC_MEMORY_BYTES, METRIC_FSD_MEMORY_BYTES };
 
 #endif

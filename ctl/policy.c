@@ -88,7 +88,7 @@ static void schedule(struct ctl_sandbox *sb, bool failed)
 
 /* ---- when something is due: monotonic milliseconds, UINT64_MAX never */
 
-static unsigned int busy(const struct ctl_sandbox *sb)
+unsigned int ctl_policy_busy(const struct ctl_sandbox *sb)
 {
 	unsigned int n = sb->commands;
 
@@ -113,7 +113,7 @@ static uint64_t idle_at(const struct ctl_sandbox *sb)
 
 	if (!sec || sb->state != ST_RUNNING)
 		return UINT64_MAX;
-	return (busy(sb) ? msb_now_ms() : sb->active_ms) + sec * 1000;
+	return (ctl_policy_busy(sb) ? msb_now_ms() : sb->active_ms) + sec * 1000;
 }
 
 static uint64_t due_at(const struct ctl_sandbox *sb)

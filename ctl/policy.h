@@ -35,6 +35,8 @@ int ctl_restart_delay_ms(const struct ctl_restart_policy *p, bool failed, unsign
 void ctl_policy_settled(struct ctl_sandbox *sb, enum ctl_verb v, int result, bool own);
 /* Somebody stops or kills it while no machine is there: it does not start by itself. */
 void ctl_policy_cancel(struct ctl_sandbox *sb);
+/* Jobs and commands that run in it. */
+unsigned int ctl_policy_busy(const struct ctl_sandbox *sb);
 /* A new msbd has looked at every sandbox. */
 void ctl_policy_recovered(struct ctl *c);
 /* A value was changed, or something is due: looks at all of it. */

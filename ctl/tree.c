@@ -8,6 +8,7 @@
 #include "ctl/job.h"
 #include "ctl/logfile.h"
 #include "ctl/logins.h"
+#include "ctl/metrics.h"
 #include "ctl/nodes.h"
 #include "ctl/pulls.h"
 #include "ctl/volumes.h"
@@ -43,6 +44,7 @@ const struct ctl_node ctl_nodes[] = {
 	{"errors",       D_ROOT,    K_RING,  0400, NULL, NULL, 0, 0},
 	{"events",       D_ROOT,    K_RING,  0400, NULL, NULL, 1, 0},
 	{"log",          D_ROOT,    K_LOG,   0400, NULL, NULL, 0, 0},
+	{"metrics",      D_ROOT,    K_TEXT,  0444, ctl_read_metrics, NULL, 0, NF_SLOW | NF_FEW},
 
 	{"ctl",          D_IMAGES,  K_CTL,   0600, ctl_read_verbs, ctl_write_verb, VERBS_IMAGES, NF_FRESH},
 	{"stat",         D_IMAGES,  K_TEXT,  0444, ctl_read_store_stat, NULL, 0, NF_SLOW},
@@ -93,9 +95,28 @@ const struct ctl_node ctl_nodes[] = {
 	{"root_options", D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_root_options, CONF_ROOT_OPTIONS, 0},
 	{"root",         D_SANDBOX, K_LINK,  0777, NULL, NULL, 0, 0},
 	{"*",            D_ENV,     K_LINES, 0600, ctl_read_env, ctl_write_env, 0, 0},
-	{"cpu_usec",     D_METRICS, K_TEXT,  0400, ctl_read_metric, NULL, METRIC_CPU_USEC, NF_SLOW},
-	{"memory_bytes", D_METRICS, K_TEXT,  0400, ctl_read_metric, NULL, METRIC_MEMORY_BYTES, NF_SLOW},
+	{"cpu_usec", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_CPU_USEC, NF_SLOW},
+	{"fsd_cpu_usec", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_FSD_CPU_USEC, NF_SLOW},
+	{"guest_cpu_user_usec", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_GUEST_CPU_USER, NF_SLOW},
+	{"guest_cpu_system_usec", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_GUEST_CPU_SYSTEM, NF_SLOW},
+	{"guest_cpu_idle_usec", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_GUEST_CPU_IDLE, NF_SLOW},
+	{"guest_cpu_iowait_usec", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_GUEST_CPU_IOWAIT, NF_SLOW},
+	{"guest_cpu_steal_usec", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_GUEST_CPU_STEAL, NF_SLOW},
+	{"memory_bytes", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_MEMORY_BYTES, NF_SLOW},
 	{"fsd_memory_bytes", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_FSD_MEMORY_BYTES, NF_SLOW},
+	{"memory_limit_bytes", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_MEMORY_LIMIT_BYTES, NF_SLOW},
+	{"guest_memory_total_bytes", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_GUEST_MEMORY_TOTAL, NF_SLOW},
+	{"guest_memory_available_bytes", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_GUEST_MEMORY_AVAILABLE, NF_SLOW},
+	{"guest_oom_kills", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_GUEST_OOM_KILLS, NF_SLOW},
+	{"fs_ops", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_FS_OPS, NF_SLOW},
+	{"fs_errors", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_FS_ERRORS, NF_SLOW},
+	{"fs_read_bytes", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_FS_READ_BYTES, NF_SLOW},
+	{"fs_written_bytes", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_FS_WRITTEN_BYTES, NF_SLOW},
+	{"fs_latency", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_FS_LATENCY, NF_SLOW},
+	{"jobs_running", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_JOBS_RUNNING, NF_SLOW},
+	{"jobs_total", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_JOBS_TOTAL, NF_SLOW},
+	{"uptime_sec", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_UPTIME_SEC, NF_SLOW},
+	{"restarts", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_RESTARTS, NF_SLOW},
 	{"clone",        D_JOBS,    K_CLONE, 0600, ctl_read_job_number, NULL, 0, NF_FRESH},
 	{"ctl",          D_JOB,     K_CTL,   0600, ctl_read_verbs, ctl_write_verb, VERBS_JOB, NF_FRESH},
 	{"argv",         D_JOB,     K_LINES, 0600, ctl_read_job, ctl_write_job_argv, JOB_FILE_ARGV, NF_WHOLE},

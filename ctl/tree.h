@@ -31,6 +31,7 @@ enum ctl_node_flags {
 	NF_SLOW = 2, /* its text may wait for the disk: read on a thread, without ctl.lock */
 	NF_STATE = 4, /* poll says POLLPRI once the state changed after the last read */
 	NF_WHOLE = 8, /* the lines of one write are written together */
+	NF_FEW = 16,  /* its text may be long: CTL_MAX_SCRAPES are open at once */
 };
 
 /* Directories; the other rows follow them. The root's row is its node id, 1. */

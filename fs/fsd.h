@@ -19,7 +19,8 @@
  *plugin {name=} fd: a connected socket			 a plugin that was started anew unmount
  *{name=} its files answer ESTALE from then on view   {mount=NAME, absent: the tree} fd: an open
  * /dev/fuse that was just mounted; serves the tree there too unview {} ends every view status -> ok
- *{exports= views= mounts= audit_lost= nodes= fds= requests=} sync   flush everything to disk quit
+ *{exports= views= mounts= audit_lost= nodes= fds= requests=} stats -> ok {errors= read_bytes=
+ *written_bytes= CLASS=USEC,N,N..}: see struct fsd_stats sync   flush everything to disk quit
  *sync, then exit 0
  */
 #ifndef MSB_FS_FSD_H
@@ -95,6 +96,41 @@ int fsd_plugin(int sock, const char *name, int sock_fd, struct msb_err *e);
 int fsd_unmount(int sock, const char *name, struct msb_err *e); /* -ENOENT */
 int fsd_unexport(int sock, const char *tag, struct msb_err *e);
 int fsd_sync(int sock, struct msb_err *e);
+
+/* Classes of requests. Names in fsd_op_name(). */
+enum fsd_op {
+	FSD_OP_OTHER,
+	FSD_OP_LOOKUP,
+	FSD_OP_ATTR,	/* attributes, link targets, statfs */
+	FSD_OP_OPEN,	/* and release */
+	FSD_OP_READ,
+	FSD_OP_WRITE,	/* also fallocate, copy_file_range */
+	FSD_OP_READDIR,
+	FSD_OP_CHANGE,	/* of names: create, unlink, rename and so on */
+	FSD_OP_SYNC,
+	FSD_OPS
+};
+static inline const char *fsd_op_name(enum fsd_op o)
+{
+	static const char *const names[FSD_OPS] = {"other", "lookup", "attr", "open", "read",
+		"write", "readdir", "change", "sync"};
+
+	return names[o];
+}
+
+#define FSD_BUCKETS 22 /* the i-th: at most 2^i microseconds, not in one before; the last: the rest */
+
+/* What the guest's requests were, since the exports were made. */
+struct fsd_stats {
+	uint64_t hist[FSD_OPS][FSD_BUCKETS]; /* requests by the time they took */
+	uint64_t usec[FSD_OPS];		     /* time they took together */
+	uint64_t errors;		     /* of them, answered with an errno */
+	uint64_t read_bytes, written_bytes;  /* of READ and WRITE */
+};
+/* In two steps, on a connection of its own, so that many servers can be asked at once: as
+ * agent_stats_ask() and agent_stats_answer() of vmm/agent.h. */
+int fsd_stats_ask(const char *control_path, struct msb_err *e);
+int fsd_stats_answer(int fd, struct fsd_stats *ret, struct msb_err *e);
 int fsd_quit(int sock, struct msb_err *e);
 
 /**

@@ -5,10 +5,12 @@
 #include "base/io.h"
 #include "base/msg.h"
 #include "base/spawn.h"
+#include "base/str.h"
 
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -207,6 +209,57 @@ int fsd_sync(int sock, struct msb_err *e)
 
 	msb_msg_init(&m, "sync");
 	return msb_msg_call(sock, &m, SYNC_MS, e);
+}
+
+int fsd_stats_ask(const char *control_path, struct msb_err *e)
+{
+	_cleanup_close_ int fd = msb_unix_connect(control_path, SOCK_SEQPACKET | SOCK_NONBLOCK);
+	struct msb_msg m;
+	int r;
+
+	if (fd < 0)
+		return msb_err_set(e, -fd, "the file server is not running: %s", strerror(-fd));
+	msb_msg_init(&m, "stats");
+	r = msb_msg_send(fd, &m);
+	return r < 0 ? msb_err_set(e, -r, "the file server: %s", strerror(-r)) : steal_fd(&fd);
+}
+
+/* USEC,N,N..: exactly as many numbers as there are. The peer parses a guest's bytes. */
+static int parse_class(const char *text, uint64_t *ret_usec, uint64_t hist[FSD_BUCKETS])
+{
+	for (int i = -1; i < FSD_BUCKETS; i++) {
+		size_t n = strcspn(text, ",");
+		char number[24];
+
+		if (n >= sizeof(number) || (text[n] == ',') != (i + 1 < FSD_BUCKETS))
+			return -EBADMSG;
+		memcpy(number, text, n);
+		number[n] = '\0';
+		if (msb_parse_u64(number, 0, INT64_MAX, i < 0 ? ret_usec : &hist[i]) < 0)
+			return -EBADMSG;
+		text += n + 1;
+	}
+	return 0;
+}
+
+int fsd_stats_answer(int fd, struct fsd_stats *ret, struct msb_err *e)
+{
+	struct msb_msg m;
+	int r = msb_msg_answer(fd, &m, e);
+
+	if (r < 0)
+		return r;
+	*ret = (struct fsd_stats){0};
+	for (int i = 0; i < FSD_OPS && r == 0; i++) {
+		const char *text = msb_msg_get(&m, fsd_op_name((enum fsd_op)i));
+
+		r = text ? parse_class(text, &ret->usec[i], ret->hist[i]) : -EBADMSG;
+	}
+	if (r < 0 || msb_msg_get_u64(&m, "errors", &ret->errors) < 0 ||
+		msb_msg_get_u64(&m, "read_bytes", &ret->read_bytes) < 0 ||
+		msb_msg_get_u64(&m, "written_bytes", &ret->written_bytes) < 0)
+		return msb_err_set(e, EBADMSG, "the file server's figures make no sense");
+	return 0;
 }
 
 int fsd_quit(int sock, struct msb_err *e)

@@ -315,6 +315,30 @@ static int do_status(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 	return 0;
 }
 
+static int do_stats(struct fsd *d, struct msb_msg *m, struct msb_err *e)
+{
+	struct fsd_stats t = {0};
+
+	for (int i = 0; i < FSD_MAX_EXPORTS; i++)
+		if (d->export[i].dev)
+			virtiofs_stats(d->export[i].dev, &t);
+	msb_msg_close_fds(m);
+	msb_msg_init(m, "ok");
+	msb_msg_set(m, "errors", "%llu", (unsigned long long)t.errors);
+	msb_msg_set(m, "read_bytes", "%llu", (unsigned long long)t.read_bytes);
+	msb_msg_set(m, "written_bytes", "%llu", (unsigned long long)t.written_bytes);
+	for (int i = 0; i < FSD_OPS; i++) {
+		char text[(FSD_BUCKETS + 1) * 21 + 1];
+		int n = snprintf(text, sizeof(text), "%llu", (unsigned long long)t.usec[i]);
+
+		for (int k = 0; k < FSD_BUCKETS; k++)
+			n += snprintf(text + n, sizeof(text) - (size_t)n, ",%llu",
+				(unsigned long long)t.hist[i][k]);
+		msb_msg_set(m, fsd_op_name((enum fsd_op)i), "%s", text);
+	}
+	return 0;
+}
+
 static int sync_one(const struct fsd_fs *fs, bool have)
 {
 	return have && fs->b->ops->syncfs ? fs->b->ops->syncfs(fs->b, FSB_ROOT) : 0;
@@ -348,6 +372,7 @@ static const struct {
 	{"unmount", do_unmount},
 	{"plugin", do_plugin},
 	{"status", do_status},
+	{"stats", do_stats},
 	{"sync", do_sync},
 	{"quit", do_quit},
 };

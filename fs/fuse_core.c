@@ -2,6 +2,7 @@
 // The FUSE server: checking a request, finding its operation, framing its reply.
 #include "fs/fuse_priv.h"
 #include "fs/fuse_iov.h"
+#include "fs/fuse_stats.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -161,6 +162,7 @@ int64_t fuse_handle(struct fsd_session *s, struct fuse_worker *w, const struct i
 	unsigned int n_in, const struct iovec *out, unsigned int n_out)
 {
 	size_t in_bytes = iov_bytes(in, n_in), out_bytes = iov_bytes(out, n_out), args;
+	uint64_t begun = w->stats ? fuse_stats_now() : 0;
 	const struct fuse_op *op;
 	struct fuse_out_header o = {0};
 	int64_t r;
@@ -202,6 +204,8 @@ int64_t fuse_handle(struct fsd_session *s, struct fuse_worker *w, const struct i
 	}
 	if (__builtin_expect(s->keep != NULL, 0))
 		fuse_keep_states(s);
+	if (w->stats)
+		fuse_stats_count(w->stats, c.h.opcode, r, in_bytes, begun);
 	if (op && (op->flags & OP_NO_REPLY))
 		return 0;
 	if (out_bytes < sizeof(o))

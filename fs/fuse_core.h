@@ -55,7 +55,8 @@ void fsd_fs_done(struct fsd_fs *fs); /* stops the backend */
 /* Private memory for one request at a time: one for each thread that calls fuse_handle(). Zeroed at
  * first. */
 struct fuse_worker {
-	uint64_t requests; /* since fuse_worker_count() */
+	uint64_t requests;	  /* since fuse_worker_count() */
+	struct fuse_stats *stats; /* of its queue; NULL: nothing is counted */
 	struct fuse_in_header h;
 	_Alignas(8) uint8_t args[FUSE_MAX_ARGS + 1]; /* room for a NUL */
 	_Alignas(8) uint8_t reply[FUSE_MAX_DIR];

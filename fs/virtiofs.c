@@ -10,6 +10,7 @@
  */
 #include "fs/virtiofs.h"
 #include "fs/fuse_state.h"
+#include "fs/fuse_stats.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 
@@ -51,6 +52,7 @@ struct virtiofs {
 	bool keeps;		     /* ... what a next server may go on with */
 	_Atomic bool warned;	     /* of this front end: a guest must not fill the log */
 	struct queue *queue[VIRTIOFS_QUEUES];
+	struct fuse_stats stats[VIRTIOFS_QUEUES]; /* stay when a queue is stopped */
 };
 
 static uint64_t now_us(void)
@@ -197,6 +199,9 @@ static int queue_start(struct vu_dev *d, unsigned int i)
 	k->v = v;
 	k->q = &d->q[i];
 	k->w = calloc(1, sizeof(*k->w));
+	if (k->w)
+		k->w->stats = &v->stats[i];
+	fuse_stats_clock();
 	k->stop_fd = eventfd(0, EFD_CLOEXEC);
 	r = !k->w	     ? -ENOMEM
 	    : k->stop_fd < 0 ? -errno
@@ -287,6 +292,7 @@ int virtiofs_new(struct fsd_fs *fs, const char *tag, int listen_fd, int keep_fd,
 		close(listen_fd);
 		return msb_err_set(e, ENOMEM, "export %s: no memory", tag);
 	}
+	fuse_stats_clock_begin();
 	vu_init(&v->dev, &ops);
 	v->fs = fs;
 	v->listen_fd = listen_fd;
@@ -330,6 +336,12 @@ const char *virtiofs_tag(const struct virtiofs *v)
 bool virtiofs_opens_off(const struct virtiofs *v)
 {
 	return fsd_session_opens_off(v->session);
+}
+
+void virtiofs_stats(const struct virtiofs *v, struct fsd_stats *add_to)
+{
+	for (int i = 0; i < VIRTIOFS_QUEUES; i++)
+		fuse_stats_add(&v->stats[i], add_to);
 }
 
 void virtiofs_counts(struct virtiofs *v, struct fuse_counts *add_to)

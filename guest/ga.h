@@ -141,6 +141,10 @@ struct ga {
 	uint64_t ending_at; /* when the next phase begins at the latest */
 	bool off;
 
+	int stat_fd, meminfo_fd, vmstat_fd; /* of /proc; -1: not there */
+	struct ga_watch kmsg;		    /* the kernel's log */
+	uint64_t oom_kills;		    /* that the host has been told of */
+
 	struct wire_rx rx;
 	struct wire_tx tx;
 };
@@ -176,6 +180,11 @@ bool ga_cgroup_kill(struct ga *g, uint64_t serial);
 bool ga_cgroup_oom(struct ga *g, uint64_t serial); /* did it lose a process to that? */
 void ga_cgroup_remove(struct ga *g, uint64_t serial);
 void ga_cgroup_sweep(struct ga *g); /* tries again what could not be removed */
+
+/* ga_stats.c */
+void ga_stats_init(struct ga *g);
+void ga_stats_done(struct ga *g);
+size_t ga_stats_add(struct ga *g, uint8_t *b, size_t cap, size_t n); /* kv; where they end now */
 
 /* ga_task.c */
 /* @of: struct ga_mount or ga_umount of those kinds; the child has a copy. */

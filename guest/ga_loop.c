@@ -157,13 +157,14 @@ static void boot(struct ga *g, const struct wire_frame *f)
 
 static void status(struct ga *g, uint32_t id)
 {
-	uint8_t b[64];
+	uint8_t b[512];
 	char text[16];
 	size_t n = 0;
 
 	(void)snprintf(text, sizeof(text), "%u", g->njobs);
 	(void)wire_kv_add(b, sizeof(b), &n, "jobs", text); /* fits */
 	(void)wire_kv_add(b, sizeof(b), &n, "ready", g->booted ? "1" : "0");
+	n = ga_stats_add(g, b, sizeof(b), n);
 	ga_reply(g, WIRE_OK, id, b, n);
 }
 
@@ -382,6 +383,7 @@ static int setup(struct ga *g, int port_fd)
 	fd = fcntl(port_fd, F_GETFL);
 	if (fd < 0 || fcntl(port_fd, F_SETFL, fd | O_NONBLOCK) < 0)
 		return -errno;
+	ga_stats_init(g);
 	return ga_watch_add(g, &g->port, port_fd, EPOLLIN | EPOLLOUT);
 }
 
@@ -443,6 +445,7 @@ int ga_run(int port_fd, const struct ga_ops *ops, struct msb_err *e)
 		(void)msb_wait_fd(port_fd, POLLOUT, 10);
 	}
 	ops->power_off();
+	ga_stats_done(g);
 	close(g->ep);
 	close(g->signals.fd);
 	ga_boot_done(&g->boot);

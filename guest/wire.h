@@ -80,6 +80,35 @@ enum wire_type {
 	WIRE_CREDIT = 64, /* u8 type of the stream (IN, OUT or ERR), u32 bytes */
 };
 
+/* Figures of the guest's kernel, in what WIRE_STATUS is answered with. */
+enum wire_stat {
+	WIRE_CPU_USER_USEC, /* of all CPUs together, since the guest booted */
+	WIRE_CPU_SYSTEM_USEC,
+	WIRE_CPU_IDLE_USEC,
+	WIRE_CPU_IOWAIT_USEC,
+	WIRE_CPU_STEAL_USEC,
+	WIRE_MEMORY_TOTAL_BYTES,
+	WIRE_MEMORY_AVAILABLE_BYTES,
+	WIRE_OOM_KILLS, /* processes that the kernel killed for want of memory */
+	WIRE_NSTATS
+};
+
+/* The key of a figure in that. */
+static inline const char *wire_stat_name(enum wire_stat s)
+{
+	static const char *const names[WIRE_NSTATS] = {"cpu_user_usec", "cpu_system_usec",
+		"cpu_idle_usec", "cpu_iowait_usec", "cpu_steal_usec", "memory_total_bytes",
+		"memory_available_bytes", "oom_kills"};
+
+	return names[s];
+}
+
+struct wire_stats {
+	uint64_t v[WIRE_NSTATS];
+	uint32_t have; /* 1 << enum wire_stat, of those that were found */
+};
+
+
 /* What of a job was at fault, where its program could not be started. */
 enum wire_fault { WIRE_FAULT_PROGRAM, WIRE_FAULT_USER, WIRE_FAULT_CWD, WIRE_FAULT_LIMITS };
 #define WIRE_FAULT(code, fault) ((code) | (fault) << 16)

@@ -31,6 +31,8 @@
  *		not booted; ETIMEDOUT
  *	clock {clock_usec=}, drop_caches -> ok
  *	status	-> ok {ready=0|1 attached=0|1 jobs= agent_version=}
+ *	stats	-> ok {KEY=NUMBER..}, those of guest/wire.h that the guest says; any number of
+ *		clients share one question
  *	watch	-> ok, then "event" {kind= reason=} as they happen: ready (also at once, if so),
  *lost, oom, dropped {n=}. EOF when agentd ends.
  */
@@ -38,6 +40,7 @@
 #define MSB_VMM_AGENT_H
 
 #include "base/err.h"
+#include "guest/wire.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -95,6 +98,10 @@ int agent_umount(const char *control_path, const struct agent_mount *, bool lazy
  * @wait_ms at most; @cancel_fd readable (-1: none): -EINTR. */
 int agent_shutdown(
 	const char *control_path, int term_ms, int wait_ms, int cancel_fd, struct msb_err *e);
+/* The guest's figures, in two steps, so that many guests can be asked at once: a connected socket,
+ * readable once there is an answer, then the answer. Neither waits. -EAGAIN: too many ask now. */
+int agent_stats_ask(const char *control_path, struct msb_err *e);
+int agent_stats_answer(int fd, struct wire_stats *ret, struct msb_err *e);
 int agent_watch(const char *control_path, struct msb_err *e);	  /* a connected socket */
 int agent_set_clock(const char *control_path, struct msb_err *e); /* to the host's */
 int agent_drop_caches(const char *control_path, struct msb_err *e);

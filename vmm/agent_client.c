@@ -210,6 +210,33 @@ int agent_shutdown(
 	return r < 0 ? r : msb_msg_answer(fd, &m, e);
 }
 
+int agent_stats_ask(const char *control_path, struct msb_err *e)
+{
+	_cleanup_close_ int fd = msb_unix_connect(control_path, SOCK_SEQPACKET | SOCK_NONBLOCK);
+	struct msb_msg m;
+	int r;
+
+	if (fd < 0)
+		return msb_err_set(e, -fd, "the sandbox's agent is not running: %s", strerror(-fd));
+	msb_msg_init(&m, "stats");
+	r = msb_msg_send(fd, &m);
+	return r < 0 ? msb_err_set(e, -r, "the sandbox's agent: %s", strerror(-r)) : steal_fd(&fd);
+}
+
+int agent_stats_answer(int fd, struct wire_stats *ret, struct msb_err *e)
+{
+	struct msb_msg m;
+	int r = msb_msg_answer(fd, &m, e);
+
+	if (r < 0)
+		return r;
+	*ret = (struct wire_stats){0};
+	for (int i = 0; i < WIRE_NSTATS; i++)
+		if (msb_msg_get_u64(&m, wire_stat_name((enum wire_stat)i), &ret->v[i]) == 0)
+			ret->have |= 1u << i;
+	return 0;
+}
+
 int agent_watch(const char *control_path, struct msb_err *e)
 {
 	_cleanup_close_ int fd = connect_to(control_path, e);

@@ -234,6 +234,11 @@ static int do_status(struct agentd *a, struct ad_conn *c, struct msb_msg *m, str
 	return 0;
 }
 
+static int do_stats(struct agentd *a, struct ad_conn *c, struct msb_msg *m, struct msb_err *e)
+{
+	return ad_stats_ask(a, c, e);
+}
+
 static int do_watch(struct agentd *a, struct ad_conn *c, struct msb_msg *m, struct msb_err *e)
 {
 	c->kind = AD_WATCH;
@@ -261,6 +266,7 @@ static const struct {
 	{"clock", do_clock},
 	{"drop_caches", do_drop_caches},
 	{"status", do_status},
+	{"stats", do_stats},
 	{"watch", do_watch},
 };
 
@@ -285,7 +291,7 @@ static void conn_read(struct agentd *a, struct ad_conn *c)
 
 	if (r == -EAGAIN)
 		return;
-	if (r < 0 || c->kind == AD_REQUEST || c->kind == AD_WATCH) {
+	if (r < 0 || c->kind == AD_REQUEST || c->kind == AD_WATCH || c->kind == AD_STATS) {
 		/* Gone, broken, or talking before it was answered. */
 		if (r == 0)
 			msb_msg_close_fds(&m);

@@ -55,7 +55,7 @@ void ad_log_add(struct ad_file *f, uint32_t job, const char *stream, struct ad_t
 	const void *p, size_t n);
 void ad_log_flush(struct ad_file *f, uint32_t job, const char *stream, struct ad_tail *t);
 
-enum ad_kind { AD_NEW, AD_REQUEST, AD_JOB, AD_WATCH };
+enum ad_kind { AD_NEW, AD_REQUEST, AD_JOB, AD_WATCH, AD_STATS };
 
 struct ad_job;
 struct ad_conn {
@@ -145,6 +145,11 @@ uint64_t ad_link_tick(struct agentd *a, uint64_t now);
 int ad_request(struct agentd *a, struct ad_conn *c, enum wire_type type, const void *p, size_t n,
 	uint64_t timeout_ms, struct msb_err *e);
 void ad_request_forget(struct agentd *a, const struct ad_conn *c);
+
+/* agentd_stats.c */
+int ad_stats_ask(struct agentd *a, struct ad_conn *c, struct msb_err *e);
+void ad_stats_answer(struct agentd *a, const struct wire_frame *f); /* to all who asked */
+void ad_stats_fail(struct agentd *a, const struct msb_err *e);
 
 /* agentd_job.c */
 int ad_job_new(struct agentd *a, struct ad_conn *c, const struct msb_msg *m, struct msb_err *e);

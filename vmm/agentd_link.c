@@ -23,6 +23,8 @@ static void request_fail(struct agentd *a, struct ad_request *q, const struct ms
 {
 	struct ad_conn *c = q->conn;
 
+	if (q->type == WIRE_STATUS)
+		ad_stats_fail(a, e);
 	request_free(q);
 	if (c)
 		ad_conn_err(a, c, e);
@@ -182,7 +184,8 @@ int ad_request(struct agentd *a, struct ad_conn *c, enum wire_type type, const v
 	q->conn = c;
 	q->type = type;
 	q->deadline = msb_now_ms() + timeout_ms;
-	c->kind = AD_REQUEST;
+	if (c)
+		c->kind = AD_REQUEST;
 	return 0;
 }
 
@@ -227,6 +230,10 @@ static int answer(struct agentd *a, const struct wire_frame *f)
 	c = q->conn;
 	type = q->type;
 	request_free(q);
+	if (type == WIRE_STATUS) {
+		ad_stats_answer(a, f);
+		return 0;
+	}
 	if (f->type == WIRE_ERROR) {
 		ad_guest_error(f, &e);
 		if (c)

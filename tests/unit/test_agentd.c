@@ -819,6 +819,27 @@ static void small_requests(void **state)
 	close(s);
 }
 
+/* Asked by many, the guest is asked once; what it says of itself are numbers. */
+static void figures(void **state)
+{
+	struct msb_err e = {0};
+	struct wire_stats w;
+	int s[40];
+
+	for (int i = 0; i < 40; i++) {
+		s[i] = agent_stats_ask(ctl, &e);
+		assert_true(s[i] >= 0);
+	}
+	for (int i = 0; i < 40; i++) {
+		assert_int_equal(msb_wait_fd(s[i], POLLIN, WAIT_MS), 0);
+		assert_int_equal(agent_stats_answer(s[i], &w, &e), 0);
+		assert_int_equal(w.have, (1u << WIRE_NSTATS) - 1);
+		assert_true(w.v[WIRE_MEMORY_TOTAL_BYTES] >= w.v[WIRE_MEMORY_AVAILABLE_BYTES]);
+		assert_true(w.v[WIRE_CPU_USER_USEC] > 0);
+		close(s[i]);
+	}
+}
+
 static void shares(void **state)
 {
 	const struct agent_mount good = {"good", "/g", true}, bad = {"bad", "/b", true},
@@ -1177,6 +1198,58 @@ static void violations(void **state)
 	close(w);
 }
 
+/* A guest that lies about its figures, and one that does not say them. */
+static void figures_of_a_hostile_guest(void **state)
+{
+	static const char lies[] = "cpu_user_usec=-1\0cpu_idle_usec=9223372036854775808\0"
+				   "memory_total_bytes=7\0memory_total_bytes=8\0secret=1\0"
+				   "oom_kills=3 \0cpu_steal_usec=5\0cpu_iowait_usec";
+	struct msb_err e = {0};
+	struct wire_stats w;
+	struct wire_frame f;
+	int s[AGENTD_MAX_REQUESTS + 8], one;
+
+	guest_attach();
+	guest_hello();
+	one = -1;
+	for (uint64_t end = msb_now_ms() + WAIT_MS; one < 0 && msb_now_ms() < end;) {
+		one = agent_stats_ask(ctl, &e);
+		assert_true(one >= 0);
+		if (msb_wait_fd(one, POLLIN, 200) == 0) { /* EBUSY: it has not read our HELLO */
+			close(one);
+			one = -1;
+		}
+	}
+	assert_true(guest_next(&f));
+	assert_int_equal(f.type, WIRE_STATUS);
+	/* However many ask meanwhile: no request is left for who has to be heard. */
+	for (size_t i = 0; i < ARRAY_LEN(s); i++) {
+		s[i] = agent_stats_ask(ctl, &e);
+		assert_true(s[i] >= 0);
+	}
+	close(s[0]);
+	guest_frame(WIRE_OK, f.id, lies, sizeof(lies));
+	guest_send();
+	for (size_t i = 1; i < ARRAY_LEN(s); i++) {
+		assert_int_equal(msb_wait_fd(s[i], POLLIN, WAIT_MS), 0);
+		assert_int_equal(agent_stats_answer(s[i], &w, &e), 0);
+		assert_int_equal(w.have, 1u << WIRE_MEMORY_TOTAL_BYTES | 1u << WIRE_CPU_STEAL_USEC);
+		assert_int_equal(w.v[WIRE_MEMORY_TOTAL_BYTES], 7);
+		close(s[i]);
+	}
+	close(one);
+	/* Asked again; it breaks the protocol instead. */
+	one = agent_stats_ask(ctl, &e);
+	assert_true(guest_next(&f));
+	assert_int_equal(f.type, WIRE_STATUS);
+	guest_frame(WIRE_OK, f.id + 1, NULL, 0);
+	guest_send();
+	assert_int_equal(msb_wait_fd(one, POLLIN, WAIT_MS), 0);
+	assert_int_equal(agent_stats_answer(one, &w, &e), -EIO);
+	close(one);
+	close(gport);
+}
+
 static void flood_of_hellos(void **state)
 {
 	static const struct wire_preamble hello = {.version = WIRE_VERSION, .kind = WIRE_HELLO};
@@ -1353,6 +1426,7 @@ int main(void)
 		WITH_GUEST(client_vanishes),
 		WITH_GUEST(agentd_is_killed),
 		WITH_GUEST(small_requests),
+		WITH_GUEST(figures),
 		WITH_GUEST(shares),
 		ALONE(no_shares_before_the_root),
 		WITH_GUEST(shutdown_ends_the_jobs),
@@ -1365,6 +1439,7 @@ int main(void)
 		ALONE(files_rotate),
 		ALONE(text_cut_anywhere),
 		ALONE(violations),
+		ALONE(figures_of_a_hostile_guest),
 		ALONE(flood_of_hellos),
 		ALONE(another_version),
 		ALONE(a_guest_that_is_silent),

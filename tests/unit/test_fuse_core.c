@@ -4,6 +4,7 @@
 #include "tests/unit/fusereq.h"
 #include "base/cleanup.h"
 #include "fs/fuse_priv.h"
+#include "fs/fuse_stats.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -886,6 +887,36 @@ static void references_table(void **state)
 	fuse_refs_done(&r);
 }
 
+/* What took how long, in which class: each bucket holds what is at most its power of two. */
+static void counting(void **state)
+{
+	static struct fuse_stats st;
+	struct fsd_stats t = {0};
+	uint64_t all = 0;
+
+	fuse_stats_clock_begin();
+	fuse_stats_clock();
+	fuse_stats_count(&st, FUSE_READ, 512, 80, fuse_stats_now());
+	fuse_stats_count(&st, FUSE_READ, -EIO, 80, fuse_stats_now());
+	fuse_stats_count(&st, FUSE_WRITE, 8,
+		sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in) + 77,
+		fuse_stats_now());
+	fuse_stats_count(&st, 4000000000u, -ENOSYS, 40, fuse_stats_now());
+	fuse_stats_count(&st, FUSE_FSYNC, 0, 80, 0); /* since the counter's beginning */
+	fuse_stats_add(&st, &t);
+	assert_int_equal(t.read_bytes, 512);
+	assert_int_equal(t.written_bytes, 77);
+	assert_int_equal(t.errors, 2);
+	for (int i = 0; i < FSD_OPS; i++)
+		for (int k = 0; k < FSD_BUCKETS; k++)
+			all += t.hist[i][k];
+	assert_int_equal(all, 5);
+	assert_int_equal(t.hist[FSD_OP_SYNC][FSD_BUCKETS - 1], 1);
+	assert_true(t.usec[FSD_OP_SYNC] > 1000000);
+	fuse_stats_add(&st, &t);
+	assert_int_equal(t.read_bytes, 1024);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -898,7 +929,8 @@ int main(void)
 		T(truncating_open_takes_setid_bits), T(directories), T(symlink_targets),
 		T(unknown_is_enosys), T(statx_has_a_birth_time), T(cache_times_are_the_backends),
 		T(who_is_alone_believes_more), T(end_gives_all_back), T(forget_waits_for_requests),
-		T(backend_that_pins), T(what_may_wait), cmocka_unit_test(references_table)};
+		T(backend_that_pins), T(what_may_wait), cmocka_unit_test(references_table),
+		cmocka_unit_test(counting)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

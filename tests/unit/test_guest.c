@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What PID 1 parses: users, and the requests to boot and to execute.
 #include "base/cleanup.h"
+#include "guest/ga_stats.h"
 #include "guest/refresh.h"
 #include "guest/init_root.h"
 #include "guest/request.h"
@@ -465,6 +466,32 @@ static void what_is_asked_for_again(void **state)
 		assert_int_equal(ga_refresh_wanted(t[i].path, strlen(t[i].path)), t[i].wanted);
 }
 
+static void figures_of_the_kernel(void **state)
+{
+	struct wire_stats w = {0};
+
+	ga_stats_cpu("cpu  100 20 30 4000 5 6 7 8 9 10\ncpu0 1 1 1 1 1 1 1 1 1 1\n", 100, &w);
+	ga_stats_memory(
+		"MemTotal:         131072 kB\nMemFree: 1 kB\nMemAvailable:   1024 kB\n", &w);
+	ga_stats_vm("nr_free 1\noom_kill_x 4\nxoom_kill 5\noom_kill 12\nnuma 1\n", &w);
+	assert_int_equal(w.have, (1u << WIRE_NSTATS) - 1);
+	assert_int_equal(w.v[WIRE_CPU_USER_USEC], 1200000);
+	assert_int_equal(w.v[WIRE_CPU_SYSTEM_USEC], 430000);
+	assert_int_equal(w.v[WIRE_CPU_IDLE_USEC], 40000000);
+	assert_int_equal(w.v[WIRE_CPU_IOWAIT_USEC], 50000);
+	assert_int_equal(w.v[WIRE_CPU_STEAL_USEC], 80000);
+	assert_int_equal(w.v[WIRE_MEMORY_TOTAL_BYTES], 134217728);
+	assert_int_equal(w.v[WIRE_MEMORY_AVAILABLE_BYTES], 1048576);
+	assert_int_equal(w.v[WIRE_OOM_KILLS], 12);
+	/* What is not there is not there. */
+	w = (struct wire_stats){0};
+	ga_stats_cpu("", 100, &w);
+	ga_stats_cpu("cpu 1 2 3", 100, &w);
+	ga_stats_memory("MemTotal: x kB\n", &w);
+	ga_stats_vm("oom_kill\n", &w);
+	assert_int_equal(w.have, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -482,6 +509,7 @@ int main(void)
 		cmocka_unit_test(mount_requests),
 		cmocka_unit_test(umount_requests),
 		cmocka_unit_test(shares),
+		cmocka_unit_test(figures_of_the_kernel),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
