@@ -348,19 +348,32 @@ static int on_data(void *arg, const void *p, size_t n, struct msb_err *e)
 	return 0;
 }
 
+static int on_hole(void *arg, uint64_t n, struct msb_err *e)
+{
+	struct img_layer *l = arg;
+
+	if (!l->to || !l->to->inlined)
+		return 0;
+	memset(l->to->bytes + l->got, 0, n);
+	l->got += n;
+	return 0;
+}
+
 static int on_done(void *arg, struct msb_err *e)
 {
 	struct img_layer *l = arg;
 	struct img_inode *i = l->to;
+	struct img_span at = l->at;
 
 	l->to = NULL;
+	l->at = (struct img_span){0};
 	if (!i || i->inlined || !i->size)
 		return 0;
-	if (l->at.len != i->size)
+	if (at.len != i->size)
 		return msb_err_set(e, EBADMSG, "a file's contents are not where they should be");
-	i->pack_id = l->at.pack;
-	i->pack_off = (uint64_t)l->at.blk * IMG_PACK_ALIGN;
+	i->pack_id = at.pack;
+	i->pack_off = (uint64_t)at.blk * IMG_PACK_ALIGN;
 	return 0;
 }
 
-const struct img_tar_ops img_layer_ops = {on_entry, on_data, on_done};
+const struct img_tar_ops img_layer_ops = {on_entry, on_data, on_hole, on_done};

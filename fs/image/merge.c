@@ -19,15 +19,19 @@ static int raw(void *arg, const void *p, size_t n, struct msb_err *e)
 	return img_tar_feed(a->tar, p, n, e);
 }
 
-static int data(void *arg, const struct img_span *s, struct msb_err *e)
+static int data(void *arg, const struct img_span *s, const struct img_tar_part *parts,
+	size_t nparts, struct msb_err *e)
 {
 	struct apply *a = arg;
+	uint64_t n = 0;
 
-	/* More than padding ever is, so it is a file that is left out, and all of it. */
-	if (s->len <= IMG_INLINE_MAX || img_tar_skippable(a->tar) != s->len)
+	for (size_t k = 0; k < nparts; k++)
+		n += parts[k].len;
+	/* So long that it is a file that is left out, not padding; and all of it. */
+	if (s->len <= IMG_INLINE_MAX || img_tar_skippable(a->tar) != n)
 		return msb_err_set(e, EBADMSG, "damaged layer record: contents without a file");
 	a->layer.at = *s;
-	return img_tar_skip(a->tar, s->len, e);
+	return img_tar_skip(a->tar, n, e);
 }
 
 int img_layer_apply(

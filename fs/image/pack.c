@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #define FIRST_TABLE 1024
+#define LONG_HOLE   (32u << 10) /* is not written; others are cheaper written */
 
 void store_pack_name(char out[PACK_NAME_MAX], uint32_t id, const char *suffix)
 {
@@ -150,13 +151,18 @@ void img_writer_begin(struct img_writer *w)
 	w->start = w->flushed + w->nbuf;
 }
 
+static int ready(struct img_writer *w, struct msb_err *e)
+{
+	bool full = w->flushed + w->nbuf == w->start && w->start >= IMG_PACK_BYTES;
+
+	return w->out_fd < 0 || full ? next_pack(w, e) : 0;
+}
+
 int img_writer_data(struct img_writer *w, const void *p, size_t n, struct msb_err *e)
 {
 	const uint8_t *b = p;
-	int r = 0;
+	int r = ready(w, e);
 
-	if (w->out_fd < 0 || (w->flushed + w->nbuf == w->start && w->start >= IMG_PACK_BYTES))
-		r = next_pack(w, e);
 	(void)XXH3_128bits_update(w->hash, p, n);
 	while (r == 0 && n) {
 		size_t k = IMG_STORE_BUFFER - w->nbuf;
@@ -170,6 +176,31 @@ int img_writer_data(struct img_writer *w, const void *p, size_t n, struct msb_er
 		if (w->nbuf == IMG_STORE_BUFFER)
 			r = flush_buf(w, e);
 	}
+	return r;
+}
+
+int img_writer_hole(struct img_writer *w, uint64_t n, struct msb_err *e)
+{
+	static const uint8_t nothing[64 << 10];
+	uint64_t long_n = n >= LONG_HOLE ? n : 0;
+	int r = ready(w, e);
+
+	if (r == 0 && long_n)
+		r = flush_buf(w, e);
+	if (r == 0 && long_n > INT64_MAX - w->flushed)
+		return msb_err_set(e, E2BIG, "a file is too large for the store");
+	if (r == 0 && long_n && ftruncate(w->out_fd, (off_t)(w->flushed + long_n)) < 0)
+		return msb_err_set(e, errno, "cannot store contents: %m");
+	while (r == 0 && n) {
+		size_t k = n < sizeof(nothing) ? (size_t)n : sizeof(nothing);
+
+		if (long_n)
+			(void)XXH3_128bits_update(w->hash, nothing, k);
+		else
+			r = img_writer_data(w, nothing, k, e);
+		n -= k;
+	}
+	w->flushed += long_n;
 	return r;
 }
 

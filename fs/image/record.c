@@ -41,7 +41,7 @@ int img_record_from_bytes(const void *p, size_t n, struct img_record **ret, stru
 	memcpy(h, p, sizeof(*h));
 	if (memcmp(h->magic, "MSBLAYER", sizeof(h->magic)) != 0)
 		return damaged(e, "not one");
-	if (h->version != IMG_RECORD_VERSION)
+	if (!h->version || h->version > IMG_RECORD_VERSION)
 		return msb_err_set(
 			e, EBADMSG, "a layer record of another version (%u)", h->version);
 	if (h->head_sum != XXH3_64bits(h, offsetof(struct img_record_head, head_sum)))
@@ -66,11 +66,14 @@ int img_record_from_bytes(const void *p, size_t n, struct img_record **ret, stru
 		return damaged(e, "sizes that do not add up");
 	left -= h->raw_bytes;
 	for (uint64_t k = 0; k < h->nspans; k++) {
-		if (!rec->spans[k].len || rec->spans[k].len > left)
+		uint64_t len = rec->spans[k].len;
+
+		/* Of parts the replay knows how long they are together. */
+		if (!len || (h->version == 1 && len > left))
 			return damaged(e, "sizes that do not add up");
-		left -= rec->spans[k].len;
+		left -= h->version == 1 ? len : 0;
 	}
-	if (left)
+	if (h->version == 1 && left)
 		return damaged(e, "sizes that do not add up");
 	*ret = steal_ptr(rec);
 	return 0;
@@ -118,27 +121,50 @@ const struct img_span *img_record_spans(const struct img_record *rec, size_t *re
 
 /* ---- the body's operations */
 
+enum { MARK, COUNT, GAP, LENGTH }; /* what a number is */
+
 struct replay {
 	const struct img_record *rec;
 	const struct img_record_ops *ops;
 	void *arg;
 	uint64_t number; /* being read */
-	unsigned int shift;
-	uint64_t left; /* of a run of raw bytes */
-	uint64_t raw;  /* bytes that came */
+	unsigned int shift, what;
+	uint64_t left;	    /* of a run of raw bytes */
+	uint64_t raw, data; /* bytes that came */
 	uint64_t span;
+	struct img_tar_part *parts; /* of that span: nparts of count */
+	size_t nparts, cap;
+	uint64_t count, end; /* end: where the last one ends */
 };
 
-static int operation(struct replay *x, struct msb_err *e)
+static int give(struct replay *x, const struct img_tar_part *parts, size_t n, struct msb_err *e)
 {
-	uint64_t v = x->number;
+	uint64_t left = x->rec->head.tar_bytes - x->rec->head.raw_bytes - x->data;
 
-	x->number = 0;
-	x->shift = 0;
+	for (size_t k = 0; k < n; k++) {
+		if (parts[k].len > left)
+			return damaged(e, "more bytes than it says");
+		left -= parts[k].len;
+		x->data += parts[k].len;
+	}
+	x->what = MARK;
+	return x->ops->data(x->arg, &x->rec->spans[x->span++], parts, n, e);
+}
+
+static int mark(struct replay *x, uint64_t v, struct msb_err *e)
+{
+	bool span = v == 1 || (v == 3 && x->rec->head.version > 1);
+
+	if (span && x->span == x->rec->head.nspans)
+		return damaged(e, "more files than spans");
 	if (v == 1) {
-		if (x->span == x->rec->head.nspans)
-			return damaged(e, "more files than spans");
-		return x->ops->data(x->arg, &x->rec->spans[x->span++], e);
+		const struct img_tar_part all = {0, x->rec->spans[x->span].len};
+
+		return give(x, &all, 1, e);
+	}
+	if (span) {
+		x->what = COUNT;
+		return 0;
 	}
 	if (!v || v & 1)
 		return damaged(e, "an unknown operation");
@@ -146,6 +172,55 @@ static int operation(struct replay *x, struct msb_err *e)
 	if (x->left > x->rec->head.raw_bytes - x->raw)
 		return damaged(e, "more bytes than it says");
 	return 0;
+}
+
+static int count(struct replay *x, uint64_t v, struct msb_err *e)
+{
+	x->count = v;
+	x->nparts = 0;
+	x->end = 0;
+	x->what = GAP;
+	if (v > IMG_TAR_MAX_PARTS)
+		return damaged(e, "a file in too many parts");
+	if (v > x->cap) {
+		struct img_tar_part *p = reallocarray(x->parts, v, sizeof(*p));
+
+		if (!p)
+			return msb_err_set(e, ENOMEM, "out of memory");
+		x->parts = p;
+		x->cap = v;
+	}
+	return v ? 0 : give(x, NULL, 0, e);
+}
+
+static int part(struct replay *x, uint64_t v, struct msb_err *e)
+{
+	struct img_tar_part *p = &x->parts[x->nparts];
+
+	if (v > x->rec->spans[x->span].len - x->end || (x->what == LENGTH && !v))
+		return damaged(e, "a part that is not in its file");
+	x->end += v;
+	if (x->what == GAP) {
+		p->off = x->end;
+		x->what = LENGTH;
+		return 0;
+	}
+	p->len = v;
+	x->what = GAP;
+	return ++x->nparts == x->count ? give(x, x->parts, x->nparts, e) : 0;
+}
+
+static int operation(struct replay *x, struct msb_err *e)
+{
+	uint64_t v = x->number;
+
+	x->number = 0;
+	x->shift = 0;
+	switch (x->what) {
+	case MARK: return mark(x, v, e);
+	case COUNT: return count(x, v, e);
+	default: return part(x, v, e);
+	}
 }
 
 static int take(struct replay *x, const uint8_t *p, size_t n, struct msb_err *e)
@@ -198,8 +273,10 @@ int img_record_replay(const struct img_record *rec, const struct img_record_ops 
 			r = take(&x, buf, out.pos, e);
 	}
 	ZSTD_freeDCtx(zstd);
-	if (r == 0 && (in.pos != in.size || x.left || x.shift || x.raw != rec->head.raw_bytes ||
-			      x.span != rec->head.nspans))
+	free(x.parts);
+	if (r == 0 && (in.pos != in.size || x.left || x.shift || x.what != MARK ||
+			      x.raw != rec->head.raw_bytes || x.span != rec->head.nspans ||
+			      x.raw + x.data != rec->head.tar_bytes))
 		r = damaged(e, "its body is not what it says");
 	return r;
 }
@@ -221,10 +298,28 @@ static int tar_raw(void *arg, const void *p, size_t n, struct msb_err *e)
 	return t->fn(t->arg, p, n, e);
 }
 
-static int tar_data(void *arg, const struct img_span *s, struct msb_err *e)
+static int tar_part(struct tar *t, uint64_t at, uint64_t len, struct msb_err *e)
+{
+	int r = 0;
+
+	for (uint64_t off = 0; r == 0 && off < len;) {
+		size_t want = len - off < READ_BYTES ? (size_t)(len - off) : READ_BYTES;
+		int64_t n = msb_pread_full(t->fd, t->buf, want, at + off);
+
+		if (n < 0)
+			return msb_err_set(e, (int)-n, "pack %08x: %s", t->id, strerror((int)-n));
+		if ((size_t)n < want)
+			return msb_err_set(e, EBADMSG, "pack %08x is too short", t->id);
+		r = t->fn(t->arg, t->buf, want, e);
+		off += want;
+	}
+	return r;
+}
+
+static int tar_data(void *arg, const struct img_span *s, const struct img_tar_part *parts,
+	size_t nparts, struct msb_err *e)
 {
 	struct tar *t = arg;
-	uint64_t at = (uint64_t)s->blk * IMG_PACK_ALIGN;
 	char name[16];
 	int r = 0;
 
@@ -237,17 +332,8 @@ static int tar_data(void *arg, const struct img_span *s, struct msb_err *e)
 	}
 	if (t->fd < 0)
 		return msb_err_set(e, errno == ENOENT ? EBADMSG : errno, "pack %s: %m", name);
-	for (uint64_t off = 0; r == 0 && off < s->len;) {
-		size_t want = s->len - off < READ_BYTES ? (size_t)(s->len - off) : READ_BYTES;
-		int64_t n = msb_pread_full(t->fd, t->buf, want, at + off);
-
-		if (n < 0)
-			return msb_err_set(e, (int)-n, "pack %s: %s", name, strerror((int)-n));
-		if ((size_t)n < want)
-			return msb_err_set(e, EBADMSG, "pack %s is too short", name);
-		r = t->fn(t->arg, t->buf, want, e);
-		off += want;
-	}
+	for (size_t k = 0; r == 0 && k < nparts; k++)
+		r = tar_part(t, (uint64_t)s->blk * IMG_PACK_ALIGN + parts[k].off, parts[k].len, e);
 	return r;
 }
 

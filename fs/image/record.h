@@ -9,6 +9,8 @@
  *   body    body_bytes: one zstd frame of operations, each a LEB128 number N, then
  *             N even: N / 2 (not 0) bytes of the tar follow
  *             N = 1:  the next span's bytes are next in the tar
+ *             N = 3:  of the next span only some are: a number, how many parts, then of each
+ *                     part how far it begins after the end of the last, and its length (not 0)
  *   (0-15 zero bytes: the spans are aligned)
  *   spans   nspans * struct img_span, in the order of the tar
  *
@@ -19,13 +21,14 @@
 #define MSB_FS_IMAGE_RECORD_H
 
 #include "fs/image/image.h"
+#include "fs/image/tar.h"
 #include "base/err.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define IMG_RECORD_VERSION    1
+#define IMG_RECORD_VERSION    2		     /* 1: without N = 3; what has none is written so */
 #define IMG_RECORD_WINDOW_LOG 20	     /* of its zstd frame: 1 MiB of memory to read it */
 #define IMG_MAX_RECORD_SPANS  IMG_MAX_INODES /* files of one layer that lie in packs */
 #define IMG_PACK_ALIGN	      4096u	     /* contents begin at a multiple of it */
@@ -64,8 +67,13 @@ struct img_record_writer *img_record_writer_free(struct img_record_writer *);
 
 /* The next bytes of the tar, to be kept as they are. */
 int img_record_raw(struct img_record_writer *, const void *p, size_t n, struct msb_err *e);
-/* The next bytes of the tar lie in a pack. -E2BIG past IMG_MAX_RECORD_SPANS. */
-int img_record_data(struct img_record_writer *, const struct img_span *, struct msb_err *e);
+/**
+ * img_record_data() - The next bytes of the tar lie in a pack
+ * @parts: which of the span's bytes, rising; NULL: all
+ * Return: 0; -E2BIG past IMG_MAX_RECORD_SPANS; -ENOMEM; -errno of the file.
+ */
+int img_record_data(struct img_record_writer *, const struct img_span *,
+	const struct img_tar_part *parts, size_t nparts, struct msb_err *e);
 
 /* The spans until now: their pack and blk may be changed until img_record_finish(). */
 struct img_span *img_record_writer_spans(struct img_record_writer *, size_t *ret_n);
@@ -95,7 +103,9 @@ const struct img_span *img_record_spans(const struct img_record *, size_t *ret_n
 /* Each returns 0, or -errno with @e set: the replay stops there and hands it on. */
 struct img_record_ops {
 	int (*raw)(void *arg, const void *p, size_t n, struct msb_err *e);
-	int (*data)(void *arg, const struct img_span *, struct msb_err *e);
+	/* @parts: which of the span's bytes, rising and inside of it; may be none. */
+	int (*data)(void *arg, const struct img_span *, const struct img_tar_part *parts,
+		size_t nparts, struct msb_err *e);
 };
 
 /**

@@ -10,6 +10,7 @@
 
 #define BUF_BYTES  (128u << 10)
 #define SPAN_MARK  1
+#define PARTS_MARK 3
 #define ZSTD_LEVEL 1 /* headers are nearly all repetition: more buys little */
 
 struct img_record_writer {
@@ -19,6 +20,7 @@ struct img_record_writer {
 	uint64_t tar_bytes, raw_bytes, body_bytes;
 	struct img_span *spans;
 	size_t nspans, cap;
+	bool parts;  /* of any span */
 	size_t nraw; /* in raw, not in the body yet */
 	char raw[BUF_BYTES], out[BUF_BYTES];
 };
@@ -128,12 +130,8 @@ int img_record_raw(struct img_record_writer *w, const void *p, size_t n, struct 
 	return r;
 }
 
-int img_record_data(struct img_record_writer *w, const struct img_span *s, struct msb_err *e)
+static int add_span(struct img_record_writer *w, const struct img_span *s, struct msb_err *e)
 {
-	int r = flush_raw(w, e);
-
-	if (r < 0)
-		return r;
 	if (w->nspans == IMG_MAX_RECORD_SPANS)
 		return msb_err_set(e, E2BIG, "the layer holds too many files");
 	if (w->nspans == w->cap) {
@@ -146,8 +144,34 @@ int img_record_data(struct img_record_writer *w, const struct img_span *s, struc
 		w->cap = cap;
 	}
 	w->spans[w->nspans++] = *s;
-	w->tar_bytes += s->len;
-	return number(w, SPAN_MARK, e);
+	return 0;
+}
+
+int img_record_data(struct img_record_writer *w, const struct img_span *s,
+	const struct img_tar_part *parts, size_t nparts, struct msb_err *e)
+{
+	uint64_t end = 0;
+	int r = flush_raw(w, e);
+
+	if (r == 0)
+		r = add_span(w, s, e);
+	if (r == 0)
+		r = number(w, parts ? PARTS_MARK : SPAN_MARK, e);
+	if (!parts) {
+		w->tar_bytes += s->len;
+		return r;
+	}
+	w->parts = true;
+	if (r == 0)
+		r = number(w, nparts, e);
+	for (size_t k = 0; r == 0 && k < nparts; k++) {
+		r = number(w, parts[k].off - end, e);
+		if (r == 0)
+			r = number(w, parts[k].len, e);
+		end = parts[k].off + parts[k].len;
+		w->tar_bytes += parts[k].len;
+	}
+	return r;
 }
 
 struct img_span *img_record_writer_spans(struct img_record_writer *w, size_t *ret_n)
@@ -166,7 +190,7 @@ int img_record_end_body(struct img_record_writer *w, struct msb_err *e)
 int img_record_finish(struct img_record_writer *w, struct msb_err *e)
 {
 	struct img_record_head h = {.magic = "MSBLAYER",
-		.version = IMG_RECORD_VERSION,
+		.version = w->parts ? IMG_RECORD_VERSION : 1,
 		.tar_bytes = w->tar_bytes,
 		.raw_bytes = w->raw_bytes,
 		.body_bytes = w->body_bytes,

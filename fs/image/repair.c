@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define STEP (256u << 10)
+#define STEP (32u << 10)
 
 /* A pack that was cut short or missing is as long again. */
 static int end_aligned(int fd, uint64_t end)
@@ -23,10 +23,18 @@ static int end_aligned(int fd, uint64_t end)
 	return (uint64_t)st.st_size < end && ftruncate(fd, (off_t)end) < 0 ? -errno : 0;
 }
 
+/* What is so already is left alone, holes too. */
+static int put(int fd, const char *p, char *had, size_t n, uint64_t off)
+{
+	return msb_pread_full(fd, had, n, off) == (int64_t)n && memcmp(had, p, n) == 0
+		       ? 0
+		       : msb_pwrite_full(fd, p, n, off);
+}
+
 static int copy(struct img_store *s, const struct img_span *from, const struct img_span *to,
 	struct msb_err *e)
 {
-	_cleanup_free_ char *buf = malloc(STEP);
+	_cleanup_free_ char *buf = malloc(2 * STEP);
 	_cleanup_close_ int in = -1, out = -1;
 	char name[PACK_NAME_MAX];
 	int r = 0;
@@ -36,20 +44,19 @@ static int copy(struct img_store *s, const struct img_span *from, const struct i
 	store_pack_name(name, from->pack, "");
 	in = openat(s->packs_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	store_pack_name(name, to->pack, "");
-	out = openat(s->packs_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+	out = openat(s->packs_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
 	if (in < 0 || out < 0)
 		return msb_err_set(e, errno, "pack %s: %m", name);
+	r = end_aligned(out, (uint64_t)to->blk * IMG_PACK_ALIGN + to->len);
 	for (uint64_t off = 0; r == 0 && off < to->len; off += STEP) {
 		size_t want = to->len - off < STEP ? (size_t)(to->len - off) : STEP;
 		int64_t n =
 			msb_pread_full(in, buf, want, (uint64_t)from->blk * IMG_PACK_ALIGN + off);
 
-		r = n == (int64_t)want ? msb_pwrite_full(out, buf, want,
+		r = n == (int64_t)want ? put(out, buf, buf + STEP, want,
 						 (uint64_t)to->blk * IMG_PACK_ALIGN + off)
 				       : -EIO;
 	}
-	if (r == 0)
-		r = end_aligned(out, (uint64_t)to->blk * IMG_PACK_ALIGN + to->len);
 	if (r == 0 && fdatasync(out) < 0)
 		r = -errno;
 	return r < 0 ? msb_err_set(e, -r, "cannot repair pack %s: %s", name, strerror(-r)) : 0;

@@ -72,6 +72,9 @@ static int on_entry(void *arg, const struct img_tar_entry *x, struct msb_err *e)
 
 	if (x->type != IMG_TAR_FILE && x->type != IMG_TAR_SYMLINK && x->type != IMG_TAR_HARDLINK)
 		return 0;
+	if (x->sparse) /* its bytes are in no one place */
+		return msb_err_set(e, EOPNOTSUPP,
+			"the archive itself has a sparse member; pack it without --sparse");
 	if (s->n == IMG_MAX_MEMBERS)
 		return msb_err_set(
 			e, E2BIG, "the archive has more than %d members", IMG_MAX_MEMBERS);
@@ -102,6 +105,11 @@ static int no_data(void *arg, const void *p, size_t n, struct msb_err *e)
 	return 0;
 }
 
+static int no_hole(void *arg, uint64_t n, struct msb_err *e)
+{
+	return 0;
+}
+
 static int no_done(void *arg, struct msb_err *e)
 {
 	return 0;
@@ -117,7 +125,7 @@ static int by_path(const void *a, const void *b)
 
 static int list_archive(struct img_source *s, uint64_t size, struct msb_err *e)
 {
-	static const struct img_tar_ops ops = {on_entry, no_data, no_done};
+	static const struct img_tar_ops ops = {on_entry, no_data, no_hole, no_done};
 	struct img_tar *t;
 	char block[IMG_TAR_BLOCK];
 	int r = 0;

@@ -47,6 +47,7 @@ struct img_writer *img_writer_free(
 
 void img_writer_begin(struct img_writer *);
 int img_writer_data(struct img_writer *, const void *p, size_t n, struct msb_err *e);
+int img_writer_hole(struct img_writer *, uint64_t n, struct msb_err *e); /* zeros */
 
 /**
  * img_writer_end() - The file is complete

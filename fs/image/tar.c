@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading tar: ustar, pax and GNU headers, pushed in pieces of any size.
-#include "fs/image/tar.h"
+#include "fs/image/tar_int.h"
 #include "base/cleanup.h"
 #include "base/str.h"
 
@@ -18,10 +18,24 @@ enum state {
 	HEADER,
 	META, /* the body of a GNU long name or an extended header */
 	SKIP_META,
+	OLD_MAP,  /* a further block of an old header's map */
+	TEXT_MAP, /* a map before the bytes */
+	TEXT_PAD,
 	DATA,
 	PAD,
 	END
 };
+
+/* Of an old GNU header, in place of ustar's prefix. */
+struct old_sparse {
+	char other[41], map[4 * TAR_OLD_ENTRY], extended, size[12], pad[17];
+};
+_Static_assert(offsetof(struct header, prefix) + sizeof(struct old_sparse) == IMG_TAR_BLOCK, "");
+
+struct old_block {
+	char map[21 * TAR_OLD_ENTRY], extended, pad[7];
+};
+_Static_assert(sizeof(struct old_block) == IMG_TAR_BLOCK, "");
 
 struct img_tar {
 	const struct img_tar_ops *ops;
@@ -29,17 +43,25 @@ struct img_tar {
 	enum state state;
 	union {
 		struct header h;
+		struct old_block old;
 		char raw[IMG_TAR_BLOCK];
 	};
 	size_t have;	  /* bytes of the header */
 	bool zero;	  /* the last block was all zeros */
-	bool sparse;	  /* what failed is a sparse file */
 	uint64_t left;	  /* of the body */
 	unsigned int pad; /* after it */
 	char meta;	  /* type of the META body */
 	struct msb_str pax, longname, longlink, path;
 	char link[sizeof(((struct header *)0)->link) + 1];
 	struct img_tar_xattr xattrs[IMG_TAR_MAX_XATTRS];
+	struct img_tar_entry x; /* from its header to its entry() */
+	/* of a file with holes */
+	struct tar_map map;
+	bool sparse;	   /* the entry is one */
+	bool map_end;	   /* nothing more is in its old map */
+	size_t part;	   /* whose bytes come */
+	uint64_t at, size; /* of the file: how far it is, and its end */
+	unsigned int skip; /* of a block, after the map */
 };
 
 int img_tar_new(const struct img_tar_ops *ops, void *arg, struct img_tar **ret)
@@ -61,58 +83,17 @@ struct img_tar *img_tar_free(struct img_tar *t)
 		msb_str_done(&t->longname);
 		msb_str_done(&t->longlink);
 		msb_str_done(&t->path);
+		tar_map_done(&t->map);
 		free(t);
 	}
 	return NULL;
-}
-
-/* ---- numbers */
-
-/* Octal, padded with spaces and NULs; or base-256, two's complement, where the high bit is set. */
-static int number(const char *p, size_t n, int64_t *ret)
-{
-	const unsigned char *b = (const unsigned char *)p;
-	uint64_t v = 0;
-	size_t i = 0;
-
-	if (b[0] & 0x80) {
-		bool negative = b[0] & 0x40;
-
-		v = negative ? UINT64_MAX << 6 | (b[0] & 0x3f) : b[0] & 0x3f;
-		for (i = 1; i < n; i++) {
-			if (v >> 55 != (negative ? 0x1ff : 0))
-				return -EBADMSG;
-			v = v << 8 | b[i];
-		}
-		*ret = (int64_t)v;
-		return 0;
-	}
-	while (i < n && (b[i] == ' ' || b[i] == 0))
-		i++;
-	for (; i < n && b[i] >= '0' && b[i] <= '7'; i++)
-		v = v << 3 | (b[i] - (unsigned char)'0'); /* 12 digits are 36 bits */
-	for (; i < n; i++)
-		if (b[i] != ' ' && b[i] != 0)
-			return -EBADMSG;
-	*ret = (int64_t)v;
-	return 0;
-}
-
-static int number_u32(const char *p, size_t n, uint32_t *ret)
-{
-	int64_t v;
-
-	if (number(p, n, &v) < 0 || v < 0 || v > UINT32_MAX)
-		return -EBADMSG;
-	*ret = (uint32_t)v;
-	return 0;
 }
 
 static bool checksum_ok(const struct img_tar *t)
 {
 	int64_t want, u = 0, s = 0; /* old tars summed signed bytes */
 
-	if (number(t->h.chksum, sizeof(t->h.chksum), &want) < 0)
+	if (tar_number(t->h.chksum, sizeof(t->h.chksum), &want) < 0)
 		return false;
 	for (size_t i = 0; i < IMG_TAR_BLOCK; i++) {
 		bool in_sum =
@@ -125,69 +106,6 @@ static bool checksum_ok(const struct img_tar *t)
 }
 
 /* ---- pax records */
-
-/* Takes the "LENGTH KEY=VALUE\n" at @p. */
-static int record(const char *p, size_t n, size_t *ret_len, const char **ret_key, size_t *ret_key_n,
-	const char **ret_val, size_t *ret_val_n)
-{
-	size_t len = 0, i = 0;
-	const char *eq;
-
-	for (; i < n && p[i] >= '0' && p[i] <= '9' && len <= IMG_TAR_MAX_PAX; i++)
-		len = len * 10 + (size_t)(p[i] - '0');
-	if (!i || i >= n || p[i] != ' ' || len > n || len < i + 4 || p[len - 1] != '\n')
-		return -EBADMSG;
-	i++;
-	eq = memchr(p + i, '=', len - i);
-	if (!eq || eq == p + i)
-		return -EBADMSG;
-	*ret_len = len;
-	*ret_key = p + i;
-	*ret_key_n = (size_t)(eq - (p + i));
-	*ret_val = eq + 1;
-	*ret_val_n = (size_t)(p + len - 1 - (eq + 1));
-	return 0;
-}
-
-static int decimal(const char *p, size_t n, uint64_t max, uint64_t *ret)
-{
-	char text[24];
-
-	if (n >= sizeof(text))
-		return -EBADMSG;
-	memcpy(text, p, n);
-	text[n] = 0;
-	return msb_parse_u64(text, 0, max, ret) < 0 ? -EBADMSG : 0;
-}
-
-/* [-]SECONDS[.FRACTION]; digits past the ninth are cut. */
-static int pax_time(const char *p, size_t n, int64_t *sec, uint32_t *nsec)
-{
-	bool negative = n && p[0] == '-';
-	const char *dot;
-	uint64_t whole;
-	uint32_t frac = 0, unit = 100000000;
-	size_t int_n;
-
-	p += negative;
-	n -= negative;
-	dot = memchr(p, '.', n);
-	int_n = dot ? (size_t)(dot - p) : n;
-	if (decimal(p, int_n, INT64_MAX / 2, &whole) < 0)
-		return -EBADMSG;
-	for (size_t i = int_n + 1; i < n; i++, unit /= 10) {
-		if (p[i] < '0' || p[i] > '9')
-			return -EBADMSG;
-		frac += (uint32_t)(p[i] - '0') * unit;
-	}
-	*sec = negative ? -(int64_t)whole : (int64_t)whole;
-	if (negative && frac) {
-		*sec -= 1;
-		frac = 1000000000 - frac;
-	}
-	*nsec = frac;
-	return 0;
-}
 
 static bool is(const char *key, size_t n, const char *want)
 {
@@ -221,7 +139,7 @@ static int pax_apply(struct img_tar *t, struct img_tar_entry *x, struct pax *px)
 	int r = 0;
 
 	for (size_t off = 0; r == 0 && off < t->pax.len; off += len) {
-		r = record(t->pax.buf + off, t->pax.len - off, &len, &key, &kn, &val, &vn);
+		r = tar_pax_record(t->pax.buf + off, t->pax.len - off, &len, &key, &kn, &val, &vn);
 		if (r < 0)
 			return r;
 		if (kn > sizeof(xattr) - 1 && memcmp(key, xattr, sizeof(xattr) - 1) == 0) {
@@ -235,12 +153,13 @@ static int pax_apply(struct img_tar *t, struct img_tar_entry *x, struct pax *px)
 			};
 			continue;
 		}
-		if (kn >= sizeof(sparse) - 1 && memcmp(key, sparse, sizeof(sparse) - 1) == 0) {
-			t->sparse = true;
-			return -EOPNOTSUPP;
-		}
 		if (!vn)
 			continue; /* an empty value takes a record back: the header's counts */
+		if (kn >= sizeof(sparse) - 1 && memcmp(key, sparse, sizeof(sparse) - 1) == 0) {
+			r = tar_map_pax(&t->map, key + sizeof(sparse) - 1,
+				kn - (sizeof(sparse) - 1), val, vn);
+			continue;
+		}
 		if (is(key, kn, "path")) {
 			px->path = val;
 			px->path_n = vn;
@@ -248,16 +167,16 @@ static int pax_apply(struct img_tar *t, struct img_tar_entry *x, struct pax *px)
 			px->link = val;
 			px->link_n = vn;
 		} else if (is(key, kn, "size")) {
-			r = decimal(val, vn, INT64_MAX - IMG_TAR_BLOCK, &px->size);
+			r = tar_decimal(val, vn, INT64_MAX - IMG_TAR_BLOCK, &px->size);
 			px->has_size = true;
 		} else if (is(key, kn, "uid")) {
-			r = decimal(val, vn, UINT32_MAX, &v);
+			r = tar_decimal(val, vn, UINT32_MAX, &v);
 			x->uid = r == 0 ? (uint32_t)v : 0;
 		} else if (is(key, kn, "gid")) {
-			r = decimal(val, vn, UINT32_MAX, &v);
+			r = tar_decimal(val, vn, UINT32_MAX, &v);
 			x->gid = r == 0 ? (uint32_t)v : 0;
 		} else if (is(key, kn, "mtime")) {
-			r = pax_time(val, vn, &x->mtime_sec, &x->mtime_nsec);
+			r = tar_pax_time(val, vn, &x->mtime_sec, &x->mtime_nsec);
 		}
 	}
 	return r;
@@ -272,7 +191,9 @@ static int make_names(struct img_tar *t, struct img_tar_entry *x, const struct p
 	int r = 0;
 
 	t->path.len = 0;
-	if (t->longname.len) {
+	if (t->map.name) {
+		r = set_text(&t->path, t->map.name, t->map.name_n);
+	} else if (t->longname.len) {
 		r = set_text(&t->path, t->longname.buf, t->longname.len);
 	} else if (px->path) {
 		r = set_text(&t->path, px->path, px->path_n);
@@ -304,6 +225,9 @@ static int entry_type(const struct img_tar *t, enum img_tar_type *ret)
 		return 0;
 	case '0':
 	case '7': *ret = IMG_TAR_FILE; return 0;
+	case 'S':
+		*ret = IMG_TAR_FILE;
+		return memcmp(t->h.magic, "ustar  ", 8) == 0 ? 0 : -EOPNOTSUPP;
 	case '1':
 	case '2':
 	case '3':
@@ -323,10 +247,9 @@ static int fail(struct img_tar *t, int r, struct msb_err *e)
 		msb_str_add_printable(&s, t->path.buf, t->path.len);
 	switch (r) {
 	case -EOPNOTSUPP:
-		if (t->sparse) /* its name is not known yet */
+		if (t->map.is_told || t->h.type == 'S') /* its name may not be known yet */
 			return msb_err_set(e, EOPNOTSUPP,
-				"after '%s': a sparse file, in the manner of GNU tar; layers hold "
-				"none: pack it without --sparse",
+				"after '%s': a sparse file, in a manner that GNU tar does not have",
 				shown);
 		return msb_err_set(e, EOPNOTSUPP,
 			"%s: an entry of a type that images do not hold ('%c')", shown,
@@ -334,6 +257,23 @@ static int fail(struct img_tar *t, int r, struct msb_err *e)
 	case -E2BIG: return msb_err_set(e, E2BIG, "a name or an extended header is too long");
 	case -ENOMEM: return msb_err_set(e, ENOMEM, "out of memory");
 	default: return msb_err_set(e, EBADMSG, "damaged tar header after '%s'", shown);
+	}
+}
+
+static int map_fail(struct img_tar *t, int r, struct msb_err *e)
+{
+	char shown[128] = "";
+	struct msb_str s = MSB_STR_FIXED(shown);
+
+	msb_str_add_printable(&s, t->path.buf, t->path.len);
+	switch (r) {
+	case -E2BIG:
+		return msb_err_set(e, E2BIG, "%s: a sparse file of more than %d parts", shown,
+			IMG_TAR_MAX_PARTS);
+	case -ENOMEM: return msb_err_set(e, ENOMEM, "out of memory");
+	default:
+		return msb_err_set(
+			e, EBADMSG, "%s: a sparse file whose map says what cannot be", shown);
 	}
 }
 
@@ -348,40 +288,149 @@ static int done(struct img_tar *t, struct msb_err *e)
 	return t->ops->done(t->arg, e);
 }
 
+/* The header is whole, and the map where it has one. */
+static int begin(struct img_tar *t, struct msb_err *e)
+{
+	struct img_tar_entry *x = &t->x;
+	int r = t->sparse ? tar_map_end(&t->map, t->left) : 0;
+
+	if (r < 0)
+		return map_fail(t, r, e);
+	if (t->sparse) {
+		x->sparse = true;
+		x->size = t->map.size;
+		x->parts = t->map.v;
+		x->nparts = t->map.n;
+	}
+	t->part = 0;
+	t->at = 0;
+	t->size = x->size;
+	r = t->ops->entry(t->arg, x, e);
+	forget_names(t);
+	if (r < 0 || x->type != IMG_TAR_FILE) {
+		t->state = HEADER;
+		return r;
+	}
+	t->state = DATA;
+	/* One that is but a hole waits for the next byte, or to be left out. */
+	return t->size ? 0 : done(t, e);
+}
+
+static int old_map(struct img_tar *t, const char *p, size_t n, char extended, struct msb_err *e)
+{
+	int r = tar_map_old(&t->map, p, n, &t->map_end);
+
+	if (r < 0)
+		return map_fail(t, r, e);
+	t->state = OLD_MAP;
+	return extended ? 0 : begin(t, e);
+}
+
+static int take_old_map(struct img_tar *t, struct msb_err *e)
+{
+	const struct old_sparse *old = (const struct old_sparse *)t->h.prefix;
+	int64_t size;
+
+	if (t->map.is_told || tar_number(old->size, sizeof(old->size), &size) < 0 || size < 0)
+		return map_fail(t, -EBADMSG, e);
+	t->map.size = (uint64_t)size;
+	t->map.has_size = true;
+	t->map_end = false;
+	return old_map(t, old->map, 4, old->extended, e);
+}
+
 static int take_entry(struct img_tar *t, int64_t size, struct msb_err *e)
 {
-	struct img_tar_entry x = {.xattrs = t->xattrs};
+	struct img_tar_entry *x = &t->x;
 	struct pax px = {0};
+	bool text = false;
 	int r = 0;
 
-	if (number_u32(t->h.mode, sizeof(t->h.mode), &x.mode) < 0 ||
-		number_u32(t->h.uid, sizeof(t->h.uid), &x.uid) < 0 ||
-		number_u32(t->h.gid, sizeof(t->h.gid), &x.gid) < 0 ||
-		number(t->h.mtime, sizeof(t->h.mtime), &x.mtime_sec) < 0)
+	*x = (struct img_tar_entry){.xattrs = t->xattrs};
+	t->sparse = false;
+	t->skip = 0;
+	tar_map_reset(&t->map);
+	if (tar_number_u32(t->h.mode, sizeof(t->h.mode), &x->mode) < 0 ||
+		tar_number_u32(t->h.uid, sizeof(t->h.uid), &x->uid) < 0 ||
+		tar_number_u32(t->h.gid, sizeof(t->h.gid), &x->gid) < 0 ||
+		tar_number(t->h.mtime, sizeof(t->h.mtime), &x->mtime_sec) < 0)
 		r = -EBADMSG;
 	if (r == 0)
-		r = pax_apply(t, &x, &px);
+		r = pax_apply(t, x, &px);
 	if (r == 0)
-		r = make_names(t, &x, &px);
+		r = tar_map_pax_end(&t->map, &t->sparse, &text);
 	if (r == 0)
-		r = entry_type(t, &x.type);
-	if (r == 0 && (x.type == IMG_TAR_CHR || x.type == IMG_TAR_BLK) &&
-		(number_u32(t->h.devmajor, sizeof(t->h.devmajor), &x.dev_major) < 0 ||
-			number_u32(t->h.devminor, sizeof(t->h.devminor), &x.dev_minor) < 0))
+		r = make_names(t, x, &px);
+	if (r == 0)
+		r = entry_type(t, &x->type);
+	if (r == 0 && (x->type == IMG_TAR_CHR || x->type == IMG_TAR_BLK) &&
+		(tar_number_u32(t->h.devmajor, sizeof(t->h.devmajor), &x->dev_major) < 0 ||
+			tar_number_u32(t->h.devminor, sizeof(t->h.devminor), &x->dev_minor) < 0))
+		r = -EBADMSG;
+	if (r == 0 && t->sparse && x->type != IMG_TAR_FILE)
 		r = -EBADMSG;
 	if (r < 0)
 		return fail(t, r, e);
-	x.mode &= 07777;
-	if (x.type == IMG_TAR_FILE)
-		x.size = px.has_size ? px.size : (uint64_t)size;
-	r = t->ops->entry(t->arg, &x, e);
-	forget_names(t);
-	if (r < 0 || x.type != IMG_TAR_FILE)
-		return r;
-	t->left = x.size;
-	t->pad = (unsigned int)(-x.size % IMG_TAR_BLOCK);
-	t->state = DATA;
-	return t->left ? 0 : done(t, e);
+	x->mode &= 07777;
+	if (x->type == IMG_TAR_FILE)
+		x->size = px.has_size ? px.size : (uint64_t)size;
+	t->left = x->size;
+	t->pad = (unsigned int)(-x->size % IMG_TAR_BLOCK);
+	t->sparse |= t->h.type == 'S';
+	if (t->h.type == 'S')
+		return take_old_map(t, e);
+	t->state = TEXT_MAP;
+	return text ? 0 : begin(t, e);
+}
+
+/* ---- the bytes of files */
+
+static int map_bytes(struct img_tar *t, const char *p, size_t n, size_t *ret_n, struct msb_err *e)
+{
+	int r;
+
+	if (n > t->left)
+		n = (size_t)t->left;
+	r = tar_map_text(&t->map, p, n, ret_n);
+	t->left -= *ret_n;
+	t->skip = (t->skip + (unsigned int)(*ret_n % IMG_TAR_BLOCK)) % IMG_TAR_BLOCK;
+	if (r == 0)
+		return t->left ? 0 : map_fail(t, -EBADMSG, e);
+	t->skip = (IMG_TAR_BLOCK - t->skip) % IMG_TAR_BLOCK;
+	if (r < 0 || t->skip > t->left)
+		return map_fail(t, r < 0 ? r : -EBADMSG, e);
+	t->left -= t->skip;
+	t->state = TEXT_PAD;
+	return t->skip ? 0 : begin(t, e);
+}
+
+/* The file goes on at @off. */
+static int hole_to(struct img_tar *t, uint64_t off, struct msb_err *e)
+{
+	uint64_t n = off - t->at;
+
+	t->at = off;
+	return n ? t->ops->hole(t->arg, n, e) : 0;
+}
+
+static int parts_bytes(struct img_tar *t, const char *p, size_t n, struct msb_err *e)
+{
+	int r = n ? 0 : t->ops->data(t->arg, p, 0, e);
+
+	while (r == 0 && n) {
+		const struct img_tar_part *part = &t->map.v[t->part];
+		size_t k;
+
+		r = hole_to(t, t->at < part->off ? part->off : t->at, e);
+		k = n < part->off + part->len - t->at ? n : (size_t)(part->off + part->len - t->at);
+		if (r == 0)
+			r = t->ops->data(t->arg, p, k, e);
+		t->at += k;
+		t->part += t->at == part->off + part->len;
+		p += k;
+		n -= k;
+	}
+	return r == 0 && !t->left ? hole_to(t, t->size, e) : r;
 }
 
 static int take_header(struct img_tar *t, struct msb_err *e)
@@ -398,7 +447,7 @@ static int take_header(struct img_tar *t, struct msb_err *e)
 	}
 	if (t->zero || !checksum_ok(t))
 		return fail(t, -EBADMSG, e);
-	if (number(t->h.size, sizeof(t->h.size), &size) < 0 || size < 0 ||
+	if (tar_number(t->h.size, sizeof(t->h.size), &size) < 0 || size < 0 ||
 		size > INT64_MAX - IMG_TAR_BLOCK)
 		return fail(t, -EBADMSG, e);
 	if (!strchr("gxLK", t->h.type) || !t->h.type)
@@ -458,6 +507,24 @@ int img_tar_feed(struct img_tar *t, const void *p, size_t n, struct msb_err *e)
 			if (!t->pad)
 				t->state = HEADER;
 			break;
+		case OLD_MAP:
+			if (k > IMG_TAR_BLOCK - t->have)
+				k = IMG_TAR_BLOCK - t->have;
+			memcpy(t->raw + t->have, b, k);
+			t->have += k;
+			if (t->have < IMG_TAR_BLOCK)
+				break;
+			t->have = 0;
+			r = old_map(t, t->old.map, 21, t->old.extended, e);
+			break;
+		case TEXT_MAP: r = map_bytes(t, b, n, &k, e); break;
+		case TEXT_PAD:
+			if (k > t->skip)
+				k = t->skip;
+			t->skip -= (unsigned int)k;
+			if (!t->skip)
+				r = begin(t, e);
+			break;
 		case META:
 		case SKIP_META:
 		case DATA:
@@ -465,7 +532,8 @@ int img_tar_feed(struct img_tar *t, const void *p, size_t n, struct msb_err *e)
 				k = (size_t)t->left;
 			t->left -= k;
 			if (t->state == DATA)
-				r = t->ops->data(t->arg, b, k, e);
+				r = t->sparse ? parts_bytes(t, b, k, e)
+					      : t->ops->data(t->arg, b, k, e);
 			else if (t->state == META)
 				msb_str_add(t->meta == 'x'   ? &t->pax
 					    : t->meta == 'L' ? &t->longname
@@ -513,6 +581,8 @@ int img_tar_skip(struct img_tar *t, uint64_t n, struct msb_err *e)
 			t->state = HEADER;
 		return 0;
 	}
+	if (t->state == DATA && t->sparse && n != t->left)
+		return msb_err_set(e, EINVAL, "a file with holes is left out as a whole");
 	t->left -= n;
 	return t->state == DATA && !t->left ? done(t, e) : 0;
 }

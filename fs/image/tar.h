@@ -2,13 +2,14 @@
 /*
  * Reading tar: ustar, pax and GNU headers, pushed in pieces of any size; nothing is read or
  * written. Source: POSIX.1-2017 pax, "ustar Interchange Format" and "pax Interchange Format";
- * tar(5) for the GNU extensions and SCHILY.xattr.
+ * tar(5) for the GNU extensions and SCHILY.xattr; GNU tar's manual, "Storing Sparse Files".
  */
 #ifndef MSB_FS_IMAGE_TAR_H
 #define MSB_FS_IMAGE_TAR_H
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,10 +17,16 @@
 #define IMG_TAR_MAX_PATH   4096	      /* bytes of a name or a link target */
 #define IMG_TAR_MAX_PAX	   (1u << 20) /* bytes of one extended header */
 #define IMG_TAR_MAX_XATTRS 256	      /* of one entry */
+#define IMG_TAR_MAX_PARTS  65536      /* of one file with holes, between them */
 
 struct img_tar_xattr {
 	const char *name, *value; /* not NUL-terminated */
 	size_t name_n, value_n;
+};
+
+/* A run of a file's bytes; between them are holes. */
+struct img_tar_part {
+	uint64_t off, len; /* len > 0 */
 };
 
 enum img_tar_type {
@@ -39,7 +46,10 @@ struct img_tar_entry {
 	enum img_tar_type type;
 	uint32_t mode, uid, gid; /* mode: 07777 */
 	uint32_t dev_major, dev_minor;
-	uint64_t size; /* 0 of all but files */
+	uint64_t size; /* 0 of all but files; holes included */
+	bool sparse;   /* of a file: only these of its bytes are in the archive */
+	const struct img_tar_part *parts; /* rising, inside of the file; valid until its done() */
+	size_t nparts;
 	int64_t mtime_sec;
 	uint32_t mtime_nsec;
 	const struct img_tar_xattr *xattrs;
@@ -49,8 +59,9 @@ struct img_tar_entry {
 /* Each returns 0, or -errno with @e set: the parser stops there and hands it on. */
 struct img_tar_ops {
 	int (*entry)(void *arg, const struct img_tar_entry *, struct msb_err *e);
-	int (*data)(
-		void *arg, const void *p, size_t n, struct msb_err *e); /* of a file, in order */
+	/* Of a file, in order. No bytes: here would be those of one that is but a hole. */
+	int (*data)(void *arg, const void *p, size_t n, struct msb_err *e);
+	int (*hole)(void *arg, uint64_t n, struct msb_err *e); /* of a file: zeros come next */
 	int (*done)(
 		void *arg, struct msb_err *e); /* a file's bytes are complete; for empty ones too */
 };
@@ -72,7 +83,8 @@ int img_tar_feed(struct img_tar *, const void *p, size_t n, struct msb_err *e);
 int img_tar_finish(struct img_tar *, struct msb_err *e);
 
 /* How many of the next bytes are a file's or padding, and the way to leave them out: no data() is
- * called for them. For archives that can be read at any place. */
+ * called for them. For archives that can be read at any place. A file with holes is left out as a
+ * whole: its bytes, which may be none, then done(). */
 uint64_t img_tar_skippable(const struct img_tar *);
 int img_tar_skip(struct img_tar *, uint64_t n, struct msb_err *e);
 

@@ -39,18 +39,30 @@ struct taker {
 	struct img_budget *budget;
 	uint64_t entries;
 	bool storing;
-	const char *mark; /* what is fed and not recorded begins here */
+	const char *mark;		  /* what is fed and not recorded begins here */
+	const struct img_tar_part *parts; /* of the file that is stored, where it has holes */
+	size_t nparts;
 };
 
 /* ---- reading */
 
+static int over_budget(struct img_budget *b, uint64_t n, struct msb_err *e)
+{
+	uint64_t before = atomic_fetch_add(&b->bytes, n);
+
+	if (n <= b->max_bytes && before <= b->max_bytes - n)
+		return 0;
+	return msb_err_set(e, E2BIG, "the image unpacks to more than %llu bytes",
+		(unsigned long long)b->max_bytes);
+}
+
 static int unpacked(void *arg, const void *p, size_t n, struct msb_err *e)
 {
 	struct reader *rd = arg;
+	int r = over_budget(rd->budget, n, e);
 
-	if (atomic_fetch_add(&rd->budget->bytes, n) + n > rd->budget->max_bytes)
-		return msb_err_set(e, E2BIG, "the image unpacks to more than %llu bytes",
-			(unsigned long long)rd->budget->max_bytes);
+	if (r < 0)
+		return r;
 	(void)EVP_DigestUpdate(rd->unpacked, p, n);
 	return img_queue_put(rd->queue, p, n);
 }
@@ -109,11 +121,14 @@ static void *reader_main(void *arg)
 
 static int on_entry(void *arg, const struct img_tar_entry *x, struct msb_err *e)
 {
+	static const struct img_tar_part nothing;
 	struct taker *t = arg;
 
 	if (++t->entries > t->budget->max_inodes)
 		return msb_err_set(e, E2BIG, "the image holds too many files");
 	t->storing = x->type == IMG_TAR_FILE && x->size > IMG_INLINE_MAX;
+	t->parts = x->sparse ? x->parts ?: &nothing : NULL;
+	t->nparts = x->nparts;
 	if (t->storing)
 		img_writer_begin(t->w);
 	return 0;
@@ -132,6 +147,14 @@ static int on_data(void *arg, const void *p, size_t n, struct msb_err *e)
 	return r < 0 ? r : img_writer_data(t->w, p, n, e);
 }
 
+static int on_hole(void *arg, uint64_t n, struct msb_err *e)
+{
+	struct taker *t = arg;
+	int r = over_budget(t->budget, n, e);
+
+	return r < 0 || !t->storing ? r : img_writer_hole(t->w, n, e);
+}
+
 static int on_done(void *arg, struct msb_err *e)
 {
 	struct taker *t = arg;
@@ -142,7 +165,7 @@ static int on_done(void *arg, struct msb_err *e)
 		return 0;
 	t->storing = false;
 	r = img_writer_end(t->w, &s, e);
-	return r < 0 ? r : img_record_data(t->rec, &s, e);
+	return r < 0 ? r : img_record_data(t->rec, &s, t->parts, t->nparts, e);
 }
 
 /* Runs both halves. What the tar says comes first: the reader's error is then that it was stopped.
@@ -199,7 +222,7 @@ static int check_digests(struct reader *rd, struct msb_err *e)
 static int take(
 	struct img_store *st, struct reader *rd, struct img_store_record *rec, struct msb_err *e)
 {
-	static const struct img_tar_ops ops = {on_entry, on_data, on_done};
+	static const struct img_tar_ops ops = {on_entry, on_data, on_hole, on_done};
 	struct taker t = {.rec = rec->w, .budget = rd->budget};
 	struct img_tar *tar = NULL;
 	int r = img_writer_new(st, &t.w, e);

@@ -52,6 +52,11 @@ static int on_data(void *arg, const void *p, size_t n, struct msb_err *e)
 	return 0;
 }
 
+static int on_hole(void *arg, uint64_t n, struct msb_err *e)
+{
+	return 0;
+}
+
 static int on_done(void *arg, struct msb_err *e)
 {
 	return 0;
@@ -118,31 +123,48 @@ static void open_pack(struct check *c, uint32_t id)
 	c->id = id;
 }
 
-static int data(void *arg, const struct img_span *s, struct msb_err *e)
+/* Reads @n bytes of the pack, for the file's hash and where @tar the tar's. */
+static int read_bytes(struct check *c, uint64_t at, uint64_t n, bool tar)
 {
-	struct check *c = arg;
-	uint64_t at = (uint64_t)s->blk * IMG_PACK_ALIGN, off = 0;
+	for (uint64_t off = 0; off < n;) {
+		size_t want = n - off < READ_BYTES ? (size_t)(n - off) : READ_BYTES;
+		int64_t got = c->fd < 0 ? -EBADF : msb_pread_full(c->fd, c->buf, want, at + off);
 
-	open_pack(c, s->pack);
-	(void)XXH3_128bits_reset(c->hash);
-	while (off < s->len) {
-		size_t want = s->len - off < READ_BYTES ? (size_t)(s->len - off) : READ_BYTES;
-		int64_t n = c->fd < 0 ? -EBADF : msb_pread_full(c->fd, c->buf, want, at + off);
-
-		if (n != (int64_t)want)
-			break;
-		(void)EVP_DigestUpdate(c->sha, c->buf, want);
+		if (got != (int64_t)want)
+			return -EIO;
+		if (tar)
+			(void)EVP_DigestUpdate(c->sha, c->buf, want);
 		(void)XXH3_128bits_update(c->hash, c->buf, want);
 		off += want;
 	}
+	return 0;
+}
+
+static int data(void *arg, const struct img_span *s, const struct img_tar_part *parts,
+	size_t nparts, struct msb_err *e)
+{
+	struct check *c = arg;
+	uint64_t at = (uint64_t)s->blk * IMG_PACK_ALIGN, off = 0, n = 0;
+	int r = 0;
+
+	open_pack(c, s->pack);
+	(void)XXH3_128bits_reset(c->hash);
+	for (size_t k = 0; r == 0 && k < nparts; k++) {
+		r = read_bytes(c, at + off, parts[k].off - off, false);
+		if (r == 0)
+			r = read_bytes(c, at + parts[k].off, parts[k].len, true);
+		off = parts[k].off + parts[k].len;
+		n += parts[k].len;
+	}
+	if (r == 0)
+		r = read_bytes(c, at + off, s->len - off, false);
 	if (c->fd < 0)
 		say(c, "the pack that its contents lie in is missing");
-	else if (off < s->len)
+	else if (r < 0)
 		say(c, "its contents cannot be read");
 	else if (differs(c, s, XXH3_128bits_digest(c->hash)))
 		say(c, "its contents are damaged");
-	if (c->tar &&
-		(img_tar_skippable(c->tar) != s->len || img_tar_skip(c->tar, s->len, NULL) < 0))
+	if (c->tar && (img_tar_skippable(c->tar) != n || img_tar_skip(c->tar, n, NULL) < 0))
 		c->tar = img_tar_free(c->tar);
 	return 0;
 }
@@ -169,7 +191,7 @@ static int replay(
 int img_layer_verify(
 	const struct img_store *s, const char *diff_id, struct msb_str *out, struct msb_err *e)
 {
-	static const struct img_tar_ops ops = {on_entry, on_data, on_done};
+	static const struct img_tar_ops ops = {on_entry, on_data, on_hole, on_done};
 	_cleanup_(img_sha_free) EVP_MD_CTX *sha = img_sha_new();
 	_cleanup_free_ char *buf = malloc(READ_BYTES);
 	struct check c = {.s = s, .sha = sha, .buf = buf, .fd = -1, .out = out};

@@ -28,13 +28,20 @@ static int raw(void *arg, const void *p, size_t n, struct msb_err *e)
 	return g->raw > (4u << 20) ? msb_err_set(e, E2BIG, "enough") : 0;
 }
 
-static int data_op(void *arg, const struct img_span *s, struct msb_err *e)
+static int data_op(void *arg, const struct img_span *s, const struct img_tar_part *parts,
+	size_t nparts, struct msb_err *e)
 {
 	struct got *g = arg;
+	uint64_t end = 0;
 
 	if (!s->len)
 		abort();
-	g->data += s->len;
+	for (size_t k = 0; k < nparts; k++) {
+		if (parts[k].off < end || !parts[k].len || parts[k].len > s->len - parts[k].off)
+			abort();
+		end = parts[k].off + parts[k].len;
+		g->data += parts[k].len;
+	}
 	return 0;
 }
 
@@ -69,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size >= sizeof(h)) {
 		memcpy(&h, p, sizeof(h));
 		memcpy(h.magic, "MSBLAYER", sizeof(h.magic));
-		h.version = IMG_RECORD_VERSION;
+		h.version = 1 + h.version % IMG_RECORD_VERSION;
 		off = sizeof(h) + h.body_bytes;
 		off += -off % 16;
 		if (h.body_bytes <= size - sizeof(h) && off <= size) {

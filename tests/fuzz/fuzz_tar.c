@@ -15,6 +15,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define MAX_INODES 500
+#define MAX_SPARSE (UINT64_C(1) << 40) /* bytes of a file with holes */
 
 /* Contents are stored nowhere: each is said to lie after the last. */
 struct feed {
@@ -22,13 +23,23 @@ struct feed {
 	struct img_record_writer *rec; /* NULL: the tar is applied as it comes */
 	struct img_span at;
 	bool storing;
+	const struct img_tar_part *parts; /* of what is stored, where it has holes */
+	size_t nparts;
+	uint64_t got, size;
 	const char *mark; /* what is fed and not recorded begins here */
 };
 
 static int on_entry(void *arg, const struct img_tar_entry *x, struct msb_err *e)
 {
+	static const struct img_tar_part nothing;
 	struct feed *f = arg;
 
+	if (x->sparse && x->size > MAX_SPARSE)
+		return msb_err_set(e, E2BIG, "a hole that takes too long");
+	f->parts = x->sparse ? x->parts ?: &nothing : NULL;
+	f->nparts = x->nparts;
+	f->got = 0;
+	f->size = x->size;
 	f->storing = x->type == IMG_TAR_FILE && x->size > IMG_INLINE_MAX;
 	if (f->storing)
 		f->at = (struct img_span){
@@ -42,6 +53,7 @@ static int on_data(void *arg, const void *p, size_t n, struct msb_err *e)
 	const char *b = p;
 	int r = 0;
 
+	f->got += n;
 	if (!f->rec)
 		return img_layer_ops.data(&f->layer, p, n, e);
 	if (f->storing) {
@@ -52,19 +64,29 @@ static int on_data(void *arg, const void *p, size_t n, struct msb_err *e)
 	return r;
 }
 
+static int on_hole(void *arg, uint64_t n, struct msb_err *e)
+{
+	struct feed *f = arg;
+
+	f->got += n;
+	return f->rec ? 0 : img_layer_ops.hole(&f->layer, n, e);
+}
+
 static int on_done(void *arg, struct msb_err *e)
 {
 	struct feed *f = arg;
 
+	if (f->got != f->size)
+		abort(); /* every byte comes, or is a hole */
 	if (f->rec)
-		return f->storing ? img_record_data(f->rec, &f->at, e) : 0;
+		return f->storing ? img_record_data(f->rec, &f->at, f->parts, f->nparts, e) : 0;
 	f->layer.at = f->at;
 	return img_layer_ops.done(&f->layer, e);
 }
 
 static int feed(struct feed *f, const uint8_t *p, size_t n, size_t step, struct msb_err *e)
 {
-	static const struct img_tar_ops ops = {on_entry, on_data, on_done};
+	static const struct img_tar_ops ops = {on_entry, on_data, on_hole, on_done};
 	struct img_tar *tar;
 	int r = 0;
 

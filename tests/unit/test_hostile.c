@@ -161,16 +161,53 @@ static void entries_of_one_name(struct msb_str *s)
 		tar_header(s, "f", '0', NULL, 0644, 0);
 }
 
-static void sparse_gnu(struct msb_str *s)
+static void sparse_star(struct msb_str *s)
 {
 	tar_header(s, "s", 'S', NULL, 0644, 512);
 	tar_bytes(s, big, 512);
 }
 
-static void sparse_pax(struct msb_str *s)
+static void sparse_huge(struct msb_str *s)
 {
 	tar_pax(s, "GNU.sparse.realsize=1099511627776");
+	tar_header(s, "s", '0', NULL, 0644, 0);
+}
+
+/* None is too large, all are. */
+static void sparse_often(struct msb_str *s)
+{
+	for (int k = 0; k < 9; k++) {
+		tar_pax(s, "GNU.sparse.realsize=8000000");
+		tar_header(s, "s", '0', NULL, 0644, 0);
+	}
+}
+
+static void sparse_most(struct msb_str *s)
+{
+	tar_pax(s, "GNU.sparse.realsize=67000000");
+	tar_header(s, "s", '0', NULL, 0644, 0);
+}
+
+static void sparse_short(struct msb_str *s)
+{
+	tar_pax(s, "GNU.sparse.realsize=1000");
 	tar_file(s, "s", "x", 1);
+}
+
+/* An old map that goes on and says nothing. */
+static void sparse_map(struct msb_str *s)
+{
+	tar_header(s, "s", 'S', NULL, 0644, 0);
+	char *h = s->buf + s->len - 512, block[512] = {0};
+
+	memcpy(h + 257, "ustar  ", 8);
+	memset(h + 329, 0, 16);
+	h[482] = 1;
+	memcpy(h + 483, "00000000010", 12);
+	tar_sum(h);
+	block[504] = 1;
+	for (int k = 0; k < 200000; k++)
+		msb_str_add(s, block, sizeof(block));
 }
 
 static void huge_cut(struct msb_str *s)
@@ -489,8 +526,12 @@ static const struct row {
 	{"set-id", setid, TAR, 0, "su", S_IFREG | 06755},
 	{"entries", entries_too_many, GZIP, -E2BIG, "too many files", 0},
 	{"entries of one name", entries_of_one_name, ZSTD, -E2BIG, "too many files", 0},
-	{"sparse", sparse_gnu, TAR, -EOPNOTSUPP, "'S'", 0},
-	{"sparse in pax", sparse_pax, TAR, -EOPNOTSUPP, "s", 0},
+	{"sparse of star", sparse_star, TAR, -EOPNOTSUPP, "sparse", 0},
+	{"sparse: 1 TiB", sparse_huge, TAR, -E2BIG, "unpacks to more than", 0},
+	{"sparse: too much", sparse_often, TAR, -E2BIG, "unpacks to more than", 0},
+	{"sparse: 64 MB", sparse_most, TAR, 0, "s", S_IFREG | 0644},
+	{"sparse: less comes", sparse_short, TAR, -EBADMSG, "map says", 0},
+	{"sparse: a map without end", sparse_map, GZIP, -E2BIG, "unpacks to more than", 0},
 	{"1 TiB that ends", huge_cut, TAR, -EBADMSG, "middle of an entry", 0},
 	{"a size that is none", huge_size, TAR, -EBADMSG, "damaged", 0},
 	{"zeros", zeros, ZSTD, 0, "z", S_IFREG | 0644},

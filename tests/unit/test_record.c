@@ -79,6 +79,15 @@ static void *image_of(int fd, size_t *n)
 	return p;
 }
 
+static void add_bytes(struct msb_str *to, const struct img_span *s, const struct img_tar_part *part)
+{
+	for (uint64_t j = part->off; j < part->off + part->len; j++) {
+		char c = pack_byte(s->pack, (uint64_t)s->blk * 4096 + j);
+
+		msb_str_add(to, &c, 1);
+	}
+}
+
 /* Raw bytes by their number, spans as PACK:BLK:LEN. */
 struct step {
 	size_t raw;
@@ -108,12 +117,8 @@ static int build(int fd, const struct step *v, size_t n, size_t cut, struct msb_
 		if (v[k].span.len) {
 			const struct img_span *s = &v[k].span;
 
-			assert_int_equal(img_record_data(w, s, &e), 0);
-			for (uint64_t j = 0; j < s->len; j++) {
-				char c = pack_byte(s->pack, (uint64_t)s->blk * 4096 + j);
-
-				msb_str_add(want, &c, 1);
-			}
+			assert_int_equal(img_record_data(w, s, NULL, 0, &e), 0);
+			add_bytes(want, s, &(struct img_tar_part){0, s->len});
 		}
 	}
 	assert_int_equal(img_record_end_body(w, &e), 0);
@@ -159,6 +164,51 @@ static void again(void **state)
 		}
 }
 
+/* Of a file with holes the tar has parts; such a record says that it is of the later version. */
+static void holes(void **state)
+{
+	static const struct {
+		struct img_span span;
+		struct img_tar_part parts[3];
+		size_t n;
+	} rows[] = {
+		{{100000, 1, 2}, {{4096, 512}, {50000, 1}, {99000, 1000}}, 3},
+		{{100000, 1, 2}, {{0, 100000}}, 1},
+		{{9000, 2, 1}, {{0, 0}}, 0},
+		{{9000, 2, 1}, {{8999, 1}}, 1},
+	};
+	_cleanup_str_ struct msb_str want = MSB_STR_INIT, got = MSB_STR_INIT;
+	const struct img_span whole = {5000, 1, 1};
+	_cleanup_close_ int fd = new_file();
+	struct img_record_writer *w;
+	struct img_record *rec;
+	struct msb_err e = {0};
+	size_t n;
+
+	assert_int_equal(img_record_begin(fd, &w), 0);
+	for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
+		assert_int_equal(img_record_raw(w, "head", 4, &e), 0);
+		msb_str_adds(&want, "head");
+		assert_int_equal(
+			img_record_data(w, &rows[k].span, rows[k].parts, rows[k].n, &e), 0);
+		for (size_t j = 0; j < rows[k].n; j++)
+			add_bytes(&want, &rows[k].span, &rows[k].parts[j]);
+		assert_int_equal(img_record_data(w, &whole, NULL, 0, &e), 0);
+		add_bytes(&want, &whole, &(struct img_tar_part){0, whole.len});
+	}
+	assert_int_equal(img_record_end_body(w, &e), 0);
+	assert_int_equal(img_record_finish(w, &e), 0);
+	img_record_writer_free(w);
+	assert_int_equal(img_record_open(fd, &rec, &e), 0);
+	assert_int_equal(img_record_tar_bytes(rec), want.len);
+	assert_int_equal(img_record_spans(rec, &n)[0].len, 100000);
+	assert_int_equal(n, 2 * ARRAY_LEN(rows));
+	assert_int_equal(img_record_tar(rec, dir_fd, add, &got, &e), 0);
+	assert_int_equal(got.len, want.len);
+	assert_memory_equal(got.buf, want.buf, want.len);
+	img_record_close(rec);
+}
+
 /* Until the end is written a span can be moved; until then nothing can be read. */
 static void moved(void **state)
 {
@@ -172,7 +222,7 @@ static void moved(void **state)
 	size_t n;
 
 	assert_int_equal(img_record_begin(fd, &w), 0);
-	assert_int_equal(img_record_data(w, &s, &e), 0);
+	assert_int_equal(img_record_data(w, &s, NULL, 0, &e), 0);
 	assert_int_equal(img_record_end_body(w, &e), 0);
 	assert_int_equal(img_record_open(fd, &rec, &e), -EBADMSG);
 	v = img_record_writer_spans(w, &n);
@@ -193,7 +243,8 @@ static int stop_raw(void *arg, const void *p, size_t n, struct msb_err *e)
 	return msb_err_set(e, ECHILD, "stop");
 }
 
-static int no_data(void *arg, const struct img_span *s, struct msb_err *e)
+static int no_data(void *arg, const struct img_span *s, const struct img_tar_part *parts,
+	size_t nparts, struct msb_err *e)
 {
 	return 0;
 }
@@ -220,7 +271,7 @@ static void contents_gone(void **state)
 		struct msb_err e = {0};
 
 		assert_int_equal(img_record_begin(fd, &w), 0);
-		assert_int_equal(img_record_data(w, &rows[k].span, &e), 0);
+		assert_int_equal(img_record_data(w, &rows[k].span, NULL, 0, &e), 0);
 		assert_int_equal(img_record_raw(w, "tail", 4, &e), 0);
 		assert_int_equal(img_record_end_body(w, &e), 0);
 		assert_int_equal(img_record_finish(w, &e), 0);
@@ -292,7 +343,8 @@ static void numbers(void **state)
 		{offsetof(struct img_record_head, nspans), 0},
 		{offsetof(struct img_record_head, nspans), IMG_MAX_RECORD_SPANS + 1},
 		{offsetof(struct img_record_head, nspans), UINT64_C(1) << 60},
-		{offsetof(struct img_record_head, version), 2},
+		{offsetof(struct img_record_head, version), 0},
+		{offsetof(struct img_record_head, version), IMG_RECORD_VERSION + 1},
 	};
 
 	for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
@@ -311,7 +363,31 @@ static void numbers(void **state)
 	}
 }
 
-/* Bodies of any operations: @text are hex bytes before compression. */
+/* A record in @mem with these operations before compression, and right checksums. */
+static int from_ops(uint64_t mem[64], uint32_t version, const char *ops, size_t n, uint64_t raw,
+	uint64_t tar, const struct img_span *spans, size_t nspans, struct img_record **ret,
+	struct msb_err *e)
+{
+	struct img_record_head *h = (struct img_record_head *)mem;
+	uint8_t *at = (uint8_t *)(h + 1);
+	size_t total;
+
+	memset(mem, 0, 64 * sizeof(*mem));
+	*h = (struct img_record_head){.magic = "MSBLAYER",
+		.version = version,
+		.raw_bytes = raw,
+		.tar_bytes = tar,
+		.nspans = nspans};
+	h->body_bytes = ZSTD_compress(at, 128, ops, n, 1);
+	h->body_sum = XXH3_64bits(at, h->body_bytes);
+	total = sizeof(*h) + h->body_bytes;
+	total += -total % 16;
+	memcpy((uint8_t *)mem + total, spans, nspans * sizeof(*spans));
+	h->spans_sum = XXH3_64bits(spans, nspans * sizeof(*spans));
+	reseal(h);
+	return img_record_from_bytes(mem, total + nspans * sizeof(*spans), ret, e);
+}
+
 static void operations(void **state)
 {
 	static const struct {
@@ -331,42 +407,79 @@ static void operations(void **state)
 		{"\4ab\x84", 4, 2, 0, -EBADMSG}, /* cut inside a number */
 		{"\0", 1, 0, 0, -EBADMSG},	 /* nothing */
 		{"\3", 1, 0, 0, -EBADMSG},	 /* unknown */
+		{"\3\1\0\3", 4, 0, 1, -EBADMSG}, /* of a later version */
 		{"\x80\x80\x80\x80\x80\x80\x80\x80\x80\1", 10, 0, 0, -EBADMSG},
 		{"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f", 9, 1, 0, -EBADMSG},
 	};
 
 	for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
-		uint64_t mem[64] = {0};
-		struct img_record_head *h = (struct img_record_head *)mem;
-		uint8_t *at = (uint8_t *)(h + 1);
 		_cleanup_str_ struct msb_str got = MSB_STR_INIT;
-		struct img_span spans[2] = {{3, 1, 0}, {3, 1, 0}};
+		const struct img_span spans[2] = {{3, 1, 0}, {3, 1, 0}};
+		uint64_t tar = rows[k].raw + 3 * rows[k].spans, mem[64];
 		struct img_record *rec;
 		struct msb_err e = {0};
-		size_t total;
 		int r;
 
-		*h = (struct img_record_head){.magic = "MSBLAYER",
-			.version = IMG_RECORD_VERSION,
-			.raw_bytes = rows[k].raw,
-			.tar_bytes = rows[k].raw + 3 * rows[k].spans,
-			.nspans = rows[k].spans};
-		h->body_bytes = ZSTD_compress(at, 128, rows[k].ops, rows[k].n, 1);
-		h->body_sum = XXH3_64bits(at, h->body_bytes);
-		total = sizeof(*h) + h->body_bytes;
-		total += -total % 16;
-		memcpy((uint8_t *)mem + total, spans, rows[k].spans * sizeof(spans[0]));
-		h->spans_sum = XXH3_64bits(spans, rows[k].spans * sizeof(spans[0]));
-		total += rows[k].spans * sizeof(spans[0]);
-		reseal(h);
-		assert_int_equal(img_record_from_bytes(mem, total, &rec, &e), 0);
+		assert_int_equal(from_ops(mem, 1, rows[k].ops, rows[k].n, rows[k].raw, tar, spans,
+					 rows[k].spans, &rec, &e),
+			0);
 		r = img_record_tar(rec, dir_fd, add, &got, &e);
 		if (r != rows[k].want)
 			fail_msg("row %zu: %d %s", k, r, e.msg);
 		assert_int_equal(e.code, -r);
 		if (r == 0)
-			assert_int_equal(got.len, rows[k].raw + 3 * rows[k].spans);
+			assert_int_equal(got.len, tar);
 		img_record_close(rec);
+	}
+}
+
+/* The same of files of five bytes, of which there are parts. */
+static void parts(void **state)
+{
+	static const struct {
+		const char *ops;
+		size_t n;
+		uint64_t tar, spans;
+		int want;
+	} rows[] = {
+		{"\1", 1, 5, 1, 0},
+		{"\3\0", 2, 0, 1, 0},
+		{"\3\0\1\4ab", 6, 7, 2, 0},
+		{"\3\2\0\1\2\2", 6, 3, 1, 0},
+		{"\3\2\0\1\2\2", 6, 2, 1, -EBADMSG},	      /* more than it says */
+		{"\3\2\0\1\2\2", 6, 4, 1, -EBADMSG},	      /* less */
+		{"\3\2\0\1\2\2", 6, UINT64_MAX, 1, -EBADMSG}, /* much less */
+		{"\3\2\0\1\2\3", 6, 4, 1, -EBADMSG},	      /* past the end of its file */
+		{"\3\1\6\1", 4, 1, 1, -EBADMSG},
+		{"\3\1\0\0", 4, 0, 1, -EBADMSG}, /* an empty part */
+		{"\3\1\0", 3, 1, 1, -EBADMSG},	 /* cut */
+		{"\3\1", 2, 1, 1, -EBADMSG},
+		{"\3", 1, 0, 1, -EBADMSG},
+		{"\3\0\3\0", 4, 0, 1, -EBADMSG},	 /* more files than spans */
+		{"\3\0", 2, 0, 2, -EBADMSG},		 /* less */
+		{"\3\x81\x80\4\0\1", 6, 1, 1, -EBADMSG}, /* 65537 parts */
+		{"\3\xff\xff\xff\xff\xff\xff\x7f", 8, 1, 1, -EBADMSG},
+		{"\3\1\xff\xff\xff\xff\xff\xff\x7f\1", 10, 1, 1, -EBADMSG},
+	};
+
+	for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
+		_cleanup_str_ struct msb_str got = MSB_STR_INIT;
+		const struct img_span spans[2] = {{5, 1, 0}, {5, 1, 0}};
+		uint64_t raw = memchr(rows[k].ops, 'a', rows[k].n) ? 2 : 0, mem[64];
+		struct img_record *rec;
+		struct msb_err e = {0};
+		int r;
+
+		r = from_ops(mem, 2, rows[k].ops, rows[k].n, raw, rows[k].tar, spans, rows[k].spans,
+			&rec, &e);
+		if (r == 0) {
+			r = img_record_tar(rec, dir_fd, add, &got, &e);
+			img_record_close(rec);
+		}
+		if (r != rows[k].want)
+			fail_msg("row %zu: %d %s", k, r, e.msg);
+		if (r == 0)
+			assert_int_equal(got.len, rows[k].tar);
 	}
 }
 
@@ -382,9 +495,9 @@ static void limit(void **state)
 
 	assert_int_equal(img_record_begin(fd, &w), 0);
 	for (uint64_t k = 0; k < IMG_MAX_RECORD_SPANS; k++)
-		if (img_record_data(w, &s, &e) != 0)
+		if (img_record_data(w, &s, NULL, 0, &e) != 0)
 			fail_msg("%llu: %s", (unsigned long long)k, e.msg);
-	assert_int_equal(img_record_data(w, &s, &e), -E2BIG);
+	assert_int_equal(img_record_data(w, &s, NULL, 0, &e), -E2BIG);
 	v = img_record_writer_spans(w, &n);
 	assert_non_null(v);
 	assert_int_equal(n, IMG_MAX_RECORD_SPANS);
@@ -415,11 +528,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(again),
+		cmocka_unit_test(holes),
 		cmocka_unit_test(moved),
 		cmocka_unit_test(contents_gone),
 		cmocka_unit_test(damaged),
 		cmocka_unit_test(numbers),
 		cmocka_unit_test(operations),
+		cmocka_unit_test(parts),
 		cmocka_unit_test(limit),
 		cmocka_unit_test(full_disk),
 	};

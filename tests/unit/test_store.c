@@ -87,7 +87,7 @@ static struct where keep(struct adding *a, const void *p, size_t n, size_t step)
 			0);
 	assert_int_equal(img_writer_end(a->w, &span, &e), 0);
 	assert_int_equal(span.len, n);
-	assert_int_equal(img_record_data(a->rec.w, &span, &e), 0);
+	assert_int_equal(img_record_data(a->rec.w, &span, NULL, 0, &e), 0);
 	return (struct where){span.pack, (uint64_t)span.blk * IMG_PACK_ALIGN};
 }
 
@@ -334,7 +334,7 @@ static void next_pack(void **state)
 	for (uint64_t n = 0; n < IMG_PACK_BYTES; n += 1 << 20)
 		assert_int_equal(img_writer_data(a.w, p, 1 << 20, &e), 0);
 	assert_int_equal(img_writer_end(a.w, &span, &e), 0);
-	assert_int_equal(img_record_data(a.rec.w, &span, &e), 0);
+	assert_int_equal(img_record_data(a.rec.w, &span, NULL, 0, &e), 0);
 	assert_int_equal(span.pack, 1);
 	w = keep(&a, q, 100000, 4096);
 	assert_int_equal(w.pack, 2);
