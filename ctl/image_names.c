@@ -333,10 +333,8 @@ int ctl_image_set(struct ctl *c, const char *name, const char *digest, uint64_t 
 		return r;
 	if (ret_old)
 		*ret_old = NULL;
-	if (old && !strcmp(old->digest, digest)) {
-		old->damaged = false;
+	if (old && !strcmp(old->digest, digest))
 		return 0;
-	}
 	if (old && !ret_old)
 		return msb_err_set(e, EEXIST, "there is an image `%s` already", name);
 	if (!old && c->nimg == CTL_MAX_IMAGES)

@@ -199,14 +199,6 @@ int ctl_image_export(const struct ctl_req *q, const char *path, const char *text
 	return r;
 }
 
-/* Marks what is damaged, so that a pull mends it. Lock held. */
-static void mark(struct ctl *c, const char *digest, bool damaged)
-{
-	for (size_t i = 0; i < c->nimg; i++)
-		if (!digest || !strcmp(c->img[i]->digest, digest))
-			c->img[i]->damaged = damaged;
-}
-
 int ctl_image_verify(const struct ctl_req *q, const char *text, struct msb_err *e)
 {
 	char name[IMG_REF_MAX + 1] = "", digest[65] = "";
@@ -221,10 +213,7 @@ int ctl_image_verify(const struct ctl_req *q, const char *text, struct msb_err *
 		return r;
 	call = ctl_store_call(c, p, cancel_fd(q));
 	r = img_verify(&call, text ? digest : NULL, ctl_pull_damaged, p, e);
-	LOCK_SCOPE(&c->lock);
-	if (r == 0 || r == -EBADMSG)
-		mark(c, text ? digest : NULL, r < 0);
-	ctl_pull_end(p, r, text ? digest : NULL, e);
+	end(p, r, text ? digest : NULL, e);
 	return r;
 }
 

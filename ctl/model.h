@@ -91,7 +91,6 @@ struct ctl_image {
 	unsigned int refs;
 	uint32_t serial;
 	bool gone;
-	bool damaged;		       /* a verification found it so; the next pull mends it */
 	char name[IMG_REF_MAX + 1];    /* canonical: HOST/REPO:TAG or HOST/REPO@sha256:HEX */
 	char shorter[IMG_REF_MAX + 1]; /* how it may be called beside; "": by no other name */
 	char id[33], digest[65];

@@ -15,7 +15,6 @@ struct job {
 	struct ctl_pull *p; /* a reference, given back by ctl_pull_end() */
 	struct ctl_req q;   /* who began it; without its cancellation */
 	struct img_ref ref;
-	unsigned int flags;
 };
 
 static int fetch(struct job *j, struct img_imported *got, struct msb_err *e)
@@ -26,7 +25,7 @@ static int fetch(struct job *j, struct img_imported *got, struct msb_err *e)
 		    : msb_err_set(e, ENOMEM, "no memory");
 
 	if (r == 0)
-		r = img_pull(&call, &j->ref, &reg->reg, j->flags, got, e);
+		r = img_pull(&call, &j->ref, &reg->reg, got, e);
 	ctl_registry_wipe(reg);
 	free(reg);
 	return r;
@@ -60,17 +59,14 @@ static int begin(const struct ctl_req *q, const struct img_ref *ref, const char 
 	struct ctl_pull **ret, struct msb_err *e)
 {
 	_cleanup_free_ struct job *j = calloc(1, sizeof(*j));
-	struct ctl_image *img;
 	int r = j ? ctl_pull_new(q, "pull", name, ret, e) : msb_err_set(e, ENOMEM, "no memory");
 
 	if (r < 0)
 		return r;
-	img = ctl_image_find(q->c, name);
 	j->p = *ret;
 	j->q = *q;
 	j->q.cancel = NULL;
 	j->ref = *ref;
-	j->flags = img && img->damaged ? IMG_REPAIR : 0;
 	j->p->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	(*ret)->refs++;
 	if (j->p->cancel_fd < 0 || ctl_thread(pull_thread, j) < 0) {

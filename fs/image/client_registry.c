@@ -56,7 +56,7 @@ static void set_ref(struct msb_msg *m, const struct img_ref *ref)
 }
 
 int img_pull(const struct img_call *c, const struct img_ref *ref, const struct img_registry *g,
-	unsigned int flags, struct img_imported *ret, struct msb_err *e)
+	struct img_imported *ret, struct msb_err *e)
 {
 	_cleanup_free_ struct msb_msg *m = malloc(sizeof(*m));
 	int r;
@@ -65,7 +65,6 @@ int img_pull(const struct img_call *c, const struct img_ref *ref, const struct i
 		return msb_err_set(e, ENOMEM, "out of memory");
 	msb_msg_init(m, "pull");
 	set_ref(m, ref);
-	msb_msg_set(m, "repair", "%d", (flags & IMG_REPAIR) != 0);
 	client_set_limits(c, m);
 	r = run(c, false, ref, g, m, e);
 	if (r == 0)

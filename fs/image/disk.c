@@ -62,13 +62,15 @@ static int put(void *arg, const void *p, size_t n, struct msb_err *e)
 	return 0;
 }
 
-static int unpack(int blob, uint64_t size, const char *digest, struct out *o, struct msb_err *e)
+/* Hands what the blob unpacks to to @fn. */
+static int unpack(
+	int blob, uint64_t size, const char *digest, img_unzip_fn fn, void *arg, struct msb_err *e)
 {
 	_cleanup_(img_sha_free) EVP_MD_CTX *sha = img_sha_new();
 	_cleanup_free_ uint8_t *buf = malloc(READ_BYTES);
 	struct img_unzip *z = NULL;
 	char got[65];
-	int r = sha && buf && img_unzip_new(put, o, &z) == 0
+	int r = sha && buf && img_unzip_new(fn, arg, &z) == 0
 			? 0
 			: msb_err_set(e, ENOMEM, "out of memory");
 
@@ -135,11 +137,76 @@ int img_disk_unpack(struct img_store *s, const char *digest, const char *format,
 	if (fd < 0)
 		return msb_err_set(e, errno, "cannot unpack a disk: %m");
 	o = (struct out){.fd = fd, .max = max_bytes};
-	r = unpack(blob, size, digest, &o, e);
+	r = unpack(blob, size, digest, put, &o, e);
 	if (r == 0)
 		r = keep(s, tmp, &o, dir, name, e);
 	if (r == 0)
 		return 0;
 	(void)unlinkat(s->tmp_fd, tmp, 0); /* swept with the rest of tmp where it stays */
 	return msb_err_wrap(e, "disk sha256:%.12s", digest);
+}
+
+/* ---- looking whether it is still so */
+
+struct compare {
+	int fd;
+	uint64_t at;
+	char *buf;
+};
+
+static int same(void *arg, const void *p, size_t n, struct msb_err *e)
+{
+	struct compare *c = arg;
+	const char *b = p;
+
+	while (n) {
+		size_t k = n < READ_BYTES ? n : READ_BYTES;
+		int64_t got = msb_pread_full(c->fd, c->buf, k, c->at);
+
+		if (got != (int64_t)k || memcmp(c->buf, b, k) != 0)
+			return msb_err_set(e, EBADMSG, "the disk is not what it was");
+		c->at += k;
+		b += k;
+		n -= k;
+	}
+	return 0;
+}
+
+static int open_disk(const struct img_store *s, const char *digest, const char *format)
+{
+	char path[96];
+
+	(void)snprintf(path, sizeof(path), STORE_DISKS "/%.64s.%s", digest, format);
+	return openat(s->fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+}
+
+int img_disk_verify(
+	const struct img_store *s, const char *digest, const char *format, struct msb_err *e)
+{
+	_cleanup_close_ int fd = open_disk(s, digest, format), blob = -1;
+	_cleanup_free_ char *buf = malloc(READ_BYTES);
+	struct compare c = {.fd = fd, .buf = buf};
+	struct stat st;
+	uint64_t size;
+	int r;
+
+	if (!buf)
+		return msb_err_set(e, ENOMEM, "out of memory");
+	if (fd < 0)
+		return errno == ENOENT ? 0 : msb_err_set(e, errno, "cannot open a disk: %m");
+	blob = img_blob_open(s, digest, &size);
+	if (blob < 0)
+		return msb_err_set(e, -blob, "disk sha256:%.12s: %s", digest, strerror(-blob));
+	r = unpack(blob, size, digest, same, &c, e);
+	if (r == 0 && (fstat(fd, &st) < 0 || (uint64_t)st.st_size != c.at))
+		r = msb_err_set(e, EBADMSG, "the disk has another size than it had");
+	return r;
+}
+
+void img_disk_forget(const struct img_store *s, const char *digest, const char *format)
+{
+	char path[96];
+
+	(void)snprintf(path, sizeof(path), STORE_DISKS "/%.64s.%s", digest, format);
+	(void)unlinkat(s->fd, path, 0); /* there may be none */
 }

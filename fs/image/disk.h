@@ -14,4 +14,12 @@
 int img_disk_unpack(struct img_store *, const char *digest, const char *format, uint64_t max_bytes,
 	struct msb_err *e);
 
+/* Looks whether the disk is what the blob unpacks to. Return: 0, also where none is unpacked;
+ * -EBADMSG; -errno with @e. */
+int img_disk_verify(
+	const struct img_store *, const char *digest, const char *format, struct msb_err *e);
+
+/* Removes it: who needs it unpacks it again. Who has it open keeps what it has. */
+void img_disk_forget(const struct img_store *, const char *digest, const char *format);
+
 #endif

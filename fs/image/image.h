@@ -14,6 +14,7 @@
  *     index                       the merged tree (fs/image/index.h)
  *     config.json                 the OCI config, byte for byte
  *     manifest.json               the manifest, byte for byte (docker-save: one synthesised for it)
+ *     damaged                     there where the last verification found it so; empty
  *     layers                      a line a layer, lowest first: sha256:DIFFID sha256:BLOB SIZE TYPE
  *                                 (BLOB: as it was packed; DIFFID of a blob: -)
  *     meta                        what msbd needs to know, so that it parses no JSON document
@@ -49,7 +50,7 @@
  *                                               -> ok {digest=HEX64 kind= size_bytes=N}
  *   gc {prune=0|1} payload: the digests to keep, 32 raw bytes each
  *                                               -> ok {deferred=0|1}
- *   pull {repo= name=TAG|sha256:HEX repair=0|1 max_bytes= max_inodes=}   fd 4: to msb-registry
+ *   pull {repo= name=TAG|sha256:HEX max_bytes= max_inodes=}   fd 4: to msb-registry
  *                                               -> ok {digest=HEX64 kind= size_bytes=N}
  *   push {digest=HEX64 repo= name=TAG from=REPO}                         fd 4: to msb-registry
  *                                               -> ok {digest=HEX64}
@@ -148,18 +149,15 @@ struct img_registry {
 	bool plain_http, insecure; /* no TLS; TLS that proves nothing */
 };
 
-#define IMG_REPAIR                                                                                 \
-	1u /* img_pull(): layers whose contents are damaged are fetched and put right              \
-	    */
-
 /**
  * img_pull() - Fetch an image from its registry; what the store has already is not fetched
+ * Of an image that img_verify() found damaged, what is so is fetched and put right.
  * Errors: as img_import(); -ENOENT no such image; -EACCES the registry wants other credentials;
  * -EBADMSG what came is not what its digest says; -EHOSTUNREACH and what the network has; -EINTR
  * cancelled: layers that are complete stay, and others go on where they stopped.
  */
 int img_pull(const struct img_call *, const struct img_ref *, const struct img_registry *,
-	unsigned int flags, struct img_imported *ret, struct msb_err *e);
+	struct img_imported *ret, struct msb_err *e);
 
 /**
  * img_push() - Put an image into a registry

@@ -90,14 +90,11 @@ static int pull(const struct msb_msg *m, struct msb_err *e)
 	struct img_remote *remote = NULL;
 	struct img_store *st = NULL;
 	struct img_imported got;
-	uint64_t repair = 0;
 	int r;
 
 	if (!opts.name)
 		return missing("a name", e);
 	limits(m, &opts.max_bytes, &opts.max_inodes);
-	(void)msb_msg_get_u64(m, "repair", &repair); /* 0 where it is not there */
-	opts.repair = repair;
 	r = img_remote_open(SOURCE_FD, &remote, e);
 	if (r == 0)
 		r = img_store_open(STORE_FD, &st, e);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Records of layers into one tree, and the image that it is.
 #include "fs/image/build.h"
+#include "fs/image/disk.h"
 #include "fs/image/layer.h"
 #include "base/cleanup.h"
 
@@ -132,6 +133,19 @@ int img_image_texts(const struct img_plan *plan, struct img_tree *tree, struct m
 	return meta->oom || layers->oom ? msb_err_set(e, ENOMEM, "out of memory") : 0;
 }
 
+/* What was unpacked from a blob that is whole again is made again where it is not that. */
+static void mend_disks(const struct img_store *st, const struct img_plan *plan)
+{
+	for (size_t k = 0; k < plan->nlayers; k++) {
+		const struct img_plan_layer *l = &plan->layers[k];
+		const struct img_mixtape_part *part = img_media_mixtape(l->media_type);
+
+		if (part && part->format &&
+			img_disk_verify(st, l->digest, part->format, NULL) == -EBADMSG)
+			img_disk_forget(st, l->digest, part->format);
+	}
+}
+
 int img_image_publish(struct img_store *st, const struct img_plan *plan,
 	const struct img_budget *budget, struct img_imported *ret, struct msb_err *e)
 {
@@ -141,6 +155,8 @@ int img_image_publish(struct img_store *st, const struct img_plan *plan,
 	int r = plan->kind == IMG_KIND_IMAGE ? img_merge(st, plan, budget->max_inodes, &tree, e)
 					     : 0;
 
+	if (r == 0 && budget->replace)
+		mend_disks(st, plan);
 	if (r == 0)
 		r = img_image_texts(plan, tree, &meta, &layers, &bytes, e);
 	const struct img_store_file files[] = {

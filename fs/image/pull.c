@@ -27,6 +27,7 @@ struct pull {
 	struct img_store *store;
 	const struct img_pull_opts *opts;
 	struct img_plan plan;
+	bool repair;	      /* what is there may be damaged */
 	struct part *parts;   /* plan.nlayers of them */
 	pthread_mutex_t lock; /* of who tells, and of each part's request, state and told */
 };
@@ -152,7 +153,7 @@ static void part_job(struct part *t, struct img_layer_job *job)
 	*job = (struct img_layer_job){
 		.size = t->layer->size,
 		.from = {.arg = t, .read = part_read, .stop = part_stop},
-		.repair = t->pull->opts->repair,
+		.repair = t->pull->repair,
 		.progress = on_unpack,
 		.arg = t,
 	};
@@ -192,7 +193,7 @@ static bool is_there(struct pull *p, const struct img_plan_layer *l)
 	uint64_t size;
 	int fd;
 
-	if (p->opts->repair)
+	if (p->repair)
 		return *l->diff_id && img_layer_verify(p->store, l->diff_id, NULL, NULL) == 0;
 	if (*l->diff_id)
 		return img_store_has_layer(p->store, l->diff_id);
@@ -206,7 +207,7 @@ static bool is_there(struct pull *p, const struct img_plan_layer *l)
 static int want_parts(struct pull *p, struct msb_err *e)
 {
 	/* Where the image is there it needs none of them. */
-	bool have = !p->opts->repair && img_store_has(p->store, p->plan.digest);
+	bool have = !p->repair && img_store_has(p->store, p->plan.digest);
 	size_t n = p->plan.nlayers;
 
 	p->parts = calloc(n + 1, sizeof(*p->parts));
@@ -339,13 +340,14 @@ static int resolve(struct pull *p, struct msb_err *e)
 
 static int run(struct pull *p, struct img_imported *ret, struct msb_err *e)
 {
-	struct img_budget budget = {.max_bytes = p->opts->max_bytes,
-		.max_inodes = p->opts->max_inodes,
-		.replace = p->opts->repair};
+	struct img_budget budget = {
+		.max_bytes = p->opts->max_bytes, .max_inodes = p->opts->max_inodes};
 	int r;
 
 	tell_all(p, "manifest");
 	r = resolve(p, e);
+	p->repair = r == 0 && img_store_damaged(p->store, p->plan.digest);
+	budget.replace = p->repair;
 	if (r == 0)
 		r = want_parts(p, e);
 	if (r < 0)

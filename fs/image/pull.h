@@ -9,7 +9,6 @@
 
 struct img_pull_opts {
 	const char *name;    /* TAG or sha256:HEX */
-	bool repair;	     /* see IMG_REPAIR */
 	uint64_t max_bytes;  /* of all layers, unpacked, tar headers included; of all blobs */
 	uint64_t max_inodes; /* at any time while layers are merged */
 	/* May be NULL. Called from whichever thread got on, never from two at once. */

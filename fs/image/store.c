@@ -267,6 +267,33 @@ static const char *meta_line(const char *meta, const char *key, size_t *ret_n)
 	return NULL;
 }
 
+#define DAMAGED_FILE "damaged" /* of an image; empty */
+
+bool img_store_damaged(const struct img_store *s, const char *digest)
+{
+	char path[80];
+
+	(void)snprintf(path, sizeof(path), "%.64s/" DAMAGED_FILE, digest);
+	return faccessat(s->images_fd, path, F_OK, 0) == 0;
+}
+
+void img_store_mark(const struct img_store *s, const char *digest, bool damaged)
+{
+	_cleanup_close_ int fd = -1;
+	char path[80];
+	int r;
+
+	(void)snprintf(path, sizeof(path), "%.64s/" DAMAGED_FILE, digest);
+	if (damaged)
+		r = fd = openat(
+			s->images_fd, path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+	else
+		r = unlinkat(s->images_fd, path, 0);
+	if (r < 0 && errno != ENOENT) /* where the image has gone meanwhile, all is well */
+		log_warn(
+			"image %.12s: whether it is damaged cannot be noted: %m, ignoring", digest);
+}
+
 bool img_store_has(const struct img_store *s, const char *digest)
 {
 	_cleanup_str_ struct msb_str meta = MSB_STR_INIT;

@@ -100,6 +100,11 @@ struct img_store_file {
 	size_t n;
 };
 
+/* Whether the last verification found the image damaged: it stays known until one does not, or the
+ * image is made anew. The next pull or import of it mends it. */
+bool img_store_damaged(const struct img_store *, const char *digest);
+void img_store_mark(const struct img_store *, const char *digest, bool damaged);
+
 /* Whether the image is there, with an index that can be read where it has a tree. */
 bool img_store_has(const struct img_store *, const char *digest);
 /* The size_bytes of an image's meta. */

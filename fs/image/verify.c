@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The store's images: their documents, layers and blobs, and what was made of them.
 #include "fs/image/build.h"
+#include "fs/image/disk.h"
 #include "fs/image/sha.h"
 #include "fs/image/store_int.h"
 #include "fs/image/verify.h"
@@ -73,6 +74,21 @@ static int blob(const struct img_store *s, const char *digest, uint64_t size, st
 	return -EBADMSG;
 }
 
+/* The blob, and the disk that was unpacked from it. */
+static int blob_and_disk(const struct img_store *s, const struct img_plan_layer *l,
+	struct msb_str *out, struct msb_err *e)
+{
+	const struct img_mixtape_part *part = img_media_mixtape(l->media_type);
+	int r = blob(s, l->digest, l->size, out, e);
+
+	if (r < 0 || !part || !part->format)
+		return r;
+	r = img_disk_verify(s, l->digest, part->format, e);
+	if (r == -EBADMSG)
+		msb_str_adds(out, "what was unpacked from it is damaged\n");
+	return r == -ENOMEM || r == -EBADMSG ? r : 0;
+}
+
 static int look(struct verify *v, const struct img_plan_layer *l, const struct seen **ret,
 	struct msb_err *e)
 {
@@ -89,7 +105,7 @@ static int look(struct verify *v, const struct img_plan_layer *l, const struct s
 			return 0;
 		}
 	r = layer ? img_layer_verify(v->s, l->diff_id, &out, NULL)
-		  : blob(v->s, l->digest, l->size, &out, NULL);
+		  : blob_and_disk(v->s, l, &out, NULL);
 	p = reallocarray(v->seen, v->nseen + 1, sizeof(*p));
 	if (!p || out.oom || r == -ENOMEM)
 		return msb_err_set(e, ENOMEM, "out of memory");
@@ -187,7 +203,7 @@ static int one_image(void *arg, const char *digest, struct msb_err *e)
 	struct verify *v = arg;
 	struct msb_err why = {0};
 	bool whole = true;
-	int r;
+	int before = v->lines, r;
 
 	if (!store_digest_valid(digest))
 		return 0;
@@ -196,10 +212,15 @@ static int one_image(void *arg, const char *digest, struct msb_err *e)
 		return msb_err_set(e, ENOMEM, "out of memory");
 	if (r < 0) {
 		tell_line(v, digest, "documents", why.msg);
+		img_store_mark(v->s, digest, true);
 		return 0;
 	}
 	r = look_at_layers(v, digest, &plan, &whole, e);
-	return r == 0 && whole ? look_at_tree(v, digest, &plan, e) : r;
+	if (r == 0 && whole)
+		r = look_at_tree(v, digest, &plan, e);
+	if (r == 0)
+		img_store_mark(v->s, digest, v->lines > before);
+	return r;
 }
 
 int img_store_verify(const struct img_store *s, const char *digest, const struct img_verify *ops,

@@ -29,7 +29,8 @@ struct img_verify {
 /**
  * img_store_verify() - Look at an image, or (@digest NULL) at all
  * Its documents against their digests, its layers and blobs, and its tree and meta against what is
- * made of them anew. A layer of several images is read once.
+ * made of them anew. A layer of several images is read once. Of each image it is kept whether it is
+ * damaged (img_store_damaged()).
  * Return: how many lines there were; -ENOENT no such image; -errno with @e.
  */
 int img_store_verify(

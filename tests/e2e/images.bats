@@ -527,9 +527,18 @@ until_asked() {
 	printf 'damage' | dd of="$pack" bs=1 seek=5000 conv=notrunc status=none
 	fails "Bad message" "" "$m/error" "echo verify > $ctl"
 	grep -q '{"damaged":"' "$m/images/pulls/$(last)"
+	# It is known however long that is.
+	kill -9 "$(msbd_pid)"
+	"$bin/msbd"
 	echo "pull $r/team/two:1" >"$ctl"
 	echo "verify $r/team/two:1" >"$ctl"
+	# An import of the same image mends it, too.
+	printf 'damage' | dd of="$pack" bs=1 seek=5000 conv=notrunc status=none
+	fails "Bad message" "" "$m/error" "echo verify > $ctl"
+	echo "import $regs/two two" >"$ctl"
+	echo verify >"$ctl"
 	echo "rm $r/team/two:1" >"$ctl"
+	echo "rm two" >"$ctl"
 }
 
 @test "msb: docker's commands" {

@@ -472,6 +472,18 @@ says() {
 	echo start >"$m/t/ctl"
 	says t 'boot 2, '
 	echo kill >"$m/t/ctl"
+	# What was unpacked is looked at with the rest, and made again.
+	echo verify >"$m/images/ctl"
+	printf X | dd of="$d" bs=1 seek=5000000 conv=notrunc status=none
+	fails "Bad message" "1 damaged" "$m/error" "echo verify >$m/images/ctl"
+	grep -qh 'what was unpacked from it is damaged' "$m"/images/pulls/*
+	echo "import $dir/tape again" >"$m/images/ctl"
+	echo 'rm again' >"$m/images/ctl"
+	[ ! -e "$d" ]
+	echo verify >"$m/images/ctl"
+	echo start >"$m/t/ctl"
+	says t 'boot 3, '
+	echo kill >"$m/t/ctl"
 	# In use it stays; then all of it goes.
 	echo prune >"$m/images/ctl"
 	[ -e "$d" ]

@@ -179,12 +179,52 @@ static void refused(void **state)
 	assert_nothing_left(s, digest);
 }
 
+/* It is what its blob unpacks to, to the last byte. */
+static void verified(void **state)
+{
+	static const struct {
+		off_t at, size;
+		int want;
+	} rows[] = {
+		{-1, DISK, 0},
+		{0, DISK, -EBADMSG},
+		{DISK - 1, DISK, -EBADMSG},
+		{2 << 20, DISK, -EBADMSG}, /* in a hole */
+		{-1, DISK - 1, -EBADMSG},
+		{-1, DISK + 1, -EBADMSG},
+	};
+	struct st *s = *state;
+	struct msb_err e = {0};
+	char digest[65] = "", path[160];
+	struct stat st;
+	size_t n;
+	_cleanup_free_ void *p = packed(s, DISK, &n);
+
+	put_blob(s, p, n, digest, true);
+	(void)snprintf(path, sizeof(path), "%s/disks/%s.raw", s->dir, digest);
+	assert_int_equal(img_disk_verify(s->store, digest, "raw", &e), 0); /* none is there */
+	for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
+		_cleanup_close_ int fd = -1;
+
+		assert_int_equal(img_disk_unpack(s->store, digest, "raw", DISK, &e), 0);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		if (rows[k].at >= 0)
+			assert_int_equal(msb_pwrite_full(fd, "!", 1, (uint64_t)rows[k].at), 0);
+		assert_int_equal(ftruncate(fd, rows[k].size), 0);
+		assert_int_equal(img_disk_verify(s->store, digest, "raw", &e), rows[k].want);
+		img_disk_forget(s->store, digest, "raw");
+		assert_int_equal(open_disk(s, digest, &st), -1);
+	}
+	img_disk_forget(s->store, digest, "raw");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(whole, setup, teardown),
 		cmocka_unit_test_setup_teardown(zeros_at_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(verified, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

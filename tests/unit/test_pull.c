@@ -31,11 +31,8 @@ static void on_progress(void *arg, const struct img_progress *p)
 static int pull_as(
 	int store, const char *name, bool repair, struct img_imported *got, struct msb_err *e)
 {
-	const struct img_pull_opts opts = {.name = name,
-		.repair = repair,
-		.max_bytes = 64u << 20,
-		.max_inodes = 1000,
-		.progress = on_progress};
+	const struct img_pull_opts opts = {
+		.name = name, .max_bytes = 64u << 20, .max_inodes = 1000, .progress = on_progress};
 	struct img_remote *remote;
 	struct img_store *st;
 	int sock = fake_start(&fake), r;
@@ -44,7 +41,11 @@ static int pull_as(
 	*e = (struct msb_err){0};
 	assert_int_equal(img_remote_open(sock, &remote, e), 0);
 	assert_int_equal(img_store_open(store, &st, e), 0);
+	if (repair) /* what it was the last time */
+		img_store_mark(st, got->digest, true);
 	r = img_pull_run(remote, st, &opts, got, e);
+	if (repair)
+		assert_false(img_store_damaged(st, got->digest));
 	img_remote_close(remote);
 	img_store_close(st);
 	close(sock);

@@ -127,6 +127,18 @@ static int verify(const char *digest, struct msb_str *out)
 	return r;
 }
 
+static bool known_damaged(const char *digest)
+{
+	struct img_store *st;
+	struct msb_err e = {0};
+	bool is;
+
+	assert_int_equal(img_store_open_read(dir_fd, &st, &e), 0);
+	is = img_store_damaged(st, digest);
+	img_store_close(st);
+	return is;
+}
+
 static void spoil(const char *path, uint64_t off)
 {
 	_cleanup_close_ int fd = openat(dir_fd, path, O_RDWR | O_CLOEXEC);
@@ -258,9 +270,13 @@ static void damaged(void **state)
 		if (r != rows[k].lines || !strstr(out.buf, says.buf))
 			fail_msg("row %zu: %d\n%s", k, r, out.buf);
 		assert_int_equal(verify(a.digest, &out), 1);
+		assert_true(known_damaged(a.digest));
+		assert_int_equal(known_damaged(b.digest), rows[k].lines == 2);
 		assert_int_equal(fstatat(dir_fd, packs[0], &before, 0), 0);
 		repair(&a, rows[k].layer);
+		assert_false(known_damaged(a.digest));
 		r = verify(NULL, &out);
+		assert_false(known_damaged(b.digest));
 		if (r != 0)
 			fail_msg("row %zu after repair: %s", k, out.buf);
 		/* Nothing is kept twice for it. */
