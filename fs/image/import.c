@@ -72,10 +72,10 @@ static int find(const struct img_source *src, const struct img_plan_layer *pl, s
 		return msb_err_set(e, EBADMSG, "it is missing");
 	if (r < 0)
 		return r;
-	if (a->member.size != pl->size)
+	if (*pl->digest && a->member.size != pl->size)
 		return msb_err_set(e, EBADMSG, "it has %llu bytes, not %llu",
 			(unsigned long long)a->member.size, (unsigned long long)pl->size);
-	*job = (struct img_layer_job){.size = pl->size,
+	*job = (struct img_layer_job){.size = a->member.size,
 		.from = {.arg = a, .read = read_part},
 		.progress = on_progress,
 		.arg = a};
@@ -94,6 +94,26 @@ static bool have_blob(const struct img_store *st, const struct img_plan_layer *p
 	return fd >= 0 && size == pl->size;
 }
 
+/* What docker save made may be compressed or not, and is the same image: its manifest says how long
+ * the layers are unpacked, which their records know. -ENOENT: they are not all there. */
+static int complete(struct img_plan *plan, const struct img_store *st, struct msb_err *e)
+{
+	_cleanup_free_ uint64_t *sizes = calloc(plan->nlayers + 1, sizeof(*sizes));
+
+	if (!sizes)
+		return msb_err_set(e, ENOMEM, "out of memory");
+	for (size_t k = 0; k < plan->nlayers; k++) {
+		struct img_record *rec;
+		int r = img_store_layer(st, plan->layers[k].diff_id, &rec, e);
+
+		if (r < 0)
+			return r;
+		sizes[k] = img_record_tar_bytes(rec);
+		img_record_close(rec);
+	}
+	return img_plan_complete(plan, sizes, e);
+}
+
 static int take_layers(struct import *im, const struct img_source *src, struct img_store *st,
 	struct img_budget *budget, struct msb_err *e)
 {
@@ -105,13 +125,15 @@ static int take_layers(struct import *im, const struct img_source *src, struct i
 	for (size_t k = 0; r == 0 && k < plan->nlayers; k++) {
 		const struct img_plan_layer *pl = &plan->layers[k];
 
-		if (*pl->diff_id ? img_store_has_layer(st, pl->diff_id) : have_blob(st, pl)) {
+		if (!budget->replace &&
+			(*pl->diff_id ? img_store_has_layer(st, pl->diff_id) : have_blob(st, pl))) {
 			tell_layer(im, k, "exists", pl->size);
 			continue;
 		}
 		parts[k].im = im;
 		parts[k].number = k;
 		r = find(src, pl, &parts[k], &jobs[k], e);
+		jobs[k].repair = budget->replace;
 		if (r == 0 && !*pl->diff_id)
 			r = img_blob_take(st, &jobs[k], budget, e);
 		if (r < 0)
@@ -134,13 +156,18 @@ int img_import_run(const struct img_source *src, struct img_store *st,
 
 	if (r < 0)
 		return r;
-	if (img_store_has(st, plan.digest)) {
+	if (!*plan.digest)
+		(void)complete(&plan, st, NULL); /* else once its layers are there */
+	budget.replace = *plan.digest && img_store_damaged(st, plan.digest);
+	if (*plan.digest && !budget.replace && img_store_has(st, plan.digest)) {
 		*ret = (struct img_imported){0};
 		memcpy(ret->digest, plan.digest, sizeof(ret->digest));
 		(void)snprintf(ret->kind, sizeof(ret->kind), "%s", img_kind_name(plan.kind));
 		return img_store_size(st, plan.digest, &ret->size_bytes, e);
 	}
 	r = take_layers(&im, src, st, &budget, e);
+	if (r == 0 && !*plan.digest)
+		r = complete(&plan, st, e);
 	if (r == 0) {
 		tell(&im, &(struct img_progress){.stage = "index"});
 		r = img_image_publish(st, &plan, &budget, ret, e);

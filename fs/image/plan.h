@@ -13,12 +13,12 @@ struct img_plan_layer {
 	char digest[65];  /* of its bytes as they are there; "" where only the unpacked one is
 			   * known */
 	char diff_id[65]; /* "" of a blob that is kept as it is */
-	uint64_t size;	  /* as its descriptor has it; of the member where there is none */
+	uint64_t size;	  /* as its descriptor has it; until img_plan_complete() the member's */
 	char media_type[IMG_MAX_MEDIA_TYPE];
 };
 
 struct img_plan {
-	char digest[65]; /* of the manifest */
+	char digest[65]; /* of the manifest; "" where that is not made yet */
 	char config_digest[65];
 	char media_type[IMG_MAX_MEDIA_TYPE]; /* of the manifest */
 	enum img_kind kind;
@@ -50,8 +50,11 @@ struct img_documents {
 int img_plan_resolve(const struct img_documents *, const char *media_type, struct img_plan *plan,
 	struct msb_err *e);
 
-/* The one image of a source. 0, or -errno with @e as img_import_run() has it. */
+/* The one image of a source. 0, or -errno with @e as img_import_run() has it. What docker save made
+ * has no manifest: @ret->digest is "" until img_plan_complete(). */
 int img_plan_make(const struct img_source *, struct img_plan *ret, struct msb_err *e);
+/* Makes the manifest, of layers named by what they unpack to, which have these @sizes. -ENOMEM. */
+int img_plan_complete(struct img_plan *, const uint64_t *sizes, struct msb_err *e);
 /* An image of the store (its directory @store_fd): -ENOENT; -EBADMSG where it is damaged. */
 int img_plan_stored(int store_fd, const char *digest, struct img_plan *ret, struct msb_err *e);
 /* The part that both kinds of source share: from plan->config to @c, meta, and room for @nlayers.

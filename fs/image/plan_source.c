@@ -27,8 +27,7 @@ static int plan_oci(const struct img_source *src, struct img_plan *plan, struct 
 	return img_plan_resolve(&docs, IMG_TYPE_INDEX, plan, e);
 }
 
-/* The manifest that docker-save leaves out, with the layers named by what they unpack to. */
-static void synthesize(struct img_plan *plan)
+int img_plan_complete(struct img_plan *plan, const uint64_t *sizes, struct msb_err *e)
 {
 	struct msb_str *m = &plan->manifest;
 	char config[65];
@@ -42,15 +41,19 @@ static void synthesize(struct img_plan *plan)
 		"\"config\":{\"mediaType\":\"" IMG_TYPE_CONFIG "\","
 		"\"digest\":\"sha256:%s\",\"size\":%zu},\"layers\":[",
 		config, plan->config.len);
-	for (size_t k = 0; k < plan->nlayers; k++)
+	for (size_t k = 0; k < plan->nlayers; k++) {
+		plan->layers[k].size = sizes[k];
 		msb_str_addf(m,
 			"%s{\"mediaType\":\"" IMG_TYPE_TAR "\","
 			"\"digest\":\"sha256:%s\",\"size\":%llu}",
 			k ? "," : "", plan->layers[k].diff_id,
 			(unsigned long long)plan->layers[k].size);
+	}
 	msb_str_adds(m, "]}");
-	if (!m->oom)
-		img_sha_of(m->buf, m->len, plan->digest);
+	if (m->oom)
+		return msb_err_set(e, ENOMEM, "out of memory");
+	img_sha_of(m->buf, m->len, plan->digest);
+	return 0;
 }
 
 static int plan_docker(const struct img_source *src, struct img_plan *plan, struct msb_err *e)
@@ -85,8 +88,6 @@ static int plan_docker(const struct img_source *src, struct img_plan *plan, stru
 		memcpy(l->media_type, IMG_TYPE_TAR, sizeof(IMG_TYPE_TAR));
 		plan->nlayers++;
 	}
-	if (r == 0)
-		synthesize(plan);
 	return r;
 }
 

@@ -2,6 +2,7 @@
 // fs/image/import: the three formats, in a directory and in an archive, and what is wrong with
 // them.
 #include "fs/image/import.h"
+#include "fs/image/media.h"
 #include "fs/image/index.h"
 #include "fs/image/sha.h"
 #include "tests/unit/tarmake.h"
@@ -430,20 +431,25 @@ static void docker(void **state)
 		bool links; /* old docker: a repeated layer is a link to the first */
 		int want;
 	} rows[] = {{PLAIN, false, 0}, {GZIP, false, 0}, {ZSTD, false, 0}, {PLAIN, true, 0}};
+	char first[65] = "";
 
 	for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
 		_cleanup_str_ struct msb_str config = MSB_STR_INIT, s = MSB_STR_INIT;
 		static const char list[] = "[{\"Config\":\"c.json\",\"RepoTags\":[\"x:1\"],"
 					   "\"Layers\":[\"one/layer.tar\",\"two/layer.tar\"]}]";
-		struct img_imported got = {0};
+		struct img_imported got = {0}, again = {0};
 		struct msb_err e = {0};
-		char diff[2][65];
+		_cleanup_str_ struct msb_str manifest = MSB_STR_INIT, want = MSB_STR_INIT;
+		char diff[2][65], path[128];
 
 		for (int n = 0; n < 2; n++) {
 			_cleanup_str_ struct msb_str tar = MSB_STR_INIT, z = MSB_STR_INIT;
 
 			layer_tar(&tar, n);
 			hex_of(tar.buf, tar.len, diff[n]);
+			msb_str_addf(&want,
+				"%s{\"mediaType\":\"%s\",\"digest\":\"sha256:%s\",\"size\":%zu}",
+				n ? "," : "\"layers\":[", IMG_TYPE_TAR, diff[n], tar.len);
 			squeeze(rows[k].how, &tar, &z);
 			if (rows[k].links && n == 1) {
 				tar_header(
@@ -462,6 +468,16 @@ static void docker(void **state)
 		tar_end(&s);
 		assert_int_equal(import_fd(as_file(&s), NULL, &got, &e), 0);
 		check_tree(got.digest);
+		/* However its layers are packed it is one image: that of what they unpack to. */
+		(void)snprintf(path, sizeof(path), "store/images/%s/manifest.json", got.digest);
+		assert_int_equal(msb_read_file(dir_fd, path, 1 << 20, &manifest), 0);
+		assert_non_null(strstr(manifest.buf, want.buf));
+		if (!k)
+			memcpy(first, got.digest, sizeof(first));
+		assert_string_equal(got.digest, first);
+		assert_int_equal(import_fd(as_file(&s), NULL, &again, &e), 0);
+		assert_string_equal(again.digest, first);
+		assert_int_equal(again.size_bytes, got.size_bytes);
 		assert_int_equal(msb_rm_rf(dir_fd, "store"), 0);
 	}
 }
