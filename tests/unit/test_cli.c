@@ -7,6 +7,9 @@
 #include "tools/msb/progress.h"
 #include "tools/msb/remote.h"
 #include "tools/msb/shell.h"
+#include "tools/msb/since.h"
+#include "tools/msb/template.h"
+#include "tools/msb/view.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -274,6 +277,101 @@ static void other_hosts(void **state)
 	msb_str_done(&r.command);
 }
 
+static int letter(const void *arg, const char *field, struct msb_str *s)
+{
+	if (strlen(field) != 1)
+		return -ENOENT;
+	msb_str_addf(s, "%s%c", (const char *)arg, *field);
+	return 0;
+}
+
+static void templates(void **state)
+{
+	static const struct {
+		const char *text, *out; /* NULL: refused */
+	} rows[] = {
+		{"", ""},
+		{"a{{.b}}c", "a=bc"},
+		{"{{ .x }}\\t{{.y}}\\n", "=x\t=y\n"},
+		{"{.x} }} \\x", "{.x} }} \\x"},
+		{"{{.long}}", NULL},
+		{"{{x}}", NULL},
+		{"{{.}}", NULL},
+		{"{{.x", NULL},
+		{"{{.x y}}", NULL},
+		{"{{", NULL},
+		{"{{.0123456789012345678901234567890123456789012345678901234567890123456789}}",
+			NULL},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+		int r = template_expand(rows[i].text, letter, "=", &s, NULL);
+
+		assert_int_equal(r, rows[i].out ? 0 : -EINVAL);
+		if (r == 0)
+			assert_string_equal(s.buf ?: "", rows[i].out);
+	}
+}
+
+static void times(void **state)
+{
+	static const struct {
+		const char *text;
+		long long usec; /* -1: refused; now is 1,000,000 s */
+	} rows[] = {
+		{"10s", 999990000000},
+		{"10m", 999400000000},
+		{"1d", 913600000000},
+		{"86400", 86400000000},
+		{"1970-01-02", 86400000000},
+		{"1970-01-01T00:01:00", 60000000},
+		{"1970-01-01T00:01:00.5Z", 60000000},
+		{"1970-01-01 00:01:00", 60000000},
+		{"1970-01-01T00:01", 60000000},
+		{"", -1},
+		{"10x", -1},
+		{"yesterday", -1},
+		{"1970-13-01", -1},
+		{"1970-01-01T00:01:00+01:00", -1},
+		{"99999999999999999999d", -1},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		long long usec = -1;
+
+		assert_int_equal(since_parse(rows[i].text, 1000000000000, &usec, NULL),
+			rows[i].usec < 0 ? -EINVAL : 0);
+		assert_true(usec == rows[i].usec);
+	}
+}
+
+static void views(void **state)
+{
+	static const char text[] = "id 12\nstate running\nreason \ndigest\nreason2 x y";
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	json_t *o = json_pack("{s:s, s:{s:i, s:s}, s:[]}", "state", "up", "status", "qemu_pid", 7,
+		"k", "v", "config.pending");
+
+	assert_int_equal(view_line(text, "state", &s), 0);
+	assert_string_equal(s.buf, "running");
+	msb_str_done(&s);
+	assert_int_equal(view_line(text, "reason", &s), 0);
+	assert_int_equal(view_line(text, "digest", &s), 0);
+	assert_int_equal(s.len, 0);
+	assert_int_equal(view_line(text, "reason2", &s), 0);
+	assert_string_equal(s.buf, "x y");
+	assert_int_equal(view_line(text, "rea", &s), -ENOENT);
+	assert_true(view_number(text, "id") == 12 && view_number(text, "state") == 0);
+	assert_string_equal(json_string_value(view_find(o, ".State")), "up");
+	assert_int_equal(json_integer_value(view_find(o, "Status.QemuPid")), 7);
+	assert_int_equal(json_integer_value(view_find(o, "status.qemu_pid")), 7);
+	assert_non_null(view_find(o, "config.pending"));
+	assert_null(view_find(o, "status.qemu"));
+	assert_null(view_find(o, "state.x"));
+	json_decref(o);
+}
+
 static void stream(void **state)
 {
 	static const struct {
@@ -396,6 +494,9 @@ int main(void)
 		cmocka_unit_test(table),
 		cmocka_unit_test(lines_of_sh),
 		cmocka_unit_test(other_hosts),
+		cmocka_unit_test(templates),
+		cmocka_unit_test(times),
+		cmocka_unit_test(views),
 		cmocka_unit_test(stream),
 		cmocka_unit_test(bars),
 		cmocka_unit_test(names_of_files),

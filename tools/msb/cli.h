@@ -68,6 +68,10 @@ struct cli_command {
 
 /* All of them, NULL at the end; in each, name NULL ends. */
 extern const struct cli_command *const cli_groups[];
+extern const struct cli_command cli_ps_commands[];
+extern const struct cli_command cli_look_commands[];
+extern const struct cli_command cli_events_commands[];
+extern const struct cli_command cli_doctor_commands[];
 extern const struct cli_command cli_sandbox_commands[];
 extern const struct cli_command cli_image_commands[];
 

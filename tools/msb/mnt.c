@@ -233,14 +233,17 @@ static int by_text(const void *a, const void *b)
 
 int mnt_list(const struct mnt *m, const char *dir, int type, struct msb_str *s, struct msb_err *e)
 {
-	int fd = openat(m->fd, *dir ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_closedir_ DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
 	_cleanup_free_ char **names = NULL;
+	_cleanup_closedir_ DIR *d = NULL;
 	struct dirent *de;
 	size_t n = 0, size = 0;
-	int r = 0;
+	int fd, r = 0;
 
 	say(m, "ls", dir);
+	fd = openat(m->fd, *dir ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = fd >= 0 ? fdopendir(fd) : NULL;
+	if (!d && errno == ENOENT && missing(m, dir, e))
+		return -ENOENT;
 	if (!d)
 		return msb_err_set(e, errno, "cannot list %s/%s: %m", m->path, dir);
 	while (r == 0 && (de = readdir(d))) {

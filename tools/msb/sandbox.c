@@ -203,8 +203,7 @@ static int wait_for(const struct cli_args *a)
 static const struct cli_option time_option[] = {
 	CLI_OPTION('t', "time", "SECONDS", "how long it may take before it is killed"), {0}};
 static const struct cli_option rm_options[] = {
-	CLI_OPTION('f', "force", NULL, "end its machine first; no such sandbox is well"),
-	{0}};
+	CLI_OPTION('f', "force", NULL, "end its machine first; no such sandbox is well"), {0}};
 
 const struct cli_command cli_sandbox_commands[] = {
 	CLI_COMMAND("start", NULL, "NAME...", "Start sandboxes", 1, SIZE_MAX, NULL, start,

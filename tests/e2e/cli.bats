@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+# The msb command as it is typed: sandboxes from their making to their end, what is listed, what is shown by -x and
+# --dry-run, and the same over ssh.
+# shellcheck disable=SC2154 # run sets output and status; helper.bash dir, bin, m and repo
+
+bats_require_minimum_version 1.5.0
+load helper
+
+setup_file() {
+	msb_setup
+	export PATH=$bin:$PATH
+	"$bin/msbd"
+	msb_image
+	sandbox dev
+	echo start >"$m/dev/ctl"
+}
+
+teardown_file() {
+	[ ! -f "$dir/sshd.pid" ] || kill "$(cat "$dir/sshd.pid")"
+	msb_teardown
+}
+
+setup() {
+	cd "$dir" || return 1
+}
+
+@test "names of states: each verb by its command, many at once, names on stdout, sentences on stderr" {
+	sandbox one
+	sandbox two
+	run --separate-stderr msb start one nobody two
+	[ "$status" = 125 ]
+	[ "$output" = $'one\ntwo' ]
+	[ "$stderr" = "msb: there is no sandbox nobody; \`msb ps -a\` lists them" ]
+	[ "$(cat "$m/one/state" "$m/two/state")" = $'running\nrunning' ]
+	[ "$(msb pause one)" = one ]
+	[ "$(cat "$m/one/state")" = paused ]
+	[ -z "$(msb -q unpause one)" ]
+	[ "$(cat "$m/one/state")" = running ]
+	run msb rm one
+	[ "$status" = 125 ]
+	[[ $output == "msb: "*running* ]]
+	msb stop -t 3 one
+	[ "$(cat "$m/one/state" "$m/one/stop_timeout_sec")" = $'stopped\n10' ]
+	msb kill two
+	[ "$(msb wait one two)" = $'stopped\nstopped' ]
+	msb restart one
+	[ "$(cat "$m/one/state")" = running ]
+	run msb rm -f one two nobody
+	[ "$status" = 0 ]
+	[ ! -e "$m/one" ]
+	[ ! -e "$m/two" ]
+	run msb stop ../dev
+	[ "$status" = 125 ]
+	[[ $output == *"is no name of a sandbox"* ]]
+}
+
+@test "wait: yields the state that a machine ended in, and returns at once where there is none" {
+	sandbox w
+	[ "$(msb wait w)" = created ]
+	msb start w
+	msb wait w >out 7>&- &
+	msb kill w
+	wait $!
+	[ "$(cat out)" = stopped ]
+	msb rm w
+}
+
+@test "ps: what runs, all, filters, formats" {
+	sandbox idle
+	[ "$(msb ps -q)" = dev ]
+	[ "$(msb ps -aq | sort)" = $'dev\nidle' ]
+	[ "$(msb ps | head -n 1 | tr -s ' ')" = "NAME IMAGE STATUS CREATED" ]
+	[[ $(msb ps | tail -n 1 | tr -s ' ') == "dev bb Up "* ]]
+	[ "$(msb ls -a --format '{{.Name}}\t{{.State}} {{ .image }}' | sort)" = $'dev\trunning bb\nidle\tcreated bb' ]
+	[ "$(msb ps -a --filter name=id --format '{{.Names}}')" = idle ]
+	[ "$(msb ps --filter status=created --filter status=failed -q)" = idle ]
+	[ -z "$(msb ps --filter status=created --filter name=dev -q)" ]
+	[ "$(msb ps -a --filter ancestor=bb -q | wc -l)" = 2 ]
+	[ "$(msb ps --format json | jq -r '.name + " " + .state + " " + .id')" = "dev running $(cat "$m/dev/id")" ]
+	[ "$(msb --format json ps -a | jq -s length)" = 2 ]
+	run msb ps --format yaml
+	[ "$status" = 125 ]
+	run msb ps --format '{{.Nothing}}'
+	[ "$status" = 125 ]
+	[[ $output == *"no field .Nothing"* ]]
+	run msb ps --filter colour=red
+	[ "$status" = 125 ]
+	msb rm idle
+}
+
+@test "inspect: all values as JSON, one by its name" {
+	echo 'a "b" \ c' >"$m/dev/env/X"
+	echo 'none /scratch memory size_bytes=1M' >"$m/dev/mounts"
+	msb inspect dev >out
+	jq -e '.[0] | .name == "dev" and .state == "running" and .cpus == 1 and .memory_bytes == 134217728
+		and .env.X == "a \"b\" \\ c" and .status.restarts == 0 and (.metrics.memory_bytes > 0)
+		and (.mounts | length == 1) and .image == "bb"' out
+	[ "$(msb inspect -f state dev)" = running ]
+	[ "$(msb inspect -f '{{.Status.QemuPid}} {{.Image}}' dev)" = "$(status_of dev qemu_pid) bb" ]
+	[ "$(msb inspect -f env dev)" = "$(jq -c '.[0].env' out)" ]
+	run --separate-stderr msb inspect dev nobody
+	[ "$status" = 125 ]
+	jq -e 'length == 1' <<<"$output"
+	[[ $stderr == *"no sandbox nobody"* ]]
+	run msb inspect -f nothing dev
+	[ "$status" = 125 ]
+	echo >"$m/dev/mounts"
+	echo 'unset X' >"$m/dev/ctl"
+}
+
+@test "stats: what runs, and by name; JSON has every metric" {
+	[[ $(msb stats --no-stream | tail -n 1) == "dev "* ]]
+	msb stats --no-stream --format json dev | jq -e '.name == "dev" and .metrics.memory_bytes > 0 and .cpu_percent >= 0'
+	timeout -s INT 3 msb stats --format json >out || [ $? = 124 ]
+	[ "$(wc -l <out)" -ge 1 ]
+	run msb stats --no-stream nobody
+	[ "$status" = 125 ]
+}
+
+@test "events: those that were, those that come, since when, and of what" {
+	sandbox ev
+	msb events -f --filter event=removed >out 7>&- &
+	local pid=$!
+	[ "$(msb events --format json ev | jq -r .event)" = created ]
+	[[ $(msb events ev) == *" ev created state=created" ]]
+	msb events --since 2020-01-01 ev | grep -q created
+	[ -z "$(msb events --since 2100-01-01T00:00 ev)" ]
+	[ -n "$(msb events --since 1h ev)" ]
+	[ -z "$(msb events --filter event=state ev)" ]
+	run msb events --since yesterday
+	[ "$status" = 125 ]
+	msb rm ev
+	until_is 10 "ev removed" eval "sed -n 's/^[^ ]* //p' out | grep '^ev ' | cut -d' ' -f1,2"
+	kill $pid
+	wait $pid || [ $? = 143 ]
+	# whoever listened has gone
+	timeout 10 msb events -f | head -n 1
+}
+
+@test "-x: each operation as a line of sh on stderr, while it is done" {
+	sandbox x
+	run --separate-stderr msb -x start x
+	[ "$output" = x ]
+	[ "$stderr" = "echo 'start' > $m/x/ctl" ]
+	run --separate-stderr msb stop -x -t 5 x
+	[ "$stderr" = "cat $m/x/stop_timeout_sec
+echo '5' > $m/x/stop_timeout_sec
+echo 'stop' > $m/x/ctl
+echo '10' > $m/x/stop_timeout_sec" ]
+	run --separate-stderr msb -xq rm x
+	[ "$output$stderr" = "rmdir $m/x" ]
+	run --separate-stderr msb -x tag bb other
+	[ "$stderr" = "echo 'tag bb other' > $m/images/ctl" ]
+	msb rmi other
+}
+
+@test "--dry-run: shows the same, and does nothing; pasted into sh it does it" {
+	sandbox y
+	msb --dry-run start y >lines 2>err
+	[ ! -s err ]
+	[ "$(cat lines)" = "echo 'start' > $m/y/ctl" ]
+	[ "$(cat "$m/y/state")" = created ]
+	sh lines
+	[ "$(cat "$m/y/state")" = running ]
+	msb rm -f y --dry-run | bash
+	[ ! -e "$m/y" ]
+	msb --dry-run tag bb 'local/z' | dash
+	[ -d "$m/images/localhost/local/z:latest" ] || [ -d "$m/images/docker.io/local/z:latest" ]
+	msb rmi local/z
+	[ "$(timeout 10 msb --dry-run wait dev)" = "cat $m/dev/wait" ]
+	msb --dry-run ps | grep -q "^cat $m/dev/status"
+}
+
+@test "doctor: what is well, and what is not; version" {
+	run msb doctor
+	[ "$status" = 0 ]
+	[[ $output == *"OK    msbd "*"it serves $m"* ]]
+	[[ $output == *"OK    version "* ]]
+	[[ $output == *" kvm "* && $output == *" qemu "* && $output == *" libvirt "* && $output == *" disk "* ]]
+	[[ $output != *$'\033'* ]]
+	msb doctor --format json | jq -e '.level and .check and .text' >out
+	run env MSB_QEMU=/nonexistent MSB_SHARE="$dir" MSB_MNT="$dir/none" msb doctor
+	[ "$status" = 1 ]
+	[[ $output == *"FAIL  msbd "*"starts one"* ]]
+	[[ $output == *"FAIL  qemu "*"install qemu-system-x86"* ]]
+	[[ $output == *"FAIL  kernel "* ]]
+	[ "$(msb version --format json | jq -r '.msb == .msbd')" = true ]
+	[ "$(MSB_MNT=$dir/none msb version --format json | jq -r .msbd)" = null ]
+}
+
+@test "without msbd: a sentence that says how to start one" {
+	local c
+	for c in "ps" "start x" "inspect x" "events" "images" "stats" "wait x" "rm x"; do
+		# shellcheck disable=SC2086 # words
+		run env MSB_MNT="$dir/none" msb $c
+		[ "$status" = 125 ]
+		[[ $output == "msb: no msbd serves $dir/none; "*"msbd"* ]]
+	done
+}
+
+@test "-H ssh://: the same msb there; words, standard input and exit status go through" {
+	type -P sshd >/dev/null || skip "no sshd"
+	ssh-keygen -q -t ed25519 -N '' -f "$dir/host"
+	ssh-keygen -q -t ed25519 -N '' -f "$dir/key"
+	cp "$dir/key.pub" "$dir/authorized"
+	local port=$((20000 + RANDOM % 20000)) sshd
+	sshd=$(type -P sshd)
+	cat >"$dir/sshd_config" <<-END
+		Port $port
+		ListenAddress 127.0.0.1
+		HostKey $dir/host
+		AuthorizedKeysFile $dir/authorized
+		PidFile $dir/sshd.pid
+		StrictModes no
+		UsePAM no
+		PermitRootLogin yes
+		SetEnv MSB_MNT=$m MSB_STATE=$MSB_STATE PATH=$PATH
+	END
+	[ "$(id -u)" != 0 ] || mkdir -p /run/sshd
+	"$sshd" -f "$dir/sshd_config" -E "$dir/sshd.log" 7>&-
+	printf 'StrictHostKeyChecking accept-new\nUserKnownHostsFile %s/known\nIdentityFile %s/key\nIdentitiesOnly yes\n' \
+		"$dir" "$dir" >"$dir/ssh_config"
+	mkdir -p "$dir/wrap"
+	printf '#!/bin/sh\nexec %s -F %s "$@"\n' "$(type -P ssh)" "$dir/ssh_config" >"$dir/wrap/ssh"
+	chmod 0755 "$dir/wrap/ssh"
+	local PATH=$dir/wrap:$PATH url
+	url=ssh://$(id -un)@127.0.0.1:$port
+	until_is 10 yes eval "(: </dev/tcp/127.0.0.1/$port) 2>/dev/null && echo yes"
+	[ "$(msb -H "$url" ps -q)" = dev ]
+	[ "$(msb -H "$url" --format json ps | jq -r .name)" = dev ]
+	[ "$(msb -H "$url" ps --format "it's {{.Name}}; \$HOME")" = "it's dev; \$HOME" ]
+	run msb -H "$url" start nobody
+	[ "$status" = 125 ]
+	[[ $output == *"no sandbox nobody"* ]]
+	msb -H "$url" --dry-run stop dev | grep -q "echo 'stop' > $m/dev/ctl"
+	[ "$(cat "$m/dev/state")" = running ]
+	run msb ps -H "$url"
+	[ "$status" = 125 ]
+	[[ $output == *"comes before the command"* ]]
+	run msb -H ssh://-oProxyCommand=x ps
+	[ "$status" = 125 ]
+}
