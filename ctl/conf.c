@@ -9,20 +9,26 @@
 #include <string.h>
 
 const struct conf confs[CONF_COUNT] = {
-	[CONF_IMAGE] = {"image", "", false, conf_check_image},
-	[CONF_CPUS] = {"cpus", CTL_DEFAULT_CPUS, false, conf_check_cpus},
-	[CONF_MEMORY] = {"memory_bytes", CTL_DEFAULT_MEMORY_BYTES, false, conf_check_memory},
-	[CONF_HOSTNAME] = {"hostname", "", false, conf_check_hostname},
-	[CONF_USER] = {"user", "", true, conf_check_user},
-	[CONF_WORKDIR] = {"workdir", "", true, conf_check_workdir},
-	[CONF_MOUNTS] = {"mounts", "", false, NULL}, /* ctl_mounts_write() */
-	[CONF_ROOT_OPTIONS] = {"root_options", "", false, conf_check_root_options},
-	[CONF_PULL] = {"pull", "missing", true, conf_check_pull},
-	[CONF_DISK_BYTES] = {"disk_bytes", "", false, conf_check_disk},
-	[CONF_RESTART] = {"restart", "no", true, conf_check_restart},
-	[CONF_MAX_DURATION] = {"max_duration_sec", "0", true, conf_check_duration},
-	[CONF_IDLE_TIMEOUT] = {"idle_timeout_sec", "0", true, conf_check_idle},
-	[CONF_STOP_TIMEOUT] = {"stop_timeout_sec", CTL_DEFAULT_STOP_SEC, true, conf_check_stop},
+	[CONF_IMAGE] = {"image", "", false, conf_check_image, CONF_FORM_ONE},
+	[CONF_CPUS] = {"cpus", CTL_DEFAULT_CPUS, false, conf_check_cpus, CONF_FORM_ONE},
+	[CONF_MEMORY] = {"memory_bytes", CTL_DEFAULT_MEMORY_BYTES, false, conf_check_memory,
+		CONF_FORM_ONE},
+	[CONF_HOSTNAME] = {"hostname", "", false, conf_check_hostname, CONF_FORM_ONE},
+	[CONF_USER] = {"user", "", true, conf_check_user, CONF_FORM_ONE},
+	[CONF_WORKDIR] = {"workdir", "", true, conf_check_workdir, CONF_FORM_ONE},
+	[CONF_MOUNTS] = {"mounts", "", false, NULL, CONF_FORM_LINES}, /* ctl_mounts_write() */
+	[CONF_ROOT_OPTIONS] = {"root_options", "", false, conf_check_root_options, CONF_FORM_ONE},
+	[CONF_PULL] = {"pull", "missing", true, conf_check_pull, CONF_FORM_ONE},
+	[CONF_DISK_BYTES] = {"disk_bytes", "", false, conf_check_disk, CONF_FORM_ONE},
+	[CONF_RESTART] = {"restart", "no", true, conf_check_restart, CONF_FORM_ONE},
+	[CONF_MAX_DURATION] = {"max_duration_sec", "0", true, conf_check_duration, CONF_FORM_ONE},
+	[CONF_IDLE_TIMEOUT] = {"idle_timeout_sec", "0", true, conf_check_idle, CONF_FORM_ONE},
+	[CONF_STOP_TIMEOUT] = {"stop_timeout_sec", CTL_DEFAULT_STOP_SEC, true, conf_check_stop,
+		CONF_FORM_ONE},
+	[CONF_ENTRYPOINT] = {"entrypoint", "", true, conf_check_entrypoint, CONF_FORM_ONE},
+	[CONF_CMD] = {"cmd", "", true, conf_check_cmd, CONF_FORM_ONE},
+	[CONF_LABELS] = {"labels", "", true, conf_check_labels, CONF_FORM_PAIRS},
+	[CONF_RLIMITS] = {"rlimits", "", true, conf_check_rlimits, CONF_FORM_LINES},
 };
 
 const char *ctl_conf_key(enum ctl_conf_id id)
@@ -55,7 +61,7 @@ void ctl_conf_get(const struct ctl_sandbox *sb, enum ctl_conf_id id, struct msb_
 	if (id == CONF_HOSTNAME && !*v)
 		v = sb->name;
 	msb_str_adds(s, v);
-	if (id != CONF_MOUNTS)
+	if (confs[id].form == CONF_FORM_ONE)
 		msb_str_adds(s, "\n");
 }
 
@@ -104,6 +110,11 @@ static int may_set(const struct ctl_sandbox *sb, enum ctl_conf_id id, struct msb
 	return 0;
 }
 
+enum ctl_conf_form ctl_conf_form(enum ctl_conf_id id)
+{
+	return confs[id].form;
+}
+
 const char *ctl_conf_default(enum ctl_conf_id id)
 {
 	return confs[id].def;
@@ -112,18 +123,27 @@ const char *ctl_conf_default(enum ctl_conf_id id)
 int ctl_conf_check(struct ctl_sandbox *sb, enum ctl_conf_id id, const char *line, size_t n,
 	struct msb_str *ret, struct msb_err *e)
 {
-	char text[CTL_MAX_LINE + 1];
+	bool table = confs[id].form != CONF_FORM_ONE;
+	size_t most = table ? 2 * CTL_MAX_TABLE_BYTES : CTL_MAX_LINE;
+	_cleanup_free_ char *text = NULL;
+	int r;
 
-	if (n > CTL_MAX_LINE)
-		return msb_err_set(
-			e, E2BIG, "%s has at most %d bytes", confs[id].key, CTL_MAX_LINE);
+	if (n > most)
+		return msb_err_set(e, E2BIG, "%s has at most %zu bytes", confs[id].key,
+			table ? (size_t)CTL_MAX_TABLE_BYTES : most);
 	for (size_t i = 0; i < n; i++)
-		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
+		if (((unsigned char)line[i] < 0x20 && !(table && line[i] == '\n')) ||
+			line[i] == 0x7f)
 			return msb_err_set(e, EINVAL, "%s: a control byte (0x%02x)", confs[id].key,
 				(unsigned char)line[i]);
-	memcpy(text, line, n);
-	text[n] = '\0';
-	return confs[id].check(sb, text, ret, e);
+	text = strndup(line, n);
+	if (!text)
+		return msb_err_set(e, ENOMEM, "no memory");
+	r = confs[id].check(sb, text, ret, e);
+	if (r == 0 && table && ret->len > CTL_MAX_TABLE_BYTES)
+		r = msb_err_set(
+			e, E2BIG, "%s has at most %d bytes", confs[id].key, CTL_MAX_TABLE_BYTES);
+	return r;
 }
 
 /* Lock held. */
@@ -148,6 +168,22 @@ int ctl_conf_set(
 	if (r == 0)
 		ctl_policy_run(sb->c); /* a limit may be over by now */
 	return r;
+}
+
+int ctl_conf_edit(struct ctl_sandbox *sb, enum ctl_conf_id id, const char *lines, size_t n,
+	bool replace, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str all = MSB_STR_INIT, s = MSB_STR_INIT;
+	int r;
+
+	LOCK_SCOPE(&sb->c->lock);
+	if (!replace)
+		msb_str_adds(&all, ctl_conf_value(sb, id));
+	msb_str_add(&all, lines, n);
+	if (all.oom)
+		return msb_err_set(e, ENOMEM, "no memory");
+	r = check(sb, id, all.buf ?: "", all.len, &s, e);
+	return r < 0 ? r : ctl_conf_store(sb, id, &s, e);
 }
 
 int ctl_conf_differs(

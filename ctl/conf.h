@@ -20,6 +20,13 @@ int ctl_conf_check(struct ctl_sandbox *sb, enum ctl_conf_id id, const char *text
 	struct msb_str *ret, struct msb_err *e);
 const char *ctl_conf_default(enum ctl_conf_id id);
 
+/* What a value is made of: one line; lines; lines of KEY=VALUE. */
+enum ctl_conf_form { CONF_FORM_ONE, CONF_FORM_LINES, CONF_FORM_PAIRS };
+enum ctl_conf_form ctl_conf_form(enum ctl_conf_id id);
+/* Sets a table, or adds lines to it; as ctl_conf_set(). */
+int ctl_conf_edit(struct ctl_sandbox *sb, enum ctl_conf_id id, const char *lines, size_t n,
+	bool replace, struct msb_err *e);
+
 struct ctl_conf_change {
 	enum ctl_conf_id id;
 	const char *value; /* checked */

@@ -10,6 +10,7 @@
 #include "fs/options.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <string.h>
 
 /* Whether both texts mean one image. */
@@ -197,4 +198,48 @@ int conf_check_stop(
 	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
 {
 	return seconds("stop_timeout_sec", text, 1, CTL_MAX_STOP_SEC, ret, e);
+}
+
+/* Empty: the image's. */
+static int argv_json(const char *key, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	json_error_t why;
+	json_t *doc, *v;
+	size_t i;
+	int r = 0;
+
+	if (!*text)
+		return 0;
+	doc = json_loads(text, 0, &why);
+	if (!doc || !json_is_array(doc)) {
+		json_decref(doc);
+		return msb_err_set(e, EINVAL,
+			"%s is a JSON array of strings such as [\"sleep\", \"60\"], [] for none, or "
+			"empty for the image's, not `%.200s`",
+			key, text);
+	}
+	msb_str_adds(ret, "[");
+	json_array_foreach(doc, i, v)
+	{
+		if (!json_is_string(v)) {
+			r = msb_err_set(e, EINVAL, "%s: element %zu is not a string", key, i);
+			break;
+		}
+		msb_str_adds(ret, i ? "," : "");
+		msb_str_add_json(ret, json_string_value(v), json_string_length(v));
+	}
+	msb_str_adds(ret, "]");
+	json_decref(doc);
+	return r;
+}
+
+int conf_check_entrypoint(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	return argv_json("entrypoint", text, ret, e);
+}
+
+int conf_check_cmd(struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	return argv_json("cmd", text, ret, e);
 }

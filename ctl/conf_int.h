@@ -6,7 +6,7 @@
 #include "base/str.h"
 #include "ctl/conf.h"
 
-/* Turns what was written into what is kept; ctl.lock held. */
+/* Turns what was written into what is kept: one line, or all lines of a table. ctl.lock held. */
 typedef int conf_check_fn(
 	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e);
 
@@ -14,6 +14,7 @@ struct conf {
 	const char *key, *def;
 	bool live; /* may be set while a machine runs: the next command sees it */
 	conf_check_fn *check;
+	enum ctl_conf_form form;
 };
 extern const struct conf confs[CONF_COUNT];
 
@@ -34,5 +35,11 @@ conf_check_fn conf_check_restart;
 conf_check_fn conf_check_duration;
 conf_check_fn conf_check_idle;
 conf_check_fn conf_check_stop;
+conf_check_fn conf_check_entrypoint;
+conf_check_fn conf_check_cmd;
+
+/* conf_table.c */
+conf_check_fn conf_check_labels;
+conf_check_fn conf_check_rlimits;
 
 #endif

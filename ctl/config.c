@@ -17,9 +17,9 @@
 
 /* ---- printing */
 
-static void print_mounts(const char *table, struct msb_str *s)
+static void print_lines(const char *key, const char *table, struct msb_str *s)
 {
-	msb_str_adds(s, *table ? "mounts:\n" : "mounts: []\n");
+	msb_str_addf(s, *table ? "%s:\n" : "%s: []\n", key);
 	while (*table) {
 		size_t n = strcspn(table, "\n");
 
@@ -30,31 +30,55 @@ static void print_mounts(const char *table, struct msb_str *s)
 	}
 }
 
+static void print_pair(struct msb_str *s, const char *key, const char *value)
+{
+	msb_str_adds(s, "  ");
+	ctl_yaml_print(s, key);
+	msb_str_adds(s, ": ");
+	ctl_yaml_print(s, value);
+	msb_str_adds(s, "\n");
+}
+
+static void print_pairs(const char *key, const char *table, struct msb_str *s)
+{
+	_cleanup_free_ char *copy = strdup(table);
+	char *save = NULL;
+
+	msb_str_addf(s, *table ? "%s:\n" : "%s: {}\n", key);
+	for (char *p = copy ? strtok_r(copy, "\n", &save) : NULL; p;
+		p = strtok_r(NULL, "\n", &save)) {
+		char *eq = strchr(p, '=');
+
+		if (eq)
+			*eq++ = '\0';
+		print_pair(s, p, eq ?: "");
+	}
+	s->oom |= !copy;
+}
+
 static void print_env(const struct ctl_sandbox *sb, struct msb_str *s)
 {
 	msb_str_adds(s, sb->nenv ? "env:\n" : "env: {}\n");
-	for (size_t i = 0; i < sb->nenv; i++) {
-		msb_str_adds(s, "  ");
-		ctl_yaml_print(s, sb->env[i].name);
-		msb_str_adds(s, ": ");
-		ctl_yaml_print(s, sb->env[i].value);
-		msb_str_adds(s, "\n");
-	}
+	for (size_t i = 0; i < sb->nenv; i++)
+		print_pair(s, sb->env[i].name, sb->env[i].value);
 }
 
 void ctl_config_print(const struct ctl_sandbox *sb, struct msb_str *s)
 {
 	msb_str_addf(s, KEY_GENERATION ": %" PRIu64 "\n", sb->generation);
 	for (int i = 0; i < CONF_COUNT; i++) {
-		const char *v = ctl_conf_value(sb, (enum ctl_conf_id)i);
+		enum ctl_conf_id id = (enum ctl_conf_id)i;
+		const char *v = ctl_conf_value(sb, id), *key = ctl_conf_key(id);
 
-		if (i == CONF_MOUNTS) {
-			print_mounts(v, s);
-			continue;
+		switch (ctl_conf_form(id)) {
+		case CONF_FORM_LINES: print_lines(key, v, s); break;
+		case CONF_FORM_PAIRS: print_pairs(key, v, s); break;
+		case CONF_FORM_ONE:
+			msb_str_addf(s, "%s: ", key);
+			ctl_yaml_print(s, v);
+			msb_str_adds(s, "\n");
+			break;
 		}
-		msb_str_addf(s, "%s: ", ctl_conf_key((enum ctl_conf_id)i));
-		ctl_yaml_print(s, v);
-		msb_str_adds(s, "\n");
 	}
 	print_env(sb, s);
 }
@@ -121,23 +145,39 @@ static int wants(const struct ctl_yaml_entry *en, enum ctl_yaml_type type, struc
 					  en->column, en->key, names[type]);
 }
 
-/* The table of mounts out of a list of lines; lock held. */
-static int take_mounts(struct ctl_sandbox *sb, struct config *cf, const struct ctl_yaml_entry *en,
-	struct msb_err *e)
+/* A table's lines out of a list, or a mapping. */
+static int take_lines(const struct ctl_yaml_entry *en, struct msb_str *ret, struct msb_err *e)
+{
+	for (size_t i = 0; i < en->n; i++) {
+		const struct ctl_yaml_item *v = &en->v[i];
+
+		if (strchr(v->value, '\n') || (v->key && strpbrk(v->key, "=\n")))
+			return msb_err_set(e, EINVAL, "line %u, column %u: %s", v->line, v->column,
+				v->key ? "no `=` is in a key, and a value is one line"
+				       : "it is one line");
+		msb_str_addf(ret, "%s%s%s\n", v->key ?: "", v->key ? "=" : "", v->value);
+	}
+	return ret->oom ? msb_err_set(e, ENOMEM, "no memory") : 0;
+}
+
+/* Lock held. */
+static int take_value(struct ctl_sandbox *sb, struct config *cf, const struct ctl_yaml_entry *en,
+	enum ctl_conf_id id, struct msb_err *e)
 {
 	_cleanup_str_ struct msb_str text = MSB_STR_INIT;
 	size_t used;
+	int r = 0;
 
-	for (size_t i = 0; i < en->n; i++) {
-		if (strchr(en->v[i].value, '\n'))
-			return msb_err_set(e, EINVAL, "line %u, column %u: a mount is one line",
-				en->v[i].line, en->v[i].column);
-		msb_str_addf(&text, "%s\n", en->v[i].value);
-	}
-	if (text.oom)
-		return msb_err_set(e, ENOMEM, "no memory");
-	return ctl_mounts_edit(
-		sb, text.buf ?: "", text.len, true, &cf->value[CONF_MOUNTS], &used, e);
+	if (ctl_conf_form(id) == CONF_FORM_ONE)
+		msb_str_adds(&text, en->v[0].value);
+	else
+		r = take_lines(en, &text, e);
+	if (r < 0)
+		return r;
+	return id == CONF_MOUNTS
+		       ? ctl_mounts_edit(
+				 sb, text.buf ?: "", text.len, true, &cf->value[id], &used, e)
+		       : ctl_conf_check(sb, id, text.buf ?: "", text.len, &cf->value[id], e);
 }
 
 static int check_env(const struct ctl_yaml_entry *en, struct msb_err *e)
@@ -169,6 +209,9 @@ static int check_env(const struct ctl_yaml_entry *en, struct msb_err *e)
 static int take_entry(struct ctl_sandbox *sb, struct config *cf, const struct ctl_yaml_entry *en,
 	struct msb_err *e)
 {
+	static const enum ctl_yaml_type types[] = {[CONF_FORM_ONE] = YAML_SCALAR,
+		[CONF_FORM_LINES] = YAML_LIST,
+		[CONF_FORM_PAIRS] = YAML_MAP};
 	int id = ctl_conf_find(en->key), r;
 
 	if (strcmp(en->key, KEY_GENERATION) == 0) {
@@ -185,12 +228,10 @@ static int take_entry(struct ctl_sandbox *sb, struct config *cf, const struct ct
 	}
 	if (id < 0)
 		return unknown(en, e);
-	r = wants(en, id == CONF_MOUNTS ? YAML_LIST : YAML_SCALAR, e);
+	r = wants(en, types[ctl_conf_form((enum ctl_conf_id)id)], e);
 	if (r < 0)
 		return r;
-	r = id == CONF_MOUNTS ? take_mounts(sb, cf, en, e)
-			      : ctl_conf_check(sb, (enum ctl_conf_id)id, en->v[0].value,
-					strlen(en->v[0].value), &cf->value[id], e);
+	r = take_value(sb, cf, en, (enum ctl_conf_id)id, e);
 	return r < 0 ? at(en, e) : 0;
 }
 
@@ -214,8 +255,8 @@ static int compare(struct ctl_sandbox *sb, struct config *cf, struct msb_err *e)
 		if (cf->differs[i] && may_change(sb, i, e) < 0)
 			return -EBUSY;
 		if (i == CONF_IMAGE && cf->differs[i] && sb->used && !cf->value[i].len)
-			return msb_err_set(e, EBUSY,
-				"it has no image, and the root was made from `%s`", now);
+			return msb_err_set(
+				e, EBUSY, "it has no image, and the root was made from `%s`", now);
 	}
 	return 0;
 }
@@ -230,7 +271,8 @@ static int take(
 	if (sb->gone)
 		return msb_err_set(e, ENODEV, "the sandbox was removed");
 	if (!y->n)
-		return msb_err_set(e, EINVAL, "it has no keys; `cat config` shows what belongs there");
+		return msb_err_set(
+			e, EINVAL, "it has no keys; `cat config` shows what belongs there");
 	if (sb->op)
 		return msb_err_set(e, EBUSY, "a verb of %s is under way; write it again", sb->name);
 	for (size_t i = 0; r == 0 && i < y->n; i++) {

@@ -4,8 +4,10 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/str.h"
+#include "ctl/conf.h"
 #include "ctl/job.h"
 #include "ctl/op.h"
+#include "ctl/rlimits.h"
 #include "vmm/agent.h"
 
 #include <poll.h>
@@ -135,7 +137,8 @@ int ctl_command_start(const struct ctl_req *q, struct ctl_sandbox *sb, const cha
 	_cleanup_(ctl_values_done) struct ctl_values v = {0};
 	_cleanup_free_ char *cmd = strndup(line, n);
 	const char *const argv[] = {"/bin/sh", "-c", cmd, NULL};
-	struct agent_exec x = {.argv = argv, .log = true};
+	_cleanup_(ctl_rlimits_done) struct ctl_rlimits limits = {{NULL}};
+	struct agent_exec x = {.argv = argv, .log = true, .rlimits = (const char *const *)limits.v};
 	struct ctl_command *j;
 	char sock[108];
 	int r, fd;
@@ -144,6 +147,8 @@ int ctl_command_start(const struct ctl_req *q, struct ctl_sandbox *sb, const cha
 		return msb_err_set(e, ENOMEM, "no memory");
 	pthread_mutex_lock(&sb->c->lock);
 	r = ctl_values_get(sb, &v, e);
+	if (r == 0 && ctl_rlimits_list(ctl_conf_value(sb, CONF_RLIMITS), "", &limits) < 0)
+		r = msb_err_set(e, ENOMEM, "no memory");
 	if (r == 0)
 		x.job = ctl_job_number(sb);
 	pthread_mutex_unlock(&sb->c->lock);

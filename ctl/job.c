@@ -3,11 +3,11 @@
 #include "ctl/job_int.h"
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "base/rlimits.h"
 #include "ctl/conf.h"
 #include "ctl/handle.h"
 #include "ctl/line.h"
 #include "ctl/report.h"
+#include "ctl/rlimits.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -365,48 +365,12 @@ static int check_timeout(const char *text, struct msb_str *ret, struct msb_err *
 	return 0;
 }
 
-/* `NAME SOFT[:HARD]` */
-static int one_limit(const char *line, size_t n, struct msb_str *ret, struct msb_err *e)
+static int check_flag(const char *text, struct msb_str *ret, struct msb_err *e)
 {
-	char soft[32];
-	struct ctl_words w;
-	const char *hard;
-	uint64_t a, b;
-	int r = ctl_words_split(line, n, &w, e);
-
-	if (r < 0 || w.n == 0)
-		return r;
-	if (w.n == 2 && msb_rlimit_find(w.w[0], strlen(w.w[0])) >= 0) {
-		hard = strchr(w.w[1], ':');
-		(void)snprintf(soft, sizeof(soft), "%.*s",
-			hard ? (int)(hard - w.w[1]) : (int)strlen(w.w[1]), w.w[1]);
-		if (msb_rlimit_number(soft, &a) == 0 &&
-			msb_rlimit_number(hard ? hard + 1 : soft, &b) == 0 && a <= b) {
-			msb_str_addf(ret, "%s %s:%s\n", w.w[0], soft, hard ? hard + 1 : soft);
-			return 0;
-		}
-	}
-	return msb_err_set(e, EINVAL,
-		"`%.*s` is no limit: NAME SOFT[:HARD], a name of getrlimit(2) such as nofile, "
-		"numbers or `unlimited`, soft not above hard",
-		(int)(n < 200 ? n : 200), line);
-}
-
-static int check_limits(const char *text, struct msb_str *ret, struct msb_err *e)
-{
-	size_t lines = 0;
-	int r = 0;
-
-	for (const char *p = text; r == 0 && *p;) {
-		size_t n = strcspn(p, "\n");
-
-		if (++lines > CTL_MAX_JOB_RLIMITS)
-			return msb_err_set(
-				e, E2BIG, "a job has at most %d limits", CTL_MAX_JOB_RLIMITS);
-		r = one_limit(p, n, ret, e);
-		p += n + (p[n] == '\n');
-	}
-	return r;
+	if (strcmp(text, "0") != 0 && strcmp(text, "1") != 0)
+		return msb_err_set(e, EINVAL, "entrypoint is 0 or 1, not `%s`", text);
+	msb_str_adds(ret, text);
+	return 0;
 }
 
 static const struct {
@@ -418,7 +382,8 @@ static const struct {
 	[JOB_USER] = {"", check_user, false},
 	[JOB_TTY] = {"0", check_size, false},
 	[JOB_TIMEOUT] = {"0", check_timeout, false},
-	[JOB_RLIMITS] = {"", check_limits, true},
+	[JOB_RLIMITS] = {"", ctl_rlimits_check, true},
+	[JOB_ENTRYPOINT] = {"0", check_flag, false},
 };
 
 int ctl_job_set(struct ctl_job *j, enum ctl_job_value v, const char *p, size_t n, struct msb_err *e)

@@ -29,7 +29,7 @@ enum ctl_job_close {
 	JOB_CLOSE_KINDS
 };
 
-enum ctl_job_value { JOB_CWD, JOB_USER, JOB_TTY, JOB_TIMEOUT, JOB_RLIMITS, JOB_VALUES };
+enum ctl_job_value { JOB_CWD, JOB_USER, JOB_TTY, JOB_TIMEOUT, JOB_RLIMITS, JOB_ENTRYPOINT, JOB_VALUES };
 
 /* Streams as masks: `output` is both, as they came. */
 #define JOB_OUT 1u

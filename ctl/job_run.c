@@ -5,9 +5,12 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/msg.h"
+#include "ctl/conf.h"
 #include "ctl/exec.h"
 #include "ctl/handle.h"
+#include "ctl/run_argv.h"
 #include "ctl/report.h"
+#include "ctl/rlimits.h"
 #include "ctl/supervise.h"
 #include "vmm/agent.h"
 
@@ -301,8 +304,9 @@ void ctl_job_timer(struct ctl_job *j)
 /* What the agent is told, out of what was set; the arrays point into the job and @env. */
 struct request {
 	struct agent_exec x;
-	const char **argv, **env, **rlimits;
-	char *limits; /* `NAME:SOFT:HARD` NUL, repeated */
+	const char **argv, **env;
+	struct ctl_rlimits limits;
+	struct msb_str whole; /* argv with the entrypoint before it; empty: as it is */
 	struct ctl_values values;
 	char **pairs;
 };
@@ -314,8 +318,8 @@ static void request_done(struct request *rq)
 	free(rq->pairs);
 	free(rq->argv);
 	free(rq->env);
-	free(rq->rlimits);
-	free(rq->limits);
+	ctl_rlimits_done(&rq->limits);
+	msb_str_done(&rq->whole);
 	ctl_values_done(&rq->values);
 }
 
@@ -340,37 +344,20 @@ static int request_env(struct ctl_job *j, struct request *rq)
 	return 0;
 }
 
-static int request_argv(struct ctl_job *j, struct request *rq)
+static int request_argv(struct request *rq, const char *argv, size_t bytes)
 {
 	size_t n = 0;
 
-	for (size_t at = 0; at < j->argv_bytes; at += strlen(j->argv + at) + 1)
+	for (size_t at = 0; at < bytes; at += strlen(argv + at) + 1)
 		n++;
+	free(rq->argv);
 	rq->argv = calloc(n + 1, sizeof(char *));
 	if (!rq->argv)
 		return -ENOMEM;
 	n = 0;
-	for (size_t at = 0; at < j->argv_bytes; at += strlen(j->argv + at) + 1)
-		rq->argv[n++] = j->argv + at;
-	return 0;
-}
-
-static int request_limits(struct ctl_job *j, struct request *rq)
-{
-	size_t n = 0;
-	char *next;
-
-	rq->limits = strdup(j->values[JOB_RLIMITS] ?: "");
-	rq->rlimits = calloc(CTL_MAX_JOB_RLIMITS + 1, sizeof(char *));
-	if (!rq->limits || !rq->rlimits)
-		return -ENOMEM;
-	for (char *p = rq->limits; *p && n < CTL_MAX_JOB_RLIMITS; p = next) {
-		next = p + strcspn(p, "\n");
-		if (*next)
-			*next++ = '\0';
-		p[strcspn(p, " ")] = ':';
-		rq->rlimits[n++] = p;
-	}
+	for (size_t at = 0; at < bytes; at += strlen(argv + at) + 1)
+		rq->argv[n++] = argv + at;
+	rq->x.argv = rq->argv;
 	return 0;
 }
 
@@ -384,13 +371,15 @@ static int request_make(struct ctl_job *j, struct request *rq, struct msb_err *e
 
 	if (r < 0)
 		return r;
-	if (request_env(j, rq) < 0 || request_argv(j, rq) < 0 || request_limits(j, rq) < 0)
+	if (request_env(j, rq) < 0 || request_argv(rq, j->argv, j->argv_bytes) < 0 ||
+		ctl_rlimits_list(ctl_conf_value(j->sb, CONF_RLIMITS), j->values[JOB_RLIMITS] ?: "",
+			&rq->limits) < 0)
 		return msb_err_set(e, ENOMEM, "no memory");
 	if (tty && sscanf(tty, "%u %u", &rows, &cols) != 2)
 		rows = cols = 0;
 	rq->x = (struct agent_exec){.argv = rq->argv,
 		.env = rq->env,
-		.rlimits = rq->rlimits,
+		.rlimits = (const char *const *)rq->limits.v,
 		.user = user && *user ? user : rq->values.user,
 		.cwd = cwd && *cwd ? cwd : rq->values.workdir,
 		.tty = rows > 0,
@@ -400,6 +389,24 @@ static int request_make(struct ctl_job *j, struct request *rq, struct msb_err *e
 		.cols = (uint16_t)cols,
 		.job = j->number};
 	return 0;
+}
+
+static bool wants_entrypoint(const struct ctl_job *j)
+{
+	return j->values[JOB_ENTRYPOINT] && *j->values[JOB_ENTRYPOINT] == '1';
+}
+
+/* Without the lock: its state keeps argv as it is. */
+static int request_entrypoint(struct ctl_job *j, struct request *rq, struct msb_err *e)
+{
+	int r;
+
+	if (!wants_entrypoint(j))
+		return 0;
+	r = ctl_run_argv(j->sb, j->argv, j->argv_bytes, &rq->whole, e);
+	if (r == 0 && request_argv(rq, rq->whole.buf, rq->whole.len) < 0)
+		r = msb_err_set(e, ENOMEM, "no memory");
+	return r;
 }
 
 static int begin(struct ctl_job *j, struct request *rq, struct msb_err *e)
@@ -412,7 +419,7 @@ static int begin(struct ctl_job *j, struct request *rq, struct msb_err *e)
 	if (j->state != JOB_CREATED)
 		return msb_err_set(e, EBUSY, "job %u is %s: a job is started once", j->number,
 			ctl_job_state_name(j->state));
-	if (!j->argv_bytes)
+	if (!j->argv_bytes && !wants_entrypoint(j))
 		return msb_err_set(e, EINVAL, "job %u has no argv: write it first", j->number);
 	r = request_make(j, rq, e);
 	if (r < 0)
@@ -440,7 +447,7 @@ static int set_timer(struct ctl_job *j)
 }
 
 /* The agent has taken it, or not. */
-static int begun(struct ctl_job *j, int sock, struct msb_err *e)
+static int begun(struct ctl_job *j, struct request *rq, int sock, struct msb_err *e)
 {
 	struct msb_err no_eof;
 	int r;
@@ -453,6 +460,12 @@ static int begun(struct ctl_job *j, int sock, struct msb_err *e)
 		return sock;
 	}
 	j->sock = sock;
+	if (rq->whole.len) { /* what is read is what runs */
+		free(j->argv);
+		j->argv_bytes = rq->whole.len;
+		j->argv = steal_ptr(rq->whole.buf);
+		rq->whole = (struct msb_str)MSB_STR_INIT;
+	}
 	r = set_timer(j);
 	if (r < 0 || fcntl(sock, F_SETFL, O_NONBLOCK) < 0)
 		log_warn("%s: job %u: %s, ignoring", j->sb->name, j->number,
@@ -477,8 +490,10 @@ int ctl_job_start(const struct ctl_req *q, struct ctl_job *j, struct msb_err *e)
 	if (r < 0)
 		return r;
 	ctl_sock_path(j->sb->c, j->sb->id, "agent", sock);
-	fd = agent_exec(sock, &rq.x, &why);
-	r = begun(j, fd, &why);
+	fd = request_entrypoint(j, &rq, &why);
+	if (fd == 0)
+		fd = agent_exec(sock, &rq.x, &why);
+	r = begun(j, &rq, fd, &why);
 	if (r < 0) {
 		*e = why;
 		return r;

@@ -57,6 +57,10 @@ enum ctl_conf_id { /* rows of the table in conf.c */
 	CONF_MAX_DURATION,
 	CONF_IDLE_TIMEOUT,
 	CONF_STOP_TIMEOUT,
+	CONF_ENTRYPOINT,
+	CONF_CMD,
+	CONF_LABELS,
+	CONF_RLIMITS,
 	CONF_COUNT,
 };
 

@@ -46,6 +46,7 @@ CTL_WRITE(ctl_write_whole_config);
 CTL_READ(ctl_read_conf); /* arg: enum ctl_conf_id */
 CTL_WRITE(ctl_write_conf);
 CTL_WRITE(ctl_write_mounts);
+CTL_WRITE(ctl_write_table); /* as ctl_read_conf */
 CTL_WRITE(ctl_write_root_options);
 CTL_READ(ctl_read_env);
 CTL_WRITE(ctl_write_env);

@@ -147,6 +147,15 @@ int ctl_write_mounts(const struct ctl_at *at, const struct ctl_line *l, struct m
 	return ctl_mounts_write(l->q, at->sb, l->p, l->n, l->replace, l->used, e);
 }
 
+int ctl_write_table(const struct ctl_at *at, const struct ctl_line *l, struct msb_err *e)
+{
+	int r = ctl_conf_edit(at->sb, (enum ctl_conf_id)at->node->arg, l->p, l->n, l->replace, e);
+
+	if (r == 0)
+		*l->used = l->n;
+	return r;
+}
+
 int ctl_write_root_options(const struct ctl_at *at, const struct ctl_line *l, struct msb_err *e)
 {
 	return l->n == 0 && l->more ? 0 : ctl_files_set_options(at->sb, l->p, l->n, e);

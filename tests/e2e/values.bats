@@ -38,3 +38,112 @@ image() {
 	echo start >"$m/t1/ctl"
 	[ "$(guest t1 'echo "$A|$B|$PATH|$(id -u):$(id -g)|$PWD"')" = '1 2|y|/bin|12:34|/etc' ]
 }
+
+# job NAME: a job of it, held by descriptor 7; j is its directory
+job() {
+	exec 7<>"$m/$1/jobs/clone"
+	read -r n <&7
+	j=$m/$1/jobs/$n
+}
+
+@test "entrypoint and cmd: the image's, the sandbox's, and a job's arguments" {
+	image args '{"Entrypoint": ["/bin/echo", "e 1"], "Cmd": ["c\n1", "c2"]}'
+	sandbox t1 image=args
+	cd "$m/t1"
+	[ -z "$(cat entrypoint cmd)" ]
+	echo start >ctl
+	job t1
+	[ "$(cat "$j/entrypoint")" = 0 ]
+	fails 'Invalid argument' 'has no argv' error "echo start >$j/ctl"
+	echo 1 >"$j/entrypoint"
+	echo start >"$j/ctl"
+	[ "$(cat "$j/stdout")" = $'e 1 c\n1 c2' ]
+	[ "$(cat "$j/argv")" = '["/bin/echo","e 1","c\n1","c2"]' ]
+	[ "$(cat "$j/wait")" = 0 ]
+	job t1
+	echo 1 >"$j/entrypoint"
+	echo '["own", ""]' >"$j/argv"
+	echo start >"$j/ctl"
+	[ "$(cat "$j/stdout")" = 'e 1 own ' ]
+	echo '[ "d1" ]' >cmd
+	[ "$(cat cmd)" = '["d1"]' ]
+	job t1
+	echo 1 >"$j/entrypoint"
+	echo start >"$j/ctl"
+	[ "$(cat "$j/stdout")" = 'e 1 d1' ]
+	# An entrypoint of its own comes without the image's cmd.
+	echo >cmd
+	echo '["/bin/echo","mine"]' >entrypoint
+	job t1
+	echo 1 >"$j/entrypoint"
+	echo start >"$j/ctl"
+	[ "$(cat "$j/stdout")" = mine ]
+	echo '[]' >entrypoint
+	job t1
+	echo 1 >"$j/entrypoint"
+	fails 'Invalid argument' 'no program to run' error "echo start >$j/ctl"
+	# It may be set up better, and is there to be started.
+	echo '["/bin/echo", "now"]' >"$j/argv"
+	echo start >"$j/ctl"
+	[ "$(cat "$j/stdout")" = now ]
+	fails 'Invalid argument' 'JSON array' error 'echo /bin/sh >entrypoint'
+	job t1
+	fails 'Invalid argument' 'is 0 or 1' error "echo yes >$j/entrypoint"
+	head -c 4000 /dev/zero | tr '\0' x >"$dir/long"
+	echo "[\"$(cat "$dir/long")\"]" >cmd
+	fails 'too long' '4096' error "printf '[\"%s\", \"%s\"]' $(cat "$dir/long") $(cat "$dir/long") >cmd"
+	exec 7>&-
+}
+
+@test "rlimits: of every command, and a job's own go before" {
+	sandbox t1
+	cd "$m/t1"
+	printf 'nofile 55:66\ncore 0\n' >rlimits
+	[ "$(cat rlimits)" = $'nofile 55:66\ncore 0:0' ]
+	echo start >ctl
+	[ "$(guest t1 'ulimit -Sn; ulimit -Hn; ulimit -c')" = $'55\n66\n0' ]
+	echo 'nproc 40:50' >>rlimits
+	[ "$(guest t1 'ulimit -Su; ulimit -Hu')" = $'40\n50' ]
+	job t1
+	echo 'nofile 44' >"$j/rlimits"
+	echo '["sh", "-c", "ulimit -Sn; ulimit -Hn; ulimit -c"]' >"$j/argv"
+	echo start >"$j/ctl"
+	[ "$(cat "$j/stdout")" = $'44\n44\n0' ]
+	fails 'Invalid argument' 'is no limit' error "echo 'files 1' >>rlimits"
+	fails 'too long' 'at most 16' error "yes 'core 0' | head -n 17 >rlimits"
+	[ "$(wc -l <rlimits)" = 3 ]
+	echo >rlimits
+	[ "$(guest t1 'ulimit -Sn')" != 55 ]
+	exec 7>&-
+}
+
+@test "labels: a table that grep finds, and a mapping in config" {
+	sandbox t1
+	cd "$m/t1"
+	echo 'app=web' >labels
+	echo 'org.example.owner=a: b # c' >>labels
+	echo 'app=db' >>labels
+	[ "$(cat labels)" = $'org.example.owner=a: b # c\napp=db' ]
+	[ "$(grep -l '^app=db$' "$m"/*/labels)" = "$m/t1/labels" ]
+	sed -n '/^labels:/,/^rlimits:/p' config >"$dir/part"
+	diff "$dir/part" - <<-'EOF'
+		labels:
+		  org.example.owner: "a: b # c"
+		  app: db
+		rlimits: []
+	EOF
+	cat config >"$dir/one"
+	cat "$dir/one" >config
+	[ "$(cat labels)" = $'org.example.owner=a: b # c\napp=db' ]
+	printf 'image: bb\nlabels: {x: "1", z: ""}\nrlimits: [core 0]\ncmd: \047["a"]\047\n' >"$dir/c"
+	cat "$dir/c" >config
+	[ "$(cat labels rlimits cmd entrypoint)" = $'x=1\nz=\ncore 0:0\n["a"]' ]
+	fails 'Invalid argument' 'line 2, column 1: labels is a mapping' error "printf 'image: bb\nlabels: [a=b]\n' | dd of=config bs=4k status=none"
+	fails 'Invalid argument' 'no `=` is in a key' error "printf 'image: bb\nlabels: {a=b: c}\n' | dd of=config bs=4k status=none"
+	fails 'Invalid argument' 'is no label' error "echo web >labels"
+	fails 'quota' 'at most 256 labels' error "seq -f 'k%g=v' 257 | dd of=labels bs=64k status=none"
+	fails 'too long' 'labels has at most 16384 bytes' error "seq -f 'k%g=$(head -c 90 /dev/zero | tr '\0' v)' 200 | dd of=labels bs=64k status=none"
+	[ "$(cat labels)" = $'x=1\nz=' ]
+	echo >labels
+	[ -z "$(cat labels)" ]
+}

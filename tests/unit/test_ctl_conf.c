@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// ctl/conf_check, conf_table, rlimits: what is taken, what is kept of it, and where it ends.
+#include "base/cleanup.h"
+#include "ctl/conf_int.h"
+#include "ctl/rlimits.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <cmocka.h>
+
+struct row {
+	const char *in, *out; /* out NULL: refused */
+	int code;
+};
+
+static void check(conf_check_fn *fn, const struct row *rows, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+		struct msb_err e = {0};
+		int r = fn(NULL, rows[i].in, &s, &e);
+
+		if (r != -rows[i].code || e.code != rows[i].code)
+			fail_msg("%s: %d, %s", rows[i].in, r, e.msg);
+		if (rows[i].out)
+			assert_string_equal(s.buf ?: "", rows[i].out);
+	}
+}
+
+static void labels(void **state)
+{
+	static const struct row rows[] = {
+		{"", "", 0},
+		{"\n\n", "", 0},
+		{"a=1", "a=1\n", 0},
+		{"a=1\nb=\nc.d/e=x y=z\n", "a=1\nb=\nc.d/e=x y=z\n", 0},
+		{"a=1\nb=2\na=3", "b=2\na=3\n", 0}, /* the last one counts */
+		{"ab=1\na=2", "ab=1\na=2\n", 0},
+		{"=x", NULL, EINVAL},
+		{"nothing", NULL, EINVAL},
+		{"a b=x", NULL, EINVAL},
+		{"a=\xff", NULL, EINVAL},
+	};
+	_cleanup_str_ struct msb_str many = MSB_STR_INIT, s = MSB_STR_INIT;
+	char key[CTL_MAX_LABEL_KEY + 4];
+
+	check(conf_check_labels, rows, ARRAY_LEN(rows));
+	memset(key, 'k', sizeof(key));
+	memcpy(key + CTL_MAX_LABEL_KEY, "=v", 3);
+	assert_int_equal(conf_check_labels(NULL, key, &s, NULL), 0);
+	memcpy(key + CTL_MAX_LABEL_KEY, "k=v", 4);
+	assert_int_equal(conf_check_labels(NULL, key, &s, NULL), -E2BIG);
+	for (int i = 0; i < CTL_MAX_LABELS; i++)
+		msb_str_addf(&many, "k%d=v\n", i);
+	assert_int_equal(conf_check_labels(NULL, many.buf, &s, NULL), 0);
+	msb_str_adds(&many, "k0=w\n"); /* in place of another */
+	assert_int_equal(conf_check_labels(NULL, many.buf, &s, NULL), 0);
+	msb_str_adds(&many, "one=more\n");
+	assert_int_equal(conf_check_labels(NULL, many.buf, &s, NULL), -EDQUOT);
+}
+
+static void programs(void **state)
+{
+	static const struct row rows[] = {
+		{"", "", 0},
+		{"[]", "[]", 0},
+		{" [ \"a b\", \"\\u0001\" ] ", "[\"a b\",\"\\u0001\"]", 0},
+		{"sh", NULL, EINVAL},
+		{"{}", NULL, EINVAL},
+		{"[1]", NULL, EINVAL},
+		{"[\"a\"", NULL, EINVAL},
+		{"[\"a\\u0000\"]", NULL, EINVAL},
+	};
+
+	check(conf_check_entrypoint, rows, ARRAY_LEN(rows));
+	check(conf_check_cmd, rows, ARRAY_LEN(rows));
+}
+
+static void rlimits(void **state)
+{
+	static const struct row rows[] = {
+		{"", "", 0},
+		{"nofile 5\n# x\n\ncore 0:unlimited", "nofile 5:5\ncore 0:unlimited\n", 0},
+		{"nofile 2:1", NULL, EINVAL},
+		{"files 1", NULL, EINVAL},
+		{"nofile", NULL, EINVAL},
+		{"nofile 1 2", NULL, EINVAL},
+	};
+	static const struct {
+		const char *all, *own, *want[4];
+	} lists[] = {
+		{"", "", {NULL}},
+		{"core 0:0\n", "", {"core:0:0", NULL}},
+		{"core 0:0\nnofile 5:5\n", "nofile 6:7\n", {"core:0:0", "nofile:6:7", NULL}},
+		{"core 0:0\ncore 1:1\n", "", {"core:1:1", NULL}},
+		{"", "nofile 1:1\nnofile 2:2\n", {"nofile:2:2", NULL}},
+	};
+	_cleanup_str_ struct msb_str many = MSB_STR_INIT, s = MSB_STR_INIT;
+
+	check(conf_check_rlimits, rows, ARRAY_LEN(rows));
+	for (int i = 0; i <= CTL_MAX_RLIMITS; i++)
+		msb_str_adds(&many, "core 1\n");
+	assert_int_equal(ctl_rlimits_check(many.buf, &s, NULL), -E2BIG);
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+		_cleanup_(ctl_rlimits_done) struct ctl_rlimits l;
+		size_t k = 0;
+
+		assert_int_equal(ctl_rlimits_list(lists[i].all, lists[i].own, &l), 0);
+		for (; lists[i].want[k]; k++)
+			assert_string_equal(l.v[k], lists[i].want[k]);
+		assert_null(l.v[k]);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(labels),
+		cmocka_unit_test(programs),
+		cmocka_unit_test(rlimits),
+	};
+
+	return cmocka_run_group_tests_name("ctl_conf", tests, NULL, NULL);
+}
