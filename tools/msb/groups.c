@@ -4,6 +4,7 @@
 
 const struct cli_command *const cli_groups[] = {
 	cli_sandbox_commands,
+	cli_exec_commands,
 	cli_ps_commands,
 	cli_look_commands,
 	cli_events_commands,

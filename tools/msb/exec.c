@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Commands in a sandbox that runs: exec, shell, attach.
+#include "base/cleanup.h"
+#include "tools/msb/cli.h"
+#include "tools/msb/job.h"
+
+#include <string.h>
+#include <unistd.h>
+
+/* The values of --env, NULL at the end. */
+static const char **env_of(const struct cli_args *a)
+{
+	const char **env = calloc(a->n_given + 1, sizeof(*env));
+	size_t n = 0;
+
+	for (size_t at = 0; env && (env[n] = cli_next(a, "env", &at));)
+		n++;
+	return env;
+}
+
+static int exec(const struct cli_args *a)
+{
+	_cleanup_free_ const char **env = env_of(a);
+	struct cli_job job = {.name = a->word[0],
+		.argv = a->word + 1,
+		.env = env,
+		.cwd = cli_get(a, "workdir"),
+		.user = cli_get(a, "user"),
+		.timeout_sec = cli_get(a, "timeout"),
+		.detach_keys = cli_get(a, "detach-keys"),
+		.input = cli_get(a, "interactive"),
+		.tty = cli_get(a, "tty"),
+		.detach = cli_get(a, "detach")};
+	struct cli_job_end end = {0};
+	struct msb_err e = {0};
+	struct mnt m;
+	int r = env ? mnt_open(&m, &e) : msb_err_set(&e, ENOMEM, "no memory");
+
+	if (r < 0)
+		return cli_fail(&e);
+	r = cli_job_run(&m, &job, &end);
+	if (job.detach && end.number)
+		printf("%s/%u\n", job.name, end.number);
+	return r;
+}
+
+/* The user's own shell as a login shell; where that is none for people, bash or sh. */
+static char login_shell[] = "u=$(id -u)\n"
+			    "while IFS=: read -r name pass uid gid gecos home s; do\n"
+			    "	[ \"$uid\" != \"$u\" ] || break\n"
+			    "	s=\n"
+			    "done </etc/passwd\n"
+			    "case $s in\n"
+			    "*/nologin|*/false|*/sync|'') s=$(command -v bash || echo /bin/sh) ;;\n"
+			    "esac\n"
+			    "exec \"$s\" -l\n";
+
+static int shell(const struct cli_args *a)
+{
+	char sh[] = "/bin/sh", c[] = "-c";
+	char *argv[] = {sh, c, login_shell, NULL};
+	_cleanup_free_ const char **env = env_of(a);
+	struct cli_job job = {.name = a->word[0],
+		.argv = argv,
+		.env = env,
+		.cwd = cli_get(a, "workdir"),
+		.user = cli_get(a, "user"),
+		.detach_keys = cli_get(a, "detach-keys"),
+		.input = true,
+		.tty = isatty(STDIN_FILENO)}; /* lines from a pipe are a script's */
+	struct msb_err e = {0};
+	struct mnt m;
+	int r = env ? mnt_open(&m, &e) : msb_err_set(&e, ENOMEM, "no memory");
+
+	return r < 0 ? cli_fail(&e) : cli_job_run(&m, &job, NULL);
+}
+
+static int attach(const struct cli_args *a)
+{
+	struct msb_err e = {0};
+	struct mnt m;
+	int r = mnt_open(&m, &e);
+
+	return r < 0 ? cli_fail(&e)
+		     : cli_job_attach(
+			       &m, a->word[0], cli_get(a, "detach-keys"), cli_get(a, "no-stdin"));
+}
+
+#define ENV                                                                                        \
+	CLI_OPTION('e', "env", "KEY[=VALUE]", "set a variable; without a value, as it is here",    \
+		.many = true)
+#define WORKDIR CLI_OPTION('w', "workdir", "DIR", "where it runs")
+#define USER	CLI_OPTION('u', "user", "USER[:GROUP]", "who it runs as, by name or number")
+#define KEYS	CLI_OPTION(0, "detach-keys", "KEYS", "what lets go of it; else ctrl-p,ctrl-q")
+
+static const struct cli_option exec_options[] = {
+	CLI_OPTION('i', "interactive", NULL, "give it stdin, which a pipe or a file is without"),
+	CLI_OPTION('t', "tty", NULL, "give it a terminal"),
+	CLI_OPTION('d', "detach", NULL, "do not wait for it, and print its NAME/JOB"),
+	ENV,
+	WORKDIR,
+	USER,
+	CLI_OPTION(0, "timeout", "SECONDS", "end it after that; exit status 124"),
+	KEYS,
+	{0},
+};
+static const struct cli_option shell_options[] = {ENV, WORKDIR, USER, KEYS, {0}};
+static const struct cli_option attach_options[] = {
+	CLI_OPTION(0, "no-stdin", NULL, "only look at it"), KEYS, {0}};
+
+const struct cli_command cli_exec_commands[] = {
+	CLI_COMMAND("exec", NULL, "[OPTION]... NAME COMMAND [ARGUMENT]...",
+		"Run a command in a sandbox", 2, SIZE_MAX, exec_options, exec,
+		.complete = CLI_SANDBOXES, .word_ends = true),
+	CLI_COMMAND("shell", NULL, "[OPTION]... NAME", "Open a login shell in a sandbox", 1, 1,
+		shell_options, shell, .complete = CLI_SANDBOXES),
+	CLI_COMMAND("attach", NULL, "[OPTION]... NAME[/JOB]", "Join a command that runs", 1, 1,
+		attach_options, attach, .complete = CLI_SANDBOXES),
+	{0},
+};

@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: Apache-2.0
+// Commands in a sandbox.
+#include "tools/msb/job.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "tools/msb/cli.h"
+#include "tools/msb/shell.h"
+#include "tools/msb/stream.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define EXIT_LOST   255
+#define EXIT_SIGNAL 128
+
+/* A job of the tree that we hold. */
+struct held {
+	const struct mnt *m;
+	const char *name; /* of its sandbox */
+	unsigned int number;
+	int clone, dir, in, out, err; /* -1: not open */
+};
+#define HELD_INIT(mount, sandbox)                                                                  \
+	{                                                                                          \
+		.m = (mount), .name = (sandbox), .clone = -1, .dir = -1, .in = -1, .out = -1,      \
+		.err = -1                                                                          \
+	}
+
+static void held_done(struct held *h)
+{
+	const int fds[] = {h->in, h->out, h->err, h->dir, h->clone};
+
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+/* A failed operation of the job's, in msbd's words. */
+static int why(const struct held *h, int code, struct msb_err *e)
+{
+	char file[80];
+
+	(void)snprintf(file, sizeof(file), "%s/jobs", h->name);
+	return mnt_why(h->m, file, code, e);
+}
+
+static int put(struct held *h, const char *file, const void *p, size_t n, struct msb_err *e)
+{
+	_cleanup_close_ int fd = openat(h->dir, file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	return fd < 0 || write(fd, p, n) < 0 ? why(h, errno, e) : 0;
+}
+
+static int set(struct held *h, const char *file, const char *value, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+
+	if (!value)
+		return 0;
+	msb_str_addf(&s, "%s\n", value);
+	return s.oom ? msb_err_set(e, ENOMEM, "no memory") : put(h, file, s.buf, s.len, e);
+}
+
+static int open_dir(struct held *h, struct msb_err *e)
+{
+	char path[128];
+
+	(void)snprintf(path, sizeof(path), "%s/jobs/%u", h->name, h->number);
+	h->dir = openat(h->m->fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return h->dir < 0 ? msb_err_set(e, errno, "%s has no job %u: %m", h->name, h->number) : 0;
+}
+
+static int make(struct held *h, struct msb_err *e)
+{
+	char path[80], text[16] = "";
+	ssize_t n;
+
+	if (!msb_name_valid(h->name))
+		return msb_err_set(e, EINVAL, "`%s` is not a sandbox's name", h->name);
+	(void)snprintf(path, sizeof(path), "%s/jobs/clone", h->name);
+	h->clone = openat(h->m->fd, path, O_RDWR | O_CLOEXEC);
+	if (h->clone < 0 && errno == ENOENT)
+		return msb_err_set(e, ENOENT, "there is no sandbox %s", h->name);
+	if (h->clone < 0)
+		return why(h, errno, e);
+	n = read(h->clone, text, sizeof(text) - 1);
+	if (n <= 0 || sscanf(text, "%u", &h->number) != 1)
+		return msb_err_set(e, EIO, "%s does not say its number", path);
+	return open_dir(h, e);
+}
+
+static int open_streams(struct held *h, bool input, bool tty, struct msb_err *e)
+{
+	const int flags = O_NONBLOCK | O_CLOEXEC;
+
+	h->out = openat(h->dir, "stdout", O_RDONLY | flags);
+	if (!tty) /* else all of it is stdout */
+		h->err = openat(h->dir, "stderr", O_RDONLY | flags);
+	if (input)
+		h->in = openat(h->dir, "stdin", O_WRONLY | flags);
+	return h->out < 0 || (!tty && h->err < 0) || (input && h->in < 0) ? why(h, errno, e) : 0;
+}
+
+/* ---- what it is made of */
+
+static int set_env(struct held *h, const char *pair, struct msb_err *e)
+{
+	size_t n = strcspn(pair, "=");
+	char file[NAME_MAX + 8];
+	char name[NAME_MAX];
+
+	if (n == 0 || n >= sizeof(name) || memchr(pair, '/', n))
+		return msb_err_set(e, EINVAL, "`%.64s` is no variable: KEY=VALUE, or KEY", pair);
+	(void)snprintf(name, sizeof(name), "%.*s", (int)n, pair);
+	(void)snprintf(file, sizeof(file), "env/%s", name);
+	/* A KEY that is not set here is not set there, as docker has it. */
+	return set(h, file, pair[n] ? pair + n + 1 : getenv(name), e);
+}
+
+static int set_up(
+	struct held *h, const struct cli_job *job, const struct stream *s, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str argv = MSB_STR_INIT;
+	char size[32] = "0";
+	int r;
+
+	for (char *const *a = job->argv; a && *a; a++)
+		msb_str_add(&argv, *a, strlen(*a) + 1);
+	if (argv.oom)
+		return msb_err_set(e, ENOMEM, "no memory");
+	if (s->tty)
+		(void)snprintf(size, sizeof(size), "%u %u", s->rows, s->cols);
+	r = argv.len ? put(h, "argv", argv.buf, argv.len, e) : 0;
+	if (r == 0 && job->entrypoint)
+		r = set(h, "entrypoint", "1", e);
+	if (r == 0)
+		r = set(h, "cwd", job->cwd, e);
+	if (r == 0)
+		r = set(h, "user", job->user, e);
+	if (r == 0)
+		r = set(h, "timeout_sec", job->timeout_sec, e);
+	if (r == 0 && s->tty)
+		r = set(h, "tty", size, e);
+	if (r == 0 && s->tty && getenv("TERM") && *getenv("TERM"))
+		r = set_env(h, "TERM", e);
+	for (const char *const *v = job->env; r == 0 && v && *v; v++)
+		r = set_env(h, *v, e);
+	if (r == 0 && job->keep)
+		r = set(h, "ctl", "keep", e);
+	/* What dies with us takes it along. What is left to itself has input only if it was asked
+	 * for. */
+	if (r == 0)
+		r = set(h, "ctl",
+			!job->detach ? "at-close hangup"
+			: job->input ? "at-close nothing"
+				     : "close-stdin",
+			e);
+	return r;
+}
+
+/* Return: 0; -errno, and the exit status that it means. */
+static int start(struct held *h, int *ret_status, struct msb_err *e)
+{
+	_cleanup_close_ int fd = openat(h->dir, "ctl", O_RDWR | O_CLOEXEC);
+	char buf[MSB_ERR_MAX + 64] = "", *p;
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	int r;
+
+	*ret_status = CLI_FAILED;
+	if (fd < 0)
+		return why(h, errno, e);
+	if (write(fd, "start\n", 6) == 6)
+		return 0;
+	r = msb_err_set(e, errno, "%m");
+	if (read(fd, buf, sizeof(buf) - 1) > 0 && strncmp(buf, "error ", 6) == 0) {
+		buf[strcspn(buf, "\n")] = '\0';
+		p = strchr(buf + 6, ' ');
+		if (p)
+			(void)msb_err_set(e, -r, "%s", p + 1);
+	}
+	if (msb_read_file(h->dir, "exit_code", 64, &s) == 0 && s.len > 1) {
+		msb_str_add(&s, "", 1);
+		*ret_status = atoi(s.buf);
+	}
+	return r;
+}
+
+/* ---- the end */
+
+static void value_of(const struct msb_str *text, const char *key, char *ret, size_t max)
+{
+	char line[64];
+	const char *p;
+
+	*ret = '\0';
+	(void)snprintf(line, sizeof(line), "\n%s ", key);
+	p = text->buf ? strstr(text->buf, line) : NULL;
+	if (p)
+		(void)snprintf(
+			ret, max, "%.*s", (int)strcspn(p + strlen(line), "\n"), p + strlen(line));
+}
+
+/* How it ended, and what there is to say of it. */
+static int status_of(struct held *h, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT, error = MSB_STR_INIT;
+	char reason[32], code[16];
+	int r;
+
+	msb_str_adds(&s, "\n");
+	r = msb_read_file(h->dir, "status", 4096, &s);
+	if (r < 0)
+		return msb_err_set(e, -r, "the end of the job is not known: %s", strerror(-r));
+	msb_str_add(&s, "", 1);
+	value_of(&s, "reason", reason, sizeof(reason));
+	value_of(&s, "exit_code", code, sizeof(code));
+	if (!*code)
+		return msb_err_set(e, EIO, "job %u has no exit code", h->number);
+	if (strcmp(reason, "lost") != 0 && strcmp(reason, "oom") != 0 &&
+		strcmp(reason, "timeout") != 0)
+		return atoi(code);
+	if (msb_read_file(h->dir, "error", MSB_ERR_MAX, &error) == 0 && error.len)
+		(void)fprintf(stderr, "msb: %s: %.*s", h->name, (int)error.len, error.buf);
+	return atoi(code);
+}
+
+/* What became of the streams, as an exit status. */
+static int follow(struct held *h, struct stream *s, struct cli_job_end *ret, struct msb_err *e)
+{
+	char line[64];
+	int r = stream_run(s, e);
+
+	switch (r) {
+	case STREAM_ENDED: return status_of(h, e);
+	case STREAM_SIGNAL: return EXIT_SIGNAL + s->signal;
+	case STREAM_CLOSED: return EXIT_SIGNAL + SIGPIPE;
+	case STREAM_DETACHED:
+		ret->detached = true;
+		r = stream_tell(s, "at-close nothing\n");
+		if (r < 0)
+			return msb_err_set(
+				e, -r, "job %u cannot be let go of: %s", h->number, strerror(-r));
+		(void)snprintf(line, sizeof(line), "%s/%u", h->name, h->number);
+		(void)fprintf(
+			stderr, "\nmsb: %s runs on; `msb attach %s` returns to it\n", line, line);
+		return 0;
+	default:
+		/* ENODEV: the sandbox was removed. Otherwise msbd itself has gone. */
+		if (e->code == ENODEV)
+			return (void)fprintf(stderr, "msb: %s is gone\n", h->name), EXIT_LOST;
+		if (e->code == ENOTCONN || e->code == ECONNABORTED)
+			return msb_err_set(e, e->code,
+				"msbd ended; what happens in %s cannot be seen any more", h->name);
+		return r;
+	}
+}
+
+/* Pipes and files are meant for who is started with them; a terminal has to be asked for. */
+static bool stdin_given(void)
+{
+	struct stat st;
+
+	return fstat(STDIN_FILENO, &st) == 0 &&
+	       (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || S_ISREG(st.st_mode));
+}
+
+/* The same as lines for sh. */
+static void show(
+	const struct held *h, const struct cli_job *job, bool input, const struct stream *s)
+{
+	_cleanup_str_ struct msb_str x = MSB_STR_INIT, dir = MSB_STR_INIT, argv = MSB_STR_INIT;
+	const struct {
+		const char *file, *value;
+	} set[] = {{"cwd", job->cwd}, {"user", job->user}, {"timeout_sec", job->timeout_sec},
+		{"entrypoint", job->entrypoint ? "1" : NULL}, {"ctl", job->keep ? "keep" : NULL},
+		{"ctl", !job->detach ? "at-close hangup"
+			: input	     ? "at-close nothing"
+				     : "close-stdin"}};
+
+	mnt_word(h->m, h->name, &dir);
+	mnt_say("exec 7<>%s/jobs/clone; read -r n <&7; j=%s/jobs/$n", dir.buf ?: "", dir.buf ?: "");
+	for (char *const *a = job->argv; a && *a; a++) {
+		msb_str_adds(&argv, " ");
+		shell_word(&argv, *a);
+	}
+	if (argv.len)
+		mnt_say("printf '%%s\\0'%s >$j/argv", argv.buf);
+	for (size_t i = 0; i < ARRAY_LEN(set); i++)
+		if (set[i].value) {
+			x.len = 0;
+			shell_word(&x, set[i].value);
+			mnt_say("echo %s >$j/%s", x.buf ?: "", set[i].file);
+		}
+	if (s->tty)
+		mnt_say("echo %u %u >$j/tty", s->rows, s->cols);
+	for (const char *const *v = job->env; v && *v; v++) {
+		size_t n = strcspn(*v, "=");
+		char name[NAME_MAX];
+
+		(void)snprintf(name, sizeof(name), "%.*s", (int)n, *v);
+		x.len = 0;
+		shell_word(&x, (*v)[n] ? *v + n + 1 : getenv(name) ?: "");
+		mnt_say("echo %s >$j/env/%s", x.buf ?: "", name);
+	}
+	if (job->detach) {
+		mnt_say("echo start >$j/ctl; exec 7>&-");
+		return;
+	}
+	/* dd, since busybox's cat has the kernel splice to a pipe, which finds nothing here. */
+	mnt_say("exec 6<&0 8<$j/stdout 9<$j/stderr; echo start >$j/ctl; c='dd bs=65536 status=none'");
+	mnt_say("%s$c <&9 >&2 & $c <&8; e=$(cat $j/wait); exec 7>&- 8<&- 9<&-; (exit $e)",
+		input ? "$c <&6 >$j/stdin & " : "echo close-stdin >$j/ctl; ");
+}
+
+static int run(
+	struct held *h, const struct cli_job *job, struct cli_job_end *ret, struct msb_err *e)
+{
+	bool input = job->input || (!job->detach && stdin_given());
+	struct stream s = {.tty = job->tty, .in = -1};
+	int r = term_keys_parse(job->detach_keys ?: TERM_KEYS_DEFAULT, &s.keys, e), status;
+
+	term_size(&s.rows, &s.cols);
+	if (r < 0)
+		return r;
+	show(h, job, input, &s);
+	if (mnt_dry())
+		return 0;
+	r = make(h, e);
+	if (r == 0)
+		r = set_up(h, job, &s, e);
+	if (r == 0 && !job->detach)
+		r = open_streams(h, input, job->tty, e);
+	if (r == 0 && !job->detach && !input)
+		r = set(h, "ctl", "close-stdin", e);
+	if (r < 0)
+		return r;
+	r = start(h, &status, e);
+	if (r < 0) {
+		(void)cli_fail(e);
+		return status;
+	}
+	ret->number = h->number;
+	ret->detached = job->detach;
+	if (job->detach)
+		return 0;
+	s.dir = h->dir;
+	s.in = h->in;
+	s.out = h->out;
+	s.err = h->err;
+	return follow(h, &s, ret, e);
+}
+
+int cli_job_run(const struct mnt *m, const struct cli_job *job, struct cli_job_end *ret)
+{
+	_cleanup_(held_done) struct held h = HELD_INIT(m, job->name);
+	struct cli_job_end end = {0};
+	struct msb_err e = {0};
+	int r = run(&h, job, &end, &e);
+
+	if (ret)
+		*ret = end;
+	return r < 0 ? cli_fail(&e) : r;
+}
+
+/* ---- joining one that runs */
+
+static bool is_running(const struct mnt *m, const char *name, const char *number)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	char path[128];
+
+	(void)snprintf(path, sizeof(path), "%s/jobs/%s/state", name, number);
+	return mnt_peek(m, path, &s) == 0 && s.len && strcmp(s.buf, "running") == 0;
+}
+
+/* The one that runs, of which there is to be one. */
+static int find(struct held *h, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str list = MSB_STR_INIT, found = MSB_STR_INIT;
+	char dir[80];
+	size_t n = 0;
+	int r;
+
+	(void)snprintf(dir, sizeof(dir), "%s/jobs", h->name);
+	r = mnt_list(h->m, dir, DT_DIR, &list, e);
+	if (r < 0)
+		return r;
+	for (size_t at = 0; at < list.len; at += strlen(list.buf + at) + 1)
+		if (is_running(h->m, h->name, list.buf + at)) {
+			h->number = (unsigned int)atoi(list.buf + at);
+			msb_str_addf(&found, " %s/%u", h->name, h->number);
+			n++;
+		}
+	if (n == 1)
+		return 0;
+	return n ? msb_err_set(e, ENOTUNIQ, "several jobs run in %s; say which:%.400s", h->name,
+			   found.buf ?: "")
+		 : msb_err_set(e, ENOENT, "no job runs in %s", h->name);
+}
+
+static int attach(
+	struct held *h, const char *which, const char *keys, bool no_input, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str tty = MSB_STR_INIT;
+	struct stream s = {0};
+	struct cli_job_end end;
+	uint64_t number;
+	int r = term_keys_parse(keys ?: TERM_KEYS_DEFAULT, &s.keys, e);
+
+	if (r == 0 && !msb_name_valid(h->name))
+		return msb_err_set(e, EINVAL, "`%s` is not a sandbox's name", h->name);
+	if (r == 0 && !which)
+		r = find(h, e);
+	else if (r == 0 && msb_parse_u64(which, 1, UINT32_MAX, &number) < 0)
+		r = msb_err_set(e, EINVAL, "`%s` is not a job's number", which);
+	else if (r == 0)
+		h->number = (unsigned int)number;
+	if (r == 0)
+		r = open_dir(h, e);
+	if (r < 0)
+		return r;
+	r = msb_read_file(h->dir, "tty", 64, &tty);
+	if (r < 0)
+		return why(h, -r, e);
+	s.tty = tty.len && sscanf(tty.buf, "%u %u", &s.rows, &s.cols) == 2;
+	r = open_streams(h, !no_input, s.tty, e);
+	if (r < 0)
+		return r;
+	s.dir = h->dir;
+	s.in = h->in;
+	s.out = h->out;
+	s.err = h->err;
+	return follow(h, &s, &end, e);
+}
+
+int cli_job_attach(const struct mnt *m, const char *which, const char *detach_keys, bool no_input)
+{
+	_cleanup_free_ char *name = strdup(which);
+	char *slash = name ? strchr(name, '/') : NULL;
+	struct held h = HELD_INIT(m, name);
+	struct msb_err e = {0};
+	int r;
+
+	if (slash)
+		*slash++ = '\0';
+	r = name ? attach(&h, slash, detach_keys, no_input, &e)
+		 : msb_err_set(&e, ENOMEM, "no memory");
+	held_done(&h);
+	return r < 0 ? cli_fail(&e) : r;
+}
