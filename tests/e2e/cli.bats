@@ -198,6 +198,59 @@ echo '10' > $m/x/stop_timeout_sec" ]
 	done
 }
 
+@test "the table, --help, completion and the manual have the same commands and options" {
+	local c o
+	"$repo/tools/msb/msb.1.sh" msb >page
+	for c in $(msb --help | sed -n 's/^  \([a-z][a-z-]*\)  *[^ ].*/\1/p'); do
+		msb __complete "$c" | cut -f1 | grep -qx -- "$c"
+		grep -q "^## msb $c$" page
+		msb "$c" --help | sed -n 's/^  .*\(--[a-z-]*\).*/\1/p' >options
+		while read -r o; do
+			msb __complete "$c" "$o" | cut -f1 | grep -qx -- "$o" || { echo "$c $o is not completed"; return 1; }
+			grep -q -- "$o" page || { echo "$c $o is not in the manual"; return 1; }
+		done <options
+		# and none is completed that --help has not, but those of msb itself
+		msb __complete "$c" -- | cut -f1 | sort >completed
+		msb --help | sed -n 's/^  .*\(--[a-z-]*\).*/\1/p' | sort - options | comm -13 - completed >extra
+		[ ! -s extra ] || { cat extra; return 1; }
+	done
+}
+
+@test "completion: commands, options, their values, sandboxes and images from the mount" {
+	[ "$(msb __complete sto)" = $'stop\tStop them in order' ]
+	[ "$(msb __complete stop d)" = $'dev\trunning' ]
+	[ "$(msb __complete -q stop -t '')" = "" ]
+	[ "$(msb __complete ps --format '')" = $'table\njson' ]
+	[ "$(msb __complete ps --format=j)" = "--format=json" ]
+	[ "$(msb __complete rmi b)" = bb ]
+	[ "$(msb __complete rmi localhost/)" = localhost/bb:latest ]
+	[ "$(msb __complete save -o '')" = :file ]
+	[ -z "$(msb __complete nothing '')" ]
+	[ -z "$(MSB_MNT=$dir/none msb __complete stop '')" ]
+	run msb completion csh
+	[ "$status" = 125 ]
+}
+
+@test "completion in bash, zsh and fish" {
+	msb completion bash >comp.bash
+	shellcheck -s bash comp.bash || [ $? = 127 ]
+	python3 "$repo/tests/e2e/typed.py" '. ./comp.bash\r' '> $' 'msb insp\t-f stat' 'inspect' 'e d\t\r' 'running' \
+		'msb ps --format=j\t\r' '"name":"dev"' 'msb images localhost/bb:l\t\r' 'images localhost/bb:latest ' \
+		-- bash --norc -i
+	if type -P zsh >/dev/null; then
+		msb completion zsh >comp.zsh
+		python3 "$repo/tests/e2e/typed.py" 'autoload -U compinit; compinit -u -D; . ./comp.zsh; PS1="> "\r' '> .{0,9}$' \
+			'msb insp\t-f state d\t\r' 'running' 'msb ps --format=j\t\r' '"name":"dev"' \
+			-- zsh -f -i
+	fi
+	if type -P fish >/dev/null; then
+		msb completion fish >comp.fish
+		[ "$(HOME=$dir fish -c '. ./comp.fish; complete -C "msb stop d"')" = $'dev\trunning' ]
+		[ "$(HOME=$dir fish -c '. ./comp.fish; complete -C "msb ps --format=j"')" = "--format=json" ]
+		[ "$(HOME=$dir fish -c '. ./comp.fish; complete -C "msb insp"' | cut -f1)" = inspect ]
+	fi
+}
+
 @test "-H ssh://: the same msb there; words, standard input and exit status go through" {
 	type -P sshd >/dev/null || skip "no sshd"
 	ssh-keygen -q -t ed25519 -N '' -f "$dir/host"

@@ -34,6 +34,9 @@ bin/msbd" ]
 	[ -s "$d/usr/share/msb/vmlinux" ]
 	[ -s "$d/usr/share/msb/initramfs" ]
 	[ -s "$d/usr/share/doc/msb/LICENSE" ]
+	[ -s "$d/usr/share/bash-completion/completions/msb" ]
+	[ -s "$d/usr/share/zsh/vendor-completions/_msb" ]
+	[ -s "$d/usr/share/fish/vendor_completions.d/msb.fish" ]
 	run grep -rlF "$repo" "$d"
 	echo "$output"
 	[ "$status" = 1 ] # nothing points back to where it was built

@@ -10,5 +10,6 @@ const struct cli_command *const cli_groups[] = {
 	cli_events_commands,
 	cli_image_commands,
 	cli_doctor_commands,
+	cli_completion_commands,
 	NULL,
 };

@@ -2,6 +2,7 @@
 // msb: the control tree for those who type docker's commands.
 #include "base/cleanup.h"
 #include "tools/msb/cli.h"
+#include "tools/msb/complete.h"
 #include "tools/msb/mnt.h"
 #include "tools/msb/remote.h"
 
@@ -48,6 +49,14 @@ static int showing(const struct cli_args *a)
 	return 0;
 }
 
+static void complete(char **words)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+
+	complete_words(words, &s);
+	printf("%s", s.buf ?: "");
+}
+
 /* `msb help COMMAND`, and what the options before a command may be instead. Return: whether that
  * was all. */
 static bool helped(int argc, char **argv, int *status)
@@ -58,6 +67,8 @@ static bool helped(int argc, char **argv, int *status)
 	*status = argc < 2 ? CLI_FAILED : 0;
 	if (!strcmp(word, "--version") || !strcmp(word, "-V"))
 		printf("msb " MSB_VERSION "\n");
+	else if (!strcmp(word, "__complete"))
+		complete(argv + 2);
 	else if (!strcmp(word, "help") && c)
 		cli_help_of(c);
 	else if (!strcmp(word, "--help") || !strcmp(word, "-h") ||

@@ -13,12 +13,29 @@ msb - sandboxes and their images, with docker's commands
 
 # SYNOPSIS
 
-*msb* _COMMAND_ [_OPTION_]... [_ARGUMENT_]...
+*msb* [_OPTION_]... _COMMAND_ [_OPTION_]... [_ARGUMENT_]...
 
 # DESCRIPTION
 
-*msb* does nothing that the control tree of *msbd*(8) cannot: it writes and reads the files of the mount. Options may stand
-anywhere before *--*.
+*msb* does nothing that the control tree of *msbd*(8) cannot: it writes and reads the files of the mount. *-x* shows each of
+these operations as a line of *sh*, and *--dry-run* shows them without doing any.
+
+A command's options may stand anywhere before *--*; those of *run*, *create* and *exec* before its first word, since what comes
+after is another program's. A command that takes several names does with each what it can, prints the names with which that
+was well, and fails where one was not.
+
+# OPTIONS
+
+They come before _COMMAND_; all but *--host* may be among its own, too.
+
+```
+END
+"$msb" --help | sed -n '/^  -/,/^$/p' | sed '/^$/d'
+cat <<'END'
+```
+
+With *--host* the command runs on another host, by *ssh*(1), which asks for no password of msb's and knows its hosts, keys and
+aliases as ever. Paths are that host's. *ssh* gives 255 where it could not get there.
 
 # COMMANDS
 
@@ -40,9 +57,24 @@ cat <<'END'
 
 # EXIT STATUS
 
-0; 125 where *msb* itself failed, with a sentence on standard error; 130 after ^C.
+0; 125 where *msb* itself failed, with a sentence on standard error; 130 after ^C. *run* and *exec* end as their command did:
+126 it cannot be run, 127 it is not there, 128 and a signal's number where that ended it.
+
+# EXAMPLES
+
+What a command does to the tree, to be kept as a script:
+
+```
+msb --dry-run create --name web --memory 512m python:3.12 > web.sh
+```
+
+The machines that failed, and why:
+
+```
+msb ps --filter state=failed --format '{{.Name}}\t{{.Reason}}'
+```
 
 # SEE ALSO
 
-*msbd*(8)
+*msbd*(8), *msb-fs-passthrough*(5)
 END

@@ -21,6 +21,16 @@ build/man/msb.1: tools/msb/msb.1.sh $(B)/bin/msb
 	@mkdir -p $(@D)
 	$(Q)$< $(B)/bin/msb | scdoc >$@
 
+# What makes shells complete msb is what it prints itself.
+COMPLETIONS := build/completions/bash build/completions/zsh build/completions/fish
+.PHONY: completions
+completions: $(COMPLETIONS)
+$(COMPLETIONS): build/completions/%: $(B)/bin/msb
+	@mkdir -p $(@D)
+	$(Q)$< completion $* >$@
+# Where Debian's zsh looks, below /usr and elsewhere.
+zshdir = share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
+
 # Units name the program by where it will be.
 .PHONY: units
 units: $(patsubst %,build/units/%.service,msbd msbd-user msb-machines)
@@ -41,6 +51,9 @@ INSTALLED = \
 	$(foreach f,$(GUEST_FILES),0644:$(f):share/msb/$(notdir $(f))) \
 	$(foreach f,$(MAN),0644:$(f):share/man/man$(subst .,,$(suffix $(f)))/$(notdir $(f))) \
 	$(foreach f,LICENSE README.md NEWS.md SECURITY.md mnt-layout.md,0644:$(f):share/doc/msb/$(f)) \
+	0644:build/completions/bash:share/bash-completion/completions/msb \
+	0644:build/completions/zsh:$(zshdir)/_msb \
+	0644:build/completions/fish:share/fish/vendor_completions.d/msb.fish \
 	0644:build/units/msbd.service:lib/systemd/system/msbd.service \
 	0644:build/units/msb-machines.service:lib/systemd/system/msb-machines.service \
 	0644:build/units/msbd-user.service:lib/systemd/user/msbd.service \
@@ -62,7 +75,7 @@ install_file = $(Q)install -D $(if $(filter program,$(call how,$(1))),-m 0755 $(
 	$(call from,$(1)) '$(call to,$(1))'$(newline)
 
 .PHONY: install uninstall
-install: all man units ## into $(DESTDIR)$(PREFIX), programs stripped (STRIP= leaves them as they are)
+install: all man units completions ## into $(DESTDIR)$(PREFIX), programs stripped (STRIP= leaves them as they are)
 	$(foreach f,$(INSTALLED),$(call install_file,$(f)))
 	@echo "installed below $(DESTDIR)$(PREFIX); msbd(8) says how to have it started by systemd"
 
@@ -73,7 +86,7 @@ uninstall: ## what install has put there, with the same DESTDIR and PREFIX
 .PHONY: deb
 deb: ## a Debian package, in build/deb, for the release of Debian it is made on
 	tools/deps.sh deb
-	$(MAKE) -j$$(nproc) all man
+	$(MAKE) -j$$(nproc) all man completions
 	rm -rf build/deb
 	$(MAKE) -s install DESTDIR=build/deb/tree PREFIX=/usr
 	tools/packaging/deb build/deb/tree build/deb $(VERSION)
