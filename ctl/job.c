@@ -35,6 +35,7 @@ int ctl_job_at_close(struct ctl_job *j, const char *name, struct msb_err *e)
 	for (int k = 0; k < JOB_CLOSE_KINDS; k++)
 		if (!strcmp(name, ctl_job_close_name((enum ctl_job_close)k))) {
 			j->at_close = (enum ctl_job_close)k;
+			job_marked(j);
 			return 0;
 		}
 	return msb_err_set(
@@ -59,9 +60,37 @@ uint32_t ctl_job_number(struct ctl_sandbox *sb)
 	return sb->next_job;
 }
 
+struct ctl_job *job_alloc(struct ctl_sandbox *sb, uint32_t number)
+{
+	struct ctl_job *j = calloc(1, sizeof(*j));
+
+	if (!j)
+		return NULL;
+	j->sb = sb;
+	j->refs = 1;
+	j->number = number;
+	j->serial = ++sb->c->next_serial;
+	j->sock = -1;
+	j->exit_code = -1;
+	j->created_usec = ctl_now_usec();
+	pthread_cond_init(&j->changed, NULL);
+	return j;
+}
+
+void job_insert(struct ctl_job *j)
+{
+	struct ctl_job **at = &j->sb->jobs;
+
+	while (*at && (*at)->number < j->number)
+		at = &(*at)->next;
+	j->next = *at;
+	*at = j;
+	j->sb->njobs++;
+}
+
 int ctl_job_new(struct ctl_sandbox *sb, struct ctl_job **ret, struct msb_err *e)
 {
-	struct ctl_job *j, **at = &sb->jobs;
+	struct ctl_job *j;
 
 	if (sb->gone)
 		return msb_err_set(e, ENODEV, "the sandbox was removed");
@@ -69,21 +98,10 @@ int ctl_job_new(struct ctl_sandbox *sb, struct ctl_job **ret, struct msb_err *e)
 		return msb_err_set(e, EDQUOT,
 			"%s has %d jobs, the most there can be; close those that have ended",
 			sb->name, CTL_MAX_JOBS);
-	j = calloc(1, sizeof(*j));
+	j = job_alloc(sb, ctl_job_number(sb));
 	if (!j)
 		return msb_err_set(e, ENOMEM, "no memory");
-	j->sb = sb;
-	j->refs = 1;
-	j->number = ctl_job_number(sb);
-	j->serial = ++sb->c->next_serial;
-	j->sock = j->timer_fd = -1;
-	j->exit_code = -1;
-	j->created_usec = ctl_now_usec();
-	pthread_cond_init(&j->changed, NULL);
-	while (*at)
-		at = &(*at)->next;
-	*at = j;
-	sb->njobs++;
+	job_insert(j);
 	*ret = j;
 	return 0;
 }
@@ -121,8 +139,6 @@ static void job_free(struct ctl_job *j)
 {
 	if (j->sock >= 0)
 		close(j->sock);
-	if (j->timer_fd >= 0)
-		close(j->timer_fd);
 	for (int i = 0; i < JOB_VALUES; i++)
 		free(j->values[i]);
 	for (size_t i = 0; i < j->nenv; i++)
@@ -150,6 +166,7 @@ static void drop(struct ctl_job *j)
 	*at = j->next;
 	j->sb->njobs--;
 	j->gone = true;
+	job_forget(j);
 	pthread_cond_broadcast(&j->changed);
 	ctl_job_unref(j);
 }
@@ -187,6 +204,12 @@ void ctl_job_closed(struct ctl_job *j, bool writes)
 		 ((writes && !j->writers) || (!j->handles && !j->keep)))
 		(void)ctl_job_close_stdin(j, &e); /* it may not run */
 	drop_unwanted(j);
+}
+
+void ctl_job_keep(struct ctl_job *j, bool on)
+{
+	j->keep = on;
+	job_marked(j);
 }
 
 void ctl_job_end(struct ctl_job *j, const char *reason, int exit_code, int signal)

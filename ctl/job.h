@@ -8,6 +8,10 @@
  * open stdout, stderr or output is a place in that queue. A job goes once it has ended (or was
  * never started) and nobody holds one of its files open, unless it is kept.
  *
+ * msb-agentd holds it: where msbd is killed the job goes on, and the next msbd adopts it
+ * (ctl_jobs_adopt()) with the output that is kept there. That is as if all its files had been
+ * closed, but for the input of one that is kept, which stays open.
+ *
  * What makes a job wait for its readers: an open stream that has not read what would fall out of
  * the buffer. Where no stream is open, the oldest bytes fall out and are counted; `log` has them.
  *
@@ -29,7 +33,15 @@ enum ctl_job_close {
 	JOB_CLOSE_KINDS
 };
 
-enum ctl_job_value { JOB_CWD, JOB_USER, JOB_TTY, JOB_TIMEOUT, JOB_RLIMITS, JOB_ENTRYPOINT, JOB_VALUES };
+enum ctl_job_value {
+	JOB_CWD,
+	JOB_USER,
+	JOB_TTY,
+	JOB_TIMEOUT,
+	JOB_RLIMITS,
+	JOB_ENTRYPOINT,
+	JOB_VALUES
+};
 
 /* Streams as masks: `output` is both, as they came. */
 #define JOB_OUT 1u
@@ -66,12 +78,11 @@ struct ctl_job {
 	enum ctl_job_state state;
 	uint64_t changes;	/* of state */
 	pthread_cond_t changed; /* with ctl.lock: state, buffer, readers */
-	int sock;     /* -1: not started. Stays open, so that who writes it needs no lock */
-	int timer_fd; /* -1: no time limit */
+	int sock; /* -1: not started. Stays open, so that who writes it needs no lock */
 	bool eof_sent, eof_due; /* the end of its input: told; to be told */
-	bool timed_out;
-	bool poll_out; /* somebody polls for room in its input */
-	pid_t pid;     /* in the guest */
+	bool mark_due;		/* `keep` changed: to be told */
+	bool poll_out;		/* somebody polls for room in its input */
+	pid_t pid;		/* in the guest */
 	int exit_code, signal;
 	const char *reason; /* of the end: a word, see mnt-layout.md */
 	struct msb_err err; /* code 0: none */
@@ -119,6 +130,7 @@ int ctl_job_set_env(struct ctl_job *j, const char *name, const char *value, size
 struct ctl_env *ctl_job_env_find(const struct ctl_job *j, const char *name);
 struct ctl_env *ctl_job_env_by_serial(const struct ctl_job *j, uint32_t serial);
 
+void ctl_job_keep(struct ctl_job *j, bool on);
 void ctl_job_end(struct ctl_job *j, const char *reason, int exit_code, int signal); /* once */
 
 /* ---- without it */
@@ -157,8 +169,11 @@ bool ctl_job_writable(struct ctl_job *j);
 /* Waits for its end. -EINTR, -EAGAIN. */
 int ctl_job_wait(const struct ctl_req *q, struct ctl_job *j, bool nonblock, struct msb_err *e);
 
-/* What the supervisor calls, locked: its connection has something, its time is over. */
+/* What the supervisor calls, locked: its connection has something. */
 void ctl_job_event(struct ctl_job *j);
-void ctl_job_timer(struct ctl_job *j);
+
+/* Takes up the jobs that an earlier msbd left in the machine of @sb, which runs. Before the first
+ * request. (job_adopt.c) */
+void ctl_jobs_adopt(struct ctl_sandbox *sb);
 
 #endif

@@ -18,7 +18,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
 
 #define MESSAGES_AT_ONCE 16 /* of one job, before the others' turn */
 
@@ -48,18 +47,13 @@ int ctl_signal_parse(const char *text)
 
 /* ---- messages to it */
 
-static void ended(struct ctl_job *j)
-{
-	ctl_supervise_drop(j->sb->c, j->sock);
-	ctl_supervise_drop(j->sb->c, j->timer_fd);
-}
-
 void job_hang_up(struct ctl_job *j)
 {
 	if (j->sock < 0 || j->state == JOB_ENDED)
 		return;
 	msb_err_set(&j->err, EPIPE, "nobody held it any more");
-	ended(j);
+	ctl_supervise_drop(j->sb->c, j->sock);
+	job_forget(j);
 	(void)shutdown(j->sock, SHUT_RDWR); /* a socket of ours */
 	ctl_job_end(j, "hangup", EXIT_SIGNAL + SIGHUP, SIGHUP);
 }
@@ -91,20 +85,15 @@ static struct msb_msg *message(const char *verb, struct msb_err *e)
 	return m;
 }
 
-static int signal_locked(struct ctl_job *j, int sig, struct msb_err *e)
+int ctl_job_signal(struct ctl_job *j, int sig, struct msb_err *e)
 {
 	_cleanup_free_ struct msb_msg *m = message("signal", e);
 
 	if (!m)
 		return -ENOMEM;
 	msb_msg_set(m, "n", "%d", sig);
-	return tell(j, m, e);
-}
-
-int ctl_job_signal(struct ctl_job *j, int sig, struct msb_err *e)
-{
 	LOCK_SCOPE(&j->sb->c->lock);
-	return signal_locked(j, sig, e);
+	return tell(j, m, e);
 }
 
 int ctl_job_resize(struct ctl_job *j, const char *rows, const char *cols, struct msb_err *e)
@@ -155,6 +144,41 @@ int ctl_job_close_stdin(struct ctl_job *j, struct msb_err *e)
 	return j->eof_due ? 0 : r;
 }
 
+static void send_mark(struct ctl_job *j)
+{
+	_cleanup_free_ struct msb_msg *m = message("mark", NULL);
+	char mark[JOB_MARK_BYTES];
+	int r = -EAGAIN;
+
+	if (m) {
+		job_mark(j, mark);
+		msb_msg_set(m, "v", "%s", mark);
+		msb_msg_set(m, "hold", "%d", j->at_close != JOB_CLOSE_HANGUP);
+		r = msb_msg_send(j->sock, m);
+	}
+	j->mark_due = r == -EAGAIN; /* sent when there is room: see ctl_job_event() */
+}
+
+void job_marked(struct ctl_job *j)
+{
+	if (j->sock < 0) { /* its start says so, or, where that is under way, begun() */
+		j->mark_due = j->state == JOB_STARTING;
+		return;
+	}
+	send_mark(j);
+	if (j->mark_due && j->state != JOB_ENDED)
+		job_watch(j);
+}
+
+void job_forget(const struct ctl_job *j)
+{
+	_cleanup_free_ struct msb_msg *m = j->sock < 0 ? NULL : message("forget", NULL);
+
+	/* Where that fails its machine has gone, or the next msbd does it. */
+	if (m)
+		(void)msb_msg_send(j->sock, m);
+}
+
 /* ---- messages from it */
 
 /* How the guest said that the program could not be started. */
@@ -180,11 +204,12 @@ static void exited(struct ctl_job *j, const struct msb_msg *m)
 {
 	uint64_t sig = 0, code = 0;
 	bool oom = msb_msg_get(m, "oom") != NULL;
+	bool over = msb_msg_get(m, "timeout") != NULL;
 
 	if (msb_msg_get_u64(m, "signal", &sig) < 0 || sig < 1 || sig > 64)
 		sig = 0;
 	(void)msb_msg_get_u64(m, "code", &code); /* absent where a signal ended it */
-	if (j->timed_out) {
+	if (over) {
 		msb_err_set(&j->err, ETIMEDOUT, "it ran longer than its timeout_sec");
 		ctl_job_end(j, "timeout", EXIT_TIMEOUT, (int)sig);
 	} else if (sig) {
@@ -209,13 +234,14 @@ static void running(struct ctl_job *j, const struct msb_msg *m)
 	j->pid = (pid_t)(pid & INT32_MAX);
 	j->state = JOB_RUNNING;
 	j->changes++;
-	j->started_usec = ctl_now_usec();
+	if (msb_msg_get_u64(m, "usec", &j->started_usec) < 0)
+		j->started_usec = ctl_now_usec();
 	j->sb->jobs_total++;
 	ctl_event(j->sb->c, j->sb, "job_started", ",\"job\":%u", j->number);
 }
 
 /* The peer parses a guest's bytes: anything may stand in it. */
-static int take(struct ctl_job *j, struct msb_msg *m)
+int job_take(struct ctl_job *j, struct msb_msg *m)
 {
 	const char *verb = msb_msg_verb(m);
 	uint64_t code = 0;
@@ -234,6 +260,9 @@ static int take(struct ctl_job *j, struct msb_msg *m)
 		fail(j, (int)code, msb_msg_get(m, "fault") ?: "",
 			msb_msg_get(m, "msg") ?: "no reason given");
 	}
+	/* When it was: this msbd may have come later. */
+	if (j->state == JOB_ENDED)
+		(void)msb_msg_get_u64(m, "usec", &j->ended_usec);
 	return 0;
 }
 
@@ -242,7 +271,7 @@ void job_watch(struct ctl_job *j)
 	bool in = job_has_room(j);
 
 	j->stalled = !in;
-	if (ctl_supervise_job(j, in, j->eof_due || j->poll_out) < 0)
+	if (ctl_supervise_job(j, in, j->eof_due || j->mark_due || j->poll_out) < 0)
 		ctl_job_end(j, "lost", EXIT_LOST, 0);
 }
 
@@ -265,7 +294,7 @@ void ctl_job_event(struct ctl_job *j)
 		if (r == -EAGAIN)
 			break;
 		if (r == 0)
-			r = take(j, &m);
+			r = job_take(j, &m);
 		if (r < 0) {
 			msb_err_set(&j->err, ENODEV, "%s",
 				r == -ENOMEM
@@ -276,27 +305,15 @@ void ctl_job_event(struct ctl_job *j)
 	}
 	if (j->eof_due && j->state != JOB_ENDED)
 		(void)ctl_job_close_stdin(j, &e); /* no room yet: it is due still */
+	if (j->mark_due && !j->gone)
+		send_mark(j);
 	if (j->state == JOB_ENDED)
-		ended(j);
+		ctl_supervise_drop(j->sb->c, j->sock);
 	else
 		job_watch(j);
 	pthread_cond_broadcast(&j->changed);
 	ctl_poll_wake_job(j);
 	ctl_job_unref(j);
-}
-
-void ctl_job_timer(struct ctl_job *j)
-{
-	const struct itimerspec again = {
-		.it_value = {CTL_JOB_KILL_MS / 1000, CTL_JOB_KILL_MS % 1000 * 1000000L}};
-	struct msb_err e;
-	uint64_t n;
-
-	if (j->state == JOB_ENDED || read(j->timer_fd, &n, sizeof(n)) != sizeof(n))
-		return;
-	(void)signal_locked(j, j->timed_out ? SIGKILL : SIGTERM, &e); /* it may just end */
-	j->timed_out = true;
-	(void)timerfd_settime(j->timer_fd, 0, &again, NULL);
 }
 
 /* ---- start */
@@ -309,6 +326,7 @@ struct request {
 	struct msb_str whole; /* argv with the entrypoint before it; empty: as it is */
 	struct ctl_values values;
 	char **pairs;
+	char note[JOB_NOTE_BYTES], mark[JOB_MARK_BYTES];
 };
 
 static void request_done(struct request *rq)
@@ -367,6 +385,7 @@ static int request_make(struct ctl_job *j, struct request *rq, struct msb_err *e
 	const char *user = j->values[JOB_USER], *cwd = j->values[JOB_CWD],
 		   *tty = j->values[JOB_TTY];
 	unsigned int rows = 0, cols = 0;
+	uint64_t sec = 0;
 	int r = ctl_values_get(j->sb, &rq->values, e);
 
 	if (r < 0)
@@ -377,6 +396,10 @@ static int request_make(struct ctl_job *j, struct request *rq, struct msb_err *e
 		return msb_err_set(e, ENOMEM, "no memory");
 	if (tty && sscanf(tty, "%u %u", &rows, &cols) != 2)
 		rows = cols = 0;
+	if (j->values[JOB_TIMEOUT]) /* it was checked */
+		(void)msb_parse_u64(j->values[JOB_TIMEOUT], 0, CTL_MAX_JOB_TIMEOUT_SEC, &sec);
+	job_note(j, rq->note);
+	job_mark(j, rq->mark);
 	rq->x = (struct agent_exec){.argv = rq->argv,
 		.env = rq->env,
 		.rlimits = (const char *const *)rq->limits.v,
@@ -385,9 +408,13 @@ static int request_make(struct ctl_job *j, struct request *rq, struct msb_err *e
 		.tty = rows > 0,
 		.want_stdin = true,
 		.log = true,
+		.hold = j->at_close != JOB_CLOSE_HANGUP,
 		.rows = (uint16_t)rows,
 		.cols = (uint16_t)cols,
-		.job = j->number};
+		.job = j->number,
+		.timeout_ms = sec * 1000,
+		.note = rq->note,
+		.mark = rq->mark};
 	return 0;
 }
 
@@ -429,29 +456,24 @@ static int begin(struct ctl_job *j, struct request *rq, struct msb_err *e)
 	return 0;
 }
 
-static int set_timer(struct ctl_job *j)
+void job_connected(struct ctl_job *j)
 {
-	struct itimerspec t = {0};
-	uint64_t sec = 0;
+	struct msb_err no_eof;
 
-	if (j->values[JOB_TIMEOUT])
-		(void)msb_parse_u64(
-			j->values[JOB_TIMEOUT], 0, UINT32_MAX, &sec); /* it was checked */
-	if (!sec)
-		return 0;
-	t.it_value.tv_sec = (time_t)sec;
-	j->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (j->timer_fd < 0 || timerfd_settime(j->timer_fd, 0, &t, NULL) < 0)
-		return -errno;
-	return ctl_supervise_job_timer(j);
+	if (fcntl(j->sock, F_SETFL, O_NONBLOCK) < 0)
+		log_warn("%s: job %u: its connection blocks, ignoring", j->sb->name, j->number);
+	if (!j->handles && j->at_close == JOB_CLOSE_HANGUP) { /* who asked for it has gone */
+		job_hang_up(j);
+		return;
+	}
+	if (j->eof_due || (!j->handles && !j->keep && j->at_close != JOB_CLOSE_NOTHING))
+		(void)ctl_job_close_stdin(j, &no_eof); /* nobody is left who could write it */
+	job_watch(j);
 }
 
 /* The agent has taken it, or not. */
-static int begun(struct ctl_job *j, struct request *rq, int sock, struct msb_err *e)
+static int begun(struct ctl_job *j, struct request *rq, int sock)
 {
-	struct msb_err no_eof;
-	int r;
-
 	LOCK_SCOPE(&j->sb->c->lock);
 	if (sock < 0) {
 		j->state = JOB_CREATED;
@@ -466,17 +488,9 @@ static int begun(struct ctl_job *j, struct request *rq, int sock, struct msb_err
 		j->argv = steal_ptr(rq->whole.buf);
 		rq->whole = (struct msb_str)MSB_STR_INIT;
 	}
-	r = set_timer(j);
-	if (r < 0 || fcntl(sock, F_SETFL, O_NONBLOCK) < 0)
-		log_warn("%s: job %u: %s, ignoring", j->sb->name, j->number,
-			r < 0 ? "no time limit can be set" : "its connection blocks");
-	if (!j->handles && j->at_close == JOB_CLOSE_HANGUP) { /* who asked for it has gone */
-		job_hang_up(j);
-		return 0;
-	}
-	if (j->eof_due || (!j->handles && !j->keep && j->at_close != JOB_CLOSE_NOTHING))
-		(void)ctl_job_close_stdin(j, &no_eof); /* nobody is left who could write it */
-	job_watch(j);
+	if (j->mark_due)
+		send_mark(j);
+	job_connected(j);
 	return 0;
 }
 
@@ -493,7 +507,7 @@ int ctl_job_start(const struct ctl_req *q, struct ctl_job *j, struct msb_err *e)
 	fd = request_entrypoint(j, &rq, &why);
 	if (fd == 0)
 		fd = agent_exec(sock, &rq.x, &why);
-	r = begun(j, &rq, fd, &why);
+	r = begun(j, &rq, fd);
 	if (r < 0) {
 		*e = why;
 		return r;

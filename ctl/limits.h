@@ -31,7 +31,6 @@
 #define CTL_MAX_RLIMITS		16 /* lines, and kinds, of resource limits */
 #define CTL_MAX_JOB_TIMEOUT_SEC 31536000
 #define CTL_JOB_BUFFER		(352u << 10) /* output of a job, kept for who reads it: 256 KiB at least */
-#define CTL_JOB_KILL_MS		2000	     /* from the SIGTERM of its time limit to SIGKILL */
 #define CTL_MAX_MOUNTS		31	     /* lines of `mounts` */
 #define CTL_MAX_MOUNTS_BYTES	65536	     /* of them all */
 #define CTL_MAX_LABELS		256   /* of a sandbox */

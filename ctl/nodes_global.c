@@ -171,14 +171,14 @@ static int do_job_close_stdin(const struct call *v, struct msb_err *e)
 static int do_job_keep(const struct call *v, struct msb_err *e)
 {
 	LOCK_SCOPE(&v->at->c->lock);
-	v->at->job->keep = true;
+	ctl_job_keep(v->at->job, true);
 	return 0;
 }
 
 static int do_job_release(const struct call *v, struct msb_err *e)
 {
 	LOCK_SCOPE(&v->at->c->lock);
-	v->at->job->keep = false; /* it goes with the last of its files that is open */
+	ctl_job_keep(v->at->job, false); /* it goes with the last of its files that is open */
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "ctl/files.h"
 #include "ctl/conf.h"
+#include "ctl/job.h"
 #include "ctl/mounts.h"
 #include "ctl/op.h"
 #include "ctl/plugin.h"
@@ -88,16 +89,19 @@ static void take_up(struct ctl_sandbox *sb, struct vmm *vmm, bool files)
 {
 	struct ctl *c = sb->c;
 	struct ctl_helper h;
+	bool agent = files && ctl_helper_load(c, sb->id, "agent", &h) == 0;
 
 	ctl_machine_watch(sb, vmm);
 	if (files)
 		resume_plugins(sb);
+	if (agent)
+		ctl_jobs_adopt(sb);
 	LOCK_SCOPE(&c->lock);
 	if (sb->state != ST_PAUSED)
 		sb->state = ST_RUNNING;
 	if (!files) {
 		ctl_op_clean(sb, EIO, "the file server ended while msbd was not running");
-	} else if (ctl_helper_load(c, sb->id, "agent", &h) == 0) {
+	} else if (agent) {
 		sb->agent = h;
 		ctl_supervise_agent(sb);
 		log_info("%s: found running", sb->name);

@@ -36,7 +36,6 @@ enum kind {
 	K_FSD_IMAGE,
 	K_OUTPUT,
 	K_JOB,
-	K_JOB_TIMER,
 	K_POLICY
 };
 #define TAG(kind, serial) ((uint64_t)(serial) << 8 | (kind))
@@ -100,11 +99,6 @@ int ctl_supervise_job(const struct ctl_job *j, bool in, bool out)
 	if (epoll_ctl(ep, EPOLL_CTL_MOD, j->sock, &ev) == 0)
 		return 0;
 	return epoll_ctl(ep, EPOLL_CTL_ADD, j->sock, &ev) < 0 ? -errno : 0;
-}
-
-int ctl_supervise_job_timer(const struct ctl_job *j)
-{
-	return watch(j->sb->c->epoll_fd, j->timer_fd, TAG(K_JOB_TIMER, j->serial));
 }
 
 void ctl_supervise_drop(struct ctl *c, int pidfd)
@@ -390,16 +384,14 @@ static void on_output(struct ctl *c, uint32_t serial)
 		ctl_poll_wake(c, sb);
 }
 
-static void on_job(struct ctl *c, enum kind kind, uint32_t serial)
+static void on_job(struct ctl *c, uint32_t serial)
 {
 	struct ctl_job *j;
 
 	LOCK_SCOPE(&c->lock);
 	j = ctl_job_by_serial(c, serial);
-	if (j && kind == K_JOB)
+	if (j)
 		ctl_job_event(j);
-	else if (j)
-		ctl_job_timer(j);
 }
 
 static void on_policy(struct ctl *c)
@@ -432,8 +424,8 @@ static void *loop(void *arg)
 				on_output(s->c, (uint32_t)(ev[i].data.u64 >> 8));
 			else if (kind == K_POLICY)
 				on_policy(s->c);
-			else if (kind == K_JOB || kind == K_JOB_TIMER)
-				on_job(s->c, kind, (uint32_t)(ev[i].data.u64 >> 8));
+			else if (kind == K_JOB)
+				on_job(s->c, (uint32_t)(ev[i].data.u64 >> 8));
 			else
 				helper_ended(s->c, kind, (uint32_t)(ev[i].data.u64 >> 8));
 		}

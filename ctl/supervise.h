@@ -28,7 +28,6 @@ int ctl_supervise_output(const struct ctl_sandbox *sb, int fd);
 /* Wait for what a job's connection has to say (@in) and for room in it (@out), once; neither: no
  * more. ctl.lock held. */
 int ctl_supervise_job(const struct ctl_job *j, bool in, bool out);
-int ctl_supervise_job_timer(const struct ctl_job *j);
 /* Stop watching, before it is ended on purpose; ctl.lock held. -1 is fine. */
 void ctl_supervise_drop(struct ctl *c, int pidfd);
 

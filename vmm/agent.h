@@ -13,20 +13,33 @@
  *		-> ok when PID 1 is ready to exec; error if it cannot mount, or ETIMEDOUT. A guest
  *		that is booted already says ok.
  *	exec	{arg=.. env=K=V.. user= cwd= tty=0|1 rows= cols= stdin=0|1 log=0|1 job=
- *		rlimit=NAME:SOFT:HARD..}
+ *		timeout_ms= hold=0|1 mark= rlimit=NAME:SOFT:HARD..}
  *		-> ok once taken, or error (EBUSY EAGAIN E2BIG EPROTO). From then on the connection
- *		is the job. job= is its number in the log; without it msb-agentd counts.
+ *		is the job. job= is its number in the log; without it msb-agentd counts. After
+ *		timeout_ms it gets SIGTERM, then all its processes SIGKILL.
  *		to agentd:   "in" payload; "eof"; "signal" {n=}; "resize" {rows= cols=}
- *		from agentd: "started" {job= pid=}; "out" / "err" payload; at last either
- *		"exit" {code= | signal= [oom=1]} or "error" {code= msg= fault=}: the program could
- *not be started (fault program: ENOENT not found, EACCES, ENOEXEC not executable; user, cwd,
- *		limits: that one is not as it has to be), or the guest was lost (fault lost). Then
- *EOF. What a job has written when it ends is delivered first. Flow control is the socket's: a
- *client that does not read stops that job's stream and no other. Closing the connection before the
- *end sends the job's process group SIGHUP, then SIGKILL to all its processes after 1 s. What a job
- *that ends by itself leaves running goes on. shutdown {timeout_ms=} -> ok when PID 1 has stopped
- *every process, synced and asked for power-off (or the machine has ended) mount
- *{mount=NAME\tPATH\tOPTS}, umount {name= path= lazy=0|1}
+ *		from agentd: "started" {job= pid= usec=}; "out" / "err" payload; at last either
+ *		"exit" {code= | signal= usec= [oom=1] [timeout=1]} or "error" {code= msg= fault=
+ *		usec=}: the program could not be started (fault program: ENOENT not found, EACCES,
+ *		ENOEXEC not executable; user, cwd, limits: that one is not as it has to be), or the
+ *		guest was lost (fault lost). Then EOF. What a job has written when it ends is
+ *		delivered first. Flow control is the socket's: a client that does not read stops
+ *		that job's stream and no other. Closing the connection before the end sends the
+ *		job's process group SIGHUP, then SIGKILL to all its processes after 1 s. What a job
+ *		that ends by itself leaves running goes on.
+ *		hold=1: closing the connection ends nothing. The job, how it ended, and the last
+ *		256 KiB at least of its output are kept until "forget" (which hangs up one that
+ *		runs), and so is the text of "mark" {v= hold=0|1}, which also changes whether it is
+ *		held; the connection stays open after "exit".
+ *	jobs	-> ok {job=..}: the numbers of those that are held
+ *	adopt	{job=} -> ok {pid= started_usec= out_gone= err_gone= eof=0|1 rows= cols= mark=},
+ *		then "exec" as it was asked for. From then on the connection is the job, from the
+ *		oldest output that is kept on; "live" comes between what was there and what is new,
+ *		where it runs. A connection it had before is closed. ENOENT
+ *	shutdown {timeout_ms=}
+ *		-> ok when PID 1 has stopped every process, synced and asked for power-off (or the
+ *		machine has ended)
+ *	mount	{mount=NAME\tPATH\tOPTS}, umount {name= path= lazy=0|1}
  *		-> ok once the guest has done so, also where it had; EBUSY the guest uses it, or is
  *		not booted; ETIMEDOUT
  *	clock {clock_usec=}, drop_caches -> ok
@@ -40,6 +53,7 @@
 #define MSB_VMM_AGENT_H
 
 #include "base/err.h"
+#include "base/msg.h"
 #include "guest/wire.h"
 
 #include <stdbool.h>
@@ -47,7 +61,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define AGENT_MAX_JOBS		1024	    /* at once, a sandbox */
+#define AGENT_MAX_JOBS		1024 /* at once, a sandbox */
+#define AGENT_MAX_HELD		1024 /* that have ended, and are kept for who asks */
+#define AGENT_KILL_MS		2000 /* from the SIGTERM of a time limit to SIGKILL */
+#define AGENT_MAX_TIMEOUT_MS	(UINT64_C(31536000) * 1000)
 #define AGENT_MAX_CONSOLE_BYTES (1u << 20)  /* console, then console.1 */
 #define AGENT_MAX_LOG_BYTES	(16u << 20) /* log, then log.1 */
 #define AGENT_CHUNK_BYTES	32768	    /* most payload of one stream message */
@@ -79,14 +96,28 @@ struct agent_exec {
 	const char *const *env;	    /* added to the sandbox's; may be NULL */
 	const char *user, *cwd;	    /* NULL: the sandbox's */
 	const char *const *rlimits; /* NAME:SOFT:HARD, NULL at the end; may be NULL */
-	bool tty, want_stdin, log;
+	bool tty, want_stdin, log, hold;
 	uint16_t rows, cols;
-	uint32_t job; /* its number in the log; 0: msb-agentd counts */
+	uint32_t job;	     /* its number in the log; 0: msb-agentd counts */
+	uint64_t timeout_ms; /* 0: none */
+	const char *note; /* the caller's, given back in agent_adopt()'s exec; NULL: never held */
+	const char *mark; /* the first one; may be NULL */
 };
 /* Starts a job: a connected socket that carries the job messages above, or -errno. -EBUSY not
  * booted; -EAGAIN AGENT_MAX_JOBS reached. Whether the program exists is said by the job ("error" or
  * exit 127). */
 int agent_exec(const char *control_path, const struct agent_exec *, struct msb_err *e);
+
+/* Numbers of the jobs that are held: at most @max. Return: how many there are. */
+int agent_held(const char *control_path, uint32_t *numbers, size_t max, struct msb_err *e);
+/**
+ * agent_adopt() - Take a held job over
+ * @state: what "adopt" answers, @exec: the request that the job was started by
+ * Return: the job's socket. -ENOENT; -ETIMEDOUT.
+ */
+int agent_adopt(const char *control_path, uint32_t job, struct msb_msg *state, struct msb_msg *exec,
+	struct msb_err *e);
+
 /* Mounts a share in a guest that runs, and takes it away; both are fine where it is so already.
  * @lazy: also where the guest uses it. What became of it is not known after -EINTR (@cancel_fd, -1:
  * none, was readable), -ETIMEDOUT, and -ENOTCONN: msb-agentd is not there, or went. */

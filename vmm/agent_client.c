@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "base/msg.h"
 #include "base/spawn.h"
+#include "base/str.h"
 
 #include <poll.h>
 #include <string.h>
@@ -147,6 +148,14 @@ int agent_exec(const char *control_path, const struct agent_exec *x, struct msb_
 	msb_msg_set(&m, "cols", "%u", x->cols);
 	if (x->job)
 		msb_msg_set(&m, "job", "%u", x->job);
+	if (x->note)
+		msb_msg_set(&m, "hold", "%d", x->hold);
+	if (x->timeout_ms)
+		msb_msg_set(&m, "timeout_ms", "%llu", (unsigned long long)x->timeout_ms);
+	if (x->note)
+		msb_msg_set(&m, "note", "%s", x->note);
+	if (x->mark)
+		msb_msg_set(&m, "mark", "%s", x->mark);
 	add_all(&m, "rlimit", x->rlimits);
 	add_all(&m, "arg", x->argv);
 	add_all(&m, "env", x->env);
@@ -154,6 +163,48 @@ int agent_exec(const char *control_path, const struct agent_exec *x, struct msb_
 		return msb_err_set(e, E2BIG, "the command and its environment are too long");
 	r = msb_msg_call(fd, &m, CALL_MS, e);
 	return r < 0 ? r : steal_fd(&fd);
+}
+
+int agent_held(const char *control_path, uint32_t *numbers, size_t max, struct msb_err *e)
+{
+	struct msb_msg m;
+	size_t n = 0;
+	int r;
+
+	msb_msg_init(&m, "jobs");
+	r = call_once(control_path, &m, CALL_MS, e);
+	if (r < 0)
+		return r;
+	for (const char *v = NULL; (v = msb_msg_next(&m, "job", v)) && n < max;) {
+		uint64_t number;
+
+		if (msb_parse_u64(v, 1, UINT32_MAX, &number) < 0)
+			return msb_err_set(e, EBADMSG, "the sandbox's agent lists no jobs");
+		numbers[n++] = (uint32_t)number;
+	}
+	return (int)n;
+}
+
+int agent_adopt(const char *control_path, uint32_t job, struct msb_msg *state, struct msb_msg *exec,
+	struct msb_err *e)
+{
+	_cleanup_close_ int fd = connect_to(control_path, e);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	msb_msg_init(state, "adopt");
+	msb_msg_set(state, "job", "%u", job);
+	r = msb_msg_call(fd, state, CALL_MS, e);
+	if (r < 0)
+		return r;
+	r = msb_wait_fd(fd, POLLIN, CALL_MS);
+	if (r == 0)
+		r = msb_msg_recv(fd, exec);
+	if (r < 0)
+		return msb_err_set(e, -r, "the sandbox's agent: %s", strerror(-r));
+	msb_msg_close_fds(exec);
+	return steal_fd(&fd);
 }
 
 static int call_guest(const char *control_path, struct msb_msg *m, int cancel_fd, struct msb_err *e)

@@ -27,10 +27,10 @@ void ad_conn_close(struct agentd *a, struct ad_conn *c)
 {
 	if (c->fd < 0)
 		return;
+	if (c->job)
+		ad_job_abandon(a, c);
 	close(c->fd);
 	c->fd = -1;
-	if (c->job)
-		ad_job_abandon(a, c->job);
 	ad_request_forget(a, c);
 }
 
@@ -56,8 +56,10 @@ static uint32_t wanted(struct agentd *a, const struct ad_conn *c)
 {
 	switch (c->kind) {
 	case AD_JOB:
-		return (ad_job_wants_input(c->job) && ad_link_room(a) ? EPOLLIN : 0) |
-		       (ad_job_has_output(c->job) || c->job->ended ? EPOLLOUT : 0);
+		return (ad_job_wants_input(c->job) && (c->job->ended || ad_link_room(a)) ? EPOLLIN
+											 : 0) |
+		       (ad_job_has_output(c->job) || (c->job->ended && !c->job->told) ? EPOLLOUT
+										      : 0);
 	case AD_WATCH: return EPOLLIN | (c->dropped ? EPOLLOUT : 0);
 	default: return ad_link_room(a) ? EPOLLIN : 0;
 	}
@@ -248,6 +250,24 @@ static int do_watch(struct agentd *a, struct ad_conn *c, struct msb_msg *m, stru
 	return 0;
 }
 
+static int do_jobs(struct agentd *a, struct ad_conn *c, struct msb_msg *m, struct msb_err *e)
+{
+	msb_msg_init(m, "ok");
+	ad_held_list(a, m);
+	if (msb_msg_send(c->fd, m) < 0)
+		ad_conn_close(a, c);
+	return 0;
+}
+
+static int do_adopt(struct agentd *a, struct ad_conn *c, struct msb_msg *m, struct msb_err *e)
+{
+	uint64_t number;
+
+	if (msb_msg_get_u64(m, "job", &number) < 0 || number > UINT32_MAX)
+		return msb_err_set(e, EINVAL, "job is not valid");
+	return ad_held_adopt(a, c, (uint32_t)number, e);
+}
+
 static int do_exec(struct agentd *a, struct ad_conn *c, struct msb_msg *m, struct msb_err *e)
 {
 	return ad_job_new(a, c, m, e);
@@ -260,6 +280,8 @@ static const struct {
 	{"attach", do_attach},
 	{"boot", do_boot},
 	{"exec", do_exec},
+	{"jobs", do_jobs},
+	{"adopt", do_adopt},
 	{"mount", do_mount},
 	{"umount", do_umount},
 	{"shutdown", do_shutdown},
@@ -314,7 +336,7 @@ static void conn_event(struct agentd *a, struct ad_conn *c, uint32_t events)
 		tell_dropped(a, c);
 	if (c->fd >= 0 && events & EPOLLIN) {
 		/* Those before it in this round may have filled the send buffer. */
-		if (c->kind == AD_WATCH || ad_link_room(a))
+		if (c->kind == AD_WATCH || ad_link_room(a) || (c->job && c->job->ended))
 			conn_read(a, c);
 	} else if (c->fd >= 0 && events & (EPOLLHUP | EPOLLERR)) {
 		ad_conn_close(a, c);
@@ -357,10 +379,11 @@ static int accept_all(struct agentd *a)
 static int turn(struct agentd *a)
 {
 	struct epoll_event ev[EVENTS];
-	uint64_t now = msb_now_ms(), next = ad_link_tick(a, now);
+	uint64_t now = msb_now_ms(), next = ad_link_tick(a, now), over = ad_jobs_tick(a, now);
 	bool room;
 	int n, r = 0;
 
+	next = over < next ? over : next;
 	ad_link_pump(a);
 	room = ad_link_room(a);
 	if (room != a->had_room) {

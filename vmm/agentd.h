@@ -22,8 +22,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define AGENTD_MAX_CONNS      (AGENT_MAX_JOBS + 128)
-#define AGENTD_MAX_REQUESTS   64  /* unanswered by the guest, at once */
+#define AGENTD_MAX_CONNS      (AGENT_MAX_JOBS + AGENT_MAX_HELD + 128)
+#define AGENTD_HELD_BYTES     (352u << 10) /* output of a held job that is kept: 256 KiB at least */
+#define AGENTD_MAX_REQUESTS   64	   /* unanswered by the guest, at once */
 #define AGENTD_WIDE_JOBS      128 /* that many get WIRE_OUT_WINDOW, the others WIRE_MIN_WINDOW */
 #define AGENTD_RESYNC_MAX     10  /* sessions started in AGENTD_RESYNC_SPAN_MS before giving up */
 #define AGENTD_RESYNC_SPAN_MS 10000
@@ -82,11 +83,29 @@ struct ad_job {
 	uint32_t window, credit[2],
 		owed[2]; /* of out and err: what the guest may send; to give back */
 	uint32_t in_credit;
-	uint8_t *in; /* what a client sent past the credit: at most one message */
+	uint8_t *in; /* what a client sent past the credit: one message, or what it left behind */
 	size_t in_off, in_len;
-	bool in_eof;
-	uint8_t *out; /* records that wait for the client: u8 stream, u32 bytes, bytes */
-	size_t out_off, out_len, out_cap;
+	bool in_eof, eof_told;
+	uint32_t pid;			   /* in the guest */
+	uint64_t started_usec, ended_usec; /* CLOCK_REALTIME; 0: not */
+	uint64_t signal_at_ms;		   /* its time is over; 0: it has no limit */
+	bool timed_out;
+
+	/* Records: u8 stream, u32 bytes, bytes. Those before out_sent the client has (or there is
+	 * none); for those before out_paid the guest has its credit back. */
+	uint8_t *out;
+	size_t out_off, out_paid, out_sent, out_len, out_cap;
+
+	/* A held job outlives its client, and keeps what was sent for the next one. */
+	bool held;
+	bool live_due;	     /* the client adopted it, and does not have all of the past yet */
+	bool told;	     /* ended, and the client knows how */
+	struct ad_job *next; /* of agentd.past, once it has ended */
+	char *exec;	     /* the head of its request */
+	uint32_t exec_bytes;
+	char *mark;	     /* its client's; may be NULL */
+	uint64_t gone[2];    /* bytes that are no longer in `out` */
+	uint16_t rows, cols; /* of its terminal */
 };
 
 struct ad_request {
@@ -116,6 +135,9 @@ struct agentd {
 
 	struct ad_job *jobs[WIRE_MAX_JOBS]; /* by id modulo */
 	unsigned int njobs, next_slot;
+	unsigned int ntimed;		 /* of them, with a time limit */
+	struct ad_job *past, **past_end; /* held, and ended: the oldest first */
+	unsigned int npast;
 	uint32_t generation, next_number, next_request;
 	struct ad_request requests[AGENTD_MAX_REQUESTS];
 };
@@ -155,13 +177,25 @@ void ad_stats_fail(struct agentd *a, const struct msb_err *e);
 int ad_job_new(struct agentd *a, struct ad_conn *c, const struct msb_msg *m, struct msb_err *e);
 void ad_job_message(struct agentd *a, struct ad_conn *c, const struct msb_msg *m);
 int ad_job_frame(struct agentd *a, const struct wire_frame *f, const char **ret_why);
-void ad_job_finish(struct agentd *a, struct ad_job *j); /* tells the client and forgets the job */
 void ad_guest_error(const struct wire_frame *f, struct msb_err *e);
 bool ad_job_wants_input(const struct ad_job *j);
-bool ad_job_has_output(const struct ad_job *j);
-void ad_job_drain(struct agentd *a, struct ad_job *j);	 /* to the client, as far as it takes it */
-bool ad_job_send(struct agentd *a, struct ad_job *j);	 /* what it owes; false: no room */
-void ad_job_abandon(struct agentd *a, struct ad_job *j); /* its client has gone */
+bool ad_job_send(struct agentd *a, struct ad_job *j);	      /* what it owes; false: no room */
+void ad_job_abandon(struct agentd *a, struct ad_conn *c);     /* before its descriptor is closed */
 void ad_jobs_fail(struct agentd *a, const struct msb_err *e); /* the session has ended */
+uint64_t ad_jobs_tick(struct agentd *a, uint64_t now);	      /* time limits; UINT64_MAX: none */
+void ad_job_free(struct agentd *a, struct ad_job *j);
+
+/* agentd_out.c: from the guest to the client, and what is kept of it */
+int ad_job_output(struct agentd *a, struct ad_job *j, int stream, const uint8_t *p, size_t n);
+bool ad_job_has_output(const struct ad_job *j);
+void ad_job_drain(struct agentd *a, struct ad_job *j); /* to the client, as far as it takes it */
+void ad_job_skip(struct ad_job *j);		       /* nobody will read what waits */
+void ad_job_ended(struct agentd *a, struct ad_job *j); /* `ended` was set: tells the client */
+
+/* agentd_held.c */
+void ad_held_retire(struct agentd *a, struct ad_job *j); /* it has ended: its slot is free */
+void ad_held_unlink(struct agentd *a, struct ad_job *j);
+void ad_held_list(struct agentd *a, struct msb_msg *m);
+int ad_held_adopt(struct agentd *a, struct ad_conn *c, uint32_t number, struct msb_err *e);
 
 #endif

@@ -6,141 +6,36 @@
 #include "base/log.h"
 #include "base/str.h"
 
+#include <signal.h>
 #include <string.h>
+#include <time.h>
 
-#define RECORD_HEAD 5 /* u8 stream, u32 bytes; less than what WIRE_COST() charges for a frame */
-
-_Static_assert(RECORD_HEAD <= WIRE_COST(0), "what waits for a client is bounded by its credit");
 _Static_assert(AGENT_MAX_JOBS == WIRE_MAX_JOBS, "one number");
 
 static const char *const streams[2] = {"stdout", "stderr"};
-static const char *const faults[] = {[WIRE_FAULT_PROGRAM] = "program",
-	[WIRE_FAULT_USER] = "user",
-	[WIRE_FAULT_CWD] = "cwd",
-	[WIRE_FAULT_LIMITS] = "limits",
-	[AD_FAULT_LOST] = "lost"};
-static const char *const verbs[2] = {"out", "err"};
-
-static void job_free(struct agentd *a, struct ad_job *j)
+void ad_job_free(struct agentd *a, struct ad_job *j)
 {
 	if (j->log)
 		for (int i = 0; i < 2; i++)
 			ad_log_flush(&a->log, j->number, streams[i], &j->tail[i]);
-	a->jobs[j->id % WIRE_MAX_JOBS] = NULL;
-	a->njobs--;
+	if (a->jobs[j->id % WIRE_MAX_JOBS] == j) {
+		a->jobs[j->id % WIRE_MAX_JOBS] = NULL;
+		a->njobs--;
+	}
+	a->ntimed -= j->signal_at_ms != 0;
 	free(j->in);
 	free(j->out);
 	free(j->why);
+	free(j->exec);
+	free(j->mark);
 	free(j);
-}
-
-/* ---- towards the client */
-
-bool ad_job_has_output(const struct ad_job *j)
-{
-	return j->out_off < j->out_len;
-}
-
-static int deliver(const struct ad_job *j, int stream, const void *p, size_t n)
-{
-	struct msb_msg m;
-
-	msb_msg_init(&m, verbs[stream]);
-	msb_msg_payload(&m, p, n);
-	return msb_msg_send(j->conn->fd, &m);
-}
-
-static int keep(struct ad_job *j, int stream, const void *p, size_t n)
-{
-	uint8_t *b;
-
-	if (j->out_off && j->out_len + RECORD_HEAD + n > j->out_cap) {
-		memmove(j->out, j->out + j->out_off, j->out_len - j->out_off);
-		j->out_len -= j->out_off;
-		j->out_off = 0;
-	}
-	if (j->out_len + RECORD_HEAD + n > j->out_cap) {
-		size_t cap = j->out_cap ? j->out_cap : 4096;
-
-		while (cap < j->out_len + RECORD_HEAD + n)
-			cap *= 2;
-		b = realloc(j->out, cap);
-		if (!b)
-			return -ENOMEM;
-		j->out = b;
-		j->out_cap = cap;
-	}
-	b = j->out + j->out_len;
-	b[0] = (uint8_t)stream;
-	wire_put32(b + 1, (uint32_t)n);
-	memcpy(b + RECORD_HEAD, p, n);
-	j->out_len += RECORD_HEAD + n;
-	return 0;
-}
-
-static void passed_on(struct ad_job *j, int stream, size_t n)
-{
-	j->owed[stream] += WIRE_COST(n);
-}
-
-static int output(struct agentd *a, struct ad_job *j, int stream, const uint8_t *p, size_t n)
-{
-	int r = 0;
-
-	if (j->log && n)
-		ad_log_add(&a->log, j->number, streams[stream], &j->tail[stream], p, n);
-	if (j->conn && n && !ad_job_has_output(j))
-		r = deliver(j, stream, p, n);
-	else if (j->conn && n)
-		r = -EAGAIN;
-	if (r == -EAGAIN) {
-		if (keep(j, stream, p, n) < 0)
-			return -ENOMEM;
-		ad_conn_update(a, j->conn);
-		return 0;
-	}
-	passed_on(j, stream, n);
-	if (r < 0)
-		ad_conn_close(a, j->conn);
-	return 0;
-}
-
-void ad_job_drain(struct agentd *a, struct ad_job *j)
-{
-	while (ad_job_has_output(j)) {
-		const uint8_t *b = j->out + j->out_off;
-		uint32_t n = wire_get32(b + 1);
-		int r = deliver(j, b[0], b + RECORD_HEAD, n);
-
-		if (r == -EAGAIN)
-			break;
-		if (r < 0) {
-			ad_conn_close(a, j->conn);
-			return;
-		}
-		passed_on(j, b[0], n);
-		j->out_off += RECORD_HEAD + n;
-	}
-	if (!ad_job_has_output(j)) {
-		j->out_off = j->out_len = 0;
-		if (j->out_cap > WIRE_FRAME_MAX) { /* a reader that was slow once keeps no memory */
-			free(j->out);
-			j->out = NULL;
-			j->out_cap = 0;
-		}
-		if (j->ended) {
-			ad_job_finish(a, j);
-			return;
-		}
-	}
-	ad_conn_update(a, j->conn);
 }
 
 /* ---- from the client */
 
 bool ad_job_wants_input(const struct ad_job *j)
 {
-	return j->in_len == 0 && !j->ended;
+	return j->ended ? j->held : j->in_len == 0;
 }
 
 static int kv(uint8_t *b, size_t *n, const char *key, const char *value)
@@ -179,11 +74,51 @@ static struct ad_job *job_alloc(struct agentd *a)
 	return j;
 }
 
+static int take_mark(struct ad_job *j, const struct msb_msg *m, const char *v)
+{
+	char *copy = v ? strdup(v) : NULL;
+	uint64_t hold;
+
+	if (v && !copy)
+		return -ENOMEM;
+	free(j->mark);
+	j->mark = copy;
+	if (j->exec && !j->ended && msb_msg_get_u64(m, "hold", &hold) == 0)
+		j->held = hold;
+	return 0;
+}
+
+/* What of the request is for us, not for the guest. */
+static int set_up(struct agentd *a, struct ad_job *j, const struct msb_msg *m)
+{
+	uint64_t v = 0;
+
+	j->log = msb_msg_get_u64(m, "log", &v) == 0 && v;
+	if (msb_msg_get_u64(m, "job", &v) == 0 && v && v <= UINT32_MAX)
+		j->number = (uint32_t)v; /* absent: our own count */
+	if (msb_msg_get_u64(m, "timeout_ms", &v) == 0 && v && v <= AGENT_MAX_TIMEOUT_MS) {
+		j->signal_at_ms = msb_now_ms() + v;
+		a->ntimed++;
+	}
+	if (msb_msg_get_u64(m, "rows", &v) == 0)
+		j->rows = (uint16_t)v;
+	if (msb_msg_get_u64(m, "cols", &v) == 0)
+		j->cols = (uint16_t)v;
+	if (msb_msg_get_u64(m, "hold", &v) < 0)
+		return 0;
+	j->held = v; /* a mark may change that */
+	j->exec = malloc(m->head_bytes);
+	if (!j->exec)
+		return -ENOMEM;
+	memcpy(j->exec, m->data, m->head_bytes);
+	j->exec_bytes = m->head_bytes;
+	return take_mark(j, m, msb_msg_get(m, "mark"));
+}
+
 int ad_job_new(struct agentd *a, struct ad_conn *c, const struct msb_msg *m, struct msb_err *e)
 {
 	static const char *const once[] = {"user", "cwd", "tty", "rows", "cols", "stdin"};
 	uint8_t b[WIRE_MAX_PAYLOAD];
-	uint64_t want_log = 0, number = 0;
 	char window[16];
 	struct ad_job *j;
 	size_t n = 0;
@@ -197,11 +132,12 @@ int ad_job_new(struct agentd *a, struct ad_conn *c, const struct msb_msg *m, str
 	if (a->njobs >= AGENT_MAX_JOBS)
 		return msb_err_set(
 			e, EAGAIN, "%d jobs run in this sandbox already", AGENT_MAX_JOBS);
-	(void)msb_msg_get_u64(m, "log", &want_log); /* absent: no */
-	(void)msb_msg_get_u64(m, "job", &number);   /* absent: our own count */
 	j = job_alloc(a);
-	if (!j)
+	if (!j || set_up(a, j, m) < 0) {
+		if (j)
+			ad_job_free(a, j);
 		return msb_err_set(e, ENOMEM, "no memory for a job");
+	}
 	(void)snprintf(window, sizeof(window), "%u", j->window);
 	r = kv_all(b, &n, m, "arg");
 	if (r == 0)
@@ -216,12 +152,9 @@ int ad_job_new(struct agentd *a, struct ad_conn *c, const struct msb_msg *m, str
 		r = wire_tx_frame(
 			&a->tx, WIRE_EXEC, j->id, b, n); /* there is room: see wants_read */
 	if (r < 0) {
-		job_free(a, j);
+		ad_job_free(a, j);
 		return msb_err_set(e, -r, "the command and its environment are too long");
 	}
-	j->log = want_log != 0;
-	if (number && number <= UINT32_MAX)
-		j->number = (uint32_t)number;
 	j->conn = c;
 	c->kind = AD_JOB;
 	c->job = j;
@@ -256,67 +189,116 @@ static void input(struct agentd *a, struct ad_job *j)
 	}
 }
 
-static void take_input(struct agentd *a, struct ad_job *j, const struct msb_msg *m)
+static int take_input(struct ad_job *j, const struct msb_msg *m)
 {
-	if (!m->payload_bytes)
-		return;
-	j->in = malloc(m->payload_bytes);
-	if (!j->in) {
-		log_warn("no memory for a job's input");
-		ad_conn_close(a, j->conn);
-		return;
-	}
-	memcpy(j->in, msb_msg_payload_ptr(m), m->payload_bytes);
-	j->in_len = m->payload_bytes;
+	size_t left = j->in_len - j->in_off, n = m->payload_bytes;
+	uint8_t *b;
+
+	if (!n)
+		return 0;
+	b = malloc(left + n);
+	if (!b)
+		return -ENOMEM;
+	if (left)
+		memcpy(b, j->in + j->in_off, left);
+	memcpy(b + left, msb_msg_payload_ptr(m), n);
+	free(j->in);
+	j->in = b;
 	j->in_off = 0;
-	input(a, j);
+	j->in_len = left + n;
+	return 0;
+}
+
+/* Numbers in one frame of four bytes: there is room for it wherever messages are read. */
+static void small_frame(struct agentd *a, const struct ad_job *j, enum wire_type type, uint32_t v)
+{
+	uint8_t b[4];
+
+	wire_put32(b, v);
+	(void)wire_tx_frame(&a->tx, type, j->id, b, sizeof(b));
+}
+
+/* -EINVAL: it is no message to a job. */
+static int message(struct agentd *a, struct ad_job *j, const struct msb_msg *m)
+{
+	const char *v = msb_msg_verb(m);
+	uint64_t x = 0, y = 0;
+
+	if (!strcmp(v, "mark"))
+		return take_mark(j, m, msb_msg_get(m, "v"));
+	if (!strcmp(v, "forget")) {
+		j->held = false;
+		return 0;
+	}
+	if (j->ended)
+		return 0; /* sent before it knew */
+	if (!strcmp(v, "in"))
+		return j->eof_told ? 0 : take_input(j, m);
+	if (!strcmp(v, "eof")) {
+		j->in_eof = !j->eof_told;
+		j->eof_told = true;
+	} else if (!strcmp(v, "signal") && msb_msg_get_u64(m, "n", &x) == 0 && x >= 1 && x <= 64) {
+		small_frame(a, j, WIRE_SIGNAL, (uint32_t)x);
+	} else if (!strcmp(v, "resize") && msb_msg_get_u64(m, "rows", &x) == 0 &&
+		   msb_msg_get_u64(m, "cols", &y) == 0 && x <= UINT16_MAX && y <= UINT16_MAX) {
+		j->rows = (uint16_t)x;
+		j->cols = (uint16_t)y;
+		small_frame(a, j, WIRE_RESIZE, (uint32_t)(x | y << 16));
+	} else {
+		return -EINVAL;
+	}
+	return 0;
 }
 
 void ad_job_message(struct agentd *a, struct ad_conn *c, const struct msb_msg *m)
 {
-	const char *v = msb_msg_verb(m);
-	struct ad_job *j = c->job;
-	uint64_t x = 0, y = 0;
-	uint8_t b[4];
+	int r = message(a, c->job, m);
 
-	if (!strcmp(v, "in")) {
-		take_input(a, j, m);
-	} else if (!strcmp(v, "eof")) {
-		j->in_eof = true;
-		input(a, j);
-	} else if (!strcmp(v, "signal") && msb_msg_get_u64(m, "n", &x) == 0 && x >= 1 && x <= 64) {
-		wire_put32(b, (uint32_t)x);
-		(void)wire_tx_frame(&a->tx, WIRE_SIGNAL, j->id, b, 4); /* there is room */
-	} else if (!strcmp(v, "resize") && msb_msg_get_u64(m, "rows", &x) == 0 &&
-		   msb_msg_get_u64(m, "cols", &y) == 0 && x <= UINT16_MAX && y <= UINT16_MAX) {
-		wire_put32(b, (uint32_t)(x | y << 16));
-		(void)wire_tx_frame(&a->tx, WIRE_RESIZE, j->id, b, 4); /* there is room */
-	} else {
-		log_warn("a client sent an unknown message to a job");
+	if (r < 0)
+		log_warn("%s", r == -ENOMEM ? "no memory for what a client says to a job"
+					    : "a client sent an unknown message to a job");
+	if (r < 0 || !strcmp(msb_msg_verb(m), "forget")) {
 		ad_conn_close(a, c);
 		return;
 	}
+	input(a, c->job);
 	ad_conn_update(a, c);
 }
 
-void ad_job_abandon(struct agentd *a, struct ad_job *j)
+/* What a client that was killed had written, and nobody has read: the writes had returned. */
+static void last_words(struct agentd *a, struct ad_conn *c)
 {
-	j->conn->job = NULL;
-	j->conn = NULL;
-	while (ad_job_has_output(j)) { /* nobody will read it: its credit goes back */
-		const uint8_t *b = j->out + j->out_off;
+	struct msb_msg m;
 
-		passed_on(j, b[0], wire_get32(b + 1));
-		j->out_off += RECORD_HEAD + wire_get32(b + 1);
+	while (msb_msg_recv(c->fd, &m) == 0) {
+		(void)message(a, c->job, &m); /* what cannot be done is lost with its sender */
+		msb_msg_close_fds(&m);
 	}
+	input(a, c->job);
+}
+
+void ad_job_abandon(struct agentd *a, struct ad_conn *c)
+{
+	struct ad_job *j = c->job;
+
+	if (j->held)
+		last_words(a, c);
+	c->job = NULL;
+	j->conn = NULL;
+	j->live_due = false;
+	ad_job_skip(j);
+	if (j->held)
+		return;
 	free(j->in);
 	j->in = NULL;
 	j->in_off = j->in_len = 0;
 	j->in_eof = false;
-	if (j->ended)
-		job_free(a, j);
-	else
+	if (!j->ended) {
 		j->hangup_due = true;
+		return;
+	}
+	ad_held_unlink(a, j); /* where it was forgotten now */
+	ad_job_free(a, j);
 }
 
 /* ---- towards the guest */
@@ -350,47 +332,65 @@ bool ad_job_send(struct agentd *a, struct ad_job *j)
 	return true;
 }
 
+/* ---- time limits */
+
+static uint64_t due(struct agentd *a, struct ad_job *j, uint64_t now)
+{
+	if (j->signal_at_ms > now)
+		return j->signal_at_ms;
+	small_frame(a, j, WIRE_SIGNAL, j->timed_out ? SIGKILL : SIGTERM);
+	j->timed_out = true;
+	return j->signal_at_ms = now + AGENT_KILL_MS;
+}
+
+uint64_t ad_jobs_tick(struct agentd *a, uint64_t now)
+{
+	uint64_t next = UINT64_MAX, at;
+
+	if (!a->ntimed || !a->synced)
+		return next;
+	for (size_t i = 0; i < WIRE_MAX_JOBS; i++)
+		if (a->jobs[i] && !a->jobs[i]->ended && a->jobs[i]->signal_at_ms) {
+			at = due(a, a->jobs[i], now);
+			next = at < next ? at : next;
+		}
+	return next;
+}
+
 /* ---- from the guest */
 
-void ad_job_finish(struct agentd *a, struct ad_job *j)
+static uint64_t now_usec(void)
 {
-	struct ad_conn *c = j->conn;
-	struct msb_msg m;
+	struct timespec t;
 
-	if (j->ended == AD_EXITED) {
-		msb_msg_init(&m, "exit");
-		msb_msg_set(&m, j->by_signal ? "signal" : "code", "%u", j->code);
-		if (j->oom)
-			msb_msg_set(&m, "oom", "1");
-	} else {
-		msb_msg_init(&m, "error");
-		msb_msg_set(&m, "code", "%d", j->why->code);
-		msb_msg_set(&m, "msg", "%s", j->why->msg);
-		msb_msg_set(&m, "fault", "%s", faults[j->fault]);
-	}
-	if (c && msb_msg_send(c->fd, &m) == -EAGAIN) {
-		ad_conn_update(a, c); /* comes back when there is room */
-		return;
-	}
-	if (c) {
-		c->job = NULL;
-		ad_conn_close(a, c);
-	}
-	job_free(a, j);
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static void end_as(struct agentd *a, struct ad_job *j, int how)
+{
+	j->ended = how;
+	j->ended_usec = now_usec();
+	a->ntimed -= j->signal_at_ms != 0;
+	j->signal_at_ms = 0;
+	free(j->in);
+	j->in = NULL;
+	j->in_off = j->in_len = 0;
+	if (j->log)
+		for (int i = 0; i < 2; i++)
+			ad_log_flush(&a->log, j->number, streams[i], &j->tail[i]);
+	ad_job_ended(a, j);
 }
 
 static void end_with(
 	struct agentd *a, struct ad_job *j, unsigned int fault, const struct msb_err *e)
 {
-	j->ended = AD_FAILED;
-	j->fault = fault < ARRAY_LEN(faults) ? fault : WIRE_FAULT_PROGRAM;
+	j->fault = fault <= AD_FAULT_LOST ? fault : WIRE_FAULT_PROGRAM;
 	j->why = malloc(sizeof(*j->why));
-	if (!j->why)
-		j->ended = AD_EXITED; /* the number of an error is all there is memory for */
-	else
+	if (j->why)
 		*j->why = *e;
-	if (!ad_job_has_output(j))
-		ad_job_finish(a, j);
+	/* the number of an error is all there is memory for otherwise */
+	end_as(a, j, j->why ? AD_FAILED : AD_EXITED);
 }
 
 void ad_jobs_fail(struct agentd *a, const struct msb_err *e)
@@ -412,7 +412,7 @@ static int stream_frame(
 		return -EBADMSG;
 	}
 	j->credit[s] -= WIRE_COST(f->len);
-	return output(a, j, s, f->payload, f->len);
+	return ad_job_output(a, j, s, f->payload, f->len);
 }
 
 static int credit_frame(struct agentd *a, struct ad_job *j, const struct wire_frame *f)
@@ -438,11 +438,14 @@ static int started_frame(struct agentd *a, struct ad_job *j, const struct wire_f
 	if (f->len != 4 || j->started)
 		return -EBADMSG;
 	j->started = true;
+	j->started_usec = now_usec();
+	j->pid = wire_get32(f->payload);
 	if (!j->conn)
 		return 0;
 	msb_msg_init(&m, "started");
 	msb_msg_set(&m, "job", "%u", j->number);
-	msb_msg_set(&m, "pid", "%u", wire_get32(f->payload));
+	msb_msg_set(&m, "pid", "%u", j->pid);
+	msb_msg_set(&m, "usec", "%llu", (unsigned long long)j->started_usec);
 	if (msb_msg_send(j->conn->fd, &m) < 0) /* the first one: a client that has gone */
 		ad_conn_close(a, j->conn);
 	return 0;
@@ -452,14 +455,12 @@ static int exit_frame(struct agentd *a, struct ad_job *j, const struct wire_fram
 {
 	if (f->len != 3 || f->payload[0] > 1 || f->payload[1] > 1)
 		return -EBADMSG;
-	j->ended = AD_EXITED;
 	j->by_signal = f->payload[0];
 	j->oom = f->payload[1];
 	j->code = f->payload[2];
 	if (j->oom)
 		ad_event(a, "oom", "the guest ran out of memory and ended a job");
-	if (!ad_job_has_output(j))
-		ad_job_finish(a, j);
+	end_as(a, j, AD_EXITED);
 	return 0;
 }
 

@@ -81,3 +81,25 @@ fails() {
 	[[ $out == *"$1"* ]] || { echo "'$4': '$out', not '$1'"; return 1; }
 	[ -z "$3" ] || [[ $(cat "$3") == *"$2"* ]] || { echo "$3: '$(cat "$3")', not '$2'"; return 1; }
 }
+
+# msbd_pid: of this instance
+msbd_pid() {
+	local p
+	for p in $(pgrep -x -f "$bin/msbd"); do
+		if grep -qz "^MSB_MNT=$m\$" "/proc/$p/environ" 2>/dev/null; then
+			echo "$p"
+			return 0
+		fi
+	done
+	return 1
+}
+
+# msbd_killed: kill -9 of msbd, and another one
+msbd_killed() {
+	local pid
+	cd /
+	pid=$(msbd_pid)
+	kill -9 "$pid"
+	until_is 5 gone eval "[ -e /proc/$pid ] || echo gone"
+	"$bin/msbd"
+}

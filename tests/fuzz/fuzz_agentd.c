@@ -113,6 +113,7 @@ static void clients(void)
 		msb_msg_init(&m, verbs[i]);
 		msb_msg_set(&m, "arg", "x");
 		msb_msg_set(&m, "log", "%d", i & 1);
+		msb_msg_set(&m, "hold", "%d", i > 0);
 		if (!strcmp(verbs[i], "exec"))
 			(void)ad_job_new(a, c, &m, &e);
 		else if (!strcmp(verbs[i], "watch"))
@@ -174,7 +175,9 @@ static void check(void)
 		n += j != NULL;
 		if (j && (j->credit[0] > j->window || j->credit[1] > j->window ||
 				 j->in_credit > WIRE_IN_WINDOW ||
-				 j->out_len - j->out_off > 2 * (size_t)j->window))
+				 j->out_len - j->out_sent > 2 * (size_t)j->window ||
+				 j->out_len - j->out_off >
+					 AGENTD_HELD_BYTES + 2 * (size_t)j->window))
 			abort();
 	}
 	if (n != a->njobs)
@@ -219,7 +222,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int i = 0; i < 4 && a->link_fd >= 0; i++)
 		ad_link_event(a, EPOLLIN);
 	check();
-	if (a->njobs || a->link_fd >= 0)
+	while (a->past) {
+		struct ad_job *j = a->past;
+
+		ad_held_unlink(a, j);
+		ad_job_free(a, j);
+	}
+	if (a->njobs || a->npast || a->link_fd >= 0)
 		abort();
 	return 0;
 }
