@@ -8,6 +8,7 @@
 #include "ctl/disk.h"
 #include "ctl/image_names.h"
 #include "ctl/op.h"
+#include "ctl/pulls.h"
 #include "fs/image/image.h"
 
 #include <fcntl.h>
@@ -67,10 +68,7 @@ static int take_disk(
 	struct ctl_op *op, const struct ctl_meta *meta, struct vmm_disk *ret, struct msb_err *e)
 {
 	struct ctl *c = op->sb->c;
-	const struct img_call call = {.bin_dir = c->paths.bin,
-		.store_fd = c->store_fd,
-		.log_fd = c->log_fd,
-		.cancel_fd = op->cancel_fd};
+	const struct img_call call = ctl_store_call(c, NULL, op->cancel_fd);
 	char path[MSB_PATH_MAX + 96];
 	const struct ctl_disk_base base = {.path = path,
 		.format = meta->disk_format,

@@ -14,6 +14,7 @@
 #include "ctl/report.h"
 #include "ctl/volumes.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/random.h>
@@ -445,16 +446,25 @@ static int make_dir(const char *base, const char *sub, mode_t mode, int *ret_fd,
 	return *ret_fd < 0 ? msb_err_set(e, errno, "cannot open %s: %m", path) : 0;
 }
 
-/* A bound from the environment, which can only be lower than msb's own. */
-static int bound(const char *name, uint64_t most, uint64_t *ret, struct msb_err *e)
+/* Bounds from the environment, which can only be lower than msb's own. */
+static int image_limits(struct ctl *c, struct msb_err *e)
 {
-	const char *text = getenv(name);
-	int r = text ? msb_parse_bytes(text, 1, most, ret) : 0;
+	for (size_t k = 0; k < IMG_NLIMITS; k++) {
+		const struct img_limit_row *row = &img_limit_rows[k];
+		char name[48];
+		const char *text;
 
-	return r < 0 ? msb_err_set(e, -r,
-			       "%s is a number from 1 to %llu (or with K, M, G, T), not `%s`", name,
-			       (unsigned long long)most, text)
-		     : 0;
+		(void)snprintf(name, sizeof(name), "MSB_IMAGE_MAX_%s", row->name);
+		for (char *p = name; *p; p++)
+			*p = (char)toupper((unsigned char)*p);
+		text = getenv(name);
+		if (text && msb_parse_bytes(text, row->least, row->most, &c->image_limits[k]) < 0)
+			return msb_err_set(e, EINVAL,
+				"%s is a number from %llu to %llu (or with K, M, G, T), not `%s`",
+				name, (unsigned long long)row->least, (unsigned long long)row->most,
+				text);
+	}
+	return 0;
 }
 
 int ctl_open(const struct msb_paths *paths, int log_fd, struct ctl **ret, struct msb_err *e)
@@ -483,9 +493,7 @@ int ctl_open(const struct msb_paths *paths, int log_fd, struct ctl **ret, struct
 		r = ctl_ring_init(&c->errors, CTL_MAX_ERRORS);
 	if (r < 0)
 		return msb_err_set(e, ENOMEM, "no memory");
-	r = bound("MSB_IMAGE_MAX_BYTES", IMG_MAX_BYTES, &c->image_max_bytes, e);
-	if (r == 0)
-		r = bound("MSB_IMAGE_MAX_INODES", IMG_MAX_INODES, &c->image_max_inodes, e);
+	r = image_limits(c, e);
 	if (r == 0)
 		r = make_dir(paths->state, "", 0711, NULL, e);
 	if (r == 0)

@@ -15,6 +15,7 @@
 #include "ctl/db.h"
 #include "ctl/limits.h"
 #include "ctl/ring.h"
+#include "fs/image/limits.h"
 #include "fs/image/ref.h"
 #include "vmm/vmm.h"
 
@@ -202,7 +203,7 @@ struct ctl {
 	uid_t uid;						/* who runs msbd */
 	gid_t gid;
 	uint64_t started_usec;
-	uint64_t image_max_bytes, image_max_inodes; /* of what is taken in; 0: msb's own bounds */
+	uint64_t image_limits[IMG_NLIMITS]; /* of what is taken in; 0: msb's own */
 
 	pthread_mutex_t fold_lock; /* held while db's log is folded in: taken before lock */
 	pthread_mutex_t lock;

@@ -16,14 +16,15 @@
 
 struct img_call ctl_store_call(struct ctl *c, struct ctl_pull *p, int cancel_fd)
 {
-	return (struct img_call){.bin_dir = c->paths.bin,
+	struct img_call call = {.bin_dir = c->paths.bin,
 		.store_fd = c->store_fd,
 		.log_fd = c->log_fd,
 		.cancel_fd = cancel_fd,
 		.progress = p ? ctl_pull_progress : NULL,
-		.arg = p,
-		.max_bytes = c->image_max_bytes,
-		.max_inodes = c->image_max_inodes};
+		.arg = p};
+
+	memcpy(call.limits, c->image_limits, sizeof(call.limits));
+	return call;
 }
 
 /* ---- streams */

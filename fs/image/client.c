@@ -158,11 +158,13 @@ int client_take_image(const struct msb_msg *m, struct img_imported *ret, struct 
 
 void client_set_limits(const struct img_call *call, struct msb_msg *m)
 {
-	msb_msg_set(m, "max_bytes", "%llu",
-		(unsigned long long)(call->max_bytes
-					     ?: IMG_MAX_BYTES)); /* msb-image has the last word */
-	msb_msg_set(
-		m, "max_inodes", "%llu", (unsigned long long)(call->max_inodes ?: IMG_MAX_INODES));
+	char key[32];
+
+	for (size_t k = 0; k < IMG_NLIMITS; k++) {
+		(void)snprintf(key, sizeof(key), "max_%s", img_limit_rows[k].name);
+		if (call->limits[k])
+			msb_msg_set(m, key, "%llu", (unsigned long long)call->limits[k]);
+	}
 }
 
 bool client_digest_valid(const char *digest)
@@ -275,6 +277,7 @@ int img_disk(const struct img_call *c, const char *digest, const char *format, s
 	msb_msg_init(m, "disk");
 	msb_msg_set(m, "digest", "%s", digest);
 	msb_msg_set(m, "format", "%s", format);
+	client_set_limits(c, m);
 	/* It has no source; the descriptor's place is taken by the store's. */
 	return client_run(c, "disk", c->store_fd, NULL, NULL, m, e);
 }

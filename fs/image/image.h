@@ -46,20 +46,22 @@
  * SEQPACKET socket to msbd. It reads one message named like the verb and answers
  *   "progress" {stage= layer= layers= digest= state= done_bytes= total_bytes=}, zero or more, then
  *   "ok" or "error" {code= msg=}
- *   import {max_bytes= max_inodes=}             fd 4: a directory or a file
+ *   import {LIMITS}                             fd 4: a directory or a file
  *                                               -> ok {digest=HEX64 kind= size_bytes=N}
  *   gc {prune=0|1} payload: the digests to keep, 32 raw bytes each
  *                                               -> ok {deferred=0|1}
- *   pull {repo= name=TAG|sha256:HEX max_bytes= max_inodes=}   fd 4: to msb-registry
+ *   pull {repo= name=TAG|sha256:HEX LIMITS}   fd 4: to msb-registry
  *                                               -> ok {digest=HEX64 kind= size_bytes=N}
  *   push {digest=HEX64 repo= name=TAG from=REPO}                         fd 4: to msb-registry
  *                                               -> ok {digest=HEX64}
  *   export {digest=HEX64 name=}                 fd 4: a file or pipe that the archive goes to
  *                                               -> ok
- *   disk {digest=HEX64 format=raw|qcow2}        a mixtape's disk, unpacked into disks/DIGEST.FORMAT
+ *   disk {digest=HEX64 format=raw|qcow2 LIMITS}        a mixtape's disk, unpacked into
+ * disks/DIGEST.FORMAT
  *                                               -> ok
  *   verify {digest=HEX64}                       -> "damaged" {line=}, zero or more; ok {damaged=N}
  *   stat                                        -> ok, payload: key value lines
+ * LIMITS: max_bytes= and so on, by the names of fs/image/limits.h; what is left out is msb's own.
  * An import leaves nothing behind when it fails; after it was killed the next one removes what it
  * left. A pull leaves the layers that are complete, and of others what has come.
  *
@@ -68,6 +70,7 @@
 #ifndef MSB_FS_IMAGE_IMAGE_H
 #define MSB_FS_IMAGE_IMAGE_H
 
+#include "fs/image/limits.h"
 #include "fs/image/ref.h"
 #include "base/err.h"
 #include "base/str.h"
@@ -76,14 +79,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define IMG_MAX_INODES	   UINT64_C(10000000)
-#define IMG_MAX_BYTES	   (UINT64_C(1) << 40)	 /* unpacked */
-#define IMG_MAX_DISK_BYTES (UINT64_C(256) << 30) /* a mixtape's disk, unpacked */
-#define IMG_MAX_LAYERS	   127
-#define IMG_MAX_JSON_BYTES (4u << 20)
-#define IMG_MAX_DEPTH	   512		       /* directories */
-#define IMG_MAX_MEMORY	   (UINT64_C(4) << 30) /* address space of msb-image: past it -ENOMEM */
-#define IMG_MAX_KEEP	   2000		       /* digests that img_gc() takes: one message */
+#define IMG_MAX_KEEP 2000 /* digests that img_gc() takes: one message */
 
 struct img_imported {
 	char digest[65];
@@ -109,8 +105,7 @@ struct img_call {
 	int cancel_fd;	     /* readable means stop: it is killed, -EINTR. -1: none */
 	void (*progress)(void *arg, const struct img_progress *); /* caller's thread; may be NULL */
 	void *arg;
-	/* Of what is taken in; 0, or more than the constants above: those. */
-	uint64_t max_bytes, max_inodes;
+	uint64_t limits[IMG_NLIMITS]; /* of what is taken in; 0: msb's own (fs/image/limits.h) */
 };
 
 /**

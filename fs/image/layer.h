@@ -7,8 +7,6 @@
 #include "fs/image/tar.h"
 #include "fs/image/tree.h"
 
-#define IMG_MAX_FOLLOW 40 /* symlinks on the way to one entry's directory */
-
 /* One layer being applied. Zero all but the first two. */
 struct img_layer {
 	struct img_tree *tree;

@@ -48,27 +48,33 @@ static int reply_image(const struct img_imported *got)
 	return msb_msg_send(SOCK_FD, &msg);
 }
 
-static void limits(const struct msb_msg *m, uint64_t *max_bytes, uint64_t *max_inodes)
+/* What msbd says may be less than what is otherwise the most. */
+static int limits(const struct msb_msg *m, struct msb_err *e)
 {
+	struct rlimit memory;
+	char key[32];
 	uint64_t v;
 
-	*max_bytes = IMG_MAX_BYTES;
-	*max_inodes = IMG_MAX_INODES;
-	if (msb_msg_get_u64(m, "max_bytes", &v) == 0 && v < *max_bytes)
-		*max_bytes = v;
-	if (msb_msg_get_u64(m, "max_inodes", &v) == 0 && v < *max_inodes)
-		*max_inodes = v;
+	for (size_t k = 0; k < IMG_NLIMITS; k++) {
+		(void)snprintf(key, sizeof(key), "max_%s", img_limit_rows[k].name);
+		if (msb_msg_get_u64(m, key, &v) == 0)
+			img_limit_set((enum img_limit)k, v);
+	}
+	memory.rlim_cur = memory.rlim_max = img_limit(IMG_LIMIT_MEMORY_BYTES);
+	return setrlimit(RLIMIT_AS, &memory) < 0 ? msb_err_set(e, errno, "cannot limit memory: %m")
+						 : 0;
 }
 
 static int import(const struct msb_msg *m, struct msb_err *e)
 {
-	struct img_import_opts opts = {.progress = progress};
+	struct img_import_opts opts = {.progress = progress,
+		.max_bytes = img_limit(IMG_LIMIT_BYTES),
+		.max_inodes = img_limit(IMG_LIMIT_INODES)};
 	struct img_source *src = NULL;
 	struct img_store *st = NULL;
 	struct img_imported got;
 	int r;
 
-	limits(m, &opts.max_bytes, &opts.max_inodes);
 	r = img_source_open(SOURCE_FD, &src, e);
 	if (r == 0)
 		r = img_store_open(STORE_FD, &st, e);
@@ -86,7 +92,10 @@ static int missing(const char *what, struct msb_err *e)
 
 static int pull(const struct msb_msg *m, struct msb_err *e)
 {
-	struct img_pull_opts opts = {.name = msb_msg_get(m, "name"), .progress = progress};
+	struct img_pull_opts opts = {.name = msb_msg_get(m, "name"),
+		.progress = progress,
+		.max_bytes = img_limit(IMG_LIMIT_BYTES),
+		.max_inodes = img_limit(IMG_LIMIT_INODES)};
 	struct img_remote *remote = NULL;
 	struct img_store *st = NULL;
 	struct img_imported got;
@@ -94,7 +103,6 @@ static int pull(const struct msb_msg *m, struct msb_err *e)
 
 	if (!opts.name)
 		return missing("a name", e);
-	limits(m, &opts.max_bytes, &opts.max_inodes);
 	r = img_remote_open(SOURCE_FD, &remote, e);
 	if (r == 0)
 		r = img_store_open(STORE_FD, &st, e);
@@ -229,7 +237,7 @@ static int disk(const struct msb_msg *m, struct msb_err *e)
 	if (r == 0)
 		r = img_store_open(STORE_FD, &st, e);
 	if (r == 0)
-		r = img_disk_unpack(st, digest, format, IMG_MAX_DISK_BYTES, e);
+		r = img_disk_unpack(st, digest, format, img_limit(IMG_LIMIT_DISK_BYTES), e);
 	img_store_close(st);
 	return r < 0 ? r : msb_msg_reply_ok(SOCK_FD);
 }
@@ -309,6 +317,8 @@ int main(int argc, char **argv)
 	if (r == 0 && strcmp(msb_msg_verb(&request), verb->name) != 0)
 		r = msb_err_set(&e, EINVAL, "started for %s, asked for %s", verb->name,
 			msb_msg_verb(&request));
+	if (r == 0)
+		r = limits(&request, &e);
 	if (r == 0)
 		r = verb->fn(&request, &e);
 	if (r < 0) {

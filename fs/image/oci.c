@@ -19,6 +19,12 @@ static int oom(struct msb_err *e)
 	return msb_err_set(e, ENOMEM, "out of memory");
 }
 
+static int too_many_layers(struct msb_err *e)
+{
+	return msb_err_set(e, E2BIG, "the image has more than %llu layers",
+		(unsigned long long)img_limit(IMG_LIMIT_LAYERS));
+}
+
 /* jansson recurses: the depth is known before it starts. */
 static bool too_deep(const char *p, size_t n)
 {
@@ -47,9 +53,9 @@ static int load(const char *p, size_t n, const char *what, json_t **ret, struct 
 {
 	json_error_t err;
 
-	if (n > IMG_MAX_JSON_BYTES)
-		return msb_err_set(
-			e, EFBIG, "%s is larger than %u bytes", what, IMG_MAX_JSON_BYTES);
+	if (n > img_limit(IMG_LIMIT_JSON_BYTES))
+		return msb_err_set(e, EFBIG, "%s is larger than %llu bytes", what,
+			(unsigned long long)img_limit(IMG_LIMIT_JSON_BYTES));
 	if (too_deep(p, n))
 		return msb_err_set(e, E2BIG, "%s is nested too deeply", what);
 	*ret = json_loadb(p, n, JSON_REJECT_DUPLICATES, &err);
@@ -175,9 +181,9 @@ int img_parse_index(const char *p, size_t n, struct img_index_doc *ret, struct m
 	list = json_object_get(doc, "manifests");
 	if (!json_is_array(list))
 		return msb_err_set(e, EBADMSG, "the index lists no manifests");
-	if (json_array_size(list) > IMG_MAX_MANIFESTS)
-		return msb_err_set(
-			e, E2BIG, "the index lists more than %d manifests", IMG_MAX_MANIFESTS);
+	if (json_array_size(list) > img_limit(IMG_LIMIT_MANIFESTS))
+		return msb_err_set(e, E2BIG, "the index lists more than %llu manifests",
+			(unsigned long long)img_limit(IMG_LIMIT_MANIFESTS));
 	ret->v = calloc(json_array_size(list) + 1, sizeof(*ret->v));
 	if (!ret->v)
 		return oom(e);
@@ -271,8 +277,8 @@ int img_parse_manifest(const char *p, size_t n, struct img_manifest *ret, struct
 	if (json_integer_value(version) != 2 || !json_is_object(config) || !json_is_array(layers))
 		return msb_err_set(e, EBADMSG, "not an image manifest of schema 2");
 	show(ret->media_type, sizeof(ret->media_type), text(doc, "mediaType") ?: IMG_TYPE_MANIFEST);
-	if (json_array_size(layers) > IMG_MAX_LAYERS)
-		return msb_err_set(e, E2BIG, "the image has more than %d layers", IMG_MAX_LAYERS);
+	if (json_array_size(layers) > img_limit(IMG_LIMIT_LAYERS))
+		return too_many_layers(e);
 	ret->layers = calloc(json_array_size(layers) + 1, sizeof(*ret->layers));
 	if (!ret->layers)
 		return oom(e);
@@ -334,8 +340,8 @@ static int meta_text(struct msb_str *meta, const char *key, const json_t *value,
 }
 
 /* @unit of the value are one of what is written, rounded up; 0 is as nothing. */
-static int meta_number(struct msb_str *meta, const char *key, const json_t *value, int64_t unit,
-	struct msb_err *e)
+static int meta_number(
+	struct msb_str *meta, const char *key, const json_t *value, int64_t unit, struct msb_err *e)
 {
 	json_int_t v = json_integer_value(value);
 
@@ -361,8 +367,8 @@ static int meta_health(struct msb_str *meta, const json_t *check, struct msb_err
 	int r = meta_list(meta, "healthcheck", json_object_get(check, "Test"), e);
 
 	for (size_t k = 0; r == 0 && k < ARRAY_LEN(rows); k++)
-		r = meta_number(meta, rows[k].to, json_object_get(check, rows[k].from),
-			rows[k].unit, e);
+		r = meta_number(
+			meta, rows[k].to, json_object_get(check, rows[k].from), rows[k].unit, e);
 	return r;
 }
 
@@ -390,8 +396,8 @@ int img_parse_config(
 	ids = json_object_get(rootfs, "diff_ids");
 	if (!json_is_array(ids))
 		return msb_err_set(e, EBADMSG, "the config lists no layers");
-	if (json_array_size(ids) > IMG_MAX_LAYERS)
-		return msb_err_set(e, E2BIG, "the image has more than %d layers", IMG_MAX_LAYERS);
+	if (json_array_size(ids) > img_limit(IMG_LIMIT_LAYERS))
+		return too_many_layers(e);
 	platform_of(doc, ret->platform);
 	ret->diff_ids = calloc(json_array_size(ids) + 1, sizeof(*ret->diff_ids));
 	if (!ret->diff_ids)
@@ -461,8 +467,8 @@ int img_parse_docker(const char *p, size_t n, struct img_docker *ret, struct msb
 	layers = json_object_get(image, "Layers");
 	if (!text(image, "Config") || (!json_is_array(layers) && layers && !json_is_null(layers)))
 		return msb_err_set(e, EBADMSG, "manifest.json names no config or no layers");
-	if (json_array_size(layers) > IMG_MAX_LAYERS)
-		return msb_err_set(e, E2BIG, "the image has more than %d layers", IMG_MAX_LAYERS);
+	if (json_array_size(layers) > img_limit(IMG_LIMIT_LAYERS))
+		return too_many_layers(e);
 	ret->config = strdup(text(image, "Config"));
 	ret->layers = calloc(json_array_size(layers) + 1, sizeof(*ret->layers));
 	if (!ret->config || !ret->layers) {

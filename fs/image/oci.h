@@ -16,11 +16,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IMG_MAX_JSON_DEPTH    32
-#define IMG_MAX_MANIFESTS     256 /* of one index */
-#define IMG_MAX_NESTED_INDEX  4
-#define IMG_MAX_META_ELEMENTS 4096 /* of env, cmd, entrypoint, a health check */
-
 /* What a manifest describes. */
 enum img_kind {
 	IMG_KIND_IMAGE,

@@ -14,9 +14,9 @@ static int read_document(const struct img_documents *docs, const struct img_desc
 	char got[65];
 	int r;
 
-	if (d->size > IMG_MAX_JSON_BYTES)
-		return msb_err_set(e, EFBIG, "blob sha256:%.12s is larger than %u bytes", d->digest,
-			IMG_MAX_JSON_BYTES);
+	if (d->size > img_limit(IMG_LIMIT_JSON_BYTES))
+		return msb_err_set(e, EFBIG, "blob sha256:%.12s is larger than %llu bytes",
+			d->digest, (unsigned long long)img_limit(IMG_LIMIT_JSON_BYTES));
 	ret->len = 0;
 	r = docs->read(docs->arg, d, ret, e);
 	if (r < 0)

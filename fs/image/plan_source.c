@@ -14,7 +14,7 @@ static int read_member(void *arg, const struct img_desc *d, struct msb_str *ret,
 	int r;
 
 	(void)snprintf(path, sizeof(path), "blobs/sha256/%s", d->digest);
-	r = img_source_read(arg, path, IMG_MAX_JSON_BYTES, ret, e);
+	r = img_source_read(arg, path, img_limit(IMG_LIMIT_JSON_BYTES), ret, e);
 	return r == -ENOENT ? msb_err_set(e, EBADMSG, "blob sha256:%.12s is missing", d->digest)
 			    : r;
 }
@@ -67,7 +67,7 @@ static int plan_docker(const struct img_source *src, struct img_plan *plan, stru
 	if (d.choices)
 		return msb_err_set(e, ENOTUNIQ, "it holds not one image but: %s",
 			*d.choices ? d.choices : "none");
-	r = img_source_read(src, d.config, IMG_MAX_JSON_BYTES, &plan->config, e);
+	r = img_source_read(src, d.config, img_limit(IMG_LIMIT_JSON_BYTES), &plan->config, e);
 	if (r == -ENOENT)
 		return msb_err_set(e, EBADMSG, "the config that manifest.json names is missing");
 	if (r == 0)
@@ -96,11 +96,12 @@ int img_plan_make(const struct img_source *src, struct img_plan *plan, struct ms
 	int r;
 
 	*plan = (struct img_plan){0};
-	r = img_source_read(src, "index.json", IMG_MAX_JSON_BYTES, &plan->manifest, e);
+	r = img_source_read(src, "index.json", img_limit(IMG_LIMIT_JSON_BYTES), &plan->manifest, e);
 	if (r == 0) {
 		r = plan_oci(src, plan, e);
 	} else if (r == -ENOENT) {
-		r = img_source_read(src, "manifest.json", IMG_MAX_JSON_BYTES, &plan->manifest, e);
+		r = img_source_read(
+			src, "manifest.json", img_limit(IMG_LIMIT_JSON_BYTES), &plan->manifest, e);
 		r = r == 0	   ? plan_docker(src, plan, e)
 		    : r == -ENOENT ? msb_err_set(e, EBADMSG,
 					     "not an image: it holds neither index.json (OCI) nor "

@@ -315,7 +315,7 @@ static int read_document(
 		return 0;
 	(void)snprintf(name, sizeof(name), "sha256:%s", d->digest);
 	return img_remote_read(p->remote, d->kind == IMG_DESC_OTHER ? "blob" : "manifest", name,
-		d->size, IMG_MAX_JSON_BYTES, ret, NULL, e);
+		d->size, img_limit(IMG_LIMIT_JSON_BYTES), ret, NULL, e);
 }
 
 static int resolve(struct pull *p, struct msb_err *e)
@@ -324,8 +324,8 @@ static int resolve(struct pull *p, struct msb_err *e)
 	const char *want = p->opts->name;
 	struct img_answer a = {0};
 	char got[65];
-	int r = img_remote_read(
-		p->remote, "manifest", want, 0, IMG_MAX_JSON_BYTES, &p->plan.manifest, &a, e);
+	int r = img_remote_read(p->remote, "manifest", want, 0, img_limit(IMG_LIMIT_JSON_BYTES),
+		&p->plan.manifest, &a, e);
 
 	if (r < 0)
 		return r;

@@ -75,9 +75,9 @@ static int on_entry(void *arg, const struct img_tar_entry *x, struct msb_err *e)
 	if (x->sparse) /* its bytes are in no one place */
 		return msb_err_set(e, EOPNOTSUPP,
 			"the archive itself has a sparse member; pack it without --sparse");
-	if (s->n == IMG_MAX_MEMBERS)
-		return msb_err_set(
-			e, E2BIG, "the archive has more than %d members", IMG_MAX_MEMBERS);
+	if (s->n >= img_limit(IMG_LIMIT_MEMBERS))
+		return msb_err_set(e, E2BIG, "the archive has more than %llu members",
+			(unsigned long long)img_limit(IMG_LIMIT_MEMBERS));
 	if (s->n == s->cap) {
 		size_t cap = s->cap ? 2 * s->cap : 64;
 

@@ -3,13 +3,12 @@
 #ifndef MSB_FS_IMAGE_SOURCE_H
 #define MSB_FS_IMAGE_SOURCE_H
 
+#include "fs/image/limits.h"
 #include "base/err.h"
 #include "base/str.h"
 
 #include <stddef.h>
 #include <stdint.h>
-
-#define IMG_MAX_MEMBERS 65536 /* of an archive */
 
 struct img_source;
 

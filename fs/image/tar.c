@@ -143,7 +143,7 @@ static int pax_apply(struct img_tar *t, struct img_tar_entry *x, struct pax *px)
 		if (r < 0)
 			return r;
 		if (kn > sizeof(xattr) - 1 && memcmp(key, xattr, sizeof(xattr) - 1) == 0) {
-			if (x->nxattrs == IMG_TAR_MAX_XATTRS)
+			if (x->nxattrs >= img_limit(IMG_LIMIT_XATTRS))
 				return -E2BIG;
 			t->xattrs[x->nxattrs++] = (struct img_tar_xattr){
 				.name = key + sizeof(xattr) - 1,
@@ -254,7 +254,12 @@ static int fail(struct img_tar *t, int r, struct msb_err *e)
 		return msb_err_set(e, EOPNOTSUPP,
 			"%s: an entry of a type that images do not hold ('%c')", shown,
 			t->h.type > ' ' && t->h.type < 127 ? t->h.type : '?');
-	case -E2BIG: return msb_err_set(e, E2BIG, "a name or an extended header is too long");
+	case -E2BIG:
+		if (t->map.is_told && t->map.n >= img_limit(IMG_LIMIT_PARTS))
+			return msb_err_set(e, E2BIG,
+				"after '%s': a sparse file of more than %llu parts", shown,
+				(unsigned long long)img_limit(IMG_LIMIT_PARTS));
+		return msb_err_set(e, E2BIG, "a name or an extended header is too long");
 	case -ENOMEM: return msb_err_set(e, ENOMEM, "out of memory");
 	default: return msb_err_set(e, EBADMSG, "damaged tar header after '%s'", shown);
 	}
@@ -268,8 +273,8 @@ static int map_fail(struct img_tar *t, int r, struct msb_err *e)
 	msb_str_add_printable(&s, t->path.buf, t->path.len);
 	switch (r) {
 	case -E2BIG:
-		return msb_err_set(e, E2BIG, "%s: a sparse file of more than %d parts", shown,
-			IMG_TAR_MAX_PARTS);
+		return msb_err_set(e, E2BIG, "%s: a sparse file of more than %llu parts", shown,
+			(unsigned long long)img_limit(IMG_LIMIT_PARTS));
 	case -ENOMEM: return msb_err_set(e, ENOMEM, "out of memory");
 	default:
 		return msb_err_set(
@@ -452,7 +457,7 @@ static int take_header(struct img_tar *t, struct msb_err *e)
 		return fail(t, -EBADMSG, e);
 	if (!strchr("gxLK", t->h.type) || !t->h.type)
 		return take_entry(t, size, e);
-	if ((uint64_t)size > IMG_TAR_MAX_PAX)
+	if ((uint64_t)size > img_limit(IMG_LIMIT_PAX_BYTES))
 		return fail(t, -E2BIG, e);
 	t->meta = t->h.type;
 	t->left = (uint64_t)size;

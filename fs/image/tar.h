@@ -7,17 +7,14 @@
 #ifndef MSB_FS_IMAGE_TAR_H
 #define MSB_FS_IMAGE_TAR_H
 
+#include "fs/image/limits.h"
 #include "base/err.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define IMG_TAR_BLOCK	   512
-#define IMG_TAR_MAX_PATH   4096	      /* bytes of a name or a link target */
-#define IMG_TAR_MAX_PAX	   (1u << 20) /* bytes of one extended header */
-#define IMG_TAR_MAX_XATTRS 256	      /* of one entry */
-#define IMG_TAR_MAX_PARTS  65536      /* of one file with holes, between them */
+#define IMG_TAR_BLOCK 512
 
 struct img_tar_xattr {
 	const char *name, *value; /* not NUL-terminated */

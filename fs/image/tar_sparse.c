@@ -30,7 +30,7 @@ static int add(struct tar_map *m, uint64_t off, uint64_t len)
 	m->end = off + len;
 	if (!len)
 		return 0;
-	if (m->n == IMG_TAR_MAX_PARTS)
+	if (m->n >= img_limit(IMG_LIMIT_PARTS))
 		return -E2BIG;
 	if (m->n == m->cap) {
 		size_t cap = m->cap ? 2 * m->cap : 32;
@@ -170,7 +170,7 @@ static int number_ends(struct tar_map *m)
 	if (!m->has_count) {
 		m->has_count = true;
 		m->left = 2 * v;
-		return v > IMG_TAR_MAX_PARTS ? -E2BIG : 0;
+		return v > img_limit(IMG_LIMIT_PARTS) ? -E2BIG : 0;
 	}
 	m->left--;
 	return told(m, v);

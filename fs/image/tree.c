@@ -139,7 +139,7 @@ int img_tree_add(struct img_tree *t, struct img_inode *dir, const char *name, si
 
 	if (t->nents >= t->max_inodes)
 		return -E2BIG;
-	if (S_ISDIR(inode->mode) && dir->depth + 1 > IMG_MAX_DEPTH)
+	if (S_ISDIR(inode->mode) && dir->depth + 1 > img_limit(IMG_LIMIT_DEPTH))
 		return -ELOOP;
 	d = calloc(1, sizeof(*d) + n + 1);
 	if (!d)
@@ -250,7 +250,8 @@ int img_inode_set_xattr(
 	name_n -= skip;
 	for (x = i->xattrs; x; x = x->next)
 		total += sizeof(struct erofs_xattr_entry) + x->name_n + x->value_n + 3;
-	if (total + sizeof(struct erofs_xattr_entry) + name_n + value_n + 3 > IMG_MAX_XATTR_BYTES)
+	if (total + sizeof(struct erofs_xattr_entry) + name_n + value_n + 3 >
+		img_limit(IMG_LIMIT_XATTR_BYTES))
 		return -E2BIG;
 	while (*p && xattr_cmp(*p, index, name, name_n) < 0)
 		p = &(*p)->next;

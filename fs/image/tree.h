@@ -6,6 +6,7 @@
 #ifndef MSB_FS_IMAGE_TREE_H
 #define MSB_FS_IMAGE_TREE_H
 
+#include "fs/image/limits.h"
 #include "base/err.h"
 
 #include <stdbool.h>
@@ -13,11 +14,6 @@
 #include <stdint.h>
 
 #define IMG_INLINE_MAX 1024 /* bytes of a file that live in the index, not in a pack */
-#define IMG_MAX_XATTR_BYTES                                                                        \
-	65535		     /* names and values of one inode; the format's limit is 262 KB        \
-			      */
-#define IMG_MAX_SYMLINK 4095 /* bytes of a target */
-#define IMG_MAX_NAME	255
 
 struct img_dent;
 

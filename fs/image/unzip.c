@@ -99,8 +99,9 @@ static int zstd_error(size_t code, struct msb_err *e)
 	switch (ZSTD_getErrorCode(code)) {
 	case ZSTD_error_memory_allocation: return msb_err_set(e, ENOMEM, "out of memory");
 	case ZSTD_error_frameParameter_windowTooLarge:
-		return msb_err_set(e, E2BIG, "the zstd stream asks for more than %u MiB of memory",
-			1u << (IMG_ZSTD_WINDOW_LOG - 20));
+		return msb_err_set(e, E2BIG,
+			"the zstd stream asks for more than %llu bytes of memory",
+			(unsigned long long)img_limit(IMG_LIMIT_WINDOW_BYTES));
 	default: return damaged(e, "zstd");
 	}
 }
@@ -115,7 +116,8 @@ static int feed_zstd(struct img_unzip *u, const uint8_t *p, size_t n, struct msb
 		u->zstd = ZSTD_createDCtx();
 		if (!u->zstd)
 			return msb_err_set(e, ENOMEM, "out of memory");
-		(void)ZSTD_DCtx_setParameter(u->zstd, ZSTD_d_windowLogMax, IMG_ZSTD_WINDOW_LOG);
+		(void)ZSTD_DCtx_setParameter(u->zstd, ZSTD_d_windowLogMax,
+			63 - __builtin_clzll(img_limit(IMG_LIMIT_WINDOW_BYTES)));
 	}
 	do {
 		size_t left;

@@ -3,12 +3,11 @@
 #ifndef MSB_FS_IMAGE_UNZIP_H
 #define MSB_FS_IMAGE_UNZIP_H
 
+#include "fs/image/limits.h"
 #include "base/err.h"
 
 #include <stddef.h>
 #include <stdint.h>
-
-#define IMG_ZSTD_WINDOW_LOG 27 /* 128 MiB: as much memory as a zstd layer may ask for */
 
 struct img_unzip;
 

@@ -623,8 +623,25 @@ until_asked() {
 @test "what an image may hold can be set lower, for the whole instance" {
 	export MSB_MNT=$dir/m2 MSB_STATE=$dir/s2
 	run ! env MSB_IMAGE_MAX_BYTES=2T "$bin/msbd"
-	[[ $output == *"MSB_IMAGE_MAX_BYTES is a number from 1 to 1099511627776"* ]]
-	run ! env MSB_IMAGE_MAX_INODES=many "$bin/msbd"
+	[[ $output == *"MSB_IMAGE_MAX_BYTES is a number from 1 to 1099511627776 (or with K, M, G, T), not"* ]]
+	local n
+	for n in INODES LAYERS DEPTH XATTR_BYTES JSON_BYTES MANIFESTS MEMBERS PAX_BYTES XATTRS PARTS WINDOW_BYTES DISK_BYTES MEMORY_BYTES; do
+		run ! env "MSB_IMAGE_MAX_$n=many" "$bin/msbd"
+		[[ $output == *"MSB_IMAGE_MAX_$n is a number from "*"many"* ]]
+		grep -q "^| MSB_IMAGE_MAX_$n |" "$repo/README.md"
+	done
+	[ "$(grep -c '^| MSB_IMAGE_MAX_' "$repo/README.md")" = 14 ]
+	# What msbd is told reaches who reads the image.
+	for n in LAYERS=1 DEPTH=1 JSON_BYTES=10; do
+		env "MSB_IMAGE_MAX_$n" "$bin/msbd"
+		run ! bash -c "echo 'pull $r/team/two:1' >$dir/m2/images/ctl"
+		case $n in
+		LAYERS*) grep -q 'more than 1 layers' "$dir/m2/error" ;;
+		DEPTH*) grep -q 'too deep' "$dir/m2/error" ;;
+		*) grep -q '10 bytes' "$dir/m2/error" ;;
+		esac
+		"$bin/msbd" --stop
+	done
 	MSB_IMAGE_MAX_INODES=20 "$bin/msbd"
 	fails "too long" "too many files" "$dir/m2/error" "echo 'import $repo/build/images/busybox bb' >$dir/m2/images/ctl"
 	fails "too long" "too many files" "$dir/m2/error" "echo 'pull $r/team/bb:1' >$dir/m2/images/ctl"

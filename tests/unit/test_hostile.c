@@ -564,7 +564,7 @@ static const struct row {
 	{"cut in a file", cut_data, TAR, -EBADMSG, "middle of an entry", 0},
 	{"gzip bomb", bomb, GZIP_BOMB, -E2BIG, "unpacks to more than", 0},
 	{"zstd bomb", bomb, ZSTD_BOMB, -E2BIG, "unpacks to more than", 0},
-	{"zstd window", plain, ZSTD_WINDOW, -E2BIG, "128 MiB", 0},
+	{"zstd window", plain, ZSTD_WINDOW, -E2BIG, "134217728 bytes", 0},
 	{"cut gzip", plain, GZIP_CUT, -EBADMSG, "too early", 0},
 	{"cut zstd", plain, ZSTD_CUT, -EBADMSG, "too early", 0},
 	{"gzip in gzip", plain, GZIP_TWICE, -EBADMSG, "middle of an entry", 0},
