@@ -194,7 +194,29 @@ static int make_data(struct client *c)
 	return r;
 }
 
-/* Fills it, and learns what the server wants to be told. */
+int client_fill_data(struct client *c)
+{
+	int r = 0;
+
+	for (uint64_t off = 0; r == 0 && off < DATA_BYTES; off += SLOT_PAGES * PAGE) {
+		const struct fuse_write_in in = {
+			.fh = c->data_fh, .offset = off, .size = SLOT_PAGES * PAGE};
+
+		client_request(c, &c->f.slot[0], FUSE_WRITE, c->data, &in, sizeof(in));
+		r = call(c, sizeof(in), in.size, sizeof(struct fuse_write_out));
+	}
+	return r;
+}
+
+int client_empty_data(struct client *c)
+{
+	const struct fuse_setattr_in in = {.valid = FATTR_SIZE};
+
+	client_request(c, &c->f.slot[0], FUSE_SETATTR, c->data, &in, sizeof(in));
+	return call(c, sizeof(in), 0, sizeof(struct fuse_attr_out));
+}
+
+/* Learns what the server wants to be told. */
 static int open_data(struct client *c)
 {
 	struct fuse_flush_in flush = {0};
@@ -207,15 +229,6 @@ static int open_data(struct client *c)
 	c->no_open = r == -ENOSYS;
 	if (r && !c->no_open)
 		return r;
-	for (uint64_t off = 0; off < DATA_BYTES; off += SLOT_PAGES * PAGE) {
-		const struct fuse_write_in in = {
-			.fh = c->data_fh, .offset = off, .size = SLOT_PAGES * PAGE};
-
-		client_request(c, &c->f.slot[0], FUSE_WRITE, c->data, &in, sizeof(in));
-		r = call(c, sizeof(in), in.size, sizeof(struct fuse_write_out));
-		if (r)
-			return r;
-	}
 	flush.fh = c->data_fh;
 	client_request(c, &c->f.slot[0], FUSE_FLUSH, c->data, &flush, sizeof(flush));
 	c->no_flush = call(c, sizeof(flush), 0, 0) == -ENOSYS;

@@ -433,7 +433,8 @@ static int readdir_finish(struct client *c)
 #define IO(what, n, cpu_target)                                                                    \
 	{                                                                                          \
 		.name = #what, .count = (n), .ring = 1, .build = what##_build,                     \
-		.done = what##_done, DATA(cpu_target)                                              \
+		.done = what##_done, .prepare = client_fill_data, .finish = client_empty_data,     \
+		DATA(cpu_target)                                                                   \
 	}
 
 const struct op ops[] = {

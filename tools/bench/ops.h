@@ -31,7 +31,11 @@ void client_done(struct client *c);
 void client_request(struct client *c, struct slot *s, uint32_t opcode, uint64_t node,
 	const void *args, size_t n);
 int client_make_files(struct client *c); /* `f0000` and so on, a page each; looked up once */
-int client_open_dirs(struct client *c);	 /* one handle a slot */
+/* The data file has its pages for one turn only: every server's come from where the last one's
+ * went. */
+int client_fill_data(struct client *c);
+int client_empty_data(struct client *c);
+int client_open_dirs(struct client *c); /* one handle a slot */
 int client_close_dirs(struct client *c);
 
 struct op {

@@ -20,7 +20,16 @@
 #define TABLE_BYTES (2 * PAGE) /* of one slot; 260 descriptors are needed at most */
 #define HEAD_BYTES  (2 * PAGE)
 #define SLOT_BYTES  (TABLE_BYTES + HEAD_BYTES + SLOT_PAGES * PAGE)
-#define MEM_BYTES   (RINGS * RING_BYTES + SLOTS * SLOT_BYTES)
+#define FRONT_BYTES (RINGS * RING_BYTES)
+#define MEM_BYTES   (FRONTS * FRONT_BYTES + SLOTS * SLOT_BYTES)
+
+/* One memory for all front ends: what a copy costs depends on which pages it meets, and whoever
+ * came later had better ones. Each has rings of its own in it; the slots are whose turn it is. */
+static struct {
+	int fd;
+	uint8_t *mem;
+	unsigned int fronts;
+} guest = {.fd = -1};
 
 enum request {
 	GET_FEATURES = 1,
@@ -148,7 +157,7 @@ static int handshake(const struct front *f)
 	if (r == 0)
 		r = send_msg(f, SET_FEATURES, 0, &features, sizeof(features), -1);
 	if (r == 0)
-		r = send_acked(f, SET_MEM_TABLE, &mem, sizeof(mem), f->memfd);
+		r = send_acked(f, SET_MEM_TABLE, &mem, sizeof(mem), guest.fd);
 	for (uint32_t i = 0; r == 0 && i < RINGS; i++)
 		r = start_ring(f, i);
 	for (uint32_t i = 0; r == 0 && i < RINGS; i++) {
@@ -178,13 +187,14 @@ static int connect_to(const char *path)
 
 static void lay_out(struct front *f)
 {
-	uint8_t *p = f->mem;
+	uint8_t *p = f->mem + guest.fronts * FRONT_BYTES;
 
 	for (int i = 0; i < RINGS; i++, p += RING_BYTES) {
 		f->ring[i].desc = (void *)p;
 		f->ring[i].avail = (void *)(p + RING_NUM * sizeof(struct vring_desc));
 		f->ring[i].used = (void *)(p + RING_BYTES / 2);
 	}
+	p = f->mem + FRONTS * FRONT_BYTES;
 	for (int i = 0; i < SLOTS; i++, p += SLOT_BYTES) {
 		struct slot *s = &f->slot[i];
 
@@ -197,25 +207,38 @@ static void lay_out(struct front *f)
 	}
 }
 
+static int make_guest(struct msb_err *e)
+{
+	if (guest.mem)
+		return 0;
+	guest.fd = memfd_create("guest", MFD_CLOEXEC);
+	if (guest.fd < 0 || ftruncate(guest.fd, MEM_BYTES) < 0)
+		return msb_err_set(e, errno, "guest memory: %m");
+	guest.mem = mmap(
+		NULL, MEM_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, guest.fd, 0);
+	if (guest.mem == MAP_FAILED) {
+		guest.mem = NULL;
+		return msb_err_set(e, errno, "guest memory: %m");
+	}
+	memset(guest.mem, 0, MEM_BYTES);
+	return 0;
+}
+
 int front_connect(struct front *f, const char *path, struct msb_err *e)
 {
 	int r;
 
-	*f = (struct front){.memfd = memfd_create("guest", MFD_CLOEXEC), .sock = -1};
+	*f = (struct front){.sock = -1};
 	for (int i = 0; i < RINGS; i++) {
 		f->ring[i].kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		f->ring[i].call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	}
-	if (f->memfd < 0 || ftruncate(f->memfd, MEM_BYTES) < 0)
-		return msb_err_set(e, errno, "guest memory: %m");
-	f->mem = mmap(
-		NULL, MEM_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, f->memfd, 0);
-	if (f->mem == MAP_FAILED) {
-		f->mem = NULL;
-		return msb_err_set(e, errno, "guest memory: %m");
-	}
-	memset(f->mem, 0, MEM_BYTES);
+	r = guest.fronts == FRONTS ? msb_err_set(e, ENOSPC, "too many front ends") : make_guest(e);
+	if (r < 0)
+		return r;
+	f->mem = guest.mem;
 	lay_out(f);
+	guest.fronts++;
 	f->sock = connect_to(path);
 	if (f->sock < 0)
 		return msb_err_set(e, -f->sock, "%s: %s", path, strerror(-f->sock));
@@ -226,13 +249,10 @@ int front_connect(struct front *f, const char *path, struct msb_err *e)
 void front_done(struct front *f)
 {
 	cleanup_close_(&f->sock);
-	cleanup_close_(&f->memfd);
 	for (int i = 0; i < RINGS; i++) {
 		cleanup_close_(&f->ring[i].kick);
 		cleanup_close_(&f->ring[i].call);
 	}
-	if (f->mem)
-		munmap(f->mem, MEM_BYTES);
 }
 
 uint8_t *slot_page(const struct slot *s, unsigned int n)

@@ -4,7 +4,8 @@
  * rings of 1024 with indirect descriptors and event-idx, eventfds, vhost-user in QEMU's order.
  *
  * A request is laid out as Linux 6.12 does it: header, arguments, then data page by page, no two of
- * which are neighbours; the reply likewise. Used by one thread.
+ * which are neighbours; the reply likewise. Used by one thread, and all front ends of a process
+ * have the same memory: they take turns, and none has a request under way when its turn ends.
  */
 #ifndef MSB_BENCH_RING_H
 #define MSB_BENCH_RING_H
@@ -17,6 +18,7 @@
 #include <stddef.h>
 
 #define RING_NUM   1024
+#define FRONTS	   8  /* of a process */
 #define RINGS	   2  /* 0: FORGET; 1: everything else */
 #define SLOTS	   16 /* requests in flight */
 #define PAGE	   4096u
@@ -45,9 +47,9 @@ struct ring {
 };
 
 struct front {
-	int sock, memfd;
-	uint8_t *mem;
-	bool spin; /* waits by looking at the ring; else it sleeps until the device calls */
+	int sock;
+	uint8_t *mem; /* all front ends' */
+	bool spin;    /* waits by looking at the ring; else it sleeps until the device calls */
 	struct ring ring[RINGS];
 	struct slot slot[SLOTS];
 };
