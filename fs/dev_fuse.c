@@ -1,12 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The FUSE server behind the kernel's own device. Threads wait in read(), which wakes one of them a
- * request; poll() would wake them all. A signal without a meaning of its own ends the wait.
+ * The FUSE server behind the kernel's own device.
+ *
+ * Theory of operation. One thread has the turn: it reads requests and serves them, and looks for
+ * the next one for a while before it sleeps in read() (fs/spin.h), so that who asks one thing after
+ * the other is served by a thread that is awake. It gives the turn away with a request that may
+ * take long, and with data while more waits, and takes it again when that is done. A signal without
+ * a meaning of its own ends the wait.
  */
 #include "fs/dev_fuse.h"
+#include "fs/spin.h"
 #include "base/cleanup.h"
 
 #include <fcntl.h>
+#include <linux/fuse.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -14,9 +22,11 @@
 
 /* A message with the largest WRITE, or the largest READ's reply; page-aligned for the kernel. */
 #define BUFFER_BYTES (FUSE_MAX_IO + 4096u)
+#define LONG_BYTES   (64u << 10) /* of a WRITE */
 
 struct dev_fuse {
 	int fd;
+	pthread_mutex_t turn; /* to read; held across requests that are quickly served */
 	_Atomic bool stop;
 	unsigned int threads;
 	pthread_t thread[DEV_FUSE_THREADS];
@@ -28,6 +38,7 @@ struct dev_fuse {
 struct buffers {
 	struct fuse_worker w;
 	uint8_t *in, *out;
+	unsigned int spin_us;
 };
 
 static void buffers_free(struct buffers **b)
@@ -39,16 +50,67 @@ static void buffers_free(struct buffers **b)
 	free(*b);
 }
 
-/* Serves one message. 0; -errno at the end of the mount. */
-static int serve_one(struct dev_fuse *d, struct buffers *b)
+static bool waits(int fd) /* a request, or the end of the mount */
 {
-	struct iovec in = {b->in, 0}, out = {b->out, BUFFER_BYTES};
-	ssize_t n = read(d->fd, b->in, BUFFER_BYTES);
+	struct pollfd p = {fd, POLLIN, 0};
+
+	return poll(&p, 1, 0) != 0;
+}
+
+/* Looks for a request for *@us, or a while that will be better. */
+static void look_for_one(const struct dev_fuse *d, unsigned int *us)
+{
+	uint64_t end = *us ? spin_now_us() + *us : 0;
+	bool caught = false;
+
+	while (*us && !caught && !atomic_load(&d->stop)) {
+		caught = waits(d->fd);
+		if (!caught && spin_now_us() >= end)
+			break;
+	}
+	*us = spin_next(*us, caught);
+}
+
+/* Reads a message, and learns from how long that took. As read(). */
+static ssize_t next_message(const struct dev_fuse *d, struct buffers *b)
+{
+	uint64_t before;
+	ssize_t n;
+
+	look_for_one(d, &b->spin_us);
+	if (b->spin_us)
+		return read(d->fd, b->in, BUFFER_BYTES);
+	before = spin_now_us();
+	n = read(d->fd, b->in, BUFFER_BYTES);
+	b->spin_us = spin_after_sleep(0, before);
+	return n;
+}
+
+/* Whether another thread is to go on reading while this message is served. */
+static bool gives_way(const struct dev_fuse *d, const struct iovec *in)
+{
+	const struct fuse_in_header *h = in->iov_base;
+
+	if (fuse_may_wait(d->session, in, 0))
+		return true;
+	return (h->opcode == FUSE_READ || in->iov_len > LONG_BYTES) && waits(d->fd);
+}
+
+/* Serves one message, with the turn, and says whether that is still had. 0; -errno at the end of
+ * the mount. */
+static int serve_one(struct dev_fuse *d, struct buffers *b, bool *ret_turn)
+{
+	ssize_t n = next_message(d, b);
+	struct iovec in = {b->in, n > 0 ? (size_t)n : 0}, out = {b->out, BUFFER_BYTES};
 	int64_t reply;
 
+	*ret_turn = true;
 	if (n < 0) /* ENOENT: the request was interrupted before we got it */
 		return errno == EINTR || errno == ENOENT ? 0 : -errno;
-	in.iov_len = (size_t)n;
+	if (gives_way(d, &in)) {
+		*ret_turn = false;
+		pthread_mutex_unlock(&d->turn);
+	}
 	reply = fuse_handle(d->session, &b->w, &in, 1, &out, 1);
 	fuse_worker_count(d->session, &b->w);
 	/* A failed reply means that the requester was killed, or the mount is gone: read() tells.
@@ -62,14 +124,20 @@ static void *thread_main(void *arg)
 {
 	struct dev_fuse *d = arg;
 	__attribute__((cleanup(buffers_free))) struct buffers *b = calloc(1, sizeof(*b));
+	bool turn = false;
 	int r = 0;
 
 	if (b) {
 		b->in = aligned_alloc(4096, BUFFER_BYTES);
 		b->out = aligned_alloc(4096, BUFFER_BYTES);
 	}
-	while (r == 0 && b && b->in && b->out && !atomic_load(&d->stop))
-		r = serve_one(d, b);
+	while (r == 0 && b && b->in && b->out && !atomic_load(&d->stop)) {
+		if (!turn)
+			pthread_mutex_lock(&d->turn);
+		r = serve_one(d, b, &turn);
+	}
+	if (turn)
+		pthread_mutex_unlock(&d->turn);
 	atomic_fetch_sub(&d->running, 1);
 	return NULL;
 }
@@ -90,6 +158,7 @@ int dev_fuse_new(
 		return msb_err_set(e, ENOMEM, "no memory for a view");
 	}
 	d->fd = fuse_fd;
+	pthread_mutex_init(&d->turn, NULL);
 	/* A mount by an ordinary user is that user's alone. */
 	d->session = fsd_session_new(
 		fs, geteuid() == 0 ? &fuse_profile_view : &fuse_profile_view_owner, readonly);
@@ -133,6 +202,7 @@ struct dev_fuse *dev_fuse_free(struct dev_fuse *d)
 	if (d->session)
 		fuse_view_went(d->session);
 	(void)fsd_session_free(d->session);
+	pthread_mutex_destroy(&d->turn);
 	free(d);
 	return NULL;
 }

@@ -4,13 +4,12 @@
  *
  * Theory of operation. One thread accepts front ends and speaks vhost-user with one at a time. It
  * starts a thread a queue, which serves requests inline: pools only add wake-ups, and those are
- * what a request costs. After work a queue's thread polls the ring for a while that it adapts:
- * doubled when a request came in that time, halved when not, down to none, so an idle guest costs
- * nothing.
+ * what a request costs. After work a queue's thread looks at the ring for a while (fs/spin.h).
  */
 #include "fs/virtiofs.h"
 #include "fs/fuse_state.h"
 #include "fs/fuse_stats.h"
+#include "fs/spin.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 
@@ -26,9 +25,7 @@
 #define CALL_BATCH    8		   /* and before the guest is called */
 #define CALL_BYTES    (128u << 10) /* and their data */
 #define HOLD_CYCLES   100000	   /* some tens of microseconds */
-#define MIN_POLL_US   2
-#define FIRST_POLL_US 10
-#define RETRY_MS      100 /* after accept() failed */
+#define RETRY_MS      100	   /* after accept() failed */
 
 struct queue {
 	struct virtiofs *v;
@@ -54,14 +51,6 @@ struct virtiofs {
 	struct queue *queue[VIRTIOFS_QUEUES];
 	struct fuse_stats stats[VIRTIOFS_QUEUES]; /* stay when a queue is stopped */
 };
-
-static uint64_t now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
 
 /* Hands over what was served and held back. */
 static void hand_over(struct queue *k)
@@ -131,8 +120,8 @@ static bool poll_ring(const struct queue *k, unsigned int us)
 		}
 		/* What comes at once is not to wait for a clock. */
 		if (!end)
-			end = now_us() + us;
-		else if (now_us() >= end)
+			end = spin_now_us() + us;
+		else if (spin_now_us() >= end)
 			break;
 	}
 	return false;
@@ -151,9 +140,11 @@ static void sleep_for_kick(struct queue *k)
 static void *queue_main(void *arg)
 {
 	struct queue *k = arg;
-	unsigned int us = FIRST_POLL_US;
+	unsigned int us = SPIN_FIRST_US;
 
 	while (!atomic_load(&k->stop)) {
+		bool caught;
+
 		vq_no_kicks(&k->q->vq);
 		if (serve_waiting(k) < 0) {
 			if (!atomic_exchange(&k->v->warned, true))
@@ -161,18 +152,13 @@ static void *queue_main(void *arg)
 					k->v->tag);
 			break;
 		}
-		if (poll_ring(k, us)) {
-			us = us * 2 < VIRTIOFS_MAX_POLL_US ? us * 2 : VIRTIOFS_MAX_POLL_US;
-			continue;
-		}
-		us = us / 2 < MIN_POLL_US ? 0 : us / 2;
-		if (vq_want_kicks(&k->q->vq)) {
-			uint64_t before = now_us();
+		caught = poll_ring(k, us);
+		us = spin_next(us, caught);
+		if (!caught && vq_want_kicks(&k->q->vq)) {
+			uint64_t before = spin_now_us();
 
 			sleep_for_kick(k);
-			/* Polling would have caught this one: worth trying again. */
-			if (us == 0 && now_us() - before < VIRTIOFS_MAX_POLL_US)
-				us = FIRST_POLL_US;
+			us = spin_after_sleep(us, before);
 		}
 	}
 	return NULL;

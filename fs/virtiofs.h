@@ -10,8 +10,7 @@
 #include "fs/fuse_core.h"
 #include "fs/vhost_user.h"
 
-#define VIRTIOFS_QUEUES	     (1 + 8) /* urgent, and as many as guests here have CPUs */
-#define VIRTIOFS_MAX_POLL_US 50	     /* busy polling after work, at most */
+#define VIRTIOFS_QUEUES (1 + 8) /* urgent, and as many as guests here have CPUs */
 
 struct virtiofs;
 

@@ -99,6 +99,21 @@ lines() {
 	[ ! -e "$src/file" ]
 }
 
+@test "a request that takes its time holds up no other" {
+	local slow
+	over 'delay=mkdir:5s'
+	mkdir "$dir/at/d/new" 3>&- & # the kernel holds up what is in the same directory
+	slow=$!
+	until [[ $(tr '\0' ' ' <"/proc/$slow/cmdline") == mkdir* && $(cut -d' ' -f3 "/proc/$slow/stat") == [SD] ]]; do
+		sleep 0.01
+	done
+	[ "$(cat "$dir/at/file")" = hello ]
+	touch "$dir/at/other"
+	[ ! -e "$src/d/new" ] # it still takes its time
+	wait "$slow"
+	[ -d "$src/d/new" ]
+}
+
 @test "audit: who did what, level by level; names of any bytes; dropped records are none" {
 	over audit
 	mkdir "$dir/at/new"
