@@ -57,6 +57,8 @@
 #define CTL_MAX_SCRAPES	  64	/* of them of `metrics` */
 #define CTL_SAMPLE_MS	  1000	/* that helpers have to say their figures */
 #define CTL_MAX_EVENTS	  256	/* kept for a sandbox; a reader that falls behind sees dropped */
+#define CTL_MAX_NOTICES	  20	/* in ... events of a kind that somebody may cause without end */
+#define CTL_NOTICES_MS	  10000 /* ... of a sandbox, or of the instance; the rest are counted */
 #define CTL_MAX_GEVENTS	  2048	/* kept for all */
 #define CTL_MAX_ERRORS	  256
 #define CTL_MAX_ANSWER	  65536	     /* unread answers of a read-write fd on a ctl */

@@ -111,6 +111,8 @@ static void sandbox_free(struct ctl_sandbox *sb)
 		free(sb->pin[i].ref);
 	free(sb->pin);
 	free(sb->other_mounts);
+	if (sb->news_fd >= 0)
+		close(sb->news_fd);
 	ctl_ring_done(&sb->events);
 	ctl_files_done(&sb->files);
 	free(sb);
@@ -125,7 +127,7 @@ static struct ctl_sandbox *sandbox_new(struct ctl *c, const char *id, const char
 	sb->c = c;
 	sb->refs = 1;
 	sb->serial = ++c->next_serial;
-	sb->agent.pidfd = sb->qemu.pidfd = -1;
+	sb->agent.pidfd = sb->qemu.pidfd = sb->news_fd = -1;
 	ctl_files_init(&sb->files);
 	(void)snprintf(sb->id, sizeof(sb->id), "%s", id);
 	(void)snprintf(sb->name, sizeof(sb->name), "%s", name);

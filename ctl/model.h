@@ -84,6 +84,13 @@ struct ctl_files {
 	bool closed; /* its owner is being removed: never start again; files.lock */
 };
 
+/* Events of a kind that somebody may cause without end: see ctl_notice(). */
+struct ctl_notes {
+	uint64_t since_ms; /* CLOCK_MONOTONIC */
+	unsigned int n;	   /* since then */
+	uint64_t more;	   /* that were left out since the last one that was not */
+};
+
 struct ctl_env {
 	uint32_t serial; /* in node ids */
 	char *name, *value;
@@ -173,6 +180,9 @@ struct ctl_sandbox {
 	uint64_t ends;		  /* of machines */
 	enum ctl_state end_state; /* at the last end */
 	struct ctl_ring events;
+	int news_fd;	 /* of msb-agentd, for events of the guest; -1: none */
+	bool agent_told; /* that it was lost, and not yet that it is back */
+	struct ctl_notes oom_notes, agent_notes;
 
 	/* The verb under way; only its thread changes what follows. See ctl/op.h. */
 	struct ctl_op *op;
@@ -230,6 +240,7 @@ struct ctl {
 	char *registries; /* the table's text */
 	uint32_t next_serial;
 	struct ctl_ring events, errors;
+	struct ctl_notes limit_notes, denied_notes;
 	char error[MSB_ERR_MAX];
 	struct ctl_scrape *scrape;  /* of `metrics`, under way; see ctl/metrics.c */
 	struct ctl_handle *pollers; /* open files that somebody polls */

@@ -2,10 +2,12 @@
 // Telling users: events and errors.
 #include "ctl/report.h"
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "ctl/handle.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
@@ -51,6 +53,47 @@ void ctl_event(struct ctl *c, struct ctl_sandbox *sb, const char *kind, const ch
 	ctl_poll_wake(c, sb);
 }
 
+void ctl_notice(struct ctl *c, struct ctl_sandbox *sb, struct ctl_notes *notes, const char *kind,
+	const char *members)
+{
+	uint64_t now = msb_now_ms();
+	char more[40] = "";
+
+	if (now - notes->since_ms >= CTL_NOTICES_MS) {
+		notes->since_ms = now;
+		notes->n = 0;
+	}
+	if (notes->n >= CTL_MAX_NOTICES) {
+		notes->more++;
+		return;
+	}
+	notes->n++;
+	if (notes->more)
+		(void)snprintf(more, sizeof(more), ",\"more\":%" PRIu64, notes->more);
+	notes->more = 0;
+	ctl_event(c, sb, kind, "%s%s", members, more);
+}
+
+/* Lock held. */
+static void notice_error(const struct ctl_req *q, struct ctl_sandbox *sb, const char *path,
+	const struct msb_err *err)
+{
+	struct ctl *c = q->c;
+	bool denied = err->code == EPERM || err->code == EACCES;
+	/* What was only asked not to wait, or interrupted, does not come here. */
+	bool limit = err->code == EDQUOT || err->code == ENFILE || err->code == EAGAIN;
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+
+	if (!denied && !limit)
+		return;
+	msb_str_addf(&s, ",\"uid\":%u,\"path\":", (unsigned int)q->uid);
+	msb_str_add_json(&s, path, strlen(path));
+	msb_str_addf(&s, ",\"errno\":\"%s\",\"message\":", strerrorname_np(err->code));
+	msb_str_add_json(&s, err->msg, strlen(err->msg));
+	ctl_notice(c, sb, denied ? &c->denied_notes : &c->limit_notes, denied ? "denied" : "limit",
+		s.buf ?: "");
+}
+
 void ctl_error(const struct ctl_req *q, struct ctl_sandbox *sb, const char *path,
 	const struct msb_err *err)
 {
@@ -71,5 +114,6 @@ void ctl_error(const struct ctl_req *q, struct ctl_sandbox *sb, const char *path
 	memcpy(c->error, err->msg, sizeof(c->error));
 	if (sb)
 		memcpy(sb->error, err->msg, sizeof(sb->error));
+	notice_error(q, sb, path, err);
 	ctl_poll_wake(c, sb);
 }

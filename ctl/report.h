@@ -12,7 +12,17 @@
 void ctl_event(struct ctl *c, struct ctl_sandbox *sb, const char *kind, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* Keeps an error for `errors`, `error`, and @sb's `error` where it has one; takes the lock. */
+/**
+ * ctl_notice() - The same of what a user or a guest may cause without end
+ * @notes: of this kind: CTL_MAX_NOTICES in CTL_NOTICES_MS are told, the next one after them says by
+ * "more" how many were not
+ * @members: further JSON members, each preceded by a comma, or ""
+ */
+void ctl_notice(struct ctl *c, struct ctl_sandbox *sb, struct ctl_notes *notes, const char *kind,
+	const char *members);
+
+/* Keeps an error for `errors`, `error`, and @sb's `error` where it has one; a limit and a refusal
+ * are events too. Takes the lock. */
 void ctl_error(const struct ctl_req *q, struct ctl_sandbox *sb, const char *path,
 	const struct msb_err *err);
 

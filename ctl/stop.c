@@ -148,6 +148,7 @@ void ctl_teardown(struct ctl_sandbox *sb)
 		close(sb->qemu.pidfd);
 	sb->qemu = (struct ctl_helper){.pidfd = -1};
 	sb->started_usec = 0;
+	sb->agent_told = false;
 	ctl_config_settled(sb);
 	ctl_mounts_settled(sb);
 	pthread_mutex_unlock(&c->lock);

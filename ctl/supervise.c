@@ -10,10 +10,12 @@
 #include "ctl/image_names.h"
 #include "ctl/job.h"
 #include "ctl/logfile.h"
+#include "ctl/news.h"
 #include "ctl/op.h"
 #include "ctl/pulls.h"
 #include "ctl/policy.h"
 #include "ctl/thread.h"
+#include "vmm/agent.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -36,7 +38,8 @@ enum kind {
 	K_FSD_IMAGE,
 	K_OUTPUT,
 	K_JOB,
-	K_POLICY
+	K_POLICY,
+	K_NEWS
 };
 #define TAG(kind, serial) ((uint64_t)(serial) << 8 | (kind))
 
@@ -66,8 +69,19 @@ void ctl_supervise_fsd(const struct ctl_files_of *of)
 
 void ctl_supervise_agent(struct ctl_sandbox *sb)
 {
+	struct msb_err e = {0};
+	char sock[108];
+
+	ctl_sock_path(sb->c, sb->id, "agent", sock);
 	if (watch(sb->c->epoll_fd, sb->agent.pidfd, TAG(K_AGENT, sb->serial)) < 0)
 		log_err("%s: its agent's process is not watched: %m", sb->name);
+	if (sb->news_fd >= 0)
+		close(sb->news_fd); /* of an earlier one */
+	sb->news_fd = agent_watch(sock, &e);
+	if (sb->news_fd < 0)
+		log_warn("%s: no events of its guest: %s", sb->name, e.msg);
+	else if (watch(sb->c->epoll_fd, sb->news_fd, TAG(K_NEWS, sb->serial)) < 0)
+		log_err("%s: no events of its guest: %m", sb->name);
 }
 
 void ctl_supervise_qemu(struct ctl_sandbox *sb)
@@ -182,6 +196,7 @@ static void agent_ended(struct ctl *c, struct ctl_sandbox *sb)
 			sb->agent_ends_since = now;
 			sb->agent_ends = 0;
 		}
+		ctl_agent_lost(sb, how);
 		/* A guest that has found a way to end it must not keep the host busy with that. */
 		if (++sb->agent_ends > CTL_MAX_AGENT_ENDS)
 			ctl_op_clean(sb, EIO, "the agent's process keeps ending: %s", how);
@@ -394,6 +409,16 @@ static void on_job(struct ctl *c, uint32_t serial)
 		ctl_job_event(j);
 }
 
+static void on_news(struct ctl *c, uint32_t serial)
+{
+	struct ctl_sandbox *sb;
+
+	LOCK_SCOPE(&c->lock);
+	sb = ctl_sandbox_by_serial(c, serial);
+	if (sb)
+		ctl_news_read(sb);
+}
+
 static void on_policy(struct ctl *c)
 {
 	uint64_t n;
@@ -424,6 +449,8 @@ static void *loop(void *arg)
 				on_output(s->c, (uint32_t)(ev[i].data.u64 >> 8));
 			else if (kind == K_POLICY)
 				on_policy(s->c);
+			else if (kind == K_NEWS)
+				on_news(s->c, (uint32_t)(ev[i].data.u64 >> 8));
 			else if (kind == K_JOB)
 				on_job(s->c, (uint32_t)(ev[i].data.u64 >> 8));
 			else

@@ -133,7 +133,8 @@ int agent_shutdown(
  * readable once there is an answer, then the answer. Neither waits. -EAGAIN: too many ask now. */
 int agent_stats_ask(const char *control_path, struct msb_err *e);
 int agent_stats_answer(int fd, struct wire_stats *ret, struct msb_err *e);
-int agent_watch(const char *control_path, struct msb_err *e);	  /* a connected socket */
+/* A connected socket, non-blocking: first comes "ok", then what "watch" says. Does not wait. */
+int agent_watch(const char *control_path, struct msb_err *e);
 int agent_set_clock(const char *control_path, struct msb_err *e); /* to the host's */
 int agent_drop_caches(const char *control_path, struct msb_err *e);
 

@@ -261,7 +261,8 @@ int agent_shutdown(
 	return r < 0 ? r : msb_msg_answer(fd, &m, e);
 }
 
-int agent_stats_ask(const char *control_path, struct msb_err *e)
+/* Says one word and does not wait for what comes of it. */
+static int ask(const char *control_path, const char *verb, struct msb_err *e)
 {
 	_cleanup_close_ int fd = msb_unix_connect(control_path, SOCK_SEQPACKET | SOCK_NONBLOCK);
 	struct msb_msg m;
@@ -269,9 +270,14 @@ int agent_stats_ask(const char *control_path, struct msb_err *e)
 
 	if (fd < 0)
 		return msb_err_set(e, -fd, "the sandbox's agent is not running: %s", strerror(-fd));
-	msb_msg_init(&m, "stats");
+	msb_msg_init(&m, verb);
 	r = msb_msg_send(fd, &m);
 	return r < 0 ? msb_err_set(e, -r, "the sandbox's agent: %s", strerror(-r)) : steal_fd(&fd);
+}
+
+int agent_stats_ask(const char *control_path, struct msb_err *e)
+{
+	return ask(control_path, "stats", e);
 }
 
 int agent_stats_answer(int fd, struct wire_stats *ret, struct msb_err *e)
@@ -290,15 +296,7 @@ int agent_stats_answer(int fd, struct wire_stats *ret, struct msb_err *e)
 
 int agent_watch(const char *control_path, struct msb_err *e)
 {
-	_cleanup_close_ int fd = connect_to(control_path, e);
-	struct msb_msg m;
-	int r;
-
-	if (fd < 0)
-		return fd;
-	msb_msg_init(&m, "watch");
-	r = msb_msg_call(fd, &m, CALL_MS, e);
-	return r < 0 ? r : steal_fd(&fd);
+	return ask(control_path, "watch", e);
 }
 
 int agent_set_clock(const char *control_path, struct msb_err *e)

@@ -769,8 +769,10 @@ static void killed_while_it_boots(void **state)
 
 static int event(int w, char kind[32])
 {
-	if (msb_wait_fd(w, POLLIN, WAIT_MS) < 0 || msb_msg_recv(w, &m) < 0)
-		return -1;
+	do /* that we are heard comes first */
+		if (msb_wait_fd(w, POLLIN, WAIT_MS) < 0 || msb_msg_recv(w, &m) < 0)
+			return -1;
+	while (!strcmp(msb_msg_verb(&m), "ok"));
 	assert_string_equal(msb_msg_verb(&m), "event");
 	(void)snprintf(kind, 32, "%s", msb_msg_get(&m, "kind"));
 	return 0;
@@ -1213,9 +1215,12 @@ static void figures_of_a_hostile_guest(void **state)
 	guest_hello();
 	one = -1;
 	for (uint64_t end = msb_now_ms() + WAIT_MS; one < 0 && msb_now_ms() < end;) {
-		one = agent_stats_ask(ctl, &e);
+		struct pollfd p[2] = {{-1, POLLIN, 0}, {gport, POLLIN, 0}};
+
+		p[0].fd = one = agent_stats_ask(ctl, &e);
 		assert_true(one >= 0);
-		if (msb_wait_fd(one, POLLIN, 200) == 0) { /* EBUSY: it has not read our HELLO */
+		assert_true(poll(p, 2, WAIT_MS) > 0);
+		if (p[0].revents) { /* EBUSY: it has not read our HELLO */
 			close(one);
 			one = -1;
 		}
@@ -1231,7 +1236,15 @@ static void figures_of_a_hostile_guest(void **state)
 	guest_frame(WIRE_OK, f.id, lies, sizeof(lies));
 	guest_send();
 	for (size_t i = 1; i < ARRAY_LEN(s); i++) {
-		assert_int_equal(msb_wait_fd(s[i], POLLIN, WAIT_MS), 0);
+		struct pollfd p[2] = {{s[i], POLLIN, 0}, {gport, POLLIN, 0}};
+
+		/* Those that came after the answer have the guest asked once more. */
+		while (poll(p, 2, WAIT_MS) > 0 && !p[0].revents) {
+			assert_true(guest_next(&f));
+			guest_frame(WIRE_OK, f.id, lies, sizeof(lies));
+			guest_send();
+		}
+		assert_true(p[0].revents);
 		assert_int_equal(agent_stats_answer(s[i], &w, &e), 0);
 		assert_int_equal(w.have, 1u << WIRE_MEMORY_TOTAL_BYTES | 1u << WIRE_CPU_STEAL_USEC);
 		assert_int_equal(w.v[WIRE_MEMORY_TOTAL_BYTES], 7);
