@@ -17,12 +17,6 @@ teardown_file() {
 	msb_teardown
 }
 
-msbd_pid() {
-	pgrep -x -f "$bin/msbd" | while read -r p; do
-		if grep -qz "MSB_MNT=$m" "/proc/$p/environ"; then echo "$p"; fi
-	done
-}
-
 v() { cat "$m/a/metrics/$1"; }
 
 # scrape: the text of all sandboxes, checked by the strict parser
@@ -155,9 +149,7 @@ sample() {
 
 @test "a new msbd goes on with what the processes counted" {
 	ops=$(v fs_ops)
-	kill -9 "$(msbd_pid)"
-	until_is 5 1 bash -c "stat $m >/dev/null 2>&1; echo \$?"
-	"$bin/msbd"
+	msbd_killed
 	[ "$(v fs_ops)" -ge "$ops" ]
 	[ "$(v guest_memory_total_bytes)" -gt 0 ]
 	scrape
