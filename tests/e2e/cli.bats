@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The msb command as it is typed: sandboxes from their making to their end, what is listed, what is shown by -x and
 # --dry-run, and the same over ssh.
-# shellcheck disable=SC2154 # run sets output and status; helper.bash dir, bin, m and repo
+# shellcheck disable=SC2154,SC2016 # run sets output and status, helper.bash dir, bin, m and repo; guests expand $
 
 bats_require_minimum_version 1.5.0
 load helper
@@ -63,6 +63,103 @@ setup() {
 	wait $!
 	[ "$(cat out)" = stopped ]
 	msb rm w
+}
+
+@test "run: the command's output and exit status; --rm leaves nothing" {
+	local before rc
+	before=$(msb ps -aq)
+	[ "$(msb run --rm -m 128m -e A='x  y' -w /tmp bb sh -c 'echo "$A"; pwd; id -un')" = $'x  y\n/tmp\nroot' ]
+	for rc in 0 3 125; do
+		run msb run --rm -m 128m bb sh -c "exit $rc"
+		[ "$status" = "$rc" ]
+	done
+	run -127 msb run --rm -m 128m bb nothing-like-this
+	run -126 msb run --rm -m 128m bb /etc/passwd
+	run msb run --rm -m 128m bb sh -c 'kill -9 $$'
+	[ "$status" = 137 ]
+	[ "$(echo in | msb run --rm -i -m 128m bb cat)" = in ]
+	[ "$(msb ps -aq)" = "$before" ]
+}
+
+@test "run: mounts, labels, limits, user, entrypoint; what was made stays without --rm" {
+	mkdir -p src/sub
+	echo host >src/f
+	printf '# a comment\nB=from file\nHOME\n\n' >vars
+	[ "$(msb run --name web -m 128m -v ./src:/app:ro,audit --mount type=memory,dst=/mem -l app=web --ulimit nofile=64:65 \
+		--env-file vars --entrypoint sh bb -c 'cat /app/f; touch /app/g || echo ro; echo "$B $HOME"; ulimit -n; touch /mem/x' 2>err)" = \
+		"host
+ro
+from file $HOME
+64" ]
+	grep -q 'Read-only' err
+	[ "$(cat "$m/web/state")" = stopped ]
+	[ "$(cat "$m/web/mounts")" = "$dir/src /app passthrough ro,audit
+none /mem memory rw" ]
+	[ "$(msb ps -a --filter label=app=web -q)" = web ]
+	[ "$(msb ps -a --filter label=app --format '{{.Labels}}')" = app=web ]
+	run msb run --name web bb true
+	[ "$status" = 125 ]
+	[[ $output == 'msb: there is a `web` already' ]]
+	msb rm web
+}
+
+@test "run -d: the name on stdout, the command under way; create, and its start" {
+	local name
+	name=$(msb run -d -m 128m bb sh -c 'echo up; exec sleep 1000')
+	[[ $name =~ ^[a-z]+-[a-z]+-[0-9]+$ ]]
+	until_is 10 up eval "jq -r .data $m/$name/log | tr -d '\n'"
+	[ "$(msb exec "$name" sh -c 'ps | grep -c "[s]leep 1000"')" = 1 ]
+	msb rm -f "$name"
+	[ "$(msb create --name later --cpus 2 --restart on-failure:3 --stop-timeout 7 --timeout 1h bb)" = later ]
+	[ "$(cat "$m"/later/{state,cpus,restart,stop_timeout_sec,max_duration_sec} | tr '\n' ' ')" = "created 2 on-failure:3 7 3600 " ]
+	msb rm later
+}
+
+@test "run: what is wrong is refused with a sentence, and leaves nothing" {
+	local before
+	before=$(msb ps -aq)
+	refused() {
+		run --separate-stderr msb run --name bad "${@:2}"
+		[ "$status" = 125 ] || { echo "$output$stderr"; return 1; }
+		[[ $stderr == *"$1"* ]] || { echo "'$stderr', not '$1'"; return 1; }
+		[ ! -e "$m/bad" ]
+	}
+	refused "no network yet" -p 8080:80 bb
+	refused "number from 1 to 64" --cpus 999 bb
+	refused "GUEST-PATH" -v /x bb
+	refused "NAME or NAME=VALUE" -e =x bb
+	refused "cannot read" --env-file nothing bb
+	refused "passthrough" --mount type=nothing,src=/a,dst=/b bb
+	refused "does not --restart" --rm --restart always bb
+	refused "--rm is for" -d --rm bb
+	refused "--idle goes with" --idle bb
+	refused "no name of a sandbox" --name Bad bb
+	refused "something is missing"
+	refused "no option --nothing" --nothing bb
+	refused "no image nosuch" --pull never nosuch
+	[ "$(msb ps -aq)" = "$before" ]
+}
+
+@test "run: ^C while it starts ends it, and takes it away" {
+	local pid
+	MSB_TEST=1 bash -c 'trap - INT; exec msb run --name gone --rm -m 128m bb sleep 1000' 7>&- &
+	pid=$!
+	until_is 20 yes eval "[ -e $m/gone ] && echo yes"
+	kill -TERM $pid
+	wait $pid || [ $? = 130 ] || [ $? = 143 ]
+	until_is 20 yes eval "[ -e $m/gone ] || echo yes"
+}
+
+@test "run --dry-run: pasted into sh it is the same sandbox" {
+	mkdir -p src
+	msb --dry-run run -d --name dry -m 128m -e "A=it's \\n" -v ./src:/app -l a=b bb sh -c 'echo "$A"; exec sleep 1000' >lines
+	[ ! -e "$m/dry" ]
+	bash lines
+	[ "$(cat "$m/dry/state")" = running ]
+	[ "$(cat "$m/dry/env/A")" = "it's \\n" ]
+	until_is 10 "it's \\n" eval "jq -r .data $m/dry/log | head -n 1"
+	[ "$(msb inspect -f mounts dry)" = "[\"$dir/src /app passthrough rw\"]" ]
+	msb rm -f dry
 }
 
 @test "ps: what runs, all, filters, formats" {

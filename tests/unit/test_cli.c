@@ -8,6 +8,7 @@
 #include "tools/msb/remote.h"
 #include "tools/msb/shell.h"
 #include "tools/msb/since.h"
+#include "tools/msb/spec.h"
 #include "tools/msb/template.h"
 #include "tools/msb/view.h"
 
@@ -277,6 +278,113 @@ static void other_hosts(void **state)
 	msb_str_done(&r.command);
 }
 
+/* What docker's options become; NULL: refused. */
+static void specs(void **state)
+{
+	static const struct {
+		char kind; /* b(ytes), s(econds), u(limit), t(mpfs), v(olume), m(ount), M: of tmpfs
+			    */
+		const char *text, *out;
+	} rows[] = {
+		{'b', "512m", "512M"},
+		{'b', "2G", "2G"},
+		{'b', "1gb", "1G"},
+		{'b', "1KiB", "1K"},
+		{'b', "100b", "100"},
+		{'b', "100", "100"},
+		{'b', "12x", "12x"},
+		{'b', "m", "m"},
+		{'b', "1.5g", "1.5g"},
+		{'b', "1bb", "1bb"},
+		{'s', "90", "90"},
+		{'s', "1m30s", "90"},
+		{'s', "2h", "7200"},
+		{'s', "500ms", "500ms"},
+		{'s', "-1", "-1"},
+		{'s', "x", "x"},
+		{'s', "", ""},
+		{'u', "nofile=1024:2048", "nofile 1024:2048"},
+		{'u', "nofile=1024", "nofile 1024:1024"},
+		{'u', "core=-1", "core unlimited:unlimited"},
+		{'u', "core=0:-1", "core 0:unlimited"},
+		{'u', "core", NULL},
+		{'u', "=1", NULL},
+		{'u', "core=", NULL},
+		{'t', "/run", "/run"},
+		{'t', "/run:rw,size=64m,mode=1777", "/run size=64M,mode=1777"},
+		{'t', "/a b", "/a\\040b"},
+		{'v', "/src:/app", "/src /app passthrough"},
+		{'v', "/src:/app:ro,audit", "/src /app passthrough ro,audit"},
+		{'v', "/src:/app:rw,z", "/src /app passthrough"},
+		{'v', "/a b:/c d:ro", "/a\\040b /c\\040d passthrough ro"},
+		{'v', "~/x:/app", "/home/me/x /app passthrough"},
+		{'v', "data:/data", "volume:data /data passthrough"},
+		{'v', "./src:/app", "/tmp/src /app passthrough"},
+		{'v', ".:/app", "/tmp /app passthrough"},
+		{'v', "././/a:/app", "/tmp/a /app passthrough"},
+		{'v', "../src:/app", "/tmp/../src /app passthrough"},
+		{'v', "/src", NULL},
+		{'v', "/src:app", NULL},
+		{'v', ":/app", NULL},
+		{'m', "type=bind,src=/a,dst=/b,ro", "/a /b passthrough ro"},
+		{'m', "type=bind,source=/a,target=/b,readonly=true,audit",
+			"/a /b passthrough ro,audit"},
+		{'m', "src=v,dst=/b", "volume:v /b passthrough"},
+		{'m', "type=image,src=debian,dst=/b", "debian /b image"},
+		{'m', "type=memory,dst=/b,size_bytes=1M", "none /b memory size_bytes=1M"},
+		{'m', "type=plugin,src=/bin/x,destination=/b,over=/y", "/bin/x /b plugin over=/y"},
+		{'M', "type=tmpfs,dst=/b,tmpfs-size=1m,tmpfs-mode=700", "/b size=1M,mode=700"},
+		{'m', "type=bind,src=/a", NULL},
+		{'m', "type=bind,dst=/a", NULL},
+		{'m', "", NULL},
+	};
+
+	assert_int_equal(chdir("/tmp"), 0);
+	assert_int_equal(setenv("HOME", "/home/me", 1), 0);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+		bool tmpfs = false;
+		int r = 0;
+
+		switch (rows[i].kind) {
+		case 'b': spec_bytes(rows[i].text, &s); break;
+		case 's': spec_seconds(rows[i].text, &s); break;
+		case 'u': r = spec_ulimit(rows[i].text, &s, NULL); break;
+		case 't': spec_tmpfs(rows[i].text, &s); break;
+		case 'v': r = spec_volume(rows[i].text, &s, NULL); break;
+		default: r = spec_mount(rows[i].text, &s, &tmpfs, NULL);
+		}
+		assert_int_equal(r, rows[i].out ? 0 : -EINVAL);
+		if (r == 0)
+			assert_string_equal(s.buf ?: "", rows[i].out);
+		assert_int_equal(tmpfs, rows[i].kind == 'M');
+	}
+}
+
+static void commands_as_json(void **state)
+{
+	char *words[] = {"sh", "-c", "echo \"a\\n\"\n", "", "\xc3\xa9", NULL}, *none[] = {NULL};
+	char *bad[] = {"a", "\xff", NULL};
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT, empty = MSB_STR_INIT, t = MSB_STR_INIT;
+
+	assert_int_equal(spec_argv(words, &s, NULL), 0);
+	assert_string_equal(
+		s.buf, "[\"sh\", \"-c\", \"echo \\\"a\\\\n\\\"\\n\", \"\", \"\xc3\xa9\"]");
+	assert_int_equal(spec_argv(none, &empty, NULL), 0);
+	assert_string_equal(empty.buf, "[]");
+	assert_int_equal(spec_argv(bad, &t, NULL), -EILSEQ);
+}
+
+static void made_up_names(void **state)
+{
+	for (uint64_t n = 0; n <= UINT32_MAX; n += UINT32_MAX / 5000) {
+		char name[64];
+
+		spec_name((uint32_t)n, name);
+		assert_true(msb_name_valid(name));
+	}
+}
+
 static int letter(const void *arg, const char *field, struct msb_str *s)
 {
 	if (strlen(field) != 1)
@@ -494,6 +602,9 @@ int main(void)
 		cmocka_unit_test(table),
 		cmocka_unit_test(lines_of_sh),
 		cmocka_unit_test(other_hosts),
+		cmocka_unit_test(specs),
+		cmocka_unit_test(commands_as_json),
+		cmocka_unit_test(made_up_names),
 		cmocka_unit_test(templates),
 		cmocka_unit_test(times),
 		cmocka_unit_test(views),

@@ -73,6 +73,7 @@ extern const struct cli_command cli_look_commands[];
 extern const struct cli_command cli_events_commands[];
 extern const struct cli_command cli_doctor_commands[];
 extern const struct cli_command cli_completion_commands[];
+extern const struct cli_command cli_run_commands[];
 extern const struct cli_command cli_sandbox_commands[];
 extern const struct cli_command cli_exec_commands[];
 extern const struct cli_command cli_image_commands[];

@@ -3,6 +3,7 @@
 #include "tools/msb/cli.h"
 
 const struct cli_command *const cli_groups[] = {
+	cli_run_commands,
 	cli_sandbox_commands,
 	cli_exec_commands,
 	cli_ps_commands,

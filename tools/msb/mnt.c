@@ -136,7 +136,14 @@ int mnt_why(const struct mnt *m, const char *file, int code, struct msb_err *e)
 int mnt_mkdir(const struct mnt *m, const char *dir, struct msb_err *e)
 {
 	say(m, "mkdir", dir);
-	return show.dry || mkdirat(m->fd, dir, 0700) == 0 ? 0 : mnt_why(m, dir, errno, e);
+	if (show.dry || mkdirat(m->fd, dir, 0700) == 0)
+		return 0;
+	/* The kernel knows what is there already, and whose the tree is: msbd is not asked. */
+	if (errno == EEXIST)
+		return msb_err_set(e, EEXIST, "there is a `%s` already", dir);
+	return errno == EACCES
+		       ? msb_err_set(e, EACCES, "%s is not yours to make things in", m->path)
+		       : mnt_why(m, dir, errno, e);
 }
 
 int mnt_rmdir(const struct mnt *m, const char *dir, struct msb_err *e)
@@ -155,7 +162,11 @@ static int put(const struct mnt *m, const char *file, int flags, const void *p, 
 	if (show.dry)
 		return 0;
 	fd = openat(m->fd, file, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0600);
-	done = fd < 0 ? -1 : write(fd, p, n);
+	if (fd < 0 && errno == ENOENT && missing(m, file, e))
+		return -ENOENT;
+	if (fd < 0)
+		return msb_err_set(e, errno, "cannot write %s/%s: %m", m->path, file);
+	done = write(fd, p, n);
 	/* The lines before a bad one count as written; what is left says what is wrong with it. */
 	if (done >= 0 && (size_t)done < n)
 		done = write(fd, (const char *)p + done, n - (size_t)done);
@@ -275,8 +286,12 @@ int mnt_absolute(const char *path, struct msb_str *s, struct msb_err *e)
 
 	if (*path != '/' && !getcwd(cwd, sizeof(cwd)))
 		return msb_err_set(e, errno, "cannot tell where %s is: %m", path);
-	if (*path != '/')
-		msb_str_addf(s, "%s/", cwd);
-	msb_str_adds(s, path);
+	if (*path != '/') {
+		while (path[0] == '.' && path[1] == '/')
+			path += 2 + strspn(path + 2, "/");
+		msb_str_addf(s, "%s%s", cwd, *path && strcmp(path, ".") != 0 ? "/" : "");
+	}
+	if (strcmp(path, ".") != 0)
+		msb_str_adds(s, path);
 	return s->oom ? msb_err_set(e, ENOMEM, "no memory") : 0;
 }

@@ -249,14 +249,14 @@ static bool take(int fd, uint64_t *off, struct msb_str *rest, struct progress *p
 	return true;
 }
 
-static int interrupts(void)
+static int interrupts(sigset_t *old)
 {
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
-	(void)pthread_sigmask(SIG_BLOCK, &set, NULL); /* valid arguments */
+	(void)pthread_sigmask(SIG_BLOCK, &set, old); /* valid arguments */
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
@@ -301,17 +301,26 @@ int progress_do(const struct mnt *m, const char *verb, const char *ref, const ch
 	bool quiet, struct progress *ret, struct msb_err *e)
 {
 	struct screen sc = {.on = !quiet, .terminal = isatty(STDERR_FILENO)};
-	_cleanup_close_ int sig_fd = interrupts();
+	struct signalfd_siginfo taken;
 	struct mnt_verb v;
-	int r;
+	sigset_t old;
+	int sig_fd, r;
 
 	sc.colour = cli_colours(STDERR_FILENO);
 	*ret = (struct progress){0};
 	if (mnt_dry())
 		return mnt_do(m, "images/ctl", line, e);
+	sig_fd = interrupts(&old);
 	r = mnt_verb_begin(m, "images/ctl", line, &v, e);
-	if (r < 0)
-		return r;
-	watch(m, &v, verb, ref, ret, &sc, sig_fd);
-	return mnt_verb_end(&v, e);
+	if (r == 0) {
+		watch(m, &v, verb, ref, ret, &sc, sig_fd);
+		r = mnt_verb_end(&v, e);
+	}
+	/* What was an answer to this does not end what comes after it. */
+	while (sig_fd >= 0 && read(sig_fd, &taken, sizeof(taken)) > 0)
+		;
+	if (sig_fd >= 0)
+		close(sig_fd);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL); /* valid arguments */
+	return r;
 }

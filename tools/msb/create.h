@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A sandbox from a command line. */
+#ifndef MSB_TOOLS_CREATE_H
+#define MSB_TOOLS_CREATE_H
+
+#include "tools/msb/cli.h"
+#include "tools/msb/mnt.h"
+
+/* What `create` and `run` have in common. */
+/* clang-format off */
+#define CREATE_OPTIONS \
+	CLI_OPTION(0, "name", "NAME", "else one is made up"), \
+	CLI_OPTION(0, "cpus", "N", "processors"), \
+	CLI_OPTION('m', "memory", "SIZE", "256m, 2g"), \
+	CLI_OPTION(0, "disk", "SIZE", "of a root on a disk"), \
+	CLI_OPTION('e', "env", "NAME[=VALUE]", "a variable; without a value, as it is here", .many = true), \
+	CLI_OPTION(0, "env-file", "FILE", "a line each", .many = true, .complete = CLI_FILES), \
+	CLI_OPTION('v', "volume", "SOURCE:PATH[:OPTIONS]", "a directory (./x, /x) or a volume (x) at PATH", \
+		.many = true, .complete = CLI_FILES), \
+	CLI_OPTION(0, "mount", "type=TYPE,src=X,dst=PATH", "TYPE: bind volume tmpfs image overlay memory plugin", \
+		.many = true), \
+	CLI_OPTION(0, "tmpfs", "PATH[:OPTIONS]", "memory at PATH: size=64m, mode=1777", .many = true), \
+	CLI_OPTION(0, "read-only", NULL, "nothing can be changed in the root"), \
+	CLI_OPTION(0, "root", "OPTIONS", "of the root: audit, quota_bytes=1G", .many = true), \
+	CLI_OPTION('w', "workdir", "PATH", "where commands run"), \
+	CLI_OPTION('u', "user", "USER[:GROUP]", "who they run as"), \
+	CLI_OPTION(0, "hostname", "NAME", "else the sandbox's name"), \
+	CLI_OPTION(0, "entrypoint", "PROGRAM", "instead of the image's; it takes the command"), \
+	CLI_OPTION('l', "label", "KEY[=VALUE]", "what `msb ps --filter label=` finds", .many = true), \
+	CLI_OPTION(0, "restart", "POLICY", "when it starts again by itself", \
+		.complete = "no on-failure always unless-stopped"), \
+	CLI_OPTION(0, "pull", "WHEN", "is the image fetched", .complete = "missing always never"), \
+	CLI_OPTION(0, "stop-timeout", "SECONDS", "how long `stop` waits before it kills"), \
+	CLI_OPTION(0, "timeout", "TIME", "it is stopped so long after its start"), \
+	CLI_OPTION(0, "idle-timeout", "TIME", "it is stopped when nothing ran for so long"), \
+	CLI_OPTION(0, "ulimit", "NAME=SOFT[:HARD]", "a limit of every command", .many = true), \
+	CLI_OPTION(0, "health-cmd", "COMMAND", "says whether it is healthy"), \
+	CLI_OPTION(0, "health-interval", "TIME", "between two"), \
+	CLI_OPTION(0, "health-timeout", "TIME", "of one"), \
+	CLI_OPTION(0, "health-retries", "N", "that fail before it is unhealthy"), \
+	CLI_OPTION(0, "health-start-period", "TIME", "in which none counts"), \
+	CLI_OPTION(0, "no-healthcheck", NULL, "not the image's either"), \
+	CLI_OPTION('p', "publish", "[ADDRESS:]PORT:PORT", "refused: sandboxes have no network yet", .many = true), \
+	CLI_OPTION(0, "init", NULL, "PID 1 reaps; it always does")
+/* clang-format on */
+
+/**
+ * create_sandbox() - Fetch the image where that is wanted, make the sandbox and write its values
+ * @a:    word[0] is the image, the words after it the command
+ * @cmd:  the command goes into its `cmd`
+ * @name: 64 bytes; it was there before where the command line says a name
+ * On failure nothing is left of it. Return: 0 or -errno.
+ */
+int create_sandbox(
+	const struct mnt *m, const struct cli_args *a, bool cmd, char *name, struct msb_err *e);
+
+#endif
