@@ -16,7 +16,7 @@ rule base 'base/'
 rule fs 'base/|fs/'
 rule fs/image/registry 'base/|fs/image/(registry/|ref\.h)'
 rule vmm 'base/|vmm/|guest/wire\.h|fs/(fsd|virtq|vhost_user)\.h'
-rule tools/msb 'base/|fs/image/ref\.h|tools/msb/'
+rule tools/msb 'base/|fs/image/(ref|tar)\.h|tools/msb/'
 rule guest 'base/|guest/'
 rule ctl 'base/|ctl/|fs/(fsd|options|du)\.h|fs/image/(image|limits|ref|open|qcow2)\.h|vmm/(vmm|agent)\.h'
 exit $bad

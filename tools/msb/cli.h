@@ -76,6 +76,9 @@ extern const struct cli_command cli_completion_commands[];
 extern const struct cli_command cli_run_commands[];
 extern const struct cli_command cli_sandbox_commands[];
 extern const struct cli_command cli_exec_commands[];
+extern const struct cli_command cli_cp_commands[];
+extern const struct cli_command cli_logs_commands[];
+extern const struct cli_command cli_volume_commands[];
 extern const struct cli_command cli_image_commands[];
 
 /* Options of msb itself: before the command, and all but --host among a command's own, too, where
