@@ -27,6 +27,7 @@ const struct conf confs[CONF_COUNT] = {
 		CONF_FORM_ONE},
 	[CONF_ENTRYPOINT] = {"entrypoint", "", true, conf_check_entrypoint, CONF_FORM_ONE},
 	[CONF_CMD] = {"cmd", "", true, conf_check_cmd, CONF_FORM_ONE},
+	[CONF_INIT] = {"init", "msb", false, conf_check_init, CONF_FORM_ONE},
 	[CONF_LABELS] = {"labels", "", true, conf_check_labels, CONF_FORM_PAIRS},
 	[CONF_RLIMITS] = {"rlimits", "", true, conf_check_rlimits, CONF_FORM_LINES},
 };

@@ -243,3 +243,15 @@ int conf_check_cmd(struct ctl_sandbox *sb, const char *text, struct msb_str *ret
 {
 	return argv_json("cmd", text, ret, e);
 }
+
+int conf_check_init(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	if (strcmp(text, "msb") != 0 && strcmp(text, "cmd") != 0)
+		return msb_err_set(e, EINVAL,
+			"init is `msb` (nothing is started by itself) or `cmd` (entrypoint and cmd are, "
+			"and their end is the machine's), not `%s`",
+			text);
+	msb_str_adds(ret, text);
+	return 0;
+}

@@ -37,6 +37,7 @@ conf_check_fn conf_check_idle;
 conf_check_fn conf_check_stop;
 conf_check_fn conf_check_entrypoint;
 conf_check_fn conf_check_cmd;
+conf_check_fn conf_check_init;
 
 /* conf_table.c */
 conf_check_fn conf_check_labels;

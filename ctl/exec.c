@@ -38,6 +38,11 @@ int ctl_values_get(struct ctl_sandbox *sb, struct ctl_values *v, struct msb_err 
 			"%s is a mixtape: its guest has no agent of msb's that could run a command; see "
 			"console",
 			sb->name);
+	return ctl_values_copy(sb, v, e);
+}
+
+int ctl_values_copy(const struct ctl_sandbox *sb, struct ctl_values *v, struct msb_err *e)
+{
 	v->env = calloc(sb->nenv + 1, sizeof(char *));
 	if (!v->env)
 		return msb_err_set(e, ENOMEM, "no memory");

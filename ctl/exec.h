@@ -15,6 +15,8 @@ struct ctl_values {
 /* ctl.lock held. -EBUSY it does not run; -ENODEV; -ENOMEM. To be given to ctl_values_done() in any
  * case. */
 int ctl_values_get(struct ctl_sandbox *sb, struct ctl_values *ret, struct msb_err *e);
+/* The same, whatever the state is. */
+int ctl_values_copy(const struct ctl_sandbox *sb, struct ctl_values *ret, struct msb_err *e);
 void ctl_values_done(struct ctl_values *v);
 
 /* One command line, for one reader. */

@@ -8,6 +8,7 @@
 #include "ctl/line.h"
 #include "ctl/report.h"
 #include "ctl/rlimits.h"
+#include "ctl/run_main.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -191,6 +192,7 @@ void ctl_job_opened(struct ctl_job *j, bool writes)
 	j->writers += writes;
 }
 
+
 void ctl_job_closed(struct ctl_job *j, bool writes)
 {
 	struct msb_err e;
@@ -210,6 +212,7 @@ void ctl_job_keep(struct ctl_job *j, bool on)
 {
 	j->keep = on;
 	job_marked(j);
+	drop_unwanted(j);
 }
 
 void ctl_job_end(struct ctl_job *j, const char *reason, int exit_code, int signal)
@@ -229,6 +232,7 @@ void ctl_job_end(struct ctl_job *j, const char *reason, int exit_code, int signa
 		j->number, reason, exit_code);
 	pthread_cond_broadcast(&j->changed);
 	ctl_poll_wake_job(j);
+	ctl_main_ended(j);
 	drop_unwanted(j);
 }
 

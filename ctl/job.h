@@ -108,6 +108,8 @@ void ctl_job_unref(struct ctl_job *j);
  * job's end: @j is borrowed no longer then. */
 void ctl_job_opened(struct ctl_job *j, bool writes);
 void ctl_job_closed(struct ctl_job *j, bool writes);
+/* It stays when nobody holds a file of it, or does not: where nobody does it may go now. */
+void ctl_job_keep(struct ctl_job *j, bool on);
 void ctl_jobs_drop(struct ctl_sandbox *sb); /* the sandbox is removed */
 /* The number of the sandbox's next job: also of a command of `exec`, for the log. */
 uint32_t ctl_job_number(struct ctl_sandbox *sb);
@@ -130,7 +132,6 @@ int ctl_job_set_env(struct ctl_job *j, const char *name, const char *value, size
 struct ctl_env *ctl_job_env_find(const struct ctl_job *j, const char *name);
 struct ctl_env *ctl_job_env_by_serial(const struct ctl_job *j, uint32_t serial);
 
-void ctl_job_keep(struct ctl_job *j, bool on);
 void ctl_job_end(struct ctl_job *j, const char *reason, int exit_code, int signal); /* once */
 
 /* ---- without it */

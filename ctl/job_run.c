@@ -11,6 +11,7 @@
 #include "ctl/run_argv.h"
 #include "ctl/report.h"
 #include "ctl/rlimits.h"
+#include "ctl/run_main.h"
 #include "ctl/supervise.h"
 #include "vmm/agent.h"
 
@@ -386,7 +387,9 @@ static int request_make(struct ctl_job *j, struct request *rq, struct msb_err *e
 		   *tty = j->values[JOB_TTY];
 	unsigned int rows = 0, cols = 0;
 	uint64_t sec = 0;
-	int r = ctl_values_get(j->sb, &rq->values, e);
+	/* Of the main command's start the sandbox's is a part. */
+	int r = ctl_job_is_main(j) ? ctl_values_copy(j->sb, &rq->values, e)
+				   : ctl_values_get(j->sb, &rq->values, e);
 
 	if (r < 0)
 		return r;
@@ -514,7 +517,7 @@ int ctl_job_start(const struct ctl_req *q, struct ctl_job *j, struct msb_err *e)
 	}
 	LOCK_SCOPE(&j->sb->c->lock);
 	while (j->state == JOB_STARTING) {
-		if (q->cancel && q->cancel->set)
+		if ((q->cancel && q->cancel->set) || (ctl_job_is_main(j) && j->sb->doom))
 			return msb_err_set(e, EINTR, "interrupted; the job goes on");
 		pthread_cond_wait(&j->changed, &j->sb->c->lock);
 	}

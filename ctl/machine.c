@@ -38,7 +38,8 @@ static void ended(struct ctl_sandbox *sb)
 	sb->machine_ended = true;
 	pthread_cond_broadcast(&sb->c->changed);
 	log_info("%s: %s", sb->name, why);
-	if (sb->op && (sb->op->verb == VERB_STOP || sb->op->verb == VERB_KILL))
+	if (sb->op && (sb->op->verb == VERB_STOP || sb->op->verb == VERB_KILL ||
+			      sb->op->verb == VERB_FINISH))
 		return;
 	ctl_op_clean(sb, ends[how].code, "%s", why);
 }

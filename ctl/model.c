@@ -128,6 +128,7 @@ static struct ctl_sandbox *sandbox_new(struct ctl *c, const char *id, const char
 	sb->refs = 1;
 	sb->serial = ++c->next_serial;
 	sb->agent.pidfd = sb->qemu.pidfd = sb->news_fd = -1;
+	sb->main_exit = -1;
 	ctl_files_init(&sb->files);
 	(void)snprintf(sb->id, sizeof(sb->id), "%s", id);
 	(void)snprintf(sb->name, sizeof(sb->name), "%s", name);
@@ -402,6 +403,11 @@ static int load_value(void *arg, const char *id, const char *key, const char *va
 		sb->restarts = (unsigned int)strtoul(value, NULL, 10);
 	} else if (!strcmp(key, ".jobs")) {
 		sb->next_job = sb->job_bound = (uint32_t)strtoul(value, NULL, 10);
+	} else if (!strcmp(key, ".main_job")) {
+		sb->main_job = (uint32_t)strtoul(value, NULL, 10);
+	} else if (!strcmp(key, ".exit_code")) {
+		sb->main_over = true;
+		sb->main_exit = (int)strtol(value, NULL, 10);
 	} else if (!strcmp(key, ".foreign")) {
 		sb->foreign = true;
 	} else if (!strcmp(key, ".mounts")) {

@@ -62,6 +62,7 @@ enum ctl_conf_id { /* rows of the table in conf.c */
 	CONF_CMD,
 	CONF_LABELS,
 	CONF_RLIMITS,
+	CONF_INIT,
 	CONF_COUNT,
 };
 
@@ -162,6 +163,12 @@ struct ctl_sandbox {
 	size_t njobs;
 	uint32_t next_job, job_bound; /* the last number that was given; none above is before it is
 					 written down */
+
+	/* Its main command: ctl/run_main.h. */
+	uint32_t main_job; /* its number; 0: none */
+	bool main_over;	   /* it has ended, */
+	int main_exit;	   /* with this exit code; -1: not */
+	char main_why[256];
 
 	/* What happens to it by itself: ctl/policy.h. */
 	bool started_once, wanted; /* somebody has started it; and not stopped it since */

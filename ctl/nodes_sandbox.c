@@ -59,7 +59,10 @@ int ctl_read_status(const struct ctl_at *at, struct msb_str *s, struct msb_err *
 		"\nrestarts %u\nrestart_in_ms %" PRIu64 "\n",
 		sb->created_usec, sb->started_usec, sb->boot_ms, sb->restarts,
 		sb->restart_at_ms > now ? sb->restart_at_ms - now : 0);
-	msb_str_addf(s, "qemu_pid %d\nagent_pid %d\nfsd_pid %d\n", (int)sb->qemu.pid,
+	msb_str_addf(s, "main_job %u\nexit_code ", sb->main_job);
+	if (sb->main_exit >= 0)
+		msb_str_addf(s, "%d", sb->main_exit);
+	msb_str_addf(s, "\nqemu_pid %d\nagent_pid %d\nfsd_pid %d\n", (int)sb->qemu.pid,
 		(int)sb->agent.pid, (int)sb->files.fsd.pid);
 	return 0;
 }

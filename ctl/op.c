@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Verbs of a sandbox: who may do what when, and the thread that does it.
 #include "ctl/op.h"
+#include "ctl/run_main.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
@@ -16,8 +17,8 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-static const char *const verb_names[] = {
-	"start", "stop", "kill", "pause", "resume", "clean up", "reattach", "mounts", "mend"};
+static const char *const verb_names[] = {"start", "stop", "kill", "pause", "resume", "clean up",
+	"reattach", "mounts", "finish", "mend"};
 
 static void op_unref(struct ctl_op *op)
 {
@@ -51,6 +52,9 @@ static void doom(struct ctl_sandbox *sb, int code, const char *msg)
 	}
 	if (sb->op)
 		(void)eventfd_write(sb->op->cancel_fd, 1); /* a full counter is readable too */
+	for (struct ctl_job *j = sb->jobs; j; j = j->next)
+		if (ctl_job_is_main(j))
+			pthread_cond_broadcast(&j->changed); /* `start` may wait for it */
 	pthread_cond_broadcast(&sb->c->changed);
 }
 
@@ -86,6 +90,9 @@ static void settle(struct ctl_op *op, int r, bool as_before)
 		if (r == 0)
 			return;
 		break;
+	case VERB_FINISH:
+		ctl_sandbox_state(sb, sb->main_exit ? ST_FAILED : ST_STOPPED, sb->main_why);
+		return;
 	case VERB_CLEAN: break;
 	}
 	if (as_before) {
@@ -107,7 +114,8 @@ static int perform(struct ctl_op *op, struct msb_err *e)
 
 	switch (op->verb) {
 	case VERB_START: return ctl_op_start(op, e);
-	case VERB_STOP: return ctl_op_stop(op, e);
+	case VERB_STOP:
+	case VERB_FINISH: return ctl_op_stop(op, e);
 	case VERB_REATTACH: return ctl_op_reattach_run(op, e);
 	case VERB_MOUNTS: return ctl_op_mounts_run(op, e);
 	case VERB_MEND: return ctl_op_mend_run(op, e);
@@ -142,6 +150,8 @@ static void follow_up(struct ctl_sandbox *sb, enum ctl_verb v)
 	sb->agent_lost = false;
 	if (lost && (sb->state == ST_RUNNING || sb->state == ST_PAUSED))
 		ctl_op_reattach(sb);
+	else if (ctl_main_is_over(sb))
+		ctl_op_finish(sb);
 	else if (v != VERB_MEND) /* tried just now: only another agent's process can help */
 		ctl_op_mend(sb);
 }
@@ -155,7 +165,7 @@ static void *op_thread(void *arg)
 	bool machine_stays = false, as_before = false;
 
 	/* A verb that was doomed under way reports that, not what followed from it. */
-	if (op->verb != VERB_STOP && op->verb != VERB_KILL) {
+	if (op->verb != VERB_STOP && op->verb != VERB_KILL && op->verb != VERB_FINISH) {
 		int d = ctl_doomed(sb, &op->err);
 
 		if (d < 0) {
@@ -230,8 +240,11 @@ static int begin(struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
 	if (v == VERB_START) {
 		sb->error[0] = '\0';
 		ctl_sandbox_state(sb, ST_STARTING, NULL);
-	} else if (v == VERB_STOP || v == VERB_KILL || v == VERB_CLEAN) {
-		ctl_sandbox_state(sb, ST_STOPPING, v == VERB_CLEAN ? sb->doom_msg : NULL);
+	} else if (v == VERB_STOP || v == VERB_KILL || v == VERB_CLEAN || v == VERB_FINISH) {
+		ctl_sandbox_state(sb, ST_STOPPING,
+			v == VERB_CLEAN	   ? sb->doom_msg
+			: v == VERB_FINISH ? sb->main_why
+					   : NULL);
 	}
 	return 0;
 }
@@ -278,7 +291,8 @@ static int busy(const struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e
 static int decide(struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
 {
 	enum ctl_verb cur = sb->op ? sb->op->verb : v;
-	bool ending = cur == VERB_STOP || cur == VERB_KILL || cur == VERB_CLEAN;
+	bool ending =
+		cur == VERB_STOP || cur == VERB_KILL || cur == VERB_CLEAN || cur == VERB_FINISH;
 
 	if (sb->gone)
 		return msb_err_set(e, ENODEV, "the sandbox was removed");
@@ -460,6 +474,19 @@ void ctl_op_reattach(struct ctl_sandbox *sb)
 		doom(sb, EIO, "the agent's process ended");
 	else if (begin(sb, VERB_REATTACH, &e) < 0)
 		log_err("%s: cannot start the agent's process again: %s", sb->name, e.msg);
+}
+
+void ctl_op_finish(struct ctl_sandbox *sb)
+{
+	struct msb_err e = {0};
+
+	/* While a new msbd takes it up, or its agent is, there is none. */
+	if (sb->gone || sb->op || sb->agent.pidfd < 0 || !ctl_main_is_over(sb) ||
+		ctl_state_ended(sb->state))
+		return;
+	log_info("%s: %s", sb->name, sb->main_why);
+	if (begin(sb, VERB_FINISH, &e) < 0)
+		log_err("%s: cannot be stopped: %s", sb->name, e.msg);
 }
 
 void ctl_op_mend(struct ctl_sandbox *sb)

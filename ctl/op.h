@@ -24,6 +24,7 @@ enum ctl_verb {
 	VERB_CLEAN,    /* of msbd's own: the machine has ended, or has to; doom says why */
 	VERB_REATTACH, /* of msbd's own: the agent's process ended under a running machine */
 	VERB_MOUNTS,   /* a write to `mounts` of a running sandbox */
+	VERB_FINISH,   /* of msbd's own: a stop, because the main command has ended */
 	VERB_MEND,     /* of msbd's own: an exchange of mounts that was cut off is undone */
 };
 
@@ -68,6 +69,9 @@ int ctl_op_begin(struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e);
 void ctl_op_clean(struct ctl_sandbox *sb, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void ctl_op_reattach(struct ctl_sandbox *sb);
+/* The same, where the main command has ended and the machine has not; nothing else. Where a verb is
+ * under way it begins after that one. */
+void ctl_op_finish(struct ctl_sandbox *sb);
 /* The same, where an exchange of mounts was cut off; nothing where none was. */
 void ctl_op_mend(struct ctl_sandbox *sb);
 

@@ -11,6 +11,7 @@
 #include "ctl/mounts.h"
 #include "ctl/op.h"
 #include "ctl/plugin.h"
+#include "ctl/run_main.h"
 #include "ctl/supervise.h"
 #include "ctl/volumes.h"
 #include "fs/fsd.h"
@@ -105,10 +106,12 @@ static void take_up(struct ctl_sandbox *sb, struct vmm *vmm, bool files)
 		sb->agent = h;
 		ctl_supervise_agent(sb);
 		log_info("%s: found running", sb->name);
+		ctl_main_recovered(sb);
 		ctl_op_mend(sb);
 	} else {
 		log_info("%s: found running, its agent's process is started again", sb->name);
 		ctl_op_reattach(sb);
+		ctl_main_recovered(sb);
 	}
 }
 
@@ -141,7 +144,14 @@ static void recover_one(struct ctl_sandbox *sb, struct vmm *vmm, const struct ma
 	ctl_teardown(sb);
 	switch (sb->state) {
 	case ST_STARTING: settle(sb, ST_FAILED, "msbd ended while it was starting"); break;
-	case ST_STOPPING: settle(sb, ST_STOPPED, NULL); break;
+	case ST_STOPPING:
+		/* With a reason it was no user's `stop`. */
+		(void)snprintf(why, sizeof(why), "%.400s", sb->reason);
+		if (*why && ctl_main_is_over(sb) && sb->main_exit)
+			settle(sb, ST_FAILED, why);
+		else
+			settle(sb, ST_STOPPED, NULL);
+		break;
 	case ST_RUNNING:
 	case ST_PAUSED:
 		(void)snprintf(why, sizeof(why), "%s%.400s",

@@ -12,6 +12,7 @@
 #include "ctl/mixtape.h"
 #include "ctl/mounts.h"
 #include "ctl/op.h"
+#include "ctl/run_main.h"
 #include "ctl/supervise.h"
 #include "vmm/agent.h"
 
@@ -359,6 +360,8 @@ int ctl_op_start(struct ctl_op *op, struct msb_err *e)
 		if (r < 0)
 			ctl_machine_await_end(sb, CTL_END_TIMEOUT_MS);
 	}
+	if (r == 0 && !p.mixtape)
+		r = ctl_main_start(sb, e);
 	if (r < 0)
 		return r;
 	ctl_files_refresh(sb); /* it may have been looked at since the machine began */

@@ -93,6 +93,7 @@ const struct ctl_node ctl_nodes[] = {
 	{"workdir",      D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_WORKDIR, 0},
 	{"entrypoint",   D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_ENTRYPOINT, 0},
 	{"cmd",          D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_CMD, 0},
+	{"init",         D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_INIT, 0},
 	{"labels",       D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_table, CONF_LABELS, NF_WHOLE},
 	{"rlimits",      D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_table, CONF_RLIMITS, NF_WHOLE},
 	{"mounts",       D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_mounts, CONF_MOUNTS, NF_FRESH | NF_WHOLE},

@@ -147,3 +147,112 @@ job() {
 	echo >labels
 	[ -z "$(cat labels)" ]
 }
+
+# main NAME SHELL-LINE: it has init cmd and runs that
+main() {
+	echo cmd >"$m/$1/init"
+	echo "[\"/bin/sh\", \"-c\", \"$2\"]" >"$m/$1/entrypoint"
+}
+
+@test "init cmd: the command's end is the machine's, and its exit status says which" {
+	sandbox t1
+	cd "$m/t1"
+	fails 'Invalid argument' 'init is' error 'echo systemd >init'
+	[ "$(cat init)" = msb ]
+	main t1 'echo out; sync; exit 0'
+	echo start >ctl
+	[ "$(cat wait)" = stopped ]
+	[ "$(status_of t1 reason)" = 'its command has ended: exit status 0' ]
+	[ "$(status_of t1 exit_code)" = 0 ]
+	n=$(status_of t1 main_job)
+	[ "$(cat jobs/"$n"/stdout)" = out ]
+	main t1 'while ! [ -e /go ]; do sleep 0.1; done; exit 3'
+	echo start >ctl
+	[ ! -e jobs/"$n" ]
+	n=$(status_of t1 main_job)
+	[ "$(cat state jobs/"$n"/state)" = $'running\nrunning' ]
+	[ -z "$(status_of t1 exit_code)" ]
+	fails busy 'init can only be set while no machine runs' error 'echo msb >init'
+	guest t1 'touch /go /kept'
+	[ "$(cat wait)" = failed ]
+	[ "$(cat error)" = 'its command has ended: exit status 3' ]
+	[ "$(status_of t1 exit_code)" = 3 ]
+	# It was stopped in order: what was written is there.
+	[ -e root/kept ]
+	# A stop is a stop.
+	rm root/go
+	echo start >ctl
+	echo stop >ctl
+	[ "$(cat state)" = stopped ]
+	[ -z "$(status_of t1 reason)" ]
+}
+
+@test "init cmd: what cannot be run fails the start" {
+	sandbox t1 init=cmd 'entrypoint=["/bin/nothing"]'
+	fails 'No such file' 'its command' "$m/t1/error" "echo start >$m/t1/ctl"
+	[ "$(cat "$m/t1/state")" = failed ]
+	[ "$(status_of t1 exit_code)" = 127 ]
+	echo '[]' >"$m/t1/entrypoint"
+	fails 'Invalid argument' 'no program to run' "$m/t1/error" "echo start >$m/t1/ctl"
+	echo '["/bin/true"]' >"$m/t1/entrypoint"
+	echo nobody-there >"$m/t1/user"
+	fails '' 'its command' "$m/t1/error" "echo start >$m/t1/ctl"
+}
+
+@test "init cmd: restart means what it does elsewhere" {
+	sandbox t1 restart=on-failure:2
+	cd "$m/t1"
+	main t1 'echo x >>/runs; sync; exit 4'
+	echo start >ctl
+	until_is 90 restart_given_up sed -n 's/.*"event":"\(restart_given_up\)".*/\1/p' events
+	[ "$(cat state)" = failed ]
+	[ "$(wc -l <root/runs)" = 3 ]
+	echo always >restart
+	main t1 'echo y >>/runs; sync; while [ -e /wait ]; do sleep 0.1; done; exit 0'
+	echo start >ctl
+	until_is 90 yes sh -c "[ \$(grep -c y root/runs) -ge 2 ] && echo yes"
+	echo kill >ctl
+	[ "$(status_of t1 restart_in_ms)" = 0 ]
+}
+
+@test "init cmd: pause, restart and kill" {
+	sandbox t1
+	cd "$m/t1"
+	main t1 'sleep 1000'
+	echo start >ctl
+	echo pause >ctl
+	echo resume >ctl
+	echo restart >ctl
+	[ "$(cat state)" = running ]
+	echo kill >ctl
+	[ "$(cat state)" = stopped ]
+	until_is 5 255 status_of t1 exit_code # its end was not seen
+}
+
+@test "init cmd: a new msbd knows its command, and that it ended meanwhile" {
+	sandbox t1
+	cd "$m/t1"
+	main t1 'while ! [ -e /go ]; do sleep 0.1; done; exit 5'
+	echo start >ctl
+	n=$(status_of t1 main_job)
+	cd /
+	msbd_killed
+	[ "$(status_of t1 main_job)" = "$n" ]
+	guest t1 'touch /go'
+	until_is 60 failed cat "$m/t1/state"
+	[ "$(status_of t1 exit_code)" = 5 ]
+	msbd_killed
+	[ "$(status_of t1 exit_code)" = 5 ]
+	rm "$m/t1/root/go"
+	main t1 'sleep 2; echo over; exit 6'
+	echo start >"$m/t1/ctl"
+	id=$(cat "$m/t1/id")
+	pid=$(msbd_pid)
+	kill -9 "$pid"
+	until_is 60 1 grep -c "b3Zlcg\|over" "$MSB_STATE/sandboxes/$id/log"
+	until_is 5 gone eval "[ -e /proc/$pid ] || echo gone"
+	"$bin/msbd"
+	until_is 60 failed cat "$m/t1/state"
+	[ "$(status_of t1 exit_code)" = 6 ]
+	[ "$(cat "$m/t1/error")" = 'its command has ended: exit status 6' ]
+}
