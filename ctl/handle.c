@@ -62,7 +62,6 @@ int ctl_handle_new(
 		ctl_job_reader_add(h->at.job, &h->stream, (unsigned int)at->node->arg);
 	h->others = others;
 	h->ring.seq = 1;
-	h->log.fd = h->log.old_fd = -1;
 	if (!h->at.job)
 		h->seen = at->sb ? at->sb->changes : 0;
 	pthread_mutex_init(&h->lock, NULL);
@@ -104,8 +103,7 @@ void ctl_handle_unref(struct ctl_handle *h)
 	if (!last)
 		return;
 	ctl_command_free(h->job);
-	if (h->log_open)
-		ctl_logfile_close(&h->log);
+	(void)ctl_logfile_close(h->log);
 	msb_str_done(&h->snap);
 	msb_str_done(&h->answer);
 	pthread_mutex_destroy(&h->lock);
@@ -250,20 +248,16 @@ static int read_log(
 	int r;
 
 	LOCK_SCOPE(&h->lock);
-	if (off == 0 || !h->log_open) {
-		if (h->log_open)
-			ctl_logfile_close(&h->log);
-		if (h->at.sb)
-			ctl_log_path(&h->at, path);
-		ctl_logfile_open(&h->log, h->at.sb ? c->sandboxes_fd : c->run_fd, path);
-		h->log_open = true;
-	}
-	r = ctl_logfile_read(&h->log, off, max, s);
-	if (r == 0 && s->len == 0 && h->log.fd < 0) {
-		/* The first line may come after the open: look again next time. */
-		ctl_logfile_close(&h->log);
-		h->log_open = false;
-	}
+	if (h->at.sb)
+		ctl_log_path(&h->at, path);
+	if (!h->log)
+		h->log = ctl_logfile_open(
+			h->at.sb ? c->sandboxes_fd : c->run_fd, path, (unsigned)h->at.node->arg);
+	if (!h->log)
+		return msb_err_set(e, ENOMEM, "no memory");
+	/* The console is bytes, the others are lines. */
+	r = ctl_logfile_read(
+		h->log, &h->place, off, max, strcmp(h->at.node->name, "console") != 0, s);
 	h->pos = off + s->len;
 	return r < 0 ? msb_err_set(e, -r, "cannot read the log: %s", strerror(-r)) : 0;
 }

@@ -22,8 +22,8 @@ struct ctl_handle {
 	struct msb_str snap;  /* what reads give */
 	bool snapped;
 	struct ctl_ring_reader ring;
-	struct ctl_logfile log; /* open where log_open */
-	bool log_open;
+	struct ctl_logfile *log; /* of a K_LOG, once it was read */
+	struct ctl_log_reader place;
 	struct msb_str answer; /* of verbs, not read yet */
 	struct ctl_command *job;
 	bool busy; /* somebody reads or starts the job, without the lock */

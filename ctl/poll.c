@@ -115,14 +115,14 @@ static bool more_ring(const struct ctl_handle *h)
 /* A log's size costs system calls on the host's own disk, no waiting. */
 static bool more_log(const struct ctl_handle *h)
 {
-	char path[CTL_LOG_PATH];
+	char path[CTL_LOG_PATH] = "msb.log";
 
-	if (h->log_open)
-		return ctl_logfile_end(&h->log) > h->pos;
-	if (!h->at.sb)
-		return ctl_logfile_size(h->at.c->run_fd, "msb.log") > h->pos;
-	ctl_log_path(&h->at, path);
-	return ctl_logfile_size(h->at.c->sandboxes_fd, path) > h->pos;
+	if (h->log)
+		return ctl_logfile_more(h->log, &h->place, h->pos);
+	if (h->at.sb)
+		ctl_log_path(&h->at, path);
+	return ctl_logfile_size(h->at.sb ? h->at.c->sandboxes_fd : h->at.c->run_fd, path,
+		       (unsigned)h->at.node->arg) > h->pos;
 }
 
 /* h->lock held, as by whoever takes the job. */

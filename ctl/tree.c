@@ -43,7 +43,7 @@ const struct ctl_node ctl_nodes[] = {
 	{"error",        D_ROOT,    K_TEXT,  0400, ctl_read_global_error, NULL, 0, 0},
 	{"errors",       D_ROOT,    K_RING,  0400, NULL, NULL, 0, 0},
 	{"events",       D_ROOT,    K_RING,  0400, NULL, NULL, 1, 0},
-	{"log",          D_ROOT,    K_LOG,   0400, NULL, NULL, 0, 0},
+	{"log",          D_ROOT,    K_LOG,   0400, NULL, NULL, 1, 0},
 	{"metrics",      D_ROOT,    K_TEXT,  0444, ctl_read_metrics, NULL, 0, NF_SLOW | NF_FEW},
 
 	{"ctl",          D_IMAGES,  K_CTL,   0600, ctl_read_verbs, ctl_write_verb, VERBS_IMAGES, NF_FRESH},
@@ -74,9 +74,9 @@ const struct ctl_node ctl_nodes[] = {
 	{"id",           D_SANDBOX, K_TEXT,  0400, ctl_read_id, NULL, 0, 0},
 	{"wait",         D_SANDBOX, K_WAIT,  0400, ctl_read_end, NULL, 0, NF_FRESH},
 	{"exec",         D_SANDBOX, K_EXEC,  0600, NULL, NULL, 0, NF_FRESH},
-	{"console",      D_SANDBOX, K_LOG,   0400, NULL, NULL, 0, 0},
-	{"log",          D_SANDBOX, K_LOG,   0400, NULL, NULL, 0, 0},
-	{"audit",        D_SANDBOX, K_LOG,   0400, NULL, NULL, 0, 0},
+	{"console",      D_SANDBOX, K_LOG,   0400, NULL, NULL, 1, 0},
+	{"log",          D_SANDBOX, K_LOG,   0400, NULL, NULL, AGENT_LOG_OLD, 0},
+	{"audit",        D_SANDBOX, K_LOG,   0400, NULL, NULL, 1, 0},
 	{"config",       D_SANDBOX, K_LINES, 0600, ctl_read_whole_config, ctl_write_whole_config, 0, NF_FRESH | NF_WHOLE},
 	{"config.pending", D_SANDBOX, K_TEXT, 0400, ctl_read_pending, NULL, 0, 0},
 	{"image",        D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_IMAGE, 0},
@@ -503,9 +503,9 @@ static uint64_t size_of(const struct ctl_at *at)
 				       : c->errors.total;
 	case K_LOG:
 		if (!at->sb)
-			return ctl_logfile_size(c->run_fd, "msb.log");
+			return ctl_logfile_size(c->run_fd, "msb.log", (unsigned)at->node->arg);
 		ctl_log_path(at, path);
-		return ctl_logfile_size(c->sandboxes_fd, path);
+		return ctl_logfile_size(c->sandboxes_fd, path, (unsigned)at->node->arg);
 	default: return 4096; /* as in sysfs: tools do not read a file of no size */
 	}
 }

@@ -16,7 +16,7 @@ enum ctl_kind {
 	K_LINES, /* a value or table: text to read, lines to write */
 	K_RING,	 /* JSON Lines that only grow */
 	K_PULL,	 /* the same of a call that ends: reading waits for more until it has */
-	K_LOG,	 /* a log on disk */
+	K_LOG,	 /* a log on disk; arg: rotated files beside it */
 	K_WAIT,	 /* a text that is there once the machine, or the job, has ended */
 	K_CTL,	 /* verbs; a read-write descriptor reads what became of them */
 	K_CLONE, /* every open makes a job; reads give its number */

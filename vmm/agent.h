@@ -66,7 +66,8 @@
 #define AGENT_KILL_MS		2000 /* from the SIGTERM of a time limit to SIGKILL */
 #define AGENT_MAX_TIMEOUT_MS	(UINT64_C(31536000) * 1000)
 #define AGENT_MAX_CONSOLE_BYTES (1u << 20)  /* console, then console.1 */
-#define AGENT_MAX_LOG_BYTES	(16u << 20) /* log, then log.1 */
+#define AGENT_MAX_LOG_BYTES	(4u << 20)  /* log, then log.1 and so on to ... */
+#define AGENT_LOG_OLD		7
 #define AGENT_CHUNK_BYTES	32768	    /* most payload of one stream message */
 
 pid_t agent_spawn(const char *bin_dir, const char *sandbox, const char *control_path, int dir_fd,

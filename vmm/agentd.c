@@ -429,8 +429,9 @@ int agentd_run(int listen_fd, int dir_fd, int (*ready)(struct msb_err *e), struc
 	wire_rx_init(&a->rx);
 	wire_tx_init(&a->tx);
 	signal(SIGPIPE, SIG_IGN);
-	ad_file_init(&a->console, dir_fd, "console", AGENT_MAX_CONSOLE_BYTES);
-	ad_file_init(&a->log, dir_fd, "log", AGENT_MAX_LOG_BYTES);
+	ad_file_init(&a->console, dir_fd, "console", AGENT_MAX_CONSOLE_BYTES, 1);
+	ad_file_init(&a->log, dir_fd, "log", AGENT_MAX_LOG_BYTES, AGENT_LOG_OLD);
+	ad_file_mend(&a->log);
 	if (a->ep < 0) {
 		r = msb_err_set(e, errno, "epoll: %m");
 	} else {

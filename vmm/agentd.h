@@ -35,15 +35,20 @@
 
 struct agentd;
 
-/* A file that is appended to and renamed to FILE.1 at a size. */
+/* A file that is appended to, and renamed to FILE.1 at a size, that to FILE.2 and so on to FILE.old.
+ */
 struct ad_file {
 	int dir_fd, fd;
 	bool failing; /* the last write failed, which was logged */
 	const char *name;
 	uint64_t size, max;
+	unsigned int old;
 };
-void ad_file_init(struct ad_file *f, int dir_fd, const char *name, uint64_t max);
+void ad_file_init(
+	struct ad_file *f, int dir_fd, const char *name, uint64_t max, unsigned int old);
 void ad_file_add(struct ad_file *f, const void *p, size_t n);
+/* Ends a line that an earlier process was killed in. */
+void ad_file_mend(struct ad_file *f);
 void ad_file_done(struct ad_file *f);
 
 /* The log of the jobs' output, byte-exact: a record is text where its bytes are UTF-8, else base64.

@@ -22,10 +22,20 @@ static void file_open(struct ad_file *f)
 		log_warn("cannot open %s of the sandbox: %m; what belongs there is lost", f->name);
 }
 
-void ad_file_init(struct ad_file *f, int dir_fd, const char *name, uint64_t max)
+void ad_file_init(struct ad_file *f, int dir_fd, const char *name, uint64_t max, unsigned int old)
 {
-	*f = (struct ad_file){.dir_fd = dir_fd, .name = name, .max = max, .fd = -1};
+	*f = (struct ad_file){.dir_fd = dir_fd, .name = name, .max = max, .old = old, .fd = -1};
 	file_open(f);
+}
+
+void ad_file_mend(struct ad_file *f)
+{
+	_cleanup_close_ int fd = openat(f->dir_fd, f->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	char last = '\n';
+
+	if (fd < 0 || lseek(fd, -1, SEEK_END) < 0 || read(fd, &last, 1) != 1 || last == '\n')
+		return;
+	ad_file_add(f, "\n", 1);
 }
 
 void ad_file_done(struct ad_file *f)
@@ -35,16 +45,42 @@ void ad_file_done(struct ad_file *f)
 	f->fd = -1;
 }
 
+static void name_of(const struct ad_file *f, unsigned int k, char ret[32])
+{
+	if (k)
+		(void)snprintf(ret, 32, "%s.%u", f->name, k);
+	else
+		(void)snprintf(ret, 32, "%s", f->name);
+}
+
+/* From the oldest on, so that a kill between two steps loses no file but the one that has to go. */
+static void rotate(struct ad_file *f)
+{
+	unsigned int k = 1;
+	char from[32], to[32];
+	struct stat st;
+
+	/* A kill has left a name free: those above it stay. */
+	for (; k < f->old; k++) {
+		name_of(f, k, to);
+		if (fstatat(f->dir_fd, to, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			break;
+	}
+	for (; k; k--) {
+		name_of(f, k - 1, from);
+		name_of(f, k, to);
+		if (renameat(f->dir_fd, from, f->dir_fd, to) < 0)
+			log_warn("cannot rotate %s of the sandbox: %m", from);
+	}
+}
+
 void ad_file_add(struct ad_file *f, const void *p, size_t n)
 {
-	char old[32];
 	int r;
 
 	if (f->size && f->size + n > f->max) {
-		(void)snprintf(old, sizeof(old), "%s.1", f->name);
 		ad_file_done(f);
-		if (renameat(f->dir_fd, f->name, f->dir_fd, old) < 0)
-			log_warn("cannot rotate %s of the sandbox: %m", f->name);
+		rotate(f);
 		file_open(f);
 	}
 	if (f->fd < 0)

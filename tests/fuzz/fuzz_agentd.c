@@ -36,8 +36,8 @@ static void start(void)
 	a->had_room = true;
 	a->ep = epoll_create1(EPOLL_CLOEXEC);
 	a->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	ad_file_init(&a->console, a->dir_fd, "console", 1 << 16);
-	ad_file_init(&a->log, a->dir_fd, "log", 1 << 16);
+	ad_file_init(&a->console, a->dir_fd, "console", 1 << 16, 1);
+	ad_file_init(&a->log, a->dir_fd, "log", 1 << 16, 2);
 	(void)unlinkat(a->dir_fd, "console", 0);
 	(void)unlinkat(a->dir_fd, "log", 0); /* open, and gone when we are */
 	(void)rmdir(dir);

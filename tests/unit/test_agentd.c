@@ -1007,12 +1007,12 @@ static void files_rotate(void **state)
 	_cleanup_str_ struct msb_str now = MSB_STR_INIT, old = MSB_STR_INIT;
 	struct ad_file f;
 
-	ad_file_init(&f, dir_fd, "small", 10);
+	ad_file_init(&f, dir_fd, "small", 10, 1);
 	ad_file_add(&f, "12345", 5);
 	ad_file_add(&f, "67890", 5);
 	ad_file_add(&f, "abc", 3);
 	ad_file_done(&f);
-	ad_file_init(&f, dir_fd, "small", 10); /* and counts what is there already */
+	ad_file_init(&f, dir_fd, "small", 10, 1); /* and counts what is there already */
 	ad_file_add(&f, "defg", 4);
 	ad_file_add(&f, "hijk", 4);
 	ad_file_add(&f, "longer than the limit", 21);
@@ -1021,6 +1021,43 @@ static void files_rotate(void **state)
 	read_file("small.1", &old);
 	assert_string_equal(now.buf, "longer than the limit");
 	assert_string_equal(old.buf, "hijk");
+}
+
+static void a_line_that_was_cut(void **state)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	struct ad_file f;
+
+	ad_file_init(&f, dir_fd, "torn", 1000, 1);
+	ad_file_mend(&f); /* of nothing */
+	ad_file_add(&f, "whole\nha", 8);
+	ad_file_mend(&f);
+	ad_file_mend(&f);
+	ad_file_done(&f);
+	read_file("torn", &s);
+	assert_string_equal(s.buf, "whole\nha\n");
+}
+
+static void files_rotate_by_count(void **state)
+{
+	struct ad_file f;
+
+	ad_file_init(&f, dir_fd, "few", 1, 3);
+	for (char c = 'a'; c <= 'f'; c++)
+		ad_file_add(&f, &c, 1);
+	/* A rotation that was cut off: what is above stays where it is. */
+	assert_int_equal(renameat(dir_fd, "few.1", dir_fd, "few.gone"), 0);
+	ad_file_add(&f, "g", 1);
+	ad_file_done(&f);
+	for (int i = 0; i < 4; i++) {
+		_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+		static const char *const names[] = {"few", "few.1", "few.2", "few.3"},
+					*const want[] = {"g", "f", "d", "c"};
+
+		read_file(names[i], &s);
+		assert_string_equal(s.buf, want[i]);
+	}
+	assert_int_equal(faccessat(dir_fd, "few.4", F_OK, 0), -1);
 }
 
 static void text_cut_anywhere(void **state)
@@ -1033,7 +1070,7 @@ static void text_cut_anywhere(void **state)
 		struct ad_tail t = {0};
 		struct ad_file f;
 
-		ad_file_init(&f, dir_fd, "cut", 1 << 20);
+		ad_file_init(&f, dir_fd, "cut", 1 << 20, 1);
 		if (cut)
 			ad_log_add(&f, 1, "stdout", &t, text, cut);
 		if (cut < n)
@@ -1637,6 +1674,8 @@ int main(void)
 		ALONE(killed_while_it_boots),
 		ALONE(watchers),
 		ALONE(files_rotate),
+		ALONE(files_rotate_by_count),
+		ALONE(a_line_that_was_cut),
 		ALONE(text_cut_anywhere),
 		ALONE(violations),
 		ALONE(figures_of_a_hostile_guest),
