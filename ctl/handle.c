@@ -7,10 +7,27 @@
 #include "ctl/line.h"
 #include "ctl/pulls.h"
 #include "ctl/report.h"
+#include "ctl/kept.h"
 #include "ctl/volumes.h"
 
 #include <fcntl.h>
 #include <string.h>
+
+static int file_open(const struct ctl_at *at, int flags, int *ret, struct msb_err *e)
+{
+	struct ctl_kept *f = ctl_kept_by_serial(at->sb, at->aux);
+	int r;
+
+	if (!f)
+		return msb_err_set(e, ENODEV, "it was removed");
+	if ((flags & O_TRUNC) && (flags & O_ACCMODE) != O_RDONLY) {
+		r = ctl_kept_truncate(at->sb, f, 0, e);
+		if (r < 0)
+			return r;
+	}
+	*ret = ctl_kept_open(at->sb, f);
+	return *ret < 0 ? msb_err_set(e, -*ret, "cannot open %s: %s", f->name, strerror(-*ret)) : 0;
+}
 
 int ctl_handle_new(
 	const struct ctl_at *at, uid_t uid, int flags, struct ctl_handle **ret, struct msb_err *e)
@@ -32,6 +49,15 @@ int ctl_handle_new(
 	if (!h)
 		return msb_err_set(e, ENOMEM, "no memory");
 	h->at = *at;
+	h->file = -1;
+	if (at->node->kind == K_FILE) {
+		int r = file_open(at, flags, &h->file, e);
+
+		if (r < 0) {
+			free(h);
+			return r;
+		}
+	}
 	if (at->node->kind == K_CLONE) {
 		int r = ctl_job_new(at->sb, &h->at.job, e);
 
@@ -104,6 +130,8 @@ void ctl_handle_unref(struct ctl_handle *h)
 		return;
 	ctl_command_free(h->job);
 	(void)ctl_logfile_close(h->log);
+	if (h->file >= 0)
+		close(h->file);
 	msb_str_done(&h->snap);
 	msb_str_done(&h->answer);
 	pthread_mutex_destroy(&h->lock);
@@ -339,11 +367,24 @@ static int read_stream(const struct ctl_req *q, struct ctl_handle *h, size_t max
 	return r < 0 ? msb_err_set(e, -r, "%s", strerror(-r)) : 0;
 }
 
+static int read_file(
+	struct ctl_handle *h, uint64_t off, size_t max, struct msb_str *s, struct msb_err *e)
+{
+	_cleanup_free_ char *buf = malloc(max);
+	int64_t n = buf ? msb_pread_full(h->file, buf, max, off) : -ENOMEM;
+
+	if (n < 0)
+		return msb_err_set(e, (int)-n, "cannot read: %s", strerror((int)-n));
+	msb_str_add(s, buf, (size_t)n);
+	return 0;
+}
+
 bool ctl_handle_waits(struct ctl_handle *h, uint64_t off)
 {
 	switch (h->at.node->kind) {
 	case K_WAIT: return off == 0;
-	case K_OUT: return true;
+	case K_OUT:
+	case K_FILE: return true;
 	case K_EXEC: return h->rdwr;
 	case K_LOG:
 	case K_PULL: return true;
@@ -360,6 +401,7 @@ int ctl_handle_read(const struct ctl_req *q, struct ctl_handle *h, uint64_t off,
 	case K_LOG: return read_log(h, off, max, s, e);
 	case K_CTL: return read_ctl(h, off, max, s, e);
 	case K_IN: return 0;
+	case K_FILE: return read_file(h, off, max, s, e);
 	case K_OUT: return read_stream(q, h, max, s, e);
 	case K_EXEC: return h->rdwr ? read_exec(q, h, max, s, e) : 0;
 	default: return read_text(q, h, off, max, s, e);
@@ -448,6 +490,8 @@ int64_t ctl_handle_write(const struct ctl_req *q, struct ctl_handle *h, uint64_t
 
 	if (h->at.node->kind == K_IN)
 		return ctl_job_write(q, h->at.job, p, n, h->nonblock, e);
+	if (h->at.node->kind == K_FILE)
+		return ctl_kept_write(h->at.sb, h->at.aux, h->file, off, h->append, p, n, e);
 	r = owed(h, off, e);
 	while (r == 0 && pos < n) {
 		struct ctl_line l = {.q = q,

@@ -16,6 +16,7 @@ struct ctl_handle {
 	struct ctl_pull *pull;		     /* of K_PULL: a reference */
 	unsigned int refs;		     /* ctl.lock */
 	bool nonblock, append, rdwr, rdonly; /* as it was opened */
+	int file;			     /* of K_FILE; -1 */
 	bool others;			     /* opened by another user than the instance's */
 
 	pthread_mutex_t lock; /* guards what follows; never held across waits */

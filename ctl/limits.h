@@ -24,7 +24,13 @@
 #define CTL_MAX_ENV_NAME	128   /* bytes */
 #define CTL_MAX_ENV_BYTES	32768 /* names and values of a sandbox: one message to the agent */
 #define CTL_MAX_USER		128   /* bytes of a user's name and groups */
-#define CTL_MAX_JOBS		512   /* directories of jobs/ of a sandbox */
+#define CTL_MAX_SCRIPTS		64    /* of a sandbox */
+#define CTL_MAX_SCRIPT_BYTES	(1u << 20)  /* of one */
+#define CTL_MAX_PATCHES		1024	    /* files, directories and links of patches/ */
+#define CTL_MAX_PATCH_BYTES	(16u << 20) /* of all files of patches/ together */
+#define CTL_MAX_PATCH_DEPTH	32	    /* names of a path there */
+#define CTL_MAX_KEPT_PATH	1024	    /* bytes of a path below scripts/ or patches/ */
+#define CTL_MAX_JOBS		512	    /* directories of jobs/ of a sandbox */
 #define CTL_MAX_ARGV_BYTES	28672 /* of a job; with both environments one message to the agent */
 #define CTL_MAX_ARGV_TEXT	(8 * CTL_MAX_ARGV_BYTES) /* of it as it is written: JSON has escapes */
 #define CTL_MAX_JOB_ENV_BYTES	4096
@@ -101,7 +107,7 @@
 #define CTL_DEFAULT_CPUS	 "1"
 #define CTL_DEFAULT_MEMORY_BYTES "268435456"
 
-_Static_assert(2 * CTL_MAX_MOUNTS <= FSD_MAX_MOUNTS,
-	"a file server holds the old table and the new one while they are exchanged");
+_Static_assert(2 * CTL_MAX_MOUNTS + 1 <= FSD_MAX_MOUNTS,
+	"a file server holds the old table and the new one while they are exchanged, and scripts");
 
 #endif

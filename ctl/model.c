@@ -12,6 +12,7 @@
 #include "ctl/image_names.h"
 #include "ctl/logins.h"
 #include "ctl/report.h"
+#include "ctl/kept.h"
 #include "ctl/volumes.h"
 
 #include <ctype.h>
@@ -113,6 +114,7 @@ static void sandbox_free(struct ctl_sandbox *sb)
 	free(sb->other_mounts);
 	if (sb->news_fd >= 0)
 		close(sb->news_fd);
+	ctl_kept_free(sb);
 	ctl_ring_done(&sb->events);
 	ctl_files_done(&sb->files);
 	free(sb);
@@ -524,6 +526,12 @@ int ctl_open(const struct msb_paths *paths, int log_fd, struct ctl **ret, struct
 		struct ctl_db_load load = {ctl_image_load, load_sandbox, load_value, load_fact, c};
 
 		r = ctl_db_load(c->db, &load, e);
+	}
+	for (size_t i = 0; r == 0 && i < c->nsb; i++) {
+		r = ctl_kept_load(c->sb[i]);
+		if (r < 0)
+			msb_err_set(e, -r, "cannot read %s/sandboxes/%s: %s", paths->state,
+				c->sb[i]->id, strerror(-r));
 	}
 	if (r == 0)
 		r = ctl_logins_load(c, e);

@@ -30,6 +30,7 @@ struct ctl_handle;
 struct ctl_job;
 struct ctl_op;
 struct ctl_plugin;
+struct ctl_kept;
 struct ctl_login;
 struct ctl_pull;
 
@@ -156,6 +157,10 @@ struct ctl_sandbox {
 	struct ctl_env *env;
 	size_t nenv, env_bytes;
 	uint32_t next_env;
+	struct ctl_kept *kept; /* of scripts/ and patches/: ctl/kept.h */
+	size_t nkept;
+	uint32_t next_kept;
+	uint64_t scripts_up; /* the machine, as @machines counts, whose guest has them, and 1; 0 */
 	struct ctl_pin *pin;
 	size_t npins;
 

@@ -23,7 +23,7 @@ struct ctl_share {
 
 struct ctl_table {
 	size_t n;
-	struct ctl_share s[CTL_MAX_MOUNTS];
+	struct ctl_share s[CTL_MAX_MOUNTS + 1]; /* and that of scripts */
 };
 
 /* Takes a table apart that was checked when it was written. -ENOMEM. */

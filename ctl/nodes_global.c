@@ -9,6 +9,7 @@
 #include "ctl/nodes.h"
 #include "ctl/op.h"
 #include "ctl/pulls.h"
+#include "ctl/kept.h"
 #include "fs/options.h"
 
 #include <errno.h>
@@ -34,7 +35,7 @@ int ctl_read_features(const struct ctl_at *at, struct msb_str *s, struct msb_err
 		vmm_accel(vmm));
 	for (size_t i = 0; fsb_backend_name(i); i++)
 		msb_str_addf(s, " %s", fsb_backend_name(i));
-	msb_str_adds(s, "\nverbs start stop kill restart pause resume unset\n");
+	msb_str_adds(s, "\nverbs start stop kill restart pause resume unset unscript unpatch\n");
 	return 0;
 }
 
@@ -85,6 +86,22 @@ static int do_resume(const struct call *v, struct msb_err *e)
 static int do_unset(const struct call *v, struct msb_err *e)
 {
 	return ctl_env_set(v->at->sb, v->arg[0], NULL, 0, e);
+}
+
+static int remove_kept(const struct call *v, enum ctl_area area, struct msb_err *e)
+{
+	LOCK_SCOPE(&v->at->c->lock);
+	return ctl_kept_remove(v->at->sb, area, v->arg[0], e);
+}
+
+static int do_unscript(const struct call *v, struct msb_err *e)
+{
+	return remove_kept(v, AREA_SCRIPTS, e);
+}
+
+static int do_unpatch(const struct call *v, struct msb_err *e)
+{
+	return remove_kept(v, AREA_PATCHES, e);
 }
 
 static int do_import(const struct call *v, struct msb_err *e)
@@ -213,6 +230,8 @@ static const struct verb {
 	{VERBS_SANDBOX, "pause", 0, 0, do_pause, "pause"},
 	{VERBS_SANDBOX, "resume", 0, 0, do_resume, "resume"},
 	{VERBS_SANDBOX, "unset", 1, 1, do_unset, "unset VARIABLE"},
+	{VERBS_SANDBOX, "unscript", 1, 1, do_unscript, "unscript NAME"},
+	{VERBS_SANDBOX, "unpatch", 1, 1, do_unpatch, "unpatch PATH"},
 	{VERBS_JOB, "start", 0, 0, do_job_start, "start"},
 	{VERBS_JOB, "signal", 1, 1, do_job_signal, "signal NAME"},
 	{VERBS_JOB, "resize", 2, 2, do_job_resize, "resize ROWS COLS"},

@@ -8,8 +8,11 @@
 #include "ctl/files.h"
 #include "ctl/image_names.h"
 #include "ctl/report.h"
+#include "ctl/scripts.h"
+#include "ctl/kept.h"
 #include "ctl/volumes.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -112,6 +115,32 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	reply_attr(req, ino);
 }
 
+/* What is below scripts/ and patches/ is bytes, and patches have modes. False: it is no such file.
+ */
+static bool setattr_kept(fuse_req_t req, fuse_ino_t ino, const struct stat *attr, int to_set)
+{
+	struct ctl *c = ctl_of(req);
+	struct ctl_kept *f = NULL;
+	struct msb_err e = {0};
+	struct ctl_at at;
+
+	if (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+		return false;
+	pthread_mutex_lock(&c->lock);
+	if (ctl_at_id(c, ino, &at) == 0 && (at.node->dir == D_SCRIPTS || at.node->dir == D_PATCHES))
+		f = ctl_kept_by_serial(at.sb, at.aux);
+	if (f && (to_set & FUSE_SET_ATTR_SIZE) && S_ISREG(f->mode))
+		(void)ctl_kept_truncate(at.sb, f, (uint64_t)attr->st_size, &e); /* said in e */
+	if (f && !e.code && (to_set & FUSE_SET_ATTR_MODE))
+		(void)ctl_kept_chmod(at.sb, f, attr->st_mode, &e);
+	pthread_mutex_unlock(&c->lock);
+	if (f && e.code)
+		refuse(req, &at, NULL, &e);
+	else if (f)
+		reply_attr(req, ino);
+	return f;
+}
+
 static void op_setattr(
 	fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
 {
@@ -127,6 +156,8 @@ static void op_setattr(
 	mode_t mode = 0;
 	bool found;
 
+	if (setattr_kept(req, ino, attr, to_set))
+		return;
 	/* Sizes and times change nothing: commands and values are not files of bytes. */
 	if (!(to_set & owner)) {
 		reply_attr(req, ino);
@@ -205,6 +236,62 @@ static struct ctl_work *begin(
 	return w;
 }
 
+/* What is made in scripts/ and patches/; in @ret the new one. */
+static int make_kept(struct ctl_work *w, mode_t mode, struct ctl_at *ret, struct msb_err *e)
+{
+	enum ctl_area area = w->off == D_SCRIPTS ? AREA_SCRIPTS : AREA_PATCHES;
+	struct ctl_at dir = {
+		.c = w->q.c, .sb = w->sb, .node = &ctl_nodes[w->off], .aux = (uint32_t)w->size};
+	struct ctl_kept *f;
+	int r;
+
+	{
+		LOCK_SCOPE(&dir.c->lock);
+		r = ctl_kept_make(w->sb, area, dir.aux, w->name, mode, w->data, &f, e);
+		if (r == 0)
+			r = ctl_at_child(&dir, w->name, ret);
+	}
+	if (r < 0 || area != AREA_SCRIPTS)
+		return r;
+	r = ctl_scripts_live(w->sb, e);
+	if (r < 0) {
+		LOCK_SCOPE(&dir.c->lock);
+		(void)ctl_kept_remove(w->sb, area, w->name, NULL); /* as if it had not been */
+	}
+	return r;
+}
+
+static bool makes_kept(const struct ctl_at *dir)
+{
+	return dir->node == &ctl_nodes[D_SCRIPTS] || dir->node == &ctl_nodes[D_PATCHES] ||
+	       dir->node == &ctl_nodes[D_PATCH];
+}
+
+static void run_kept(struct ctl_work *w, const struct ctl_at *dir, void (*fn)(struct ctl_work *))
+{
+	w->off = (uint64_t)(dir->node - ctl_nodes);
+	w->size = dir->aux;
+	ctl_work_run(w, CLASS_COMMAND, fn);
+}
+
+/* A directory or link; its mode is in fi.fh. */
+static void do_make_kept(struct ctl_work *w)
+{
+	struct fuse_entry_param entry;
+	struct msb_err e = {0};
+	struct ctl_at at;
+
+	if (make_kept(w, (mode_t)w->fi.fh, &at, &e) < 0) {
+		ctl_work_fail(w, &e);
+		return;
+	}
+	pthread_mutex_lock(&w->q.c->lock);
+	entry_of(&at, &entry);
+	pthread_mutex_unlock(&w->q.c->lock);
+	ctl_work_answer(w);
+	fuse_reply_entry(w->req, &entry);
+}
+
 static void do_mkdir(struct ctl_work *w)
 {
 	struct ctl *c = w->q.c;
@@ -243,6 +330,11 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	if (at.node == &ctl_nodes[D_ROOT] || at.node == &ctl_nodes[D_VOLUMES]) {
 		w->off = (uint64_t)(at.node - ctl_nodes);
 		ctl_work_run(w, CLASS_COMMAND, do_mkdir);
+		return;
+	}
+	if (makes_kept(&at)) {
+		w->fi.fh = S_IFDIR | (mode & 07777);
+		run_kept(w, &at, do_make_kept);
 		return;
 	}
 	msb_err_set(&e, EPERM,
@@ -305,8 +397,8 @@ static void never(fuse_req_t req, fuse_ino_t parent, const char *name, const cha
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	never(req, parent, name,
-		"files of the control tree are not removed; rmdir the sandbox, or `unset NAME` in ctl "
-		"for a variable");
+		"files of the control tree are not removed; rmdir the sandbox; `unset NAME` in ctl is "
+		"for variables, `unscript NAME` for scripts, `unpatch PATH` for patches");
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
@@ -317,7 +409,20 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 
 static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
 {
-	never(req, parent, name, "the control tree holds no links of yours");
+	struct msb_err e = {0};
+	struct ctl_at at;
+	struct ctl_work *w = begin(req, parent, name, strlen(link) + 1, &at);
+
+	if (!w)
+		return;
+	if (makes_kept(&at)) {
+		memcpy(w->data, link, strlen(link) + 1);
+		w->fi.fh = S_IFLNK;
+		run_kept(w, &at, do_make_kept);
+		return;
+	}
+	msb_err_set(&e, EPERM, "the control tree holds no links of yours");
+	ctl_work_refuse(w, &e);
 }
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
@@ -388,13 +493,18 @@ static void do_create(struct ctl_work *w)
 	struct fuse_entry_param entry;
 	struct msb_err e = {0};
 	struct ctl_handle *h = NULL;
-	struct ctl_at dir = {.c = c, .sb = w->sb, .node = &ctl_nodes[D_ENV]}, at;
-	int r = ctl_env_set(w->sb, w->name, "", 0, &e);
+	struct ctl_at dir = {.c = c,
+			      .sb = w->sb,
+			      .node = &ctl_nodes[w->off],
+			      .aux = (uint32_t)w->size},
+		      at;
+	int r = w->off == D_ENV ? ctl_env_set(w->sb, w->name, "", 0, &e)
+				: make_kept(w, S_IFREG | (mode_t)w->fi.fh, &at, &e);
 
 	if (r == 0) {
 		LOCK_SCOPE(&c->lock);
 		if (ctl_at_child(&dir, w->name, &at) < 0)
-			r = msb_err_set(&e, ENODEV, "it was unset at once");
+			r = msb_err_set(&e, ENODEV, "it was removed at once");
 		else
 			r = ctl_handle_new(&at, w->q.uid, w->fi.flags, &h, &e);
 		if (r == 0)
@@ -453,9 +563,10 @@ static void op_create(
 
 	if (!w)
 		return;
-	if (at.node == &ctl_nodes[D_ENV]) {
+	if (at.node == &ctl_nodes[D_ENV] || makes_kept(&at)) {
 		w->fi = *fi;
-		ctl_work_run(w, CLASS_COMMAND, do_create);
+		w->fi.fh = mode & 07777;
+		run_kept(w, &at, do_create);
 		return;
 	}
 	if (at.node == &ctl_nodes[D_JOB_ENV]) {
@@ -463,8 +574,9 @@ static void op_create(
 		create_job_env(w, parent);
 		return;
 	}
-	msb_err_set(
-		&e, EPERM, "there is no file `%s` here, and none can be made but in env/", name);
+	msb_err_set(&e, EPERM,
+		"there is no file `%s` here, and none can be made but in env/, scripts/ and patches/",
+		name);
 	ctl_work_refuse(w, &e);
 }
 
@@ -588,11 +700,24 @@ static bool has_image(struct ctl_sandbox *sb)
 
 static void do_readlink(struct ctl_work *w)
 {
-	char path[MSB_PATH_MAX], data[MSB_PATH_MAX + 64];
+	char path[MSB_PATH_MAX], data[MSB_PATH_MAX + 64], target[PATH_MAX];
+	const struct ctl_kept *f;
 	struct ctl_files_of of;
 	struct msb_err e = {0};
 	int r = 0;
 
+	if (w->off) { /* of patches */
+		pthread_mutex_lock(&w->q.c->lock);
+		f = ctl_kept_by_serial(w->sb, (uint32_t)w->off);
+		r = f ? ctl_kept_target(w->sb, f, target, sizeof(target)) : -ENODEV;
+		pthread_mutex_unlock(&w->q.c->lock);
+		ctl_work_answer(w);
+		if (r < 0)
+			fuse_reply_err(w->req, -r);
+		else
+			fuse_reply_readlink(w->req, target);
+		return;
+	}
 	if (w->vol) {
 		ctl_volume_path(w->vol, data);
 		ctl_work_answer(w);
@@ -629,6 +754,8 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 	struct ctl_at at;
 	struct ctl_work *w = begin(req, ino, NULL, 0, &at);
 
+	if (w && at.node->dir == D_PATCHES)
+		w->off = at.aux;
 	if (w && at.node->dir == D_IMAGES)
 		(void)snprintf(w->name, sizeof(w->name), "%s", w->img->name);
 	if (w)

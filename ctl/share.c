@@ -5,8 +5,10 @@
 #include "base/log.h"
 #include "ctl/fstab.h"
 #include "ctl/image_names.h"
+#include "ctl/kept.h"
 #include "ctl/mounts.h"
 #include "ctl/plugin.h"
+#include "ctl/scripts.h"
 #include "ctl/volumes.h"
 #include "fs/fsd.h"
 
@@ -119,7 +121,9 @@ int ctl_share_open(struct ctl_sandbox *sb, const struct ctl_share *s, struct ctl
 	int r = 0;
 
 	*ret = (struct ctl_share_fds)CTL_SHARE_NO_FDS;
-	if (*s->volume)
+	if (ctl_scripts_is(s))
+		r = ctl_scripts_open(sb, &ret->dir, e);
+	else if (*s->volume)
 		r = ctl_volume_open(sb, s->volume, s->readonly, &ret->dir, &ret->usage, e);
 	else if (!strcmp(s->backend, "passthrough"))
 		r = open_dir(s->source, &ret->dir, e);
@@ -225,4 +229,6 @@ void ctl_shares_recover(struct ctl_sandbox *sb)
 {
 	note_table(sb, sb->conf[CONF_MOUNTS] ?: "");
 	note_table(sb, sb->other_mounts ?: "");
+	if (ctl_kept_count(sb, AREA_SCRIPTS))
+		(void)note(&sb->files, CTL_SCRIPTS_SHARE);
 }

@@ -12,7 +12,9 @@
 #include "ctl/mixtape.h"
 #include "ctl/mounts.h"
 #include "ctl/op.h"
+#include "ctl/patches.h"
 #include "ctl/run_main.h"
+#include "ctl/scripts.h"
 #include "ctl/supervise.h"
 #include "vmm/agent.h"
 
@@ -36,7 +38,7 @@ struct plan {
 	struct ctl_meta meta;
 	struct ctl_table mounts;
 	size_t nopen;
-	struct ctl_share_fds fds[CTL_MAX_MOUNTS]; /* the first nopen of them */
+	struct ctl_share_fds fds[CTL_MAX_MOUNTS + 1]; /* the first nopen of them */
 };
 
 static void plan_done(struct plan *p)
@@ -108,7 +110,9 @@ static int plan_values(struct ctl_sandbox *sb, struct plan *p)
 			    : set_env(p, pair);
 	}
 	p->readonly = ctl_conf_root_readonly(sb);
-	return r < 0 ? r : ctl_table_parse(ctl_conf_value(sb, CONF_MOUNTS), &p->mounts);
+	if (r == 0)
+		r = ctl_table_parse(ctl_conf_value(sb, CONF_MOUNTS), &p->mounts);
+	return r < 0 ? r : ctl_scripts_share(sb, &p->mounts);
 }
 
 static int plan_disk(
@@ -142,6 +146,9 @@ static int plan_make(struct ctl_op *op, struct ctl_files_of *of, struct plan *p,
 		return msb_err_set(e, EOPNOTSUPP,
 			"image `%s` is of the kind `%s`, which no root is made of",
 			sb->conf[CONF_IMAGE], p->meta.kind);
+	r = ctl_patches_check(sb, of->root != CTL_ROOT_DISK && !p->mixtape, e);
+	if (r < 0)
+		return r;
 	if (plan_values(sb, p) < 0)
 		return msb_err_set(e, ENOMEM, "no memory");
 	for (; p->nopen < p->mounts.n; p->nopen++) {
@@ -192,6 +199,8 @@ static int start_files(
 
 	LOCK_SCOPE(&sb->files.lock);
 	r = ctl_files_start(of, e);
+	if (r == 0 && of->root != CTL_ROOT_DISK)
+		r = ctl_patches_apply(of, e);
 	/* First, because what fails here fails before anything of a machine is begun. */
 	for (size_t i = 0; r == 0 && i < p->mounts.n; i++)
 		r = ctl_share_up(of, &p->mounts.s[i], &p->fds[i], e);
@@ -263,7 +272,7 @@ int ctl_agent_start(struct ctl_sandbox *sb, struct msb_err *e)
 
 static int boot(struct ctl_op *op, struct plan *p, struct msb_err *e)
 {
-	struct agent_mount mounts[CTL_MAX_MOUNTS];
+	struct agent_mount mounts[CTL_MAX_MOUNTS + 1];
 	struct agent_boot b = {.hostname = p->hostname,
 		.user = p->user,
 		.workdir = p->workdir,

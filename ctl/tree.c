@@ -11,6 +11,7 @@
 #include "ctl/metrics.h"
 #include "ctl/nodes.h"
 #include "ctl/pulls.h"
+#include "ctl/kept.h"
 #include "ctl/volumes.h"
 
 #include <errno.h>
@@ -32,6 +33,9 @@ const struct ctl_node ctl_nodes[] = {
 	[D_SANDBOX] = {"*",      D_ROOT,    K_DIR,   0700, NULL, NULL, 0, 0},
 	[D_ENV]     = {"env",    D_SANDBOX, K_DIR,   0700, NULL, NULL, 0, 0},
 	[D_METRICS] = {"metrics", D_SANDBOX, K_DIR,  0500, NULL, NULL, 0, 0},
+	[D_SCRIPTS] = {"scripts", D_SANDBOX, K_DIR,  0700, NULL, NULL, 0, 0},
+	[D_PATCHES] = {"patches", D_SANDBOX, K_DIR,  0700, NULL, NULL, 0, 0},
+	[D_PATCH]   = {"*",      D_PATCHES, K_DIR,   0700, NULL, NULL, 0, 0},
 	[D_JOBS]    = {"jobs",   D_SANDBOX, K_DIR,   0700, NULL, NULL, 0, 0},
 	[D_JOB]     = {"*",      D_JOBS,    K_DIR,   0700, NULL, NULL, 0, 0},
 	[D_JOB_ENV] = {"env",    D_JOB,     K_DIR,   0700, NULL, NULL, 0, 0},
@@ -100,6 +104,9 @@ const struct ctl_node ctl_nodes[] = {
 	{"root_options", D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_root_options, CONF_ROOT_OPTIONS, 0},
 	{"root",         D_SANDBOX, K_LINK,  0777, NULL, NULL, 0, 0},
 	{"*",            D_ENV,     K_LINES, 0600, ctl_read_env, ctl_write_env, 0, 0},
+	{"*",            D_SCRIPTS, K_FILE,  0600, NULL, NULL, 0, 0},
+	{"*",            D_PATCHES, K_FILE,  0600, NULL, NULL, 0, 0},
+	{"*",            D_PATCHES, K_LINK,  0777, NULL, NULL, 0, 0},
 	{"cpu_usec", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_CPU_USEC, NF_SLOW},
 	{"fsd_cpu_usec", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_FSD_CPU_USEC, NF_SLOW},
 	{"guest_cpu_user_usec", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_GUEST_CPU_USER, NF_SLOW},
@@ -167,7 +174,19 @@ static bool of_volume(const struct ctl_node *n)
 static bool of_sandbox(const struct ctl_node *n)
 {
 	return n == &ctl_nodes[D_SANDBOX] || n->dir == D_SANDBOX || n->dir == D_ENV ||
-	       n->dir == D_METRICS || n->dir == D_JOBS;
+	       n->dir == D_METRICS || n->dir == D_JOBS || n->dir == D_SCRIPTS ||
+	       n->dir == D_PATCHES;
+}
+
+/* Below scripts/ or patches/. */
+static bool of_kept(const struct ctl_node *n)
+{
+	return n->dir == D_SCRIPTS || n->dir == D_PATCHES;
+}
+
+static const struct ctl_kept *kept(const struct ctl_at *at)
+{
+	return ctl_kept_by_serial(at->sb, at->aux);
 }
 
 static bool of_job(const struct ctl_node *n)
@@ -195,6 +214,8 @@ static bool there(const struct ctl_at *at)
 		return ctl_login_by_serial(at->c, at->serial);
 	if (at->node->dir == D_JOB_ENV)
 		return ctl_job_env_by_serial(at->job, at->aux);
+	if (of_kept(at->node))
+		return kept(at);
 	return at->node->dir != D_ENV || ctl_env_by_serial(at->sb, at->aux);
 }
 
@@ -282,6 +303,25 @@ static int image_child(const struct ctl_at *dir, const char *name, struct ctl_at
 	return -ENOENT;
 }
 
+static enum ctl_area area_of(const struct ctl_at *dir)
+{
+	return dir->node == &ctl_nodes[D_SCRIPTS] ? AREA_SCRIPTS : AREA_PATCHES;
+}
+
+static int kept_child(const struct ctl_at *dir, const char *name, struct ctl_at *at)
+{
+	const struct ctl_kept *f = ctl_kept_find(dir->sb, area_of(dir), dir->aux, name);
+	enum ctl_dir top = dir->node == &ctl_nodes[D_SCRIPTS] ? D_SCRIPTS : D_PATCHES;
+
+	if (!f)
+		return -ENOENT;
+	at->aux = f->serial;
+	at->node = S_ISDIR(f->mode) ? &ctl_nodes[D_PATCH] : any_in(top);
+	if (S_ISLNK(f->mode))
+		at->node++; /* the row behind that of files */
+	return 0;
+}
+
 static int any_child(const struct ctl_at *dir, const char *name, struct ctl_at *at)
 {
 	struct ctl *c = dir->c;
@@ -317,6 +357,9 @@ static int any_child(const struct ctl_at *dir, const char *name, struct ctl_at *
 			at->job = ctl_job_find(dir->sb, (uint32_t)n);
 		at->node = &ctl_nodes[D_JOB];
 		return at->job ? 0 : -ENOENT;
+	case D_SCRIPTS:
+	case D_PATCHES:
+	case D_PATCH: return kept_child(dir, name, at);
 	case D_ENV:
 	case D_JOB_ENV:
 		v = dir->job ? ctl_job_env_find(dir->job, name) : ctl_env_find(dir->sb, name);
@@ -437,6 +480,16 @@ static void list_any(const struct list *l)
 				return;
 		}
 		break;
+	case D_SCRIPTS:
+	case D_PATCHES:
+	case D_PATCH:
+		for (size_t i = 0; i < dir->sb->nkept; i++) {
+			const struct ctl_kept *f = &dir->sb->kept[i];
+
+			if (f->area == area_of(dir) && f->parent == dir->aux && give(l, f->name))
+				return;
+		}
+		break;
 	case D_JOB_ENV:
 		for (size_t i = 0; i < dir->job->nenv; i++)
 			if (give(l, dir->job->env[i].name))
@@ -474,6 +527,8 @@ static mode_t owned_mode(const struct ctl_at *at)
 		return dir;
 	if (at->node->kind == K_LINK)
 		return 0777;
+	if (at->node->dir == D_PATCHES) /* the guest's */
+		return kept(at)->mode & 07777;
 	if (at->node->kind == K_DIR)
 		own |= 1;
 	return own << 6 | (own & (dir >> 3 & 7)) << 3 | (own & (dir & 7));
@@ -496,6 +551,7 @@ static uint64_t size_of(const struct ctl_at *at)
 	case K_IN:
 	case K_OUT:
 	case K_LINK: return 0;
+	case K_FILE: return kept(at)->bytes;
 	case K_PULL: return ctl_pull_find(c, at->serial)->ring.total;
 	case K_RING:
 		return at->sb	       ? at->sb->events.total
@@ -559,7 +615,7 @@ void ctl_at_path(const struct ctl_at *at, const char *child, struct msb_str *s)
 	static const enum ctl_dir named[] = {D_IMAGES, D_PULLS, D_LOGINS, D_ENV, D_METRICS};
 	const struct ctl_node *n = at->node;
 	const struct ctl_image_dir *d;
-	char buf[16];
+	char buf[16], path[CTL_KEPT_PATH];
 
 	if (at->sb)
 		msb_str_addf(s, "/%s", at->sb->name);
@@ -580,7 +636,10 @@ void ctl_at_path(const struct ctl_at *at, const char *child, struct msb_str *s)
 		msb_str_addf(s, "/jobs/%u%s", at->job->number, n->dir == D_JOB_ENV ? "/env" : "");
 	else if (n->dir == D_JOBS)
 		msb_str_adds(s, "/jobs");
-	if (*any_name(at, buf))
+	if (of_kept(n) && kept(at)) {
+		ctl_kept_path(at->sb, kept(at)->area, kept(at), path);
+		msb_str_adds(s, strchr(path, '/'));
+	} else if (*any_name(at, buf))
 		msb_str_addf(s, "/%s", any_name(at, buf));
 	else if (n->name[0] != '*' && n->name[0])
 		msb_str_addf(s, "/%s", n->name);

@@ -22,6 +22,7 @@ enum ctl_kind {
 	K_CLONE, /* every open makes a job; reads give its number */
 	K_IN,	 /* bytes for a job */
 	K_OUT,	 /* bytes from it; arg: which streams */
+	K_FILE,	 /* bytes, that stay where they are written */
 	K_EXEC,	 /* command lines; a read-write descriptor reads what they print */
 };
 
@@ -48,6 +49,9 @@ enum ctl_dir {
 	D_SANDBOX,
 	D_ENV,
 	D_METRICS,
+	D_SCRIPTS,
+	D_PATCHES,
+	D_PATCH, /* a directory below */
 	D_JOBS,
 	D_JOB,
 	D_JOB_ENV,
@@ -64,9 +68,9 @@ struct ctl_at {
 	struct ctl_image *img;	/* of D_IMAGE and below, and of a short name; borrowed */
 	struct ctl_volume *vol; /* of D_VOLUME and below; borrowed */
 	struct ctl_job *job;	/* of D_JOB and below, and of an open jobs/clone; borrowed */
-	uint32_t aux;		/* of env/X: its serial */
-	uint32_t serial;	/* of D_IMAGE_DIR, a login, a pull (its number) */
-	uid_t uid;		/* who looks: each sees their own logins */
+	uint32_t aux;	 /* of env/X, and of what is below scripts/ and patches/: its serial */
+	uint32_t serial; /* of D_IMAGE_DIR, a login, a pull (its number) */
+	uid_t uid;	 /* who looks: each sees their own logins */
 };
 
 /* A line that is written. */

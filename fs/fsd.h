@@ -16,6 +16,7 @@
  *for each mount, named like it unexport {tag=} mount  {name= backend= options=} fds by key: dir=
  *index= packs= upper= sock= usage= a backend below `shares`, at once also in a machine that has it
  *mounted
+ *patch  {} fds by key: dir= changes=	 puts files into the tree: fs/patch.h
  *plugin {name=} fd: a connected socket			 a plugin that was started anew unmount
  *{name=} its files answer ESTALE from then on view   {mount=NAME, absent: the tree} fd: an open
  * /dev/fuse that was just mounted; serves the tree there too unview {} ends every view status -> ok
@@ -39,6 +40,7 @@
 #define FSD_MAX_NODES	    (1u << 20) /* inodes a server keeps in memory; ENFILE past it */
 #define FSD_MAX_BACKEND_FDS 4096       /* open host descriptors, least recently used closed first */
 #define FSD_QUEUE_SIZE	    1024
+#define FSD_PATCH_RECORD    "patched" /* in a directory of changes: which patches were done */
 
 /* What servers that share a directory count together: a file of this, mapped by each of them. Made
  * of zeros but for the limit, which may be changed in it at any time. */
@@ -94,6 +96,8 @@ int fsd_mount(int sock, const struct fsd_mount *m, struct msb_err *e);
 /* The plugin of that mount was started anew: this socket leads to it. -EOPNOTSUPP: it is none. */
 int fsd_plugin(int sock, const char *name, int sock_fd, struct msb_err *e);
 int fsd_unmount(int sock, const char *name, struct msb_err *e); /* -ENOENT */
+/* @dir_fd -1: no patches any more. What fs_patch() says. */
+int fsd_patch(int sock, int dir_fd, int changes_fd, struct msb_err *e);
 int fsd_unexport(int sock, const char *tag, struct msb_err *e);
 int fsd_sync(int sock, struct msb_err *e);
 

@@ -61,8 +61,8 @@ struct part {
 };
 
 /* Adds the descriptors that there are, and calls. */
-static int call_with(
-	int sock, struct msb_msg *m, const struct part *part, size_t n, struct msb_err *e)
+static int call_within(
+	int sock, struct msb_msg *m, const struct part *part, size_t n, int ms, struct msb_err *e)
 {
 	int own[8], r;
 
@@ -73,10 +73,25 @@ static int call_with(
 		msb_msg_set(m, part[i].key, "%u", m->nfds);
 		msb_msg_add_fd(m, own[i] >= 0 ? own[i] : part[i].fd);
 	}
-	r = msb_msg_call(sock, m, CALL_MS, e);
+	r = msb_msg_call(sock, m, ms, e);
 	for (size_t i = 0; i < n; i++)
 		cleanup_close_(&own[i]);
 	return r;
+}
+
+static int call_with(
+	int sock, struct msb_msg *m, const struct part *part, size_t n, struct msb_err *e)
+{
+	return call_within(sock, m, part, n, CALL_MS, e);
+}
+
+int fsd_patch(int sock, int dir_fd, int changes_fd, struct msb_err *e)
+{
+	const struct part part[] = {{"dir", dir_fd, TREE}, {"changes", changes_fd, TREE}};
+	struct msb_msg m;
+
+	msb_msg_init(&m, "patch");
+	return call_within(sock, &m, part, ARRAY_LEN(part), SYNC_MS, e);
 }
 
 int fsd_audit(int sock, int dir_fd, struct msb_err *e)

@@ -7,6 +7,7 @@
 #include "fs/audit_sink.h"
 #include "fs/mux.h"
 #include "fs/options.h"
+#include "fs/patch.h"
 
 #include <string.h>
 
@@ -286,6 +287,15 @@ static int do_plugin(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 		     : 0;
 }
 
+static int do_patch(struct fsd *d, struct msb_msg *m, struct msb_err *e)
+{
+	_cleanup_close_ int dir = take_fd(m, "dir"), changes = take_fd(m, "changes");
+
+	if (!d->have_tree || changes < 0)
+		return msb_err_set(e, EINVAL, "patches take a tree, and where its changes are");
+	return fs_patch(d->tree.b, dir, changes, e);
+}
+
 static int do_status(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 {
 	unsigned int exports = 0, views = 0;
@@ -371,6 +381,7 @@ static const struct {
 	{"mount", do_mount},
 	{"unmount", do_unmount},
 	{"plugin", do_plugin},
+	{"patch", do_patch},
 	{"status", do_status},
 	{"stats", do_stats},
 	{"sync", do_sync},

@@ -20,6 +20,7 @@
 
 #define CLONE_INTO_CGROUP_ 0x200000000ULL /* Linux 5.7 */
 
+#define SCRIPTS_DIR    "/run/msb-scripts" /* a share of the sandbox's scripts, where it has any */
 #define DEFAULT_PATH   "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define JOB_NOFILE     1024 /* soft; select(2) still counts */
 #define JOB_NOFILE_MAX 524288
@@ -72,6 +73,20 @@ static void env_set(const char **env, size_t *n, const char *entry)
 	env[(*n)++] = entry;
 }
 
+/* Before every PATH, whoever said it. */
+static const char **with_scripts(const char **env, size_t *n)
+{
+	const char *path = ga_env_get(env, "PATH");
+	char *all;
+
+	if (!path || access(SCRIPTS_DIR, X_OK) < 0)
+		return env;
+	if (asprintf(&all, "PATH=" SCRIPTS_DIR "%s%s", *path ? ":" : "", path) < 0)
+		return NULL;
+	env_set(env, n, all);
+	return env;
+}
+
 /* What every process may expect, then the sandbox's, then the job's own; the last one wins. */
 static const char **environment(
 	const struct ga_exec *x, const struct ga_boot *d, const struct ga_user *u)
@@ -94,7 +109,7 @@ static const char **environment(
 		env_set(env, &n, d->env[i]);
 	for (size_t i = 0; i < x->nenv; i++)
 		env_set(env, &n, x->env[i]);
-	return env;
+	return with_scripts(env, &n);
 }
 
 static int cannot(const char *path, int code, struct msb_err *e)

@@ -9,6 +9,10 @@ setup_file() {
 	msb_image
 	mkdir "$m/box" "$m/volumes/vol"
 	echo value >"$m/box/env/VAR"
+	echo x >"$m/box/scripts/script"
+	mkdir "$m/box/patches/dir"
+	echo x >"$m/box/patches/dir/file"
+	ln -s file "$m/box/patches/dir/link"
 	echo "import $repo/build/images/busybox localhost/dir/cc:1" >"$m/images/ctl"
 	echo 'login r.lan me' >"$m/images/ctl"
 	exec 7<>"$m/box/jobs/clone"
@@ -29,7 +33,8 @@ rows() {
 		sub(/^NAME/, "box", name); gsub(/HOST\/REPO\/IMAGE:TAG/, "localhost/bb:latest", name)
 		sub(/HOST\/REPO/, "localhost/dir", name); sub(/HOST/, "localhost", name)
 		sub(/VOLUME/, "vol", name); sub(/SHORT/, "bb", name); sub(/logins\/REGISTRY/, "logins/r.lan", name); sub(/pulls\/N/, "pulls/1", name)
-		sub(/env\/X$/, "env/VAR", name); sub(/jobs\/N/, "jobs/1", name)
+		sub(/patches\/DIR/, "patches/dir", name); sub(/dir\/FILE/, "dir/file", name); sub(/dir\/LINK/, "dir/link", name)
+		sub(/scripts\/X$/, "scripts/script", name); sub(/env\/X$/, "env/VAR", name); sub(/jobs\/N/, "jobs/1", name)
 		if (def == "NAME") def = "`box`"
 		print name, mode, (def ~ /^`.*`$/ ? substr(def, 2, length(def) - 2) "`" : "-")
 	}' "$repo/mnt-layout.md"

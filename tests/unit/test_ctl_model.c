@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "ctl/conf.h"
 #include "ctl/image_names.h"
+#include "ctl/kept.h"
 #include "ctl/model.h"
 #include "ctl/mounts.h"
 #include "ctl/op.h"
@@ -372,6 +373,97 @@ static void limits(void **state)
 	forget(c);
 }
 
+/* scripts/ and patches/: names, bounds, and that they come back. */
+static void kept_files(void **state)
+{
+	struct ctl *c = open_ctl();
+	char path[CTL_KEPT_PATH], name[32];
+	struct ctl_kept *f, *dir_of;
+	struct ctl_sandbox *sb;
+	static char data[65536];
+	uint32_t deep = 0, gone;
+	int fd;
+
+	assert_int_equal(ctl_sandbox_create(c, "box", 0, 0, NULL), 0);
+	sb = ctl_sandbox_find(c, "box");
+	assert_int_equal(
+		ctl_kept_make(sb, AREA_SCRIPTS, 0, "../x", S_IFREG, "", &f, NULL), -EINVAL);
+	assert_int_equal(ctl_kept_make(sb, AREA_SCRIPTS, 0, "-x", S_IFREG, "", &f, NULL), -EINVAL);
+	assert_int_equal(ctl_kept_make(sb, AREA_SCRIPTS, 0, "d", S_IFDIR, "", &f, NULL), -EPERM);
+	assert_int_equal(
+		ctl_kept_make(sb, AREA_PATCHES, 0, "a\nb", S_IFREG, "", &f, NULL), -EINVAL);
+	for (int i = 0; i < CTL_MAX_SCRIPTS; i++) {
+		(void)snprintf(name, sizeof(name), "s%d", i);
+		assert_int_equal(
+			ctl_kept_make(sb, AREA_SCRIPTS, 0, name, S_IFREG | 0600, "", &f, NULL), 0);
+	}
+	assert_int_equal(
+		ctl_kept_make(sb, AREA_SCRIPTS, 0, "more", S_IFREG, "", &f, NULL), -EDQUOT);
+	f = ctl_kept_find(sb, AREA_SCRIPTS, 0, "s7");
+	fd = ctl_kept_open(sb, f);
+	assert_true(fd >= 0);
+	assert_int_equal(ctl_kept_write(sb, f->serial, fd, 0, false, "#!x", 3, NULL), 3);
+	assert_int_equal(ctl_kept_write(sb, f->serial, fd, 0, true, "\n", 1, NULL), 1);
+	assert_int_equal(f->bytes, 4);
+	assert_int_equal(
+		ctl_kept_write(sb, f->serial, fd, CTL_MAX_SCRIPT_BYTES, false, "x", 1, NULL),
+		-EFBIG);
+	assert_int_equal(ctl_kept_truncate(sb, f, CTL_MAX_SCRIPT_BYTES + 1, NULL), -EFBIG);
+	gone = f->serial;
+	assert_int_equal(ctl_kept_remove(sb, AREA_SCRIPTS, "s7", NULL), 0);
+	assert_int_equal(ctl_kept_write(sb, gone, fd, 0, false, "x", 1, NULL), -ENODEV);
+	assert_int_equal(ctl_kept_remove(sb, AREA_SCRIPTS, "s7", NULL), -ENOENT);
+	close(fd);
+
+	for (int i = 0; i < CTL_MAX_PATCH_DEPTH; i++) {
+		assert_int_equal(ctl_kept_make(sb, AREA_PATCHES, deep, "d", S_IFDIR | 0755, "",
+					 &dir_of, NULL),
+			0);
+		deep = dir_of->serial;
+	}
+	assert_int_equal(ctl_kept_make(sb, AREA_PATCHES, deep, "d", S_IFREG, "", &f, NULL), -ELOOP);
+	assert_int_equal(ctl_kept_make(sb, AREA_PATCHES, 0, "l", S_IFLNK, "/x/y", &f, NULL), 0);
+	assert_int_equal(ctl_kept_make(sb, AREA_PATCHES, 0, "f", S_IFREG | 0644, "", &f, NULL), 0);
+	assert_int_equal(ctl_kept_make(sb, AREA_PATCHES, 0, "f", S_IFREG, "", &f, NULL), -EEXIST);
+	assert_int_equal(ctl_kept_chmod(sb, f, 04000, NULL), 0); /* msbd reads it all the same */
+	fd = ctl_kept_open(sb, f);
+	assert_true(fd >= 0);
+	for (uint64_t off = 0; off < CTL_MAX_PATCH_BYTES; off += sizeof(data))
+		assert_int_equal(
+			ctl_kept_write(sb, f->serial, fd, off, false, data, sizeof(data), NULL),
+			sizeof(data));
+	close(fd);
+	assert_int_equal(ctl_kept_make(sb, AREA_PATCHES, 0, "g", S_IFREG | 0644, "", &f, NULL), 0);
+	assert_int_equal(ctl_kept_truncate(sb, f, 1, NULL), -EDQUOT);
+	forget(c);
+
+	c = open_ctl();
+	sb = ctl_sandbox_find(c, "box");
+	assert_int_equal(ctl_kept_count(sb, AREA_SCRIPTS), CTL_MAX_SCRIPTS - 1);
+	assert_int_equal(ctl_kept_count(sb, AREA_PATCHES), CTL_MAX_PATCH_DEPTH + 3);
+	f = ctl_kept_find(sb, AREA_PATCHES, 0, "f");
+	assert_int_equal(f->bytes, CTL_MAX_PATCH_BYTES);
+	assert_int_equal(f->mode, S_IFREG | 04000);
+	f = ctl_kept_find(sb, AREA_PATCHES, 0, "l");
+	assert_int_equal(ctl_kept_target(sb, f, path, sizeof(path)), 0);
+	assert_string_equal(path, "/x/y");
+	assert_int_equal(ctl_kept_remove(sb, AREA_PATCHES, "d/d/none", NULL), -ENOENT);
+	assert_int_equal(ctl_kept_remove(sb, AREA_PATCHES, "f/x", NULL), -ENOENT);
+	assert_int_equal(ctl_kept_remove(sb, AREA_PATCHES, "", NULL), -ENOENT);
+	assert_int_equal(ctl_kept_remove(sb, AREA_PATCHES, "/d/d/", NULL), 0);
+	assert_int_equal(ctl_kept_count(sb, AREA_PATCHES), 4);
+	assert_int_equal(ctl_kept_remove(sb, AREA_PATCHES, "f", NULL), 0);
+	for (int i = 3; i < CTL_MAX_PATCHES; i++) {
+		(void)snprintf(name, sizeof(name), "p%d", i);
+		assert_int_equal(
+			ctl_kept_make(sb, AREA_PATCHES, 0, name, S_IFREG | 0600, "", &f, NULL), 0);
+	}
+	assert_int_equal(
+		ctl_kept_make(sb, AREA_PATCHES, 0, "more", S_IFREG, "", &f, NULL), -EDQUOT);
+	assert_int_equal(ctl_sandbox_remove(sb, NULL), 0);
+	forget(c);
+}
+
 static void volumes(void **state)
 {
 	struct ctl *c = open_ctl();
@@ -564,6 +656,7 @@ int main(void)
 		cmocka_unit_test(mount_images),
 		cmocka_unit_test(two_tables),
 		cmocka_unit_test(limits),
+		cmocka_unit_test(kept_files),
 		cmocka_unit_test(volumes),
 		cmocka_unit_test(comes_back),
 		cmocka_unit_test(newer_is_refused),
