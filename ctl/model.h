@@ -260,6 +260,9 @@ struct ctl {
 	size_t nfew[2];		    /* of those, NF_FEW: by uid; by others */
 	unsigned int nops;	    /* verbs under way */
 	bool ending;		    /* msbd is about to exit: no new verbs */
+	bool stopping_all;	    /* ... and so is every machine, which nobody asked it of */
+	bool stopped_all;	    /* ... as `shutdown` said: it exits once that is answered */
+	int exit_fd;		    /* eventfd: written, msbd ends */
 
 	pthread_mutex_t vmm_lock; /* guards the making of vmm; may be held across waits */
 	struct vmm *vmm;	  /* NULL until the first need */

@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "ctl/conf.h"
 #include "ctl/images.h"
+#include "ctl/instance.h"
 #include "ctl/job.h"
 #include "ctl/line.h"
 #include "ctl/logins.h"
@@ -159,6 +160,16 @@ static int do_gc(const struct call *v, struct msb_err *e)
 	return ctl_gc(v->q, false, e);
 }
 
+static int do_prune_all(const struct call *v, struct msb_err *e)
+{
+	return ctl_prune(v->q, e);
+}
+
+static int do_shutdown(const struct call *v, struct msb_err *e)
+{
+	return ctl_shutdown(v->q, e);
+}
+
 static int do_job_start(const struct call *v, struct msb_err *e)
 {
 	return ctl_job_start(v->q, v->at->job, e);
@@ -213,6 +224,8 @@ static const struct verb {
 	const char *usage;
 } verbs[] = {
 	{VERBS_GLOBAL, "gc", 0, 0, do_gc, "gc"},
+	{VERBS_GLOBAL, "prune", 0, 0, do_prune_all, "prune"},
+	{VERBS_GLOBAL, "shutdown", 0, 0, do_shutdown, "shutdown"},
 	{VERBS_IMAGES, "pull", 1, 1, do_pull, "pull REF"},
 	{VERBS_IMAGES, "push", 1, 2, do_push, "push REF [AS]"},
 	{VERBS_IMAGES, "import", 2, 2, do_import, "import PATH NAME"},

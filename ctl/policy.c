@@ -206,7 +206,7 @@ void ctl_policy_cancel(struct ctl_sandbox *sb)
 {
 	sb->restart_at_ms = 0;
 	sb->restart_tries = 0;
-	if (sb->started_once)
+	if (sb->started_once && !sb->c->stopping_all)
 		want(sb, false);
 	arm(sb->c);
 }
@@ -251,20 +251,27 @@ void ctl_policy_settled(struct ctl_sandbox *sb, enum ctl_verb v, int result, boo
 	arm(sb->c);
 }
 
+bool ctl_policy_wants(const struct ctl_sandbox *sb)
+{
+	switch (policy_of(sb).kind) {
+	case RESTART_ALWAYS: return sb->started_once;
+	case RESTART_UNLESS_STOPPED: return sb->wanted;
+	case RESTART_ON_FAILURE: return sb->wanted && sb->state == ST_FAILED;
+	default: return false;
+	}
+}
+
 void ctl_policy_recovered(struct ctl *c)
 {
 	for (size_t i = 0; i < c->nsb; i++) {
 		struct ctl_sandbox *sb = c->sb[i];
-		const struct ctl_restart_policy p = policy_of(sb);
 
 		sb->ran_since_ms = msb_now_ms();
 		sb->active_ms = sb->ran_since_ms;
 		if (!ctl_state_ended(sb->state) || sb->op)
 			continue;
 		sb->started_usec = 0; /* of a machine that is no more */
-		if ((p.kind == RESTART_ALWAYS && sb->started_once) ||
-			(p.kind == RESTART_UNLESS_STOPPED && sb->wanted) ||
-			(p.kind == RESTART_ON_FAILURE && sb->wanted && sb->state == ST_FAILED))
+		if (ctl_policy_wants(sb))
 			schedule(sb, true);
 	}
 	arm(c);

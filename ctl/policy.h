@@ -37,6 +37,8 @@ void ctl_policy_settled(struct ctl_sandbox *sb, enum ctl_verb v, int result, boo
 void ctl_policy_cancel(struct ctl_sandbox *sb);
 /* Jobs and commands that run in it. */
 unsigned int ctl_policy_busy(const struct ctl_sandbox *sb);
+/* Whether a new msbd would start it. */
+bool ctl_policy_wants(const struct ctl_sandbox *sb);
 /* A new msbd has looked at every sandbox. */
 void ctl_policy_recovered(struct ctl *c);
 /* A value was changed, or something is due: looks at all of it. */

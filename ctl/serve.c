@@ -7,6 +7,7 @@
 #include "ctl/conf.h"
 #include "ctl/files.h"
 #include "ctl/image_names.h"
+#include "ctl/instance.h"
 #include "ctl/report.h"
 #include "ctl/scripts.h"
 #include "ctl/kept.h"
@@ -656,6 +657,7 @@ static void do_write(struct ctl_work *w)
 	}
 	ctl_work_answer(w);
 	fuse_reply_write(w->req, (size_t)n);
+	ctl_answered(w->q.c);
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,

@@ -8,6 +8,7 @@
 #include "ctl/daemon.h"
 #include "ctl/handle.h"
 #include "ctl/image_names.h"
+#include "ctl/instance.h"
 #include "ctl/job.h"
 #include "ctl/logfile.h"
 #include "ctl/news.h"
@@ -244,91 +245,12 @@ static void helper_ended(struct ctl *c, enum kind kind, uint32_t serial)
 		fsd_ended(c, sb, img);
 }
 
-static void end_files(struct ctl *c)
-{
-	struct ctl_files_of of;
-
-	/* No verb is under way and none may begin: the tables stand still, but for removals. */
-	for (size_t i = 0;; i++) {
-		struct ctl_sandbox *sb;
-
-		pthread_mutex_lock(&c->lock);
-		sb = i < c->nsb ? ctl_sandbox_ref(c->sb[i]) : NULL;
-		pthread_mutex_unlock(&c->lock);
-		if (!sb)
-			break;
-		of = (struct ctl_files_of){
-			.c = c, .f = &sb->files, .id = sb->id, .name = sb->name, .sb = sb};
-		ctl_files_end(&of);
-		ctl_sandbox_unref(sb);
-	}
-	for (size_t i = 0;; i++) {
-		struct ctl_image *img;
-
-		pthread_mutex_lock(&c->lock);
-		img = i < c->nimg ? ctl_image_ref(c->img[i]) : NULL;
-		pthread_mutex_unlock(&c->lock);
-		if (!img)
-			break;
-		ctl_files_of_image(img, &of);
-		ctl_files_end(&of);
-		ctl_image_unref(img);
-	}
-}
-
-struct stop_one {
-	struct ctl_sandbox *sb;
-	unsigned int *left; /* ctl.lock */
-};
-
-static void *stop_one(void *arg)
-{
-	struct stop_one *s = arg;
-	struct ctl *c = s->sb->c;
-	struct ctl_req q = {.c = c};
-	struct msb_err e = {0};
-
-	if (ctl_verb(&q, s->sb, VERB_STOP, &e) < 0 && ctl_verb(&q, s->sb, VERB_KILL, &e) < 0)
-		log_err("%s: cannot stop it: %s", s->sb->name, e.msg);
-	ctl_sandbox_unref(s->sb);
-	pthread_mutex_lock(&c->lock);
-	--*s->left;
-	pthread_cond_broadcast(&c->changed);
-	pthread_mutex_unlock(&c->lock);
-	free(s);
-	return NULL;
-}
-
 /* --stop --all: every machine, then every file server, then msbd. */
 static void *end_all(void *arg)
 {
 	struct supervisor *s = arg;
-	struct ctl *c = s->c;
-	unsigned int left = 0;
 
-	pthread_mutex_lock(&c->lock);
-	c->ending = true;
-	ctl_pulls_stop(c);
-	for (size_t i = 0; i < c->nsb; i++) {
-		struct stop_one *one;
-
-		if (!c->sb[i]->op && ctl_state_ended(c->sb[i]->state))
-			continue;
-		one = malloc(sizeof(*one));
-		if (!one)
-			continue;
-		*one = (struct stop_one){ctl_sandbox_ref(c->sb[i]), &left};
-		left++;
-		if (ctl_thread(stop_one, one) < 0) {
-			one->sb->refs--;
-			left--;
-			free(one);
-		}
-	}
-	while (left || c->nops)
-		pthread_cond_wait(&c->changed, &c->lock);
-	pthread_mutex_unlock(&c->lock);
-	end_files(c);
+	ctl_stop_everything(s->c);
 	(void)eventfd_write(s->exit_fd, 1);
 	return NULL;
 }
@@ -473,7 +395,7 @@ int ctl_supervise_start(struct ctl *c, int exit_fd, struct msb_err *e)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGUSR1);
 	s->c = c;
-	s->exit_fd = exit_fd;
+	s->exit_fd = c->exit_fd = exit_fd;
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
 	s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
 	c->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
