@@ -116,3 +116,30 @@ stat_of() {
 	[ "$(packs)" = $((expected[0] + expected[1])) ]
 	echo verify >"$m/images/ctl"
 }
+
+@test "what a sandbox changes of a file shares the rest with the store, where the file system can" {
+	[ "$(id -u)" = 0 ] || skip "a file system of the test's own takes root"
+	local fs
+	mkdir -p "$dir/own"
+	for fs in xfs btrfs; do
+		truncate -s 600M "$dir/$fs"
+		"mkfs.$fs" -q "$dir/$fs" 2>/dev/null
+		# shellcheck disable=SC2016 # for the inner shell; what it mounts is gone with it
+		unshare -m --propagation private bash -euc '
+			mount -o loop "$dir/$1" "$dir/own"
+			mkdir "$dir/own/m"
+			export MSB_MNT=$dir/own/m MSB_STATE=$dir/own/s
+			"$bin/msbd"
+			trap "\"$bin/msbd\" --stop --all" EXIT
+			echo "import $repo/build/images/busybox bb" >"$MSB_MNT/images/ctl"
+			mkdir "$MSB_MNT/t"
+			echo bb >"$MSB_MNT/t/image"
+			cp "$MSB_MNT/t/root/bin/busybox" "$dir/was"
+			printf X >>"$MSB_MNT/t/root/bin/busybox"
+			{ cat "$dir/was"; printf X; } | cmp - "$MSB_MNT/t/root/bin/busybox"
+			file=$(find "$MSB_STATE/sandboxes" -path "*/upper/data/*" -type f -size +1000k)
+			sync "$file"
+			filefrag -v "$file"
+			filefrag -v "$file" | grep -q " 0: .* shared"' bash $fs
+	done
+}
