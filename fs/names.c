@@ -184,6 +184,14 @@ void fsb_names_enter(
 	set_name(t, node, parent, name, name_bytes);
 }
 
+void fsb_names_soon(struct fsb_names *t, uint64_t node)
+{
+	struct fsb_node_shard *s = fsb_node_lock(&t->map, node);
+
+	fsb_node_fetch(s, node);
+	fsb_node_unlock(s);
+}
+
 void fsb_names_forget(struct fsb_names *t, uint64_t node, uint64_t count)
 {
 	uint64_t parent = 0;

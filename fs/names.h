@@ -31,6 +31,9 @@ void fsb_names_enter(
 	struct fsb_names *t, uint64_t parent, const char *name, size_t name_bytes, uint64_t node);
 void fsb_names_forget(struct fsb_names *t, uint64_t node, uint64_t count);
 
+/* @node's path will be asked for soon: begins to fetch what that takes. */
+void fsb_names_soon(struct fsb_names *t, uint64_t node);
+
 /* After a rename that has succeeded. Where the table does not know the node by its name, @next is
  * asked. */
 void fsb_names_renamed(struct fsb_names *t, struct fsb *next, const struct fsb_call *c);

@@ -53,6 +53,12 @@ struct fsb_node *fsb_node_find(const struct fsb_node_shard *s, uint64_t id)
 	return e;
 }
 
+void fsb_node_fetch(const struct fsb_node_shard *s, uint64_t id)
+{
+	if (s->buckets)
+		__builtin_prefetch(*bucket_of(s, id));
+}
+
 /* More buckets, where there is memory for them. */
 static void grow(struct fsb_node_shard *s)
 {

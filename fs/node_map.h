@@ -44,6 +44,8 @@ static inline void fsb_node_unlock(struct fsb_node_shard *s)
 
 /* In a locked shard. */
 struct fsb_node *fsb_node_find(const struct fsb_node_shard *s, uint64_t id); /* NULL: none */
+/* Begins to fetch what fsb_node_find() will look at: that is far away, as a rule. */
+void fsb_node_fetch(const struct fsb_node_shard *s, uint64_t id);
 /* Made where there is none, all zero; NULL: @max are there, or no memory. */
 struct fsb_node *fsb_node_add(struct fsb_node_map *m, struct fsb_node_shard *s, uint64_t id);
 void fsb_node_remove(struct fsb_node_map *m, struct fsb_node_shard *s, struct fsb_node *e);

@@ -87,6 +87,16 @@ static void record(
 	audit_sink_add(a->sink, &ev);
 }
 
+/* The path is put together behind the operation, which takes as long as it takes to fetch it. */
+static int before(struct fsb_filter *f, const struct fsb_call *c)
+{
+	struct audit *a = of(f);
+
+	if (a->ops & FSB_OP_BIT(c->op))
+		fsb_names_soon(a->names, c->node);
+	return 0;
+}
+
 static void after(struct fsb_filter *f, const struct fsb_call *c, int64_t result,
 	const struct fsb_entry *made)
 {
@@ -139,6 +149,7 @@ static void stop(struct fsb_filter *f)
 
 static const struct fsb_filter_ops ops = {.name = "audit",
 	.summary = "records operations",
+	.before = before,
 	.after = after,
 	.entered = entered,
 	.forgot = forgot,
