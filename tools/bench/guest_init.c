@@ -4,8 +4,9 @@
  * systems it has mounted.
  *
  * From the kernel's command line: bench=TAG[/DIR],... rounds=N untars=N find=1. Each tag is mounted
- * (vdX: a disk with ext4); for every operation each has its turn, a round after another. find=1:
- * nothing is written, and the one operation is to find every name. Lines on the console:
+ * (vdX: a disk with ext4; tmpfs: a tmpfs of the guest's own); for every operation each has its
+ *turn, a round after another. find=1: nothing is written, and the one operation is to find every
+ *name. Lines on the console:
  *	@ OP TAG US REQUESTS	microseconds of one operation, and requests sent (-1: not counted)
  *	@ end
  * Requests are counted by the kernel's own trace point, in a turn of its own that is not timed.
@@ -360,8 +361,9 @@ static void mount_all(char *list)
 		(void)snprintf(at, sizeof(at), "/m%d", nmounts);
 		(void)mkdir(at, 0755);
 		(void)snprintf(disk, sizeof(disk), "/dev/%s", p);
-		must((strncmp(p, "vd", 2) ? mount(p, at, "virtiofs", 0, NULL)
-					  : mount(disk, at, "ext4", MS_RDONLY, NULL)) == 0,
+		must((!strcmp(p, "tmpfs")	   ? mount(p, at, "tmpfs", 0, NULL)
+			     : strncmp(p, "vd", 2) ? mount(p, at, "virtiofs", 0, NULL)
+						   : mount(disk, at, "ext4", MS_RDONLY, NULL)) == 0,
 			p);
 		must(stat(at, &st) == 0, at);
 		if (dir) { /* as our PID 1 does it: what is above is not walked through */
