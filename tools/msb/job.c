@@ -150,38 +150,55 @@ static int set_up(
 		r = set_env(h, "TERM", e);
 	for (const char *const *v = job->env; r == 0 && v && *v; v++)
 		r = set_env(h, *v, e);
-	if (r == 0 && job->keep)
-		r = set(h, "ctl", "keep", e);
-	/* What dies with us takes it along. What is left to itself has input only if it was asked
-	 * for. */
-	if (r == 0)
-		r = set(h, "ctl",
-			!job->detach ? "at-close hangup"
-			: job->input ? "at-close nothing"
-				     : "close-stdin",
-			e);
 	return r;
 }
 
+/* Its verbs, to its start. What dies with us takes it along; what is left to itself has input only
+ * if it was asked for. */
+static void verbs(const struct cli_job *job, bool input, char ret[96])
+{
+	(void)snprintf(ret, 96, "%s%s%sstart\n", job->keep ? "keep\n" : "",
+		!job->detach ? "at-close hangup\n"
+		: input	     ? "at-close nothing\n"
+			     : "",
+		input ? "" : "close-stdin\n");
+}
+
+/* All @lines, in one write; what one of them met is the answer of a second. */
+static int tell(int fd, const char *lines)
+{
+	size_t n = strlen(lines), done = 0;
+
+	while (done < n) {
+		ssize_t k = write(fd, lines + done, n - done);
+
+		if (k < 0)
+			return -errno;
+		done += (size_t)k;
+	}
+	return 0;
+}
+
 /* Return: 0; -errno, and the exit status that it means. */
-static int start(struct held *h, int *ret_status, struct msb_err *e)
+static int start(struct held *h, const char *lines, int *ret_status, struct msb_err *e)
 {
 	_cleanup_close_ int fd = openat(h->dir, "ctl", O_RDWR | O_CLOEXEC);
-	char buf[MSB_ERR_MAX + 64] = "", *p;
+	char buf[MSB_ERR_MAX + 256] = "", *p;
 	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
 	int r;
 
 	*ret_status = CLI_FAILED;
 	if (fd < 0)
 		return why(h, errno, e);
-	if (write(fd, "start\n", 6) == 6)
+	r = tell(fd, lines);
+	if (r == 0)
 		return 0;
-	r = msb_err_set(e, errno, "%m");
-	if (read(fd, buf, sizeof(buf) - 1) > 0 && strncmp(buf, "error ", 6) == 0) {
-		buf[strcspn(buf, "\n")] = '\0';
-		p = strchr(buf + 6, ' ');
-		if (p)
-			(void)msb_err_set(e, -r, "%s", p + 1);
+	(void)msb_err_set(e, -r, "%s", strerror(-r));
+	p = read(fd, buf, sizeof(buf) - 1) > 0 ? strstr(buf, "error ") : NULL;
+	p = p ? strchr(p + strlen("error "), ' ') : NULL; /* after its number */
+	if (p) {
+		p[strcspn(p, "\n")] = '\0';
+		(void)msb_err_set(e, -r, "%s", p + 1);
 	}
 	if (msb_read_file(h->dir, "exit_code", 64, &s) == 0 && s.len > 1) {
 		msb_str_add(&s, "", 1);
@@ -270,17 +287,14 @@ static bool stdin_given(void)
 }
 
 /* The same as lines for sh. */
-static void show(
-	const struct held *h, const struct cli_job *job, bool input, const struct stream *s)
+static void show(const struct held *h, const struct cli_job *job, bool input,
+	const struct stream *s, const char *lines)
 {
 	_cleanup_str_ struct msb_str x = MSB_STR_INIT, dir = MSB_STR_INIT, argv = MSB_STR_INIT;
 	const struct {
 		const char *file, *value;
 	} set[] = {{"cwd", job->cwd}, {"user", job->user}, {"timeout_sec", job->timeout_sec},
-		{"entrypoint", job->entrypoint ? "1" : NULL}, {"ctl", job->keep ? "keep" : NULL},
-		{"ctl", !job->detach ? "at-close hangup"
-			: input	     ? "at-close nothing"
-				     : "close-stdin"}};
+		{"entrypoint", job->entrypoint ? "1" : NULL}};
 
 	mnt_word(h->m, h->name, &dir);
 	mnt_say("exec 7<>%s/jobs/clone; read -r n <&7; j=%s/jobs/$n", dir.buf ?: "", dir.buf ?: "");
@@ -307,14 +321,18 @@ static void show(
 		shell_word(&x, (*v)[n] ? *v + n + 1 : getenv(name) ?: "");
 		mnt_say("echo %s >$j/env/%s", x.buf ?: "", name);
 	}
+	x.len = 0;
+	for (const char *p = lines; *p; p += strcspn(p, "\n") + 1)
+		msb_str_addf(&x, "%secho %.*s", x.len ? "; " : "", (int)strcspn(p, "\n"), p);
 	if (job->detach) {
-		mnt_say("echo start >$j/ctl; exec 7>&-");
+		mnt_say("{ %s; } >$j/ctl; exec 7>&-", x.buf ?: "");
 		return;
 	}
+	mnt_say("exec 6<&0 8<$j/stdout 9<$j/stderr; { %s; } >$j/ctl", x.buf ?: "");
 	/* dd, since busybox's cat has the kernel splice to a pipe, which finds nothing here. */
-	mnt_say("exec 6<&0 8<$j/stdout 9<$j/stderr; echo start >$j/ctl; c='dd bs=65536 status=none'");
+	mnt_say("c='dd bs=65536 status=none'");
 	mnt_say("%s$c <&9 >&2 & $c <&8; e=$(cat $j/wait); exec 7>&- 8<&- 9<&-; (exit $e)",
-		input ? "$c <&6 >$j/stdin & " : "echo close-stdin >$j/ctl; ");
+		input ? "$c <&6 >$j/stdin & " : "");
 }
 
 static int run(
@@ -323,11 +341,13 @@ static int run(
 	bool input = job->input || (!job->detach && stdin_given());
 	struct stream s = {.tty = job->tty, .in = -1};
 	int r = term_keys_parse(job->detach_keys ?: TERM_KEYS_DEFAULT, &s.keys, e), status;
+	char lines[96];
 
 	term_size(&s.rows, &s.cols);
 	if (r < 0)
 		return r;
-	show(h, job, input, &s);
+	verbs(job, input, lines);
+	show(h, job, input, &s, lines);
 	if (mnt_dry())
 		return 0;
 	r = make(h, e);
@@ -335,11 +355,9 @@ static int run(
 		r = set_up(h, job, &s, e);
 	if (r == 0 && !job->detach)
 		r = open_streams(h, input, job->tty, e);
-	if (r == 0 && !job->detach && !input)
-		r = set(h, "ctl", "close-stdin", e);
 	if (r < 0)
 		return r;
-	r = start(h, &status, e);
+	r = start(h, lines, &status, e);
 	if (r < 0) {
 		(void)cli_fail(e);
 		return status;
