@@ -276,3 +276,34 @@ listing() { (cd "$1" && find . -mindepth 1 -printf '%p %y %m %s %l\n' | sort && 
 	[ "$("$msb" volume rm data)" = data ]
 	[ ! -e "$m/volumes/data" ]
 }
+
+@test "install makes a command, and uninstall removes that alone" {
+	mkdir bin
+	run -0 --separate-stderr "$msb" install --dir bin --name bbx -m 128M bb
+	[ "$output" = bin/bbx ]
+	[[ $stderr == *'not in PATH'* ]]
+	grep -q 'made by `msb install`' bin/bbx
+	[ "$(bin/bbx echo in there)" = 'in there' ]
+	[ "$(cat "$m/bbx/state")" = running ]
+	bin/bbx sh -c 'echo kept >/kept'
+	[ "$(echo 'cat /kept' | bin/bbx)" = kept ]
+	run -3 bin/bbx sh -c 'exit 3'
+	"$msb" install --dir bin --name bbx -m 128M bb # again: it is its own
+	run -0 "$msb" install --tmp --dir bin --name once -m 128M bb
+	[ "$(bin/once sh -c 'cat /kept 2>/dev/null; echo "$1"' - fresh)" = fresh ]
+	[ "$(find "$m" -maxdepth 1 -type d -newer bin/once -name '*once*' | wc -l)" = 0 ]
+	echo '#!/bin/sh' >bin/mine
+	run -125 "$msb" install --dir bin --name mine bb
+	[[ $output == *'did not make it'* ]]
+	ln -s mine bin/linked
+	run -125 "$msb" install --dir bin --name linked bb
+	run -125 "$msb" uninstall --dir bin mine
+	[ -e bin/mine ]
+	run -125 "$msb" uninstall --dir bin none
+	run -125 "$msb" install --dir bin --name ../x bb
+	"$msb" uninstall --dir bin bbx once
+	[ ! -e bin/bbx ]
+	[ "$(cat "$m/bbx/state")" = running ]
+	echo kill >"$m/bbx/ctl"
+	rmdir "$m/bbx"
+}

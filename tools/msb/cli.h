@@ -79,6 +79,7 @@ extern const struct cli_command cli_exec_commands[];
 extern const struct cli_command cli_cp_commands[];
 extern const struct cli_command cli_logs_commands[];
 extern const struct cli_command cli_volume_commands[];
+extern const struct cli_command cli_install_commands[];
 extern const struct cli_command cli_image_commands[];
 
 /* Options of msb itself: before the command, and all but --host among a command's own, too, where

@@ -9,6 +9,7 @@ const struct cli_command *const cli_groups[] = {
 	cli_cp_commands,
 	cli_logs_commands,
 	cli_volume_commands,
+	cli_install_commands,
 	cli_ps_commands,
 	cli_look_commands,
 	cli_events_commands,
