@@ -109,7 +109,28 @@ static bool runs(const struct mnt *m, const char *name)
 	       (!strcmp(s.buf, "running") || !strcmp(s.buf, "paused"));
 }
 
-static int sample(const struct mnt *m, const char *name, struct samples *all)
+/* What the table shows; JSON has all that there is. */
+static const char *const shown[] = {"cpu_usec", "memory_bytes", "memory_limit_bytes",
+	"guest_memory_total_bytes", "guest_memory_available_bytes", "fs_read_bytes",
+	"fs_written_bytes", "jobs_running"};
+
+static json_t *some_metrics(const struct mnt *m, const char *name)
+{
+	json_t *all = json_object();
+
+	for (size_t i = 0; i < ARRAY_LEN(shown); i++) {
+		_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+		char path[160];
+
+		(void)snprintf(path, sizeof(path), "%s/metrics/%s", name, shown[i]);
+		/* A guest that stands still does not say what it has. */
+		if (mnt_read(m, path, &s, NULL) == 0)
+			(void)json_object_set_new(all, shown[i], json_integer(atoll(s.buf)));
+	}
+	return all;
+}
+
+static int sample(const struct mnt *m, const char *name, bool whole, struct samples *all)
 {
 	struct sample *more = realloc(all->s, (all->n + 1) * sizeof(*more)), *s;
 
@@ -117,7 +138,8 @@ static int sample(const struct mnt *m, const char *name, struct samples *all)
 		return -ENOMEM;
 	all->s = more;
 	s = &more[all->n];
-	*s = (struct sample){.metrics = view_metrics(m, name), .at_ms = msb_now_ms()};
+	*s = (struct sample){.metrics = whole ? view_metrics(m, name) : some_metrics(m, name),
+		.at_ms = msb_now_ms()};
 	(void)snprintf(s->name, sizeof(s->name), "%s", name);
 	s->cpu_usec = number(s, "cpu_usec");
 	all->n++;
@@ -129,6 +151,7 @@ static int take(const struct mnt *m, const struct cli_args *a, const struct samp
 	struct samples *all, struct msb_err *e)
 {
 	_cleanup_str_ struct msb_str names = MSB_STR_INIT;
+	const bool whole = cli_json(a) > 0;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < a->n; i++) {
@@ -136,13 +159,13 @@ static int take(const struct mnt *m, const struct cli_args *a, const struct samp
 
 		r = sandbox_read(m, a->word[i], "state", &state, e);
 		if (r == 0)
-			r = sample(m, a->word[i], all);
+			r = sample(m, a->word[i], whole, all);
 	}
 	if (!a->n)
 		r = mnt_list(m, "", DT_DIR, &names, e);
 	for (const char *p = names.buf; r == 0 && p && *p; p += strlen(p) + 1)
 		if (runs(m, p))
-			r = sample(m, p, all);
+			r = sample(m, p, whole, all);
 	for (size_t i = 0; i < all->n; i++)
 		for (size_t k = 0; k < before->n; k++) {
 			struct sample *s = &all->s[i];
@@ -172,13 +195,23 @@ static void show(const struct samples *all, bool json, bool again)
 	}
 	if (again)
 		printf("\033[H\033[J");
-	printf("%-24s  %8s  %10s  %10s\n", "NAME", "CPU %", "MEMORY", "FILES MEM");
+	printf("%-24s  %8s  %19s  %19s  %8s  %4s\n", "NAME", "CPU %", "GUEST USES / OF",
+		"READ / WRITTEN", "HOST MEM", "JOBS");
 	for (size_t i = 0; i < all->n; i++) {
-		char mem[16], files[16];
+		const struct sample *s = &all->s[i];
+		unsigned long long of = number(s, "guest_memory_total_bytes"),
+				   left = number(s, "guest_memory_available_bytes");
+		char used[16], limit[16], in[16], out[16], host[16], mem[48], files[48];
 
-		printf("%-24s  %7.2f%%  %10s  %10s\n", all->s[i].name, all->s[i].cpu_percent,
-			cli_bytes(number(&all->s[i], "memory_bytes"), mem),
-			cli_bytes(number(&all->s[i], "fsd_memory_bytes"), files));
+		(void)snprintf(mem, sizeof(mem), "%s / %s",
+			of ? cli_bytes(of > left ? of - left : 0, used) : "-",
+			cli_bytes(number(s, "memory_limit_bytes"), limit));
+		(void)snprintf(files, sizeof(files), "%s / %s",
+			cli_bytes(number(s, "fs_read_bytes"), in),
+			cli_bytes(number(s, "fs_written_bytes"), out));
+		printf("%-24s  %7.2f%%  %19s  %19s  %8s  %4llu\n", s->name, s->cpu_percent, mem,
+			files, cli_bytes(number(s, "memory_bytes"), host),
+			number(s, "jobs_running"));
 	}
 }
 

@@ -89,8 +89,8 @@ static json_t *directory(const struct mnt *m, const char *dir, bool numbers)
 		if (mnt_read(m, path, &s, NULL) < 0)
 			continue; /* it went meanwhile */
 		(void)json_object_set_new(all, p,
-			numbers ? (strchr(s.buf, '\n') ? lines_of(s.buf, " ")
-						       : value_of("_bytes", s.buf, s.len))
+			numbers ? (strchr(s.buf, ' ') ? lines_of(s.buf, " ")
+						      : value_of("_bytes", s.buf, s.len))
 				: text_of(s.buf, s.len));
 	}
 	return all;
