@@ -112,6 +112,23 @@ static int tag(const struct cli_args *a)
 
 /* ---- archives */
 
+/* What a dry run shows where an archive is on stdin or stdout: descriptors of ours are nobody
+ * else's, so sh makes a file, or shows its own. @name is the reference, canonical in its
+ * letters: it needs no quotes. */
+static int by_stream(const struct mnt *m, const char *name, bool in)
+{
+	_cleanup_str_ struct msb_str ctl = MSB_STR_INIT;
+
+	mnt_word(m, "images/ctl", &ctl);
+	if (in)
+		mnt_say("f=$(mktemp); cat >\"$f\"; echo \"import $f %s\" > %s; rm -f \"$f\"", name,
+			ctl.buf ?: "");
+	else
+		mnt_say("sh -c 'exec 3>&1; echo \"export /proc/$$/fd/3 $1\" >\"$2\"' sh %s %s | cat",
+			name, ctl.buf ?: "");
+	return 0;
+}
+
 static int load(const struct cli_args *a)
 {
 	_cleanup_str_ struct msb_str path = MSB_STR_INIT, line = MSB_STR_INIT, name = MSB_STR_INIT;
@@ -124,6 +141,11 @@ static int load(const struct cli_args *a)
 
 	if (r == 0 && !input && !a->word[0])
 		return cli_fail_usage(a->command, "what comes from stdin wants a NAME");
+	if (r == 0 && !input && mnt_dry())
+		r = canonical(a->word[0], IMG_REF_LOCAL_HOST, &name, &e)
+			    ?: by_stream(&m, name.buf, true);
+	if (r < 0 || (!input && mnt_dry()))
+		return cli_status(r, &e);
 	if (r == 0 && input)
 		r = mnt_absolute(input, &path, &e);
 	if (r == 0 && !input) {
@@ -154,6 +176,11 @@ static int save(const struct cli_args *a)
 	if (r == 0 && !output && isatty(STDOUT_FILENO))
 		return cli_fail_usage(
 			a->command, "an archive is not for a terminal; -o FILE, or a pipe");
+	if (r == 0 && !output && mnt_dry())
+		r = canonical(a->word[0], IMG_REF_LOCAL_HOST, &line, &e)
+			    ?: by_stream(&m, a->word[0], false);
+	if (r < 0 || (!output && mnt_dry()))
+		return cli_status(r, &e);
 	if (r == 0)
 		r = output ? mnt_absolute(output, &path, &e) : files_to_stdout(&out, &path, &e);
 	words(&line, "export", path.buf ?: "", a->word[0]);
@@ -205,7 +232,7 @@ static int prune(const struct cli_args *a)
 {
 	char answer[8] = "";
 
-	if (!cli_get(a, "force")) {
+	if (!cli_get(a, "force") && !mnt_dry()) {
 		(void)fprintf(
 			stderr, "This removes every image that no sandbox uses. Go on? [y/N] ");
 		if (!fgets(answer, sizeof(answer), stdin) || (answer[0] != 'y' && answer[0] != 'Y'))

@@ -76,28 +76,23 @@ static int add(const struct mnt *m, const char *name, struct images *all)
 
 static int walk(const struct mnt *m, const char *below, struct images *all)
 {
+	_cleanup_str_ struct msb_str names = MSB_STR_INIT;
 	char path[IMG_REF_MAX + 16];
-	struct dirent *de;
-	int fd, r = 0;
-	DIR *d;
+	int r;
 
-	(void)snprintf(path, sizeof(path), "images/%s", below);
-	fd = openat(m->fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	d = fd >= 0 ? fdopendir(fd) : NULL;
-	if (!d)
-		return *below ? 0 : -errno; /* it went while we looked */
-	while (r == 0 && (de = readdir(d))) {
+	(void)snprintf(path, sizeof(path), "images%s%s", *below ? "/" : "", below);
+	r = mnt_list(m, path, DT_DIR, &names, NULL);
+	if (r < 0)
+		return *below ? 0 : r; /* it went while we looked */
+	for (const char *p = names.buf; r == 0 && p && *p; p += strlen(p) + 1) {
 		char name[IMG_REF_MAX + 1];
 
-		if (de->d_type != DT_DIR || de->d_name[0] == '.' ||
-			(!*below &&
-				(!strcmp(de->d_name, "pulls") || !strcmp(de->d_name, "logins"))))
+		if (!*below && (!strcmp(p, "pulls") || !strcmp(p, "logins")))
 			continue;
-		(void)snprintf(name, sizeof(name), "%s%s%s", below, *below ? "/" : "", de->d_name);
+		(void)snprintf(name, sizeof(name), "%s%s%s", below, *below ? "/" : "", p);
 		/* A host may have a colon, what is below it is an image then. */
-		r = *below && strpbrk(de->d_name, ":@") ? add(m, name, all) : walk(m, name, all);
+		r = *below && strpbrk(p, ":@") ? add(m, name, all) : walk(m, name, all);
 	}
-	(void)closedir(d);
 	return r;
 }
 
