@@ -103,16 +103,29 @@ none /mem memory rw" ]
 	msb rm web
 }
 
-@test "run -d: the name on stdout, the command under way; create, and its start" {
+@test "run -d: the name on stdout, the command is the machine's; create, and its start" {
 	local name
-	name=$(msb run -d -m 128m bb sh -c 'echo up; exec sleep 1000')
+	name=$(msb run -d -m 128m bb sh -c 'echo up; sleep 2; exit 3')
 	[[ $name =~ ^[a-z]+-[a-z]+-[0-9]+$ ]]
-	until_is 10 up eval "jq -r .data $m/$name/log | tr -d '\n'"
-	[ "$(msb exec "$name" sh -c 'ps | grep -c "[s]leep 1000"')" = 1 ]
-	msb rm -f "$name"
-	[ "$(msb create --name later --cpus 2 --restart on-failure:3 --stop-timeout 7 --timeout 1h bb)" = later ]
-	[ "$(cat "$m"/later/{state,cpus,restart,stop_timeout_sec,max_duration_sec} | tr '\n' ' ')" = "created 2 on-failure:3 7 3600 " ]
+	[ "$(msb wait "$name")" = 3 ]
+	[ "$(jq -r .data "$m/$name/log")" = $'up\n' ] || [ "$(jq -r .data "$m/$name/log")" = up ]
+	[[ $(msb ps -a --filter "name=$name" --format '{{.State}} {{.Status}}') == "failed Exited (3)"* ]]
+	[ "$(msb inspect -f status.exit_code "$name")" = 3 ]
+	msb rm "$name"
+	[ "$(msb create --name later -m 128m --cpus 2 --restart on-failure:3 --stop-timeout 7 --timeout 1h bb sh -c 'exit 0')" = later ]
+	[ "$(cat "$m"/later/{state,cpus,restart,stop_timeout_sec,max_duration_sec,init} | tr '\n' ' ')" = \
+		"created 2 on-failure:3 7 3600 cmd " ]
+	msb start later
+	[ "$(msb wait later)" = 0 ]
 	msb rm later
+	msb run -d --idle --name still -m 128m bb
+	[ "$(msb exec still echo here)" = here ]
+	[ "$(cat "$m/still/init")" = msb ]
+	msb rm -f still
+	run msb run -d -m 128m --name wrong bb nothing-like-this
+	[ "$status" = 125 ]
+	[[ $output == *nothing-like-this* ]]
+	msb rm -f wrong
 }
 
 @test "run: what is wrong is refused with a sentence, and leaves nothing" {
@@ -264,7 +277,14 @@ echo '10' > $m/x/stop_timeout_sec" ]
 	msb --dry-run tag bb 'local/z' | dash
 	[ -d "$m/images/localhost/local/z:latest" ] || [ -d "$m/images/docker.io/local/z:latest" ]
 	msb rmi local/z
-	[ "$(timeout 10 msb --dry-run wait dev)" = "cat $m/dev/wait" ]
+	msb --dry-run save bb | bash >bb.tar
+	msb --dry-run load again >lines
+	bash lines <bb.tar
+	[ "$(cut -d" " -f1 "$m/images/again/layers")" = "$(cut -d" " -f1 "$m/images/bb/layers")" ]
+	msb rmi again
+	[ "$(msb prune --dry-run </dev/null)" = "echo 'prune' > $m/images/ctl" ]
+	[ "$(timeout 10 msb --dry-run wait dev)" = "cat $m/dev/wait
+cat $m/dev/status" ]
 	msb --dry-run ps | grep -q "^cat $m/dev/status"
 }
 

@@ -241,7 +241,7 @@ static int root(const struct making *k)
 	return s.len ? set(k, "root_options", s.buf) : 0;
 }
 
-static int command(const struct making *k, bool cmd)
+static int command(const struct making *k, bool main)
 {
 	_cleanup_str_ struct msb_str argv = MSB_STR_INIT, entry = MSB_STR_INIT;
 	const char *program = cli_get(k->a, "entrypoint");
@@ -250,13 +250,13 @@ static int command(const struct making *k, bool cmd)
 
 	if (program)
 		r = spec_argv(one, &entry, k->e) ?: set(k, "entrypoint", entry.buf);
-	if (r == 0 && cmd && k->a->n > 1)
+	if (r == 0 && main && k->a->n > 1)
 		r = spec_argv(k->a->word + 1, &argv, k->e) ?: set(k, "cmd", argv.buf);
-	return r;
+	return r == 0 && main ? set(k, "init", "cmd") : r;
 }
 
 int create_sandbox(
-	const struct mnt *m, const struct cli_args *a, bool cmd, char *name, struct msb_err *e)
+	const struct mnt *m, const struct cli_args *a, bool main, char *name, struct msb_err *e)
 {
 	const struct making k = {m, a, name, e};
 	const char *given = cli_get(a, "name");
@@ -280,7 +280,7 @@ int create_sandbox(
 	r = r ?: root(&k);
 	r = r ?: env(&k);
 	r = r ?: tables(&k);
-	r = r ?: command(&k, cmd);
+	r = r ?: command(&k, main);
 	if (r < 0)
 		(void)mnt_rmdir(m, name, NULL); /* the sentence is what went wrong before */
 	return r;

@@ -47,11 +47,11 @@
 /**
  * create_sandbox() - Fetch the image where that is wanted, make the sandbox and write its values
  * @a:    word[0] is the image, the words after it the command
- * @cmd:  the command goes into its `cmd`
+ * @main: the command is its machine's: started with it, and ending it
  * @name: 64 bytes; it was there before where the command line says a name
  * On failure nothing is left of it. Return: 0 or -errno.
  */
 int create_sandbox(
-	const struct mnt *m, const struct cli_args *a, bool cmd, char *name, struct msb_err *e);
+	const struct mnt *m, const struct cli_args *a, bool main, char *name, struct msb_err *e);
 
 #endif

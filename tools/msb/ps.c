@@ -63,12 +63,14 @@ static void ago(unsigned long long usec, struct msb_str *s)
 static void words(const struct row *r, struct msb_str *s)
 {
 	_cleanup_str_ struct msb_str state = MSB_STR_INIT, reason = MSB_STR_INIT,
-				     time_text = MSB_STR_INIT, health = MSB_STR_INIT;
+				     time_text = MSB_STR_INIT, health = MSB_STR_INIT,
+				     code = MSB_STR_INIT;
 	unsigned long long started = view_number(r->status.buf ?: "", "started_usec");
 
 	of_status(r, "state", &state);
 	of_status(r, "reason", &reason);
 	of_status(r, "health", &health);
+	of_status(r, "exit_code", &code);
 	if (!state.len)
 		return;
 	if (!strcmp(state.buf, "running") || !strcmp(state.buf, "paused")) {
@@ -77,6 +79,8 @@ static void words(const struct row *r, struct msb_str *s)
 			time_text.buf[time_text.len - 4] = '\0'; /* ` ago`, or ` now` */
 		msb_str_addf(
 			s, "Up %s%s", time_text.buf ?: "", *state.buf == 'p' ? " (paused)" : "");
+	} else if (code.len && (!strcmp(state.buf, "stopped") || !strcmp(state.buf, "failed"))) {
+		msb_str_addf(s, "Exited (%s)", code.buf);
 	} else {
 		msb_str_addf(s, "%c%s", *state.buf - 32, state.buf + 1);
 	}
@@ -94,7 +98,8 @@ static int field(const void *arg, const char *name, struct msb_str *s)
 		{"digest", "digest"}, {"state", "state"}, {"status", ""}, {"reason", "reason"},
 		{"createdat", "created"}, {"created", "created"}, {"startedat", "started"},
 		{"started", "started"}, {"runningfor", "ago"}, {"restarts", "restarts"},
-		{"labels", "labels"}, {"health", "health"}};
+		{"labels", "labels"}, {"health", "health"}, {"exitcode", "exit_code"},
+		{"exit_code", "exit_code"}};
 	const struct row *r = arg;
 	const char *key = NULL;
 
@@ -284,7 +289,7 @@ static void table(const struct rows *all, bool whole)
 static int json(const struct rows *all)
 {
 	static const char *const keys[] = {"name", "id", "image", "digest", "state", "status",
-		"reason", "created", "started", "restarts", "labels", "health"};
+		"reason", "created", "started", "restarts", "labels", "health", "exit_code"};
 
 	for (size_t i = 0; i < all->n; i++) {
 		json_t *o = json_object();

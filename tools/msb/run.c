@@ -34,7 +34,7 @@ static int create(const struct cli_args *a)
 
 	interruptible();
 	if (r == 0)
-		r = create_sandbox(&m, a, true, name, &e);
+		r = create_sandbox(&m, a, !cli_get(a, "idle"), name, &e);
 	if (r == 0)
 		printf("%s\n", name);
 	return cli_status(r, &e);
@@ -67,7 +67,11 @@ static void end(const struct mnt *m, const char *name, bool remove)
 static int run(const struct cli_args *a)
 {
 	const bool detach = cli_get(a, "detach"), remove = cli_get(a, "rm");
-	const bool job = !cli_get(a, "idle");
+	/* The command is the machine's own where nobody reads what it prints. A terminal, or an
+	 * input that stays open, is a job's: the machine runs on for it. */
+	const bool main =
+		detach && !cli_get(a, "idle") && !cli_get(a, "interactive") && !cli_get(a, "tty");
+	const bool job = !main && !cli_get(a, "idle");
 	struct cli_job_end ended = {0};
 	struct msb_err e = {0};
 	char name[64] = "";
@@ -79,7 +83,7 @@ static int run(const struct cli_args *a)
 	interruptible();
 	r = mnt_open(&m, &e);
 	if (r == 0)
-		r = create_sandbox(&m, a, false, name, &e);
+		r = create_sandbox(&m, a, main, name, &e);
 	if (r < 0)
 		return cli_status(r, &e);
 	r = sandbox_verb(&m, name, "start", &e);
@@ -109,7 +113,11 @@ static int run(const struct cli_args *a)
 	return status;
 }
 
-static const struct cli_option create_options[] = {CREATE_OPTIONS, {0}};
+static const struct cli_option create_options[] = {
+	CREATE_OPTIONS,
+	CLI_OPTION(0, "idle", NULL, "start no command: it waits for `msb exec`"),
+	{0},
+};
 
 static const struct cli_option run_options[] = {
 	CLI_OPTION('d', "detach", NULL, "let it run, and print its name"),

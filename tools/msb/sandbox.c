@@ -4,6 +4,7 @@
 #include "tools/msb/cli.h"
 #include "tools/msb/mnt.h"
 #include "tools/msb/sandbox.h"
+#include "tools/msb/view.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -171,6 +172,36 @@ static int rm(const struct cli_args *a)
 	return sandbox_each(a, rm_one);
 }
 
+/* The exit status of its command, where its machine was there for one; else the state it ended in.
+ */
+static int wait_one(const struct mnt *m, const char *name, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str status = MSB_STR_INIT, code = MSB_STR_INIT;
+	_cleanup_close_ int fd = -1;
+	char path[80], buf[64];
+	ssize_t n;
+	int r = sandbox_name(name, e);
+
+	if (r < 0)
+		return r;
+	(void)snprintf(path, sizeof(path), "%s/wait", name);
+	fd = mnt_stream(m, path, 0, e);
+	if (fd < 0)
+		return fd;
+	n = read(fd, buf, sizeof(buf));
+	if (n < 0)
+		return mnt_why(m, path, errno, e);
+	/* It may have been removed at its end. */
+	(void)snprintf(path, sizeof(path), "%s/status", name);
+	if (mnt_read(m, path, &status, NULL) == 0)
+		(void)view_line(status.buf, "exit_code", &code); /* there is none otherwise */
+	if (code.len)
+		printf("%s\n", code.buf);
+	else
+		printf("%.*s", (int)n, buf);
+	return 0;
+}
+
 /* All are waited for, whichever ends first; a line for each, in their order. */
 static int wait_for(const struct cli_args *a)
 {
@@ -179,22 +210,8 @@ static int wait_for(const struct cli_args *a)
 	int r = mnt_open(&m, &e), status = cli_status(r, &e);
 
 	for (size_t i = 0; r == 0 && i < a->n; i++) {
-		_cleanup_close_ int fd = -1;
-		char path[80], buf[64];
-		ssize_t n;
-
 		e = (struct msb_err){0};
-		fd = sandbox_name(a->word[i], &e);
-		(void)snprintf(path, sizeof(path), "%.63s/wait", a->word[i]);
-		if (fd == 0)
-			fd = mnt_stream(&m, path, 0, &e);
-		n = fd < 0 ? -1 : read(fd, buf, sizeof(buf));
-		if (fd >= 0 && n < 0)
-			(void)mnt_why(&m, path, errno, &e);
-		if (n < 0)
-			status = cli_fail(&e);
-		else
-			printf("%.*s", (int)n, buf);
+		status = cli_status(wait_one(&m, a->word[i], &e), &e) ?: status;
 		(void)fflush(stdout); /* seen as it comes; main() looks whether it was */
 	}
 	return status;
@@ -220,7 +237,8 @@ const struct cli_command cli_sandbox_commands[] = {
 		.complete = CLI_SANDBOXES),
 	CLI_COMMAND("rm", NULL, "[OPTION]... NAME...", "Remove sandboxes that do not run", 1,
 		SIZE_MAX, rm_options, rm, .complete = CLI_SANDBOXES),
-	CLI_COMMAND("wait", NULL, "NAME...", "Wait until they have ended, and say as what", 1,
-		SIZE_MAX, NULL, wait_for, .complete = CLI_SANDBOXES),
+	CLI_COMMAND("wait", NULL, "NAME...",
+		"Wait until they have ended; print exit statuses, or states", 1, SIZE_MAX, NULL,
+		wait_for, .complete = CLI_SANDBOXES),
 	{0},
 };
