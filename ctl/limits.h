@@ -6,7 +6,7 @@
 #include "fs/fsd.h"
 #include "vmm/vmm.h"
 
-#define CTL_MAX_SANDBOXES	1024
+#define CTL_MAX_SANDBOXES	4096
 #define CTL_MAX_IMAGES		1024 /* names of images */
 #define CTL_MAX_IMAGE_DIRS	8192 /* directories that their names make */
 #define CTL_MAX_VOLUMES		256

@@ -157,12 +157,61 @@ static size_t sandbox_slot(const struct ctl *c, const char *name)
 	return lo;
 }
 
+/* The same of a serial: every request names its sandbox by that. */
+static size_t serial_slot(const struct ctl *c, uint32_t serial)
+{
+	size_t lo = 0, hi = c->nsb;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (c->by_serial[mid]->serial < serial)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static size_t id_slot(const struct ctl *c, const char *id)
+{
+	size_t lo = 0, hi = c->nsb;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (strcmp(c->by_id[mid]->id, id) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static void slot_open(struct ctl_sandbox **t, size_t n, size_t i, struct ctl_sandbox *sb)
+{
+	memmove(&t[i + 1], &t[i], (n - i) * sizeof(t[0]));
+	t[i] = sb;
+}
+
+static void slot_close(struct ctl_sandbox **t, size_t n, size_t i)
+{
+	memmove(&t[i], &t[i + 1], (n - i - 1) * sizeof(t[0]));
+}
+
+static void sandbox_take_out(struct ctl *c, const struct ctl_sandbox *sb)
+{
+	slot_close(c->sb, c->nsb, sandbox_slot(c, sb->name));
+	slot_close(c->by_serial, c->nsb, serial_slot(c, sb->serial));
+	slot_close(c->by_id, c->nsb, id_slot(c, sb->id));
+	c->nsb--;
+}
+
 static void sandbox_insert(struct ctl *c, struct ctl_sandbox *sb)
 {
-	size_t i = sandbox_slot(c, sb->name);
-
-	memmove(&c->sb[i + 1], &c->sb[i], (c->nsb - i) * sizeof(c->sb[0]));
-	c->sb[i] = sb;
+	slot_open(c->sb, c->nsb, sandbox_slot(c, sb->name), sb);
+	slot_open(c->by_serial, c->nsb, serial_slot(c, sb->serial), sb);
+	slot_open(c->by_id, c->nsb, id_slot(c, sb->id), sb);
 	c->nsb++;
 }
 
@@ -175,18 +224,16 @@ struct ctl_sandbox *ctl_sandbox_find(struct ctl *c, const char *name)
 
 struct ctl_sandbox *ctl_sandbox_by_serial(struct ctl *c, uint32_t serial)
 {
-	for (size_t i = 0; i < c->nsb; i++)
-		if (c->sb[i]->serial == serial)
-			return c->sb[i];
-	return NULL;
+	size_t i = serial_slot(c, serial);
+
+	return i < c->nsb && c->by_serial[i]->serial == serial ? c->by_serial[i] : NULL;
 }
 
 struct ctl_sandbox *ctl_sandbox_by_id(struct ctl *c, const char *id)
 {
-	for (size_t i = 0; i < c->nsb; i++)
-		if (!strcmp(c->sb[i]->id, id))
-			return c->sb[i];
-	return NULL;
+	size_t i = id_slot(c, id);
+
+	return i < c->nsb && !strcmp(c->by_id[i]->id, id) ? c->by_id[i] : NULL;
 }
 
 struct ctl_sandbox *ctl_sandbox_ref(struct ctl_sandbox *sb)
@@ -265,9 +312,7 @@ int ctl_sandbox_remove(struct ctl_sandbox *sb, struct msb_err *e)
 	else
 		r = ctl_db_sandbox_del(c->db, sb->id, e);
 	if (r == 0) {
-		size_t i = sandbox_slot(c, sb->name);
-
-		memmove(&c->sb[i], &c->sb[i + 1], (--c->nsb - i) * sizeof(c->sb[0]));
+		sandbox_take_out(c, sb);
 		sb->gone = true;
 		ctl_jobs_drop(sb);
 		ctl_event(c, sb, "removed", "%s", "");

@@ -231,7 +231,9 @@ struct ctl {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct ctl_db *db;
-	struct ctl_sandbox *sb[CTL_MAX_SANDBOXES]; /* by name */
+	struct ctl_sandbox *sb[CTL_MAX_SANDBOXES];	  /* by name */
+	struct ctl_sandbox *by_serial[CTL_MAX_SANDBOXES]; /* the same */
+	struct ctl_sandbox *by_id[CTL_MAX_SANDBOXES];
 	size_t nsb;
 	struct ctl_image *img[CTL_MAX_IMAGES]; /* by name */
 	size_t nimg;

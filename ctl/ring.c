@@ -8,24 +8,49 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FIRST_SLOTS 4
+
 int ctl_ring_init(struct ctl_ring *r, size_t cap)
 {
-	*r = (struct ctl_ring){.line = calloc(cap, sizeof(char *)), .cap = cap, .next = 1};
-	return r->line ? 0 : -ENOMEM;
+	*r = (struct ctl_ring){.cap = cap, .next = 1};
+	return 0;
 }
 
 void ctl_ring_done(struct ctl_ring *r)
 {
-	for (size_t i = 0; r->line && i < r->cap; i++)
+	for (size_t i = 0; i < r->have; i++)
 		free(r->line[i]);
 	free(r->line);
 	*r = (struct ctl_ring){0};
 }
 
+/* The slot of a line, made where it is not there yet: most rings stay short. NULL: no memory. */
+static char **slot_for(struct ctl_ring *r, uint64_t seq)
+{
+	size_t i = seq % r->cap, have = r->have ?: FIRST_SLOTS;
+	char **p;
+
+	if (i < r->have)
+		return &r->line[i];
+	while (have <= i)
+		have *= 2;
+	if (have > r->cap)
+		have = r->cap;
+	p = realloc(r->line, have * sizeof(*p));
+	if (!p)
+		return NULL;
+	memset(p + r->have, 0, (have - r->have) * sizeof(*p));
+	r->line = p;
+	r->have = have;
+	return &p[i];
+}
+
 int ctl_ring_add(struct ctl_ring *r, const char *line)
 {
-	char **slot = &r->line[r->next++ % r->cap];
+	char **slot = slot_for(r, r->next++);
 
+	if (!slot)
+		return -ENOMEM;
 	if (*slot)
 		r->base += strlen(*slot);
 	free(*slot);
@@ -48,7 +73,7 @@ static void copy(const struct ctl_ring *r, struct ctl_ring_reader *rd, uint64_t 
 	uint64_t begin = r->base;
 
 	for (uint64_t seq = ctl_ring_oldest(r); seq < r->next && max; seq++) {
-		const char *line = r->line[seq % r->cap];
+		const char *line = seq % r->cap < r->have ? r->line[seq % r->cap] : NULL;
 		size_t n = line ? strlen(line) : 0, skip;
 
 		if (n && at < begin + n) {

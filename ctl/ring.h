@@ -13,8 +13,8 @@
 #include <stdint.h>
 
 struct ctl_ring {
-	char **line;	      /* cap slots; the line with number s is in slot s % cap */
-	size_t cap;	      /* > 0 */
+	char **line; /* the line with number s is in slot s % cap; the first have slots are there */
+	size_t cap, have;     /* cap > 0 */
 	uint64_t next;	      /* number that the next line gets; the first was 1 */
 	uint64_t base, total; /* bytes [base, total) are here */
 };
