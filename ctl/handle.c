@@ -379,6 +379,17 @@ static int read_file(
 	return 0;
 }
 
+bool ctl_handle_streams(const struct ctl_handle *h)
+{
+	switch (h->at.node->kind) {
+	case K_OUT:
+	case K_PULL: return true;
+	case K_CTL:
+	case K_EXEC: return h->rdwr;
+	default: return false;
+	}
+}
+
 bool ctl_handle_waits(struct ctl_handle *h, uint64_t off)
 {
 	switch (h->at.node->kind) {

@@ -46,6 +46,8 @@ int ctl_handle_new(
 void ctl_handle_unref(struct ctl_handle *h);		 /* takes ctl.lock itself; NULL is fine */
 struct ctl_handle *ctl_handle_ref(struct ctl_handle *h); /* takes ctl.lock itself */
 
+/* Whether its reads are taken from a stream, so that they may not go through the page cache. */
+bool ctl_handle_streams(const struct ctl_handle *h);
 /* Whether reading at @off needs a thread of its own. */
 bool ctl_handle_waits(struct ctl_handle *h, uint64_t off);
 /**

@@ -626,6 +626,13 @@ static void op_read(
 	struct ctl_handle *h = handle_of(fi);
 	struct ctl_work *w;
 
+	/* sendfile(2), which goes through the page cache, would end at the first short read and
+	 * lose what it asked for past that; who uses it falls back to read(2). Only those reads
+	 * say no owner (fs/fuse/file.c, fuse_send_read()). */
+	if (!fi->lock_owner && ctl_handle_streams(h)) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
 	if (!ctl_handle_waits(h, (uint64_t)off)) {
 		const struct fuse_ctx *ctx = fuse_req_ctx(req);
 		struct ctl_req q = {ctl_of(req), ctx->pid, ctx->uid, ctx->gid, NULL};

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+# Root's instance for several users: chown gives a sandbox away, its mode lets a group in, nobody else gets anything.
+
+bats_require_minimum_version 1.5.0
+load helper
+
+ann=12001 bob=12002 team=12100
+
+setup_file() {
+	[ "$(id -u)" = 0 ] || skip "needs root, to be several users"
+	msb_setup
+	"$bin/msbd"
+	msb_image
+	chmod 0755 "$dir"
+	sandbox dev
+	chown $ann:$team "$m/dev"
+	as $ann "echo start >$m/dev/ctl"
+}
+
+teardown_file() {
+	[ "$(id -u)" != 0 ] || msb_teardown
+}
+
+setup() {
+	[ "$(id -u)" = 0 ] || skip "needs root, to be several users"
+	cd "$m"
+}
+
+teardown() {
+	[ -n "$BATS_TEST_COMPLETED" ] || tail -n 5 "$m/errors"
+}
+
+# as UID LINE: a shell of that user, in no group but its own
+as() { setpriv --reuid "$1" --regid "$1" --clear-groups -- bash -c "cd $m; $2"; }
+
+# member UID LINE: the same in the team
+member() { setpriv --reuid "$1" --regid "$1" --groups $team -- bash -c "cd $m; $2"; }
+
+# no COMMAND...: it is refused, with EACCES or EPERM
+no() {
+	local out
+	if out=$("$@" 2>&1); then
+		echo "'$*' should be refused: $out"
+		return 1
+	fi
+	[[ $out == *denied* || $out == *'not permitted'* ]] || { echo "'$*': $out"; return 1; }
+}
+
+@test "the one it was given to drives it: verbs, exec, jobs, values, config, mounts, its root" {
+	[ "$(stat -c %u:%g:%a dev)" = $ann:$team:700 ]
+	[ "$(as $ann 'cat dev/state')" = running ]
+	as $ann 'echo pause >dev/ctl; echo resume >dev/ctl'
+	[ "$(as $ann 'exec 3<>dev/exec; echo "echo hello" >&3; cat <&3')" = hello ]
+	as $ann 'exec 7<>dev/jobs/clone; read -r n <&7; j=dev/jobs/$n; printf "cat\0" >$j/argv; echo start >$j/ctl
+		echo text >$j/stdin; [ "$(cat $j/stdout)" = text ]; [ "$(cat $j/wait)" = 0 ]; echo x >$j/env/X || [ "$(cat $j/state)" = ended ]'
+	as $ann 'echo v >dev/env/V; [ "$(cat dev/env/V)" = v ]; echo "unset V" >dev/ctl'
+	as $ann 'cat dev/config >/tmp/msb-config.$$; cat /tmp/msb-config.$$ >dev/config; rm /tmp/msb-config.$$'
+	as $ann 'echo "none /scratch memory" >dev/mounts; cat dev/mounts; echo >dev/mounts'
+	as $ann 'for f in dev/log dev/events dev/console dev/status dev/error; do cat $f >/dev/null || exit 1; done'
+	as $ann 'ls dev/root/etc/passwd >/dev/null; cat dev/root/etc/passwd >/dev/null'
+	[ "$(as $ann 'cat dev/metrics/memory_bytes')" -gt 0 ]
+}
+
+@test "nobody else does: each file, each operation" {
+	for who in "as $bob" "member $bob" "as 65534"; do
+		no $who 'cat dev/state'
+		no $who 'ls dev'
+		no $who 'echo kill >dev/ctl'
+		no $who 'echo true >dev/exec'
+		no $who 'exec 7<>dev/jobs/clone'
+		no $who 'cat dev/log'
+		no $who 'echo x >dev/env/X'
+		no $who 'cat dev/config'
+		no $who 'ls dev/root/'
+		no $who 'rmdir dev'
+		no $who 'chmod 777 dev'
+		no $who 'chown $UID dev'
+		view=$(readlink dev/root)
+		no $who "ls $view/"
+		no $who "cat $view/etc/passwd"
+	done
+	# not even what somebody opens by a descriptor that is passed on is more than was opened
+	[ "$(cat dev/state)" = running ]
+	# each file by its own, whatever the directory's search right says
+	while read -r f; do
+		no as $bob "cat $f"
+		no as $bob "echo x >$f"
+	done < <(find dev -maxdepth 2 -type f)
+	[ "$(cat dev/state)" = running ]
+}
+
+@test "modes: 0750 lets the group read, 0770 write, others nothing" {
+	chmod 0750 dev
+	[ "$(member $bob 'cat dev/state')" = running ]
+	member $bob 'cat dev/log dev/config dev/status >/dev/null; ls dev/jobs >/dev/null'
+	no member $bob 'echo pause >dev/ctl'
+	no member $bob 'echo true >dev/exec'
+	no member $bob 'echo x >dev/env/X'
+	no member $bob 'exec 7<>dev/jobs/clone'
+	no as $bob 'cat dev/state'
+	chmod 0770 dev
+	member $bob 'echo pause >dev/ctl; echo resume >dev/ctl'
+	[ "$(member $bob 'exec 3<>dev/exec; echo "echo hello" >&3; cat <&3')" = hello ]
+	member $bob 'exec 7<>dev/jobs/clone; read -r n <&7; printf "true\0" >dev/jobs/$n/argv; echo start >dev/jobs/$n/ctl; [ "$(cat dev/jobs/$n/wait)" = 0 ]'
+	no member $bob 'chmod 0777 dev' # the owner's alone
+	no member $bob 'chown 12002 dev'
+	no as $bob 'echo pause >dev/ctl'
+	as $ann 'chmod 0700 dev'
+	no member $bob 'cat dev/state'
+	no as $ann 'chown 12002 dev' # giving away is root's, as everywhere
+}
+
+@test "taking it back takes it from who had it" {
+	exec 8<dev/state
+	chown $bob:$bob dev
+	no as $ann 'cat dev/state'
+	no as $ann 'echo kill >dev/ctl'
+	[ "$(as $bob 'cat dev/state')" = running ]
+	[ "$(as $bob 'exec 3<>dev/exec; echo "echo mine" >&3; cat <&3')" = mine ]
+	as $bob 'ls dev/root/etc >/dev/null'
+	view=$(readlink dev/root)
+	no as $ann "ls $view/"
+	chown $ann:$team dev
+	[ "$(cat <&8)" = running ] # who has it open has it open
+	exec 8<&-
+}
+
+@test "it is the owner's rights that are used: roots, plugins, PATHs" {
+	mkdir "$dir/secret" "$dir/anns"
+	chmod 0700 "$dir/secret"
+	echo secret >"$dir/secret/file"
+	chown $ann:$ann "$dir/anns"
+	echo hers >"$dir/anns/file"
+	mkdir two
+	chown $ann:$ann two
+	as $ann 'echo bb >two/image; echo 128M >two/memory_bytes'
+	printf '#!/bin/sh\necho ran as $(id -u) >"%s/ran"\nexec cat\n' "$dir/anns" >"$dir/anns/plugin"
+	chmod 0755 "$dir/anns/plugin"
+	as $ann "echo '$dir/anns/plugin /p plugin' >two/mounts"
+	run ! as $ann 'timeout 60 bash -c "echo start >two/ctl"' # it speaks no protocol
+	[ "$(cat "$dir/anns/ran")" = "ran as $ann" ]
+	as $ann "echo >two/mounts"
+	as $ann "echo '$dir/secret' >two/image"
+	run ! as $ann 'echo start >two/ctl'
+	[[ $(as $ann 'cat two/error') == *"$dir/secret"* ]]
+	echo 'echo kill >two/ctl' | as $ann 'sh'
+	no as $ann "echo 'import $dir/secret x' >images/ctl"
+	rmdir two
+}
+
+@test "who may make and remove, and what all may see" {
+	no as $ann 'mkdir hers'
+	no as $ann 'echo gc >ctl'
+	no as $bob 'rmdir dev'
+	for f in version features; do
+		as $bob "cat $f >/dev/null"
+	done
+	as $bob 'ls >/dev/null; stat dev >/dev/null'
+	# of others' errors and events nothing is shown
+	as $ann 'echo many >dev/cpus' 2>/dev/null || true
+	[ -z "$(as $bob 'cat errors' 2>/dev/null | grep -c many | grep -v 0)" ]
+	[ -z "$(as $bob 'cat events' 2>/dev/null | grep '"sandbox":"dev"')" ]
+	[ -z "$(as $bob 'cat log' 2>/dev/null | grep dev)" ]
+}
+
+@test "it stays given across a restart of msbd, jobs and all" {
+	as $ann 'exec 7<>dev/jobs/clone; read -r n <&7; echo $n >/tmp/msb-job.$PPID; j=dev/jobs/$n; printf "sh\0-c\0read x; echo \$x\0" >$j/argv
+		echo keep >$j/ctl; echo start >$j/ctl; echo $n' >"$dir/number"
+	n=$(tail -n 1 "$dir/number")
+	rm -f /tmp/msb-job.*
+	chmod 0750 dev
+	msbd_killed
+	cd "$m"
+	[ "$(stat -c %u:%g:%a dev)" = $ann:$team:750 ]
+	[ "$(as $ann "cat dev/jobs/$n/state")" = running ]
+	[ "$(member $bob "cat dev/jobs/$n/state")" = running ]
+	no as $bob "cat dev/jobs/$n/state"
+	no member $bob "echo x >dev/jobs/$n/stdin"
+	as $ann "echo word >dev/jobs/$n/stdin"
+	[ "$(as $ann "cat dev/jobs/$n/wait dev/jobs/$n/stdout")" = $'0\nword' ]
+	as $ann "echo release >dev/jobs/$n/ctl"
+	chmod 0700 dev
+}
+
+@test "users who wait in their sandboxes keep neither root nor each other out" {
+	mkdir bobs
+	chown $bob:$bob bobs
+	as $bob 'echo bb >bobs/image; echo 128M >bobs/memory_bytes; echo start >bobs/ctl'
+	# bob takes all that others together may: half of the commands that can wait
+	setpriv --reuid $bob --regid $bob --clear-groups -- /usr/bin/python3 - "$m" "$dir/full" <<-'PY' &
+	import errno, os, sys, threading, time
+	m, ready = sys.argv[1:]
+	full = threading.Event()
+	def one():
+	    try:
+	        fd = os.open(m + "/bobs/exec", os.O_WRONLY)
+	        os.write(fd, b"sleep 1000\n")
+	    except OSError as e:
+	        if e.errno == errno.EAGAIN:
+	            full.set()
+	n = 0
+	while not full.is_set() and n < 400:
+	    threading.Thread(target=one, daemon=True).start()
+	    n += 1
+	    if n > 250: time.sleep(0.02)
+	full.wait(60)
+	print(n, full.is_set(), flush=True)
+	time.sleep(300)
+	PY
+	pid=$!
+	until_is 120 EAGAIN eval "jq -r 'select(.path == \"/bobs/exec\") | .errno' errors | tail -n 1"
+	# root gets through
+	[ "$(timeout 60 cat version)" != "" ]
+	echo 'echo root is here' >dev/exec
+	echo pause >dev/ctl
+	echo resume >dev/ctl
+	timeout 60 bash -c 'echo kill >bobs/ctl'
+	kill -9 $pid
+	wait $pid || true
+	# and so does ann, once bob's are gone
+	until_is 30 hello as $ann 'exec 3<>dev/exec; echo "echo hello" >&3; cat <&3'
+	rmdir bobs
+}
