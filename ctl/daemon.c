@@ -187,9 +187,10 @@ static void block_signals(void)
 
 static int make_mountpoint(struct ctl *c, struct msb_err *e)
 {
-	int r;
+	int r = ctl_recover_mount(c, e);
 
-	ctl_recover_mount(c);
+	if (r < 0)
+		return r;
 	r = msb_mkdir_p(c->paths.mnt, 0755);
 	return r < 0 ? msb_err_set(e, -r, "cannot make %s: %s", c->paths.mnt, strerror(-r)) : 0;
 }
@@ -217,7 +218,9 @@ static int prepare(const struct msb_paths *p, bool foreground, int *ret_exit_fd,
 	if (r < 0)
 		return r;
 	msb_notify(NULL, "looks for the machines of an earlier msbd");
-	ctl_recover(c);
+	r = ctl_recover(c, e);
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&c->lock);
 	ctl_policy_recovered(c);
 	pthread_mutex_unlock(&c->lock);
@@ -251,6 +254,7 @@ int ctl_daemon_run(const struct msb_paths *p, bool foreground, int ready_fd, str
 		c->vmm = vmm_free(c->vmm);
 	pthread_mutex_lock(&c->fold_lock);
 	pthread_mutex_lock(&c->lock);
+	ctl_db_checkpoint(c->db);
 	c->db = ctl_db_close(c->db);
 	log_info("msbd ends");
 	/* Threads of requests that nobody waits for any more stand at the lock, or wait: they end

@@ -8,10 +8,13 @@
 #include <sqlite3.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 struct ctl_db {
 	sqlite3 *sq;
 	sqlite3 *folder; /* for ctl_db_checkpoint() alone */
+	char *path;
+	int copied; /* data_version of the folder's that PATH.backup is of; -1: none yet */
 };
 
 /* Each makes the file of one version into the next one's. */
@@ -66,18 +69,26 @@ static int run(struct ctl_db *db, sqlite3_stmt *st, struct msb_err *e)
 	return sqlite3_step(st) == SQLITE_DONE ? 0 : fail(db->sq, "write", e);
 }
 
-static int migrate(struct ctl_db *db, const char *path, struct msb_err *e)
+/* A number that @sql says, or -1. */
+static int ask(sqlite3 *sq, const char *sql)
 {
-	sqlite3_stmt *st = NULL;
-	char sql[1536];
-	int have, r = SQLITE_OK;
+	_cleanup_stmt_ sqlite3_stmt *st = NULL;
 
-	if (prepare(db, "PRAGMA user_version", &st, e) < 0)
-		return -e->code;
-	have = sqlite3_step(st) == SQLITE_ROW ? sqlite3_column_int(st, 0) : -1;
-	finalize(&st);
+	return sqlite3_prepare_v2(sq, sql, -1, &st, NULL) == SQLITE_OK &&
+			       sqlite3_step(st) == SQLITE_ROW
+		       ? sqlite3_column_int(st, 0)
+		       : -1;
+}
+
+static int migrate(struct ctl_db *db, const char *path, bool may_make, struct msb_err *e)
+{
+	char sql[1536];
+	int have = ask(db->sq, "PRAGMA user_version"), r = SQLITE_OK;
+
 	if (have < 0)
 		return fail(db->sq, "read", e);
+	if (have == 0 && !may_make)
+		return msb_err_set(e, EBADMSG, "it is empty, and there are sandboxes or images");
 	if (have > CTL_DB_VERSION)
 		return msb_err_set(e, EPROTO,
 			"%s was written by a newer msb (schema %d, this one knows %d); use that one",
@@ -88,6 +99,41 @@ static int migrate(struct ctl_db *db, const char *path, struct msb_err *e)
 		r = sqlite3_exec(db->sq, sql, NULL, NULL, NULL);
 	}
 	return r == SQLITE_OK ? 0 : fail(db->sq, "make the tables", e);
+}
+
+/* Before anything is written: what SQLite would find only once it comes to it. */
+static int look_through(struct ctl_db *db, struct msb_err *e)
+{
+	_cleanup_stmt_ sqlite3_stmt *st = NULL;
+	const char *said;
+
+	if (prepare(db, "PRAGMA quick_check(1)", &st, e) < 0)
+		return -e->code;
+	if (sqlite3_step(st) != SQLITE_ROW)
+		return fail(db->sq, "read", e);
+	said = (const char *)sqlite3_column_text(st, 0) ?: "";
+	return strcmp(said, "ok") == 0 ? 0 : msb_err_set(e, EBADMSG, "%.200s", said);
+}
+
+/* What to do about damage. */
+static int damaged(const char *path, struct msb_err *e)
+{
+	struct msb_err why = *e;
+	char copy[PATH_MAX], when[64] = "";
+	struct stat st;
+	struct tm tm;
+
+	(void)snprintf(copy, sizeof(copy), "%s.backup", path);
+	if (stat(copy, &st) < 0)
+		return msb_err_set(e, EBADMSG,
+			"%s is damaged, and was left as it is: %s; put a copy of yours in its place, or "
+			"move the whole directory away to begin anew",
+			path, why.msg);
+	(void)strftime(when, sizeof(when), "%F %T UTC", gmtime_r(&st.st_mtime, &tm));
+	return msb_err_set(e, EBADMSG,
+		"%s is damaged, and was left as it is: %.200s; msbd's own copy of %s is %s: move %s "
+		"and its -wal and -shm away, and copy it there",
+		path, why.msg, when, copy, path);
 }
 
 /* It holds values that are nobody else's to read. SQLite gives its log the mode of the file. */
@@ -109,7 +155,7 @@ static int make_private(const char *path, struct msb_err *e)
 	return 0;
 }
 
-int ctl_db_open(const char *path, struct ctl_db **ret, struct msb_err *e)
+int ctl_db_open(const char *path, bool may_make, struct ctl_db **ret, struct msb_err *e)
 {
 	struct ctl_db *db = calloc(1, sizeof(*db));
 	struct msb_err mine = {0};
@@ -117,7 +163,9 @@ int ctl_db_open(const char *path, struct ctl_db **ret, struct msb_err *e)
 
 	if (!db)
 		return msb_err_set(e, ENOMEM, "no memory");
-	r = make_private(path, &mine);
+	db->copied = -1;
+	db->path = strdup(path);
+	r = db->path ? make_private(path, &mine) : msb_err_set(&mine, ENOMEM, "no memory");
 	if (r == 0 && sqlite3_open_v2(path, &db->sq,
 			      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
 			      NULL) != SQLITE_OK)
@@ -130,12 +178,16 @@ int ctl_db_open(const char *path, struct ctl_db **ret, struct msb_err *e)
 			      NULL, NULL, NULL) != SQLITE_OK)
 		r = fail(db->sq, "open", &mine);
 	if (r == 0)
-		r = migrate(db, path, &mine);
+		r = look_through(db, &mine);
+	if (r == 0)
+		r = migrate(db, path, may_make, &mine);
 	if (r == 0 && sqlite3_open_v2(path, &db->folder,
 			      SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
 		r = fail(db->folder, "open", &mine);
 	if (r < 0) {
 		ctl_db_close(db);
+		if (r == -EBADMSG)
+			r = damaged(path, &mine);
 		if (e)
 			*e = mine;
 		return r;
@@ -149,15 +201,43 @@ struct ctl_db *ctl_db_close(struct ctl_db *db)
 	if (db) { /* every statement is finalized: neither can be busy */
 		(void)sqlite3_close(db->folder);
 		(void)sqlite3_close(db->sq);
+		free(db->path);
 	}
 	free(db);
 	return NULL;
 }
 
+/* A whole one, under its name at once. */
+static int copy(struct ctl_db *db)
+{
+	char part[PATH_MAX], whole[PATH_MAX], *sql;
+	int fd, r;
+
+	(void)snprintf(part, sizeof(part), "%s.backup.part", db->path);
+	(void)snprintf(whole, sizeof(whole), "%s.backup", db->path);
+	/* SQLite fills an empty file, with the mode that it has. */
+	fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	sql = sqlite3_mprintf("VACUUM INTO %Q", part);
+	r = sql && sqlite3_exec(db->folder, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : -EIO;
+	sqlite3_free(sql);
+	if (r == 0 && rename(part, whole) < 0)
+		r = -errno;
+	if (r < 0)
+		(void)unlink(part);
+	return r;
+}
+
 void ctl_db_checkpoint(struct ctl_db *db)
 {
-	/* best effort: the log stays, and is folded in next time */
+	int version = ask(db->folder, "PRAGMA data_version"); /* of changes by others than itself */
+
+	/* Best effort, both: the log stays, the last copy stays, and it is tried again. */
 	(void)sqlite3_wal_checkpoint_v2(db->folder, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	if (version >= 0 && version != db->copied && copy(db) == 0)
+		db->copied = version;
 }
 
 int ctl_db_sandbox_add(struct ctl_db *db, const char *id, const char *name, uid_t uid, gid_t gid,

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -20,13 +21,15 @@ struct ctl_db;
 
 /**
  * ctl_db_open() - Open or make the state file
- * Errors: -EPROTO made by a newer msb; -EBADMSG damaged; -ENOSPC; -EACCES. @e names the file.
+ * @may_make: one that is not there, or empty, is made; else that is damage, too
+ * Errors: -EPROTO made by a newer msb; -EBADMSG damaged, and left as it is; -ENOSPC; -EACCES. @e
+ * names the file.
  */
-int ctl_db_open(const char *path, struct ctl_db **ret, struct msb_err *e);
+int ctl_db_open(const char *path, bool may_make, struct ctl_db **ret, struct msb_err *e);
 struct ctl_db *ctl_db_close(struct ctl_db *db);
 
-/* Folds the write-ahead log in; may fsync. On a connection of its own: no lock needed, one caller
- * at a time. */
+/* Folds the write-ahead log in, and copies a file that has changed to PATH.backup; may fsync. On a
+ * connection of its own: no lock needed, one caller at a time. */
 void ctl_db_checkpoint(struct ctl_db *db);
 
 int ctl_db_sandbox_add(struct ctl_db *db, const char *id, const char *name, uid_t uid, gid_t gid,

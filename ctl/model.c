@@ -522,6 +522,23 @@ static int image_limits(struct ctl *c, struct msb_err *e)
 	return 0;
 }
 
+/* Nothing that a state file would speak of. */
+static bool begins_anew(const struct ctl *c)
+{
+	const int dirs[] = {c->sandboxes_fd, c->store_fd, c->volumes_fd};
+
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+		int fd = openat(dirs[i], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		_cleanup_closedir_ DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+		struct dirent *de;
+
+		while (d && (de = readdir(d)))
+			if (de->d_name[0] != '.')
+				return false;
+	}
+	return true;
+}
+
 int ctl_open(const struct msb_paths *paths, int log_fd, struct ctl **ret, struct msb_err *e)
 {
 	struct ctl *c = calloc(1, sizeof(*c));
@@ -565,7 +582,7 @@ int ctl_open(const struct msb_paths *paths, int log_fd, struct ctl **ret, struct
 		r = make_dir(paths->run, "", 0711, &c->run_fd, e);
 	if (r == 0) {
 		(void)snprintf(path, sizeof(path), "%s/msb.db", paths->state);
-		r = ctl_db_open(path, &c->db, e);
+		r = ctl_db_open(path, begins_anew(c), &c->db, e);
 	}
 	if (r == 0) {
 		struct ctl_db_load load = {ctl_image_load, load_sandbox, load_value, load_fact, c};

@@ -99,11 +99,13 @@ unsigned int ctl_policy_busy(const struct ctl_sandbox *sb)
 
 static uint64_t over_at(const struct ctl_sandbox *sb)
 {
-	uint64_t sec = seconds_of(sb, CONF_MAX_DURATION), ran;
+	uint64_t sec = seconds_of(sb, CONF_MAX_DURATION), ran, now;
 
 	if (!sec)
 		return UINT64_MAX;
-	ran = (ctl_now_usec() - sb->started_usec) / 1000; /* it may have begun under another msbd */
+	now = ctl_now_usec(); /* it may have begun under another msbd, and before the clock went
+				 back */
+	ran = now > sb->started_usec ? (now - sb->started_usec) / 1000 : 0;
 	return msb_now_ms() + (ran < sec * 1000 ? sec * 1000 - ran : 0);
 }
 

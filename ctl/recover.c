@@ -17,9 +17,40 @@
 #include "fs/fsd.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 
-void ctl_recover_mount(const struct ctl *c)
+#define LOOKS	  3
+#define SERVED_MS 2000 /* a mount that does not answer in that time is somebody's all the same */
+
+/* Whether somebody answers at @mnt. In a process of its own: one that hangs would hold us up. */
+static bool served(const char *mnt)
+{
+	char path[MSB_PATH_MAX + 16];
+	int status = 0;
+	struct stat st;
+	pid_t pid;
+
+	(void)snprintf(path, sizeof(path), "%s/version", mnt);
+	pid = fork();
+	if (pid == 0)
+		_exit(stat(path, &st) < 0 && (errno == ENOTCONN || errno == ECONNABORTED));
+	if (pid < 0)
+		return true;
+	for (int i = 0; i < SERVED_MS / 10; i++) {
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return !WIFEXITED(status) || WEXITSTATUS(status) == 0;
+		(void)poll(NULL, 0, 10);
+	}
+	(void)kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, 0); /* it waits killably */
+	return true;
+}
+
+int ctl_recover_mount(const struct ctl *c, struct msb_err *e)
 {
 	_cleanup_fclose_ FILE *f = fopen("/proc/self/mountinfo", "re");
 	_cleanup_free_ char *line = NULL;
@@ -36,11 +67,19 @@ void ctl_recover_mount(const struct ctl *c)
 			stale++;
 	}
 	for (; stale; stale--) {
-		int r = fsd_fuse_unmount(c->paths.mnt);
+		int r;
+
+		if (served(c->paths.mnt))
+			return msb_err_set(e, EBUSY,
+				"another msbd, with another state directory, serves %s; end it, or set "
+				"MSB_MNT",
+				c->paths.mnt);
+		r = fsd_fuse_unmount(c->paths.mnt);
 
 		log_info("detached the dead mount at %s%s%s", c->paths.mnt, r < 0 ? ": " : "",
 			r < 0 ? strerror(-r) : "");
 	}
+	return 0;
 }
 
 struct machines {
@@ -215,18 +254,52 @@ static void clear_state(struct ctl *c, const char *id)
 	(void)msb_rm_rf(c->sandboxes_fd, id); /* what stays is tried again next time */
 }
 
-void ctl_recover(struct ctl *c)
+/* Whether a machine of its may run, going by its agent's process. */
+static bool may_run(const struct ctl_sandbox *sb)
+{
+	struct ctl_helper h;
+
+	if (ctl_state_ended(sb->state) || ctl_helper_load(sb->c, sb->id, "agent", &h) < 0)
+		return false;
+	close(h.pidfd);
+	return true;
+}
+
+/* The machines that there are. Again where the worker was killed meanwhile. */
+static int look(struct ctl *c, struct vmm **ret, struct machines *have, struct msb_err *trouble)
+{
+	int r = 0;
+
+	for (int i = 0; i < LOOKS; i++) {
+		r = ctl_vmm(c, ret, trouble);
+		if (r == 0)
+			r = vmm_list(*ret, &have->id, &have->n, trouble);
+		if (r == 0) {
+			*trouble = (struct msb_err){0};
+			break;
+		}
+	}
+	return r;
+}
+
+int ctl_recover(struct ctl *c, struct msb_err *e)
 {
 	struct machines have = {0};
 	struct msb_err trouble = {0};
 	struct vmm *vmm = NULL;
 	bool need = false;
+	int r;
 
 	for (size_t i = 0; i < c->nsb; i++)
 		need |= !ctl_state_ended(c->sb[i]->state);
 	/* Looking costs a worker; where nothing ran there is nothing to look for. */
-	if (need && ctl_vmm(c, &vmm, &trouble) == 0)
-		(void)vmm_list(vmm, &have.id, &have.n, &trouble); /* said in trouble */
+	r = need ? look(c, &vmm, &have, &trouble) : 0;
+	/* A machine that is not found is given up: not where nobody could look. */
+	for (size_t i = 0; r < 0 && i < c->nsb; i++)
+		if (may_run(c->sb[i]))
+			return msb_err_set(e, -r,
+				"machines that may run cannot be looked for, and are left alone: %s",
+				trouble.msg);
 	for (size_t i = 0; i < c->nsb; i++)
 		recover_one(c->sb[i], vmm, &have, &trouble);
 	for (size_t i = 0; i < have.n; i++)
@@ -242,4 +315,5 @@ void ctl_recover(struct ctl *c)
 	each_stray(c, c->sandboxes_fd, ".", clear_state);
 	ctl_volumes_recover(c);
 	free(have.id);
+	return 0;
 }

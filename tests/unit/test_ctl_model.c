@@ -599,11 +599,11 @@ static void newer_is_refused(void **state)
 	assert_int_equal(sqlite3_open(path, &sq), SQLITE_OK);
 	assert_int_equal(sqlite3_exec(sq, "PRAGMA user_version=99", NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(sq);
-	assert_int_equal(ctl_db_open(path, &db, &e), -EPROTO);
+	assert_int_equal(ctl_db_open(path, true, &db, &e), -EPROTO);
 	assert_non_null(strstr(e.msg, "newer"));
 	assert_int_equal(
 		msb_write_file_atomic(AT_FDCWD, path, "no database at all, but text", 28, 0600), 0);
-	assert_int_equal(ctl_db_open(path, &db, &e), -EBADMSG);
+	assert_int_equal(ctl_db_open(path, true, &db, &e), -EBADMSG);
 }
 
 static void node_ids(void **state)
