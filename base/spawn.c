@@ -26,9 +26,21 @@ struct child {
 	const int *fds;
 	size_t nfds;
 	int log_fd, null_fd, err_fd;
+	int go_fd;		       /* says that it was noted down; -1: need not be */
 	const struct msb_spawn_as *as; /* NULL: one of ours */
 	bool alone;
 };
+
+static __thread struct {
+	int (*fn)(void *arg, pid_t pid);
+	void *arg;
+} note;
+
+void msb_spawn_noted(int (*fn)(void *arg, pid_t pid), void *arg)
+{
+	note.fn = fn;
+	note.arg = arg;
+}
 
 /* Gives up everything that is ours. 0 or -1 with errno. */
 static int become(const struct msb_spawn_as *g)
@@ -54,7 +66,11 @@ static void child(struct child *c)
 {
 	int moved[MAX_FDS], saved;
 	sigset_t none;
+	char go;
 
+	/* Not by the pipe's end alone: a child that was forked at the same time may hold it. */
+	if (c->go_fd >= 0)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	setsid();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -64,6 +80,8 @@ static void child(struct child *c)
 	/* Lift everything above the range that dup2 is about to fill, so that no source is
 	 * overwritten. */
 	c->err_fd = fcntl(c->err_fd, F_DUPFD_CLOEXEC, FIRST_FD + MAX_FDS);
+	if (c->go_fd >= 0)
+		c->go_fd = fcntl(c->go_fd, F_DUPFD_CLOEXEC, FIRST_FD + MAX_FDS);
 	for (size_t i = 0; i < c->nfds; i++)
 		moved[i] = fcntl(c->fds[i], F_DUPFD_CLOEXEC, FIRST_FD + MAX_FDS);
 	if (c->log_fd >= 0)
@@ -77,6 +95,8 @@ static void child(struct child *c)
 		if (dup2(moved[i], FIRST_FD + (int)i) < 0)
 			goto fail;
 	syscall(SYS_close_range, FIRST_FD + (unsigned int)c->nfds, ~0U, CLOSE_RANGE_CLOEXEC);
+	if (c->go_fd >= 0 && (read(c->go_fd, &go, 1) != 1 || prctl(PR_SET_PDEATHSIG, 0) < 0))
+		_exit(127);
 	if (!c->as || become(c->as) == 0)
 		execve(c->path, c->argv, c->envp);
 fail:
@@ -114,19 +134,28 @@ static pid_t fork_alone(const char *uid_map, const char *gid_map)
 static pid_t spawn(struct child *c, int *ret_pidfd, struct msb_err *e)
 {
 	_cleanup_close_ int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	_cleanup_close_ int rd = -1, wr = -1;
+	_cleanup_close_ int rd = -1, wr = -1, go_rd = -1, go_wr = -1;
 	char uid_map[40], gid_map[40];
 	const char *path = c->path;
-	int p[2], failed = 0, fd;
+	int (*noted)(void *, pid_t) = note.fn;
+	int p[2], failed = 0, fd, r = 0;
 	ssize_t n;
 	pid_t pid;
 
+	note.fn = NULL;
 	if (c->nfds > MAX_FDS)
 		return msb_err_set(e, E2BIG, "%s: too many descriptors", path);
 	if (null_fd < 0 || pipe2(p, O_CLOEXEC) < 0)
 		return msb_err_set(e, errno, "cannot start %s: %m", path);
 	rd = p[0];
 	wr = p[1];
+	if (noted && pipe2(p, O_CLOEXEC) < 0)
+		return msb_err_set(e, errno, "cannot start %s: %m", path);
+	if (noted) {
+		go_rd = p[0];
+		go_wr = p[1];
+	}
+	c->go_fd = go_rd;
 	c->null_fd = null_fd;
 	c->err_fd = wr;
 	/* Made here: the child of a threaded program may not format. */
@@ -138,6 +167,17 @@ static pid_t spawn(struct child *c, int *ret_pidfd, struct msb_err *e)
 	if (pid == 0)
 		child(c);
 	close(steal_fd(&wr));
+	if (noted) {
+		r = noted(note.arg, pid);
+		if (r == 0 && write(go_wr, "", 1) != 1)
+			r = -errno;
+		close(steal_fd(&go_wr));
+	}
+	if (r < 0) {
+		(void)kill(pid, SIGKILL); /* it has run nothing */
+		(void)waitpid(pid, NULL, 0);
+		return msb_err_set(e, -r, "cannot note down %s: %s", path, strerror(-r));
+	}
 	do
 		n = read(rd, &failed, sizeof(failed));
 	while (n < 0 && errno == EINTR);

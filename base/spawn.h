@@ -38,4 +38,12 @@ struct msb_spawn_as {
 /* Its working directory is /. */
 pid_t msb_spawn_as(const struct msb_spawn_as *s, int *ret_pidfd, struct msb_err *e);
 
+/**
+ * msb_spawn_noted() - Have the pid of what this thread starts next noted down before it runs
+ * @fn: called once, in the caller; what it cannot note (-errno) is not run, and said by the spawn
+ * Where the caller is killed before @fn has returned, the program never runs: so nothing is started
+ * that nobody knows of.
+ */
+void msb_spawn_noted(int (*fn)(void *arg, pid_t pid), void *arg);
+
 #endif

@@ -288,6 +288,7 @@ static struct ctl_exit drop(struct ctl_files_of *of, int grace_ms)
 int ctl_files_start(struct ctl_files_of *of, struct msb_err *e)
 {
 	struct ctl *c = of->c;
+	struct ctl_helper_note note = {c, of->id, "fsd"};
 	char sock[108], dir[80];
 	struct ctl_helper h;
 	uint64_t bytes = 0;
@@ -309,6 +310,7 @@ int ctl_files_start(struct ctl_files_of *of, struct msb_err *e)
 	if (mkdirat(c->run_fd, dir, 0700) < 0 && errno != EEXIST)
 		return msb_err_set(e, errno, "cannot make %s/%s: %m", c->paths.run, dir);
 	ctl_sock_path(c, of->id, "fsd", sock);
+	ctl_helper_noted(&note);
 	pid = fsd_spawn(c->paths.bin, of->name, sock, c->log_fd, &pidfd, e);
 	if (pid < 0)
 		return pid;
@@ -316,15 +318,10 @@ int ctl_files_start(struct ctl_files_of *of, struct msb_err *e)
 	pthread_mutex_lock(&c->lock);
 	of->f->fsd = h;
 	pthread_mutex_unlock(&c->lock);
-	r = ctl_helper_save(c, of->id, "fsd", &h);
-	if (r < 0)
-		msb_err_set(e, -r, "cannot write to %s: %s", c->paths.run, strerror(-r));
-	if (r == 0) {
-		of->f->sock = msb_unix_connect(sock, SOCK_SEQPACKET);
-		r = of->f->sock < 0 ? msb_err_set(e, -of->f->sock, "the file server: %s",
-					      strerror(-of->f->sock))
-				    : give_tree(of, &bytes, e);
-	}
+	of->f->sock = msb_unix_connect(sock, SOCK_SEQPACKET);
+	r = of->f->sock < 0
+		    ? msb_err_set(e, -of->f->sock, "the file server: %s", strerror(-of->f->sock))
+		    : give_tree(of, &bytes, e);
 	if (r < 0) {
 		drop(of, 0);
 		if (of->sb) {

@@ -3,6 +3,7 @@
 #include "ctl/helper.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/spawn.h"
 #include "base/str.h"
 
 #include <fcntl.h>
@@ -34,14 +35,19 @@ struct ctl_helper ctl_helper_new(pid_t pid, int pidfd)
 	return (struct ctl_helper){pid, pidfd, start_ticks(pid)};
 }
 
-int ctl_helper_save(
-	const struct ctl *c, const char *id, const char *name, const struct ctl_helper *h)
+static int save(void *arg, pid_t pid)
 {
+	const struct ctl_helper_note *h = arg;
 	char path[80], text[64];
-	int n = snprintf(text, sizeof(text), "%d %" PRIu64 "\n", (int)h->pid, h->start_ticks);
+	int n = snprintf(text, sizeof(text), "%d %" PRIu64 "\n", (int)pid, start_ticks(pid));
 
-	(void)snprintf(path, sizeof(path), "sb/%s/%s.pid", id, name);
-	return msb_write_file_atomic(c->run_fd, path, text, (size_t)n, 0600);
+	(void)snprintf(path, sizeof(path), "sb/%s/%s.pid", h->id, h->name);
+	return msb_write_file_atomic(h->c->run_fd, path, text, (size_t)n, 0600);
+}
+
+void ctl_helper_noted(struct ctl_helper_note *note)
+{
+	msb_spawn_noted(save, note);
 }
 
 int ctl_helper_load(const struct ctl *c, const char *id, const char *name, struct ctl_helper *ret)

@@ -5,9 +5,13 @@
 
 #include "ctl/model.h"
 
-/* Notes @h down in run/sb/ID/NAME.pid, for the next msbd. Waits for the disk. */
-int ctl_helper_save(
-	const struct ctl *c, const char *id, const char *name, const struct ctl_helper *h);
+/* Has what this thread starts next noted down in run/sb/ID/NAME.pid, for the next msbd, before it
+ * runs. @note is kept until then. */
+struct ctl_helper_note {
+	const struct ctl *c;
+	const char *id, *name;
+};
+void ctl_helper_noted(struct ctl_helper_note *note);
 /* Finds it again: 0 and @ret set, or -ESRCH where it has ended. */
 int ctl_helper_load(const struct ctl *c, const char *id, const char *name, struct ctl_helper *ret);
 

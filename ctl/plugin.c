@@ -82,7 +82,8 @@ static int run(struct ctl_plugin *p, int *ret_sock, struct msb_err *e)
 		.max_files = CTL_MAX_PLUGIN_FILES,
 		.max_data_bytes = CTL_MAX_PLUGIN_BYTES};
 	int sv[2], pidfd = -1, out = -1;
-	char note[32];
+	char file[32];
+	struct ctl_helper_note note = {sb->c, sb->id, file};
 	pid_t pid;
 
 	if (asprintf(&mount, "MSB_MOUNT=%s", p->share.path) < 0 ||
@@ -104,6 +105,8 @@ static int run(struct ctl_plugin *p, int *ret_sock, struct msb_err *e)
 		return msb_err_set(e, errno, "socketpair: %m");
 	}
 	s.sock_fd = sv[1];
+	note_name(p, file);
+	ctl_helper_noted(&note);
 	pid = msb_spawn_as(&s, &pidfd, e);
 	close(sv[1]);
 	close(out);
@@ -114,10 +117,6 @@ static int run(struct ctl_plugin *p, int *ret_sock, struct msb_err *e)
 	}
 	p->h = ctl_helper_new(pid, pidfd);
 	p->started_ms = msb_now_ms();
-	note_name(p, note);
-	if (ctl_helper_save(sb->c, sb->id, note, &p->h) < 0)
-		log_warn(
-			"%s: cannot note down the plugin of %s, ignoring", sb->name, p->share.path);
 	*ret_sock = sv[0];
 	return 0;
 }

@@ -11,6 +11,8 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 #include <sys/timerfd.h>
 
 int ctl_restart_parse(const char *text, struct ctl_restart_policy *ret)
@@ -97,15 +99,25 @@ unsigned int ctl_policy_busy(const struct ctl_sandbox *sb)
 	return n;
 }
 
+/* How long its machine has run: by its process, as the host's clock may be set, and msbd another.
+ */
+static uint64_t ran_ms(const struct ctl_sandbox *sb)
+{
+	uint64_t since = sb->qemu.start_ticks * 1000 / (uint64_t)sysconf(_SC_CLK_TCK), now;
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	now = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+	return since && now > since ? now - since : 0;
+}
+
 static uint64_t over_at(const struct ctl_sandbox *sb)
 {
-	uint64_t sec = seconds_of(sb, CONF_MAX_DURATION), ran, now;
+	uint64_t sec = seconds_of(sb, CONF_MAX_DURATION), ran;
 
 	if (!sec)
 		return UINT64_MAX;
-	now = ctl_now_usec(); /* it may have begun under another msbd, and before the clock went
-				 back */
-	ran = now > sb->started_usec ? (now - sb->started_usec) / 1000 : 0;
+	ran = ran_ms(sb);
 	return msb_now_ms() + (ran < sec * 1000 ? sec * 1000 - ran : 0);
 }
 

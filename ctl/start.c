@@ -228,6 +228,7 @@ static int agent_process(struct ctl_sandbox *sb, struct msb_err *e)
 	struct ctl *c = sb->c;
 	_cleanup_close_ int dir =
 		openat(c->sandboxes_fd, sb->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct ctl_helper_note note = {c, sb->id, "agent"};
 	struct ctl_helper h;
 	char sock[108];
 	int pidfd = -1;
@@ -236,6 +237,7 @@ static int agent_process(struct ctl_sandbox *sb, struct msb_err *e)
 	if (dir < 0)
 		return msb_err_set(e, errno, "cannot open the sandbox's directory: %m");
 	ctl_sock_path(c, sb->id, "agent", sock);
+	ctl_helper_noted(&note);
 	pid = agent_spawn(c->paths.bin, sb->name, sock, dir, c->log_fd, &pidfd, e);
 	if (pid < 0)
 		return pid;
@@ -244,8 +246,6 @@ static int agent_process(struct ctl_sandbox *sb, struct msb_err *e)
 	sb->agent = h;
 	ctl_supervise_agent(sb);
 	pthread_mutex_unlock(&c->lock);
-	if (ctl_helper_save(c, sb->id, "agent", &h) < 0)
-		log_warn("%s: cannot note down the agent's process, ignoring", sb->name);
 	return 0;
 }
 

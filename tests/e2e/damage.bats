@@ -12,6 +12,7 @@ setup_file() {
 	fi
 	"$bin/msbd"
 	msb_image
+	cat "$m/images/bb/digest" >"$dir/digest"
 	sandbox dev cpus=2 max_duration_sec=3600
 	echo value >"$m/dev/env/KEY"
 	echo start >"$m/dev/ctl"
@@ -39,7 +40,7 @@ as_it_was() {
 	[ "$(cat "$m/dev/cpus" "$m/dev/env/KEY" "$m/dev/state")" = $'2\nvalue\nrunning' ]
 	[ "$(guest dev 'echo here')" = here ]
 	[ "$(cat "$m/images/bb/digest")" = "$(cat "$dir/digest")" ]
-	echo verify >"$m/images/ctl"
+	[ -n "${no_programs:-}" ] || echo verify >"$m/images/ctl"
 }
 
 # refuses PART...: msbd does not start, says so in a sentence with these parts, and changes nothing
@@ -56,7 +57,7 @@ refuses() {
 }
 
 @test "the state file damaged: a sentence, nothing touched, and its copy brings everything back" {
-	cat "$m/images/bb/digest" >"$dir/digest"
+
 	as_it_was
 	"$bin/msbd" --stop
 	[ "$(stat -c %a "$(db).backup")" = 600 ]
@@ -174,30 +175,31 @@ refuses() {
 	as_it_was
 }
 
-@test "the clock goes back: nothing ends early, nothing is lost" {
+@test "the clock is set back, and forward: nothing ends early, nothing is lost" {
 	fake=$(ls /usr/lib/*/faketime/libfaketime.so.1 2>/dev/null) || skip "libfaketime is not installed"
-	"$bin/msbd" --stop
-	LD_PRELOAD=$fake FAKETIME=+2d FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_DISABLE_SHM=1 "$bin/msbd"
-	[ "$(date -d "$(tail -n 1 "$m/log" | jq -r .time)" +%s)" -gt $(($(date +%s) + 86400)) ]
-	sandbox later max_duration_sec=3600 restart=always
-	echo start >"$m/later/ctl"
-	exec 7<>"$m/later/jobs/clone"
+	exec 7<>"$m/dev/jobs/clone"
 	read -r n <&7
-	printf 'sh\0-c\0read x; echo $x\0' >"$m/later/jobs/$n/argv"
-	echo keep >"$m/later/jobs/$n/ctl"
-	echo start >"$m/later/jobs/$n/ctl"
+	printf 'sh\0-c\0read x; echo $x\0' >"$m/dev/jobs/$n/argv"
+	echo keep >"$m/dev/jobs/$n/ctl"
+	echo start >"$m/dev/jobs/$n/ctl"
 	exec 7>&-
+	for off in -2d +2d; do
+		"$bin/msbd" --stop
+		LD_PRELOAD=$fake FAKETIME=$off FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_DISABLE_SHM=1 "$bin/msbd"
+		days=$((($(date -d "$(tail -n 1 "$m/log" | jq -r .time)" +%s) - $(date +%s)) / 86000))
+		[ "$days" = "$((${off%d} + 0))" ]
+		no_programs=1 as_it_was # with its max_duration_sec of an hour; libfaketime lets none in a jail start
+		[ "$(cat "$m/dev/jobs/$n/state")" = running ]
+		mkdir "$m/other"
+		rmdir "$m/other"
+		jq -es '[.[].seq] | . == sort' "$m/events"
+	done
 	"$bin/msbd" --stop
-	"$bin/msbd" # two days earlier
-	[ "$(cat "$m/later/state")" = running ]
-	echo word >"$m/later/jobs/$n/stdin"
-	[ "$(cat "$m/later/jobs/$n/wait" "$m/later/jobs/$n/stdout")" = $'0\nword' ]
-	[ "$(guest later 'echo here')" = here ]
-	jq -es '[.[].seq] | . == sort' "$m/events"
-	[ "$(cat "$m/later/state")" = running ]
+	"$bin/msbd"
+	echo word >"$m/dev/jobs/$n/stdin"
+	[ "$(cat "$m/dev/jobs/$n/wait" "$m/dev/jobs/$n/stdout")" = $'0\nword' ]
+	echo release >"$m/dev/jobs/$n/ctl"
 	as_it_was
-	echo kill >"$m/later/ctl"
-	rmdir "$m/later"
 }
 
 @test "two msbd on one state directory, or on one mount: one serves, the other says who" {

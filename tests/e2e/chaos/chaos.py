@@ -15,6 +15,7 @@ SEED = int(os.environ.get("MSB_CHAOS_SEED") or time.time_ns() % 10**9)
 OPS = int(os.environ.get("MSB_CHAOS_OPS") or 60)
 CLIENTS = int(os.environ.get("MSB_CHAOS_CLIENTS") or 8)
 NAMES = [f"c{i}" for i in range(4)]
+PAUSE_SEC = 4  # at most, before an operation: machines need time to start between two kills
 STUCK_SEC = 400  # one operation: a start under TCG with all of this at once is slow
 # What an operation may meet: the state does not allow it, it was removed, its machine or helper was
 # killed, msbd was. Anything else is a finding.
@@ -131,8 +132,10 @@ def op_mkdir(rng, n):
 
 
 def op_start(rng, n):
-    if not os.path.exists(f"{MNT}/{n}"):
+    try:
         op_mkdir(rng, n)
+    except FileExistsError:
+        pass
     put(f"{n}/ctl", "start\n")
 
 
@@ -287,8 +290,16 @@ def killer(kind):
 TABLE = ([op_start] * 14 + [op_mkdir] * 4 + [verb("stop")] * 4 + [verb("kill")] * 4 + [verb("pause")] * 3 +
          [verb("resume")] * 4 + [verb("restart")] * 2 + [op_rmdir] * 4 + [op_exec] * 10 + [op_exec_killed] * 4 +
          [op_job] * 6 + [op_job_kept] * 5 + [op_values] * 4 + [op_config] * 3 + [op_mounts] * 5 + [op_policy] * 3 +
-         [op_look] * 4 + [op_root] * 4 + [op_wait_killed] * 3 + [op_gc] * 2 + [op_cli] * 3 + [op_kill_msbd] * 6 +
+         [op_look] * 4 + [op_root] * 4 + [op_wait_killed] * 3 + [op_gc] * 2 + [op_cli] * 3 + [op_kill_msbd] * 4 +
          [killer("msb-vmm")] * 3 + [killer("msb-agentd")] * 3 + [killer("msb-fsd")] * 3 + [killer("qemu")] * 3)
+
+
+def answers():
+    try:
+        os.stat(MNT + "/version")
+        return True
+    except OSError:
+        return False
 
 
 def client(i):
@@ -302,7 +313,10 @@ def client(i):
             left -= 1
             number = OPS - left
         op, n = rng.choice(TABLE), rng.choice(NAMES)
+        time.sleep(rng.random() * PAUSE_SEC)
         doing[i] = (f"{number} {op.__name__[3:]} {n}", time.monotonic())
+        while not answers():
+            time.sleep(0.05)
         try:
             op(rng, n)
             said = "ok"
@@ -509,6 +523,11 @@ def check_left(before):
 def main():
     print(f"chaos: seed {SEED}, {OPS} operations, {CLIENTS} clients", flush=True)
     before = fds()
+    first = [threading.Thread(target=op_start, args=(None, n)) for n in NAMES]
+    for t in first:
+        t.start()
+    for t in first:
+        t.join()
     threading.Thread(target=watch, daemon=True).start()
     clients = [threading.Thread(target=client, args=(i,), daemon=True) for i in range(CLIENTS)]
     for t in clients:
