@@ -96,7 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (share < 0) {
 		start();
-		w = malloc(sizeof(*w));
+		w = calloc(1, sizeof(*w));
 	}
 	fill();
 	o.root_fd = openat(share, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);

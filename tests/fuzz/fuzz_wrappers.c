@@ -105,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (!w) {
 		start();
-		w = malloc(sizeof(*w));
+		w = calloc(1, sizeof(*w));
 	}
 	text = options[*data++ % (sizeof(options) / sizeof(options[0]))];
 	size--;

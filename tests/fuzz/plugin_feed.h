@@ -113,7 +113,7 @@ static inline void feed_run(
 	if (fsb_plugin_kind.start(&s, &b, NULL) < 0)
 		abort();
 	fsd_fs_init(&fs, b);
-	q.w = malloc(sizeof(*q.w));
+	q.w = calloc(1, sizeof(*q.w));
 	q.s = fsd_session_new(&fs, &fuse_profile_view, false);
 	if (req_init(&q) < 0)
 		abort();

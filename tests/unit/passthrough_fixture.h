@@ -82,7 +82,7 @@ static int setup(void **state)
 	close(host);
 	(void)strncat(top, "/share", sizeof(top) - strlen(top) - 1);
 	host = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	q.w = malloc(sizeof(*q.w));
+	q.w = calloc(1, sizeof(*q.w));
 	if (as_uid && geteuid() == 0) {
 		assert_int_equal(fchown(host, as_uid, as_uid), 0);
 		assert_int_equal(setegid(as_uid), 0);

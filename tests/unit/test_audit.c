@@ -503,7 +503,7 @@ static void mount(const char *options)
 		fail_msg("%s", e.msg);
 	fsd_fs_init(&fs, b);
 	q.s = fsd_session_new(&fs, &fuse_profile_guest, false);
-	q.w = malloc(sizeof(*q.w));
+	q.w = calloc(1, sizeof(*q.w));
 	assert_int_equal(req_init(&q), 0);
 }
 

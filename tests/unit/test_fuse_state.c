@@ -143,7 +143,7 @@ static void session_of(struct fsd_fs *fs, struct counting *c)
 
 static int setup(void **state)
 {
-	q.w = malloc(sizeof(*q.w));
+	q.w = calloc(1, sizeof(*q.w));
 	session_of(&fs_one, &one);
 	return 0;
 }

@@ -132,7 +132,7 @@ static int setup(void **state)
 	assert_int_equal(mux_add(mux, "b", overlay("b")), 0);
 	fsd_fs_init(&fs, mux);
 	q = (struct fusereq){
-		.s = fsd_session_new(&fs, &fuse_profile_guest, false), .w = malloc(sizeof(*q.w))};
+		.s = fsd_session_new(&fs, &fuse_profile_guest, false), .w = calloc(1, sizeof(*q.w))};
 	return req_init(&q);
 }
 
@@ -411,7 +411,7 @@ static void removal_waits_for_operations(void **state)
 	poor_init(&p);
 	assert_int_equal(mux_add(fs.b, "p", &p.b), 0);
 	n = req_lookup(&q, req_lookup(&q, 1, "p"), "x");
-	*other = (struct fusereq){.s = q.s, .w = malloc(sizeof(*other->w)), .unique = n};
+	*other = (struct fusereq){.s = q.s, .w = calloc(1, sizeof(*other->w)), .unique = n};
 	p.hold = true;
 	pthread_create(&t, NULL, hold, other);
 	while (!p.held)

@@ -725,7 +725,7 @@ static void threads_meet(void **state)
 	for (int i = 0; i < 4; i++) {
 		r[i] = calloc(1, sizeof(*r[i]));
 		r[i]->s = q.s;
-		r[i]->w = malloc(sizeof(*r[i]->w));
+		r[i]->w = calloc(1, sizeof(*r[i]->w));
 		assert_int_equal(pthread_create(&t[i], NULL, churn, r[i]), 0);
 	}
 	for (int i = 0; i < 4; i++) {

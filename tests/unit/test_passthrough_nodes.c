@@ -546,7 +546,7 @@ static void renames_hide_nothing(void **state)
 	assert_int_equal(msb_write_file_atomic(host, "a", "x", 1, 0644), 0);
 	node = req_lookup(&q, 1, "a");
 	r->s = q.s;
-	r->w = malloc(sizeof(*r->w));
+	r->w = calloc(1, sizeof(*r->w));
 	atomic_store(&done, false);
 	assert_int_equal(pthread_create(&t, NULL, renamer, r), 0);
 	while (!atomic_load(&done)) {

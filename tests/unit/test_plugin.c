@@ -64,7 +64,7 @@ static int setup(void **state)
 	f.init_flags = ~0u;
 	options = (struct fsb_options){.plugin_timeout_ms = 20000};
 	top[0] = '\0';
-	q.w = malloc(sizeof(*q.w));
+	q.w = calloc(1, sizeof(*q.w));
 	(void)umask(0);
 	for (size_t i = 0; i < sizeof(data); i++)
 		data[i] = (uint8_t)(i * 2654435761u >> 24);

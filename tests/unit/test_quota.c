@@ -37,7 +37,7 @@ static int setup(void **state)
 	assert_non_null(mkdtemp(top));
 	host = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	memset(data, 'd', sizeof(data));
-	q.w = malloc(sizeof(*q.w));
+	q.w = calloc(1, sizeof(*q.w));
 	return 0;
 }
 
@@ -482,7 +482,7 @@ static uint64_t mount_one_more(struct fsd_fs *f, struct fusereq *r)
 		fail_msg("%s", e.msg);
 	fsd_fs_init(f, b);
 	*r = (struct fusereq){.s = fsd_session_new(f, &fuse_profile_guest, false)};
-	r->w = malloc(sizeof(*r->w));
+	r->w = calloc(1, sizeof(*r->w));
 	assert_int_equal(req_init(r), 0);
 	return 0;
 }
@@ -586,7 +586,7 @@ static void *racer(void *arg)
 	uint64_t node, fh;
 
 	mine->s = q.s;
-	mine->w = malloc(sizeof(*mine->w));
+	mine->w = calloc(1, sizeof(*mine->w));
 	(void)snprintf(name, sizeof(name), "f%u", id);
 	for (int round = 0; round < ROUNDS; round++) {
 		uint64_t off = 0;

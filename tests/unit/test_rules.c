@@ -42,7 +42,7 @@ static int setup(void **state)
 	put("x.key", "private key");
 	put("plain", "plain");
 	assert_int_equal(symlinkat("target", host, "l.key"), 0);
-	q.w = malloc(sizeof(*q.w));
+	q.w = calloc(1, sizeof(*q.w));
 	return 0;
 }
 

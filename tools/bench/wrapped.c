@@ -60,7 +60,7 @@ static void start(struct side *s, const char *backend, const char *options, stru
 		die(e.msg);
 	fsd_fs_init(&s->fs, b);
 	s->q.s = fsd_session_new(&s->fs, &fuse_profile_guest, false);
-	s->q.w = malloc(sizeof(*s->q.w));
+	s->q.w = calloc(1, sizeof(*s->q.w));
 	if (!s->q.s || !s->q.w || req_init(&s->q))
 		die("init");
 	for (unsigned int i = 0; i < FILES; i++) {
