@@ -49,7 +49,12 @@ static int check_volume(struct ctl_mount *m, struct msb_err *e)
 {
 	const char *name = ctl_volume_source(m->source);
 
-	if (!name || strcmp(m->backend, "passthrough") != 0)
+	bool disk = !strcmp(m->backend, CTL_BACKEND_DISK);
+
+	if (!name && disk)
+		return msb_err_set(e, EINVAL,
+			"mount source `%.300s` is not volume:NAME, which disk takes", m->source);
+	if (!name || (strcmp(m->backend, "passthrough") != 0 && !disk))
 		return 0;
 	if (!msb_name_valid(name))
 		return msb_err_set(e, EINVAL,
@@ -87,6 +92,14 @@ static int check_source(struct ctl_mount *m, struct msb_err *e)
 	return msb_err_set(e, EOPNOTSUPP, "backend `%s` cannot be mounted yet", m->backend);
 }
 
+static bool plain_options(const struct fsb_options *o)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+
+	fsb_options_print(&s, o);
+	return s.buf && (!strcmp(s.buf, "ro") || !strcmp(s.buf, "rw"));
+}
+
 int ctl_mount_parse(const char *line, size_t len, struct ctl_mount *ret, struct msb_err *e)
 {
 	const char *options;
@@ -111,7 +124,12 @@ int ctl_mount_parse(const char *line, size_t len, struct ctl_mount *ret, struct 
 		return msb_err_set(e, EINVAL,
 			"guest path `%.300s` is not absolute, is /, or has empty, . or .. components",
 			ret->path);
-	r = fsb_options_parse(ret->backend, options, strlen(options), &ret->options, e);
+	/* Of a disk the machine's kernel serves the files: only what every backend has means
+	 * something. */
+	r = fsb_options_parse(strcmp(ret->backend, CTL_BACKEND_DISK) != 0 ? ret->backend : "memory",
+		options, strlen(options), &ret->options, e);
+	if (r == 0 && !strcmp(ret->backend, CTL_BACKEND_DISK) && !plain_options(&ret->options))
+		r = msb_err_set(e, EINVAL, "a disk has no options but ro and rw");
 	if (r < 0) {
 		(void)msb_err_wrap(e, "%.200s", ret->path); /* @e may be NULL */
 		return r;

@@ -13,6 +13,8 @@
 
 #define CTL_MAX_GUEST_PATH 1024 /* bytes */
 
+#define CTL_BACKEND_DISK "disk" /* of no file server: a volume that the machine has as a disk */
+
 struct ctl_mount {
 	const char *source, *path, *backend; /* into words */
 	const char *volume;		     /* the same: of a source `volume:NAME`; NULL */
@@ -23,7 +25,7 @@ struct ctl_mount {
 /**
  * ctl_mount_parse() - Parse a line of fstab(5) syntax
  * The source is what the backend takes: passthrough an absolute host path of a directory, or
- * `volume:NAME`, plugin
+ * `volume:NAME`, disk a `volume:NAME`, plugin
  * one of a program, image and overlay the name of an image, memory `none`. The guest path is
  * absolute and without ., .. or empty components, and not / itself. Options: see fs/options.h; may
  * be absent.

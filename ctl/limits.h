@@ -10,6 +10,9 @@
 #define CTL_MAX_IMAGES		1024 /* names of images */
 #define CTL_MAX_IMAGE_DIRS	8192 /* directories that their names make */
 #define CTL_MAX_VOLUMES		256
+#define CTL_MIN_VOLUME_DISK	(UINT64_C(16) << 20) /* bytes of a volume that is a disk */
+#define CTL_MAX_VOLUME_DISK	(UINT64_C(4) << 40)
+#define CTL_MKFS_MS		120000
 #define CTL_MAX_PULLS		64   /* kept in images/pulls beside those under way */
 #define CTL_MAX_PULL_LINES	1024 /* of one; a reader that comes later sees dropped */
 #define CTL_PULL_LINE_MS	200 /* between two lines of one layer that say nothing but more bytes */
@@ -39,9 +42,9 @@
 #define CTL_JOB_BUFFER		(352u << 10) /* output of a job, kept for who reads it: 256 KiB at least */
 #define CTL_MAX_MOUNTS		31	     /* lines of `mounts` */
 #define CTL_MAX_MOUNTS_BYTES	65536	     /* of them all */
-#define CTL_MAX_LABELS		256   /* of a sandbox */
-#define CTL_MAX_LABEL_KEY	255   /* bytes */
-#define CTL_MAX_TABLE_BYTES	16384 /* of labels, or another table but mounts */
+#define CTL_MAX_LABELS		256	     /* of a sandbox */
+#define CTL_MAX_LABEL_KEY	255	     /* bytes */
+#define CTL_MAX_TABLE_BYTES	16384	     /* of labels, or another table but mounts */
 #define CTL_MAX_OVERLAYS	256 /* directories of changes that overlay mounts of a sandbox left */
 #define CTL_MAX_MEMORY_BYTES	(UINT64_C(1) << 40)
 #define CTL_MAX_META_BYTES	(1u << 20)

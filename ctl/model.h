@@ -129,6 +129,7 @@ struct ctl_volume {
 	gid_t gid;
 	mode_t mode;
 	uint64_t created_usec, quota_bytes; /* 0: none */
+	bool disk;			    /* its kind; quota_bytes is its size then */
 };
 
 /* What a name meant when it was first used: the sandbox goes on with that image. */
@@ -180,8 +181,8 @@ struct ctl_sandbox {
 	unsigned int restart_tries, restarts;
 	uint64_t restart_at_ms; /* CLOCK_MONOTONIC, as what follows; 0: not */
 	uint64_t ran_since_ms;
-	atomic_uint commands;	    /* of exec, under way; no lock */
-	atomic_ullong jobs_total;   /* commands and jobs that were started while msbd runs; no lock */
+	atomic_uint commands;	  /* of exec, under way; no lock */
+	atomic_ullong jobs_total; /* commands and jobs that were started while msbd runs; no lock */
 	_Atomic uint64_t active_ms; /* when something last ended; no lock */
 	char stop_why[96];	    /* of the stop under way; "": somebody asked */
 

@@ -87,7 +87,7 @@ static void drop(struct change *x, const struct ctl_share *s)
 static int guest(
 	struct change *x, enum act act, const struct ctl_share *s, bool undo, struct msb_err *e)
 {
-	const struct agent_mount m = {s->name, s->path, s->readonly};
+	const struct agent_mount m = {s->name, s->path, s->readonly, false};
 	char sock[108];
 	int r;
 
@@ -165,6 +165,18 @@ static bool any_goes(const struct change *x)
 		if (!ctl_table_find(&x->to, x->from.s[i].name))
 			return true;
 	return false;
+}
+
+/* A disk comes and goes with its machine. */
+static int no_disks(const struct ctl_table *a, const struct ctl_table *b, struct msb_err *e)
+{
+	for (size_t i = 0; i < a->n; i++)
+		if (ctl_share_is_disk(&a->s[i]) && !ctl_table_find(b, a->s[i].name))
+			return msb_err_set(e, EBUSY,
+				"%s: volume %s is a disk, which a machine has from its start to its end; "
+				"stop it first",
+				a->s[i].path, a->s[i].volume);
+	return 0;
 }
 
 /* Every step that may fail. */
@@ -304,7 +316,11 @@ int ctl_op_mounts_run(struct ctl_op *op, struct msb_err *e)
 	}
 	if (r < 0)
 		return r;
-	r = forward(x, e);
+	r = no_disks(&x->from, &x->to, e);
+	if (r == 0)
+		r = no_disks(&x->to, &x->from, e);
+	if (r == 0)
+		r = forward(x, e);
 	if (r == 0)
 		r = commit(x, e);
 	if (r == 0) {

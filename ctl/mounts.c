@@ -28,7 +28,10 @@ static char *options_of(const struct ctl_mount *m)
 	const char *text = m->words.n == 4 ? m->words.w[3] : "defaults";
 	char *s;
 
-	return asprintf(&s, "%s%s", text, m->volume && !m->options.map_set ? ",map=root" : "") < 0
+	return asprintf(&s, "%s%s", text,
+		       m->volume && !m->options.map_set && strcmp(m->backend, CTL_BACKEND_DISK) != 0
+			       ? ",map=root"
+			       : "") < 0
 		       ? NULL
 		       : s;
 }
@@ -65,6 +68,11 @@ int ctl_table_parse(const char *text, struct ctl_table *ret)
 		ret->n++;
 	}
 	return r;
+}
+
+bool ctl_share_is_disk(const struct ctl_share *s)
+{
+	return !strcmp(s->backend, CTL_BACKEND_DISK);
 }
 
 const struct ctl_share *ctl_table_find(const struct ctl_table *t, const char *name)
@@ -142,7 +150,8 @@ static int add_line(struct ctl_sandbox *sb, struct ctl_mount *m, const char *p, 
 	if (of_image(m->backend))
 		r = ctl_image_resolve(sb->c, m->source, NULL, &img, e);
 	if (m->volume)
-		r = ctl_volume_check(sb, m->volume, m->options.readonly, e);
+		r = ctl_volume_check(sb, m->volume, !strcmp(m->backend, CTL_BACKEND_DISK),
+			m->options.readonly, e);
 	if (r < 0) {
 		(void)msb_err_wrap(e, "mount source"); /* @e may be NULL */
 		return r;

@@ -55,6 +55,9 @@ int ctl_mounts_edit(struct ctl_sandbox *sb, const char *p, size_t n, bool replac
 int ctl_mounts_write(const struct ctl_req *q, struct ctl_sandbox *sb, const char *p, size_t n,
 	bool replace, size_t *ret_used, struct msb_err *e);
 
+/* Whether it is a volume of kind disk: the machine's own, and no share. */
+bool ctl_share_is_disk(const struct ctl_share *s);
+
 /* ---- in the file server (share.c) */
 
 /* What a line is made of, opened. -1: not needed. */

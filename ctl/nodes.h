@@ -29,6 +29,7 @@ CTL_READ(ctl_read_used_by);
 
 /* nodes_volumes.c */
 CTL_READ(ctl_read_volume_kind);
+CTL_WRITE(ctl_write_volume_kind);
 CTL_READ(ctl_read_volume_quota);
 CTL_READ(ctl_read_volume_used);
 CTL_READ(ctl_read_volume_users);

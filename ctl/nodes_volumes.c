@@ -8,11 +8,17 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 
 int ctl_read_volume_kind(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
 {
-	msb_str_adds(s, "dir\n");
+	msb_str_adds(s, at->vol->disk ? "disk\n" : "dir\n");
 	return 0;
+}
+
+int ctl_write_volume_kind(const struct ctl_at *at, const struct ctl_line *l, struct msb_err *e)
+{
+	return l->n == 0 && l->more ? 0 : ctl_volume_set_kind(at->vol, l->p, l->n, e);
 }
 
 int ctl_read_volume_quota(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
@@ -33,13 +39,18 @@ int ctl_write_volume_quota(const struct ctl_at *at, const struct ctl_line *l, st
 int ctl_read_volume_used(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
 {
 	static const _Atomic bool never = false;
-	_cleanup_close_ int fd = ctl_volume_files(at->vol);
+	_cleanup_close_ int fd =
+		at->vol->disk ? ctl_volume_disk(at->vol, true) : ctl_volume_files(at->vol);
+	struct stat st;
 	bool partial;
 
 	if (fd < 0)
 		return msb_err_set(
 			e, -fd, "the files of volume %s: %s", at->vol->name, strerror(-fd));
-	msb_str_addf(s, "%" PRIu64 "\n", fs_du(fd, &never, &partial));
+	if (at->vol->disk && fstat(fd, &st) == 0)
+		msb_str_addf(s, "%" PRIu64 "\n", (uint64_t)st.st_blocks * 512);
+	else
+		msb_str_addf(s, "%" PRIu64 "\n", fs_du(fd, &never, &partial));
 	return 0;
 }
 

@@ -116,6 +116,25 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	reply_attr(req, ino);
 }
 
+static struct ctl_work *work_at(
+	fuse_req_t req, const struct ctl_at *at, const char *child, size_t n)
+{
+	struct ctl_work *w = ctl_work_new(at->c, req, n);
+	_cleanup_str_ struct msb_str path = MSB_STR_INIT;
+
+	if (!w)
+		return NULL;
+	w->sb = at->sb ? ctl_sandbox_ref(at->sb) : NULL;
+	w->img = at->img ? ctl_image_ref(at->img) : NULL;
+	w->vol = at->vol ? ctl_volume_ref(at->vol) : NULL;
+	ctl_at_path(at, child, &path);
+	w->path = steal_ptr(path.buf);
+	path = (struct msb_str)MSB_STR_INIT;
+	if (child)
+		(void)snprintf(w->name, sizeof(w->name), "%s", child);
+	return w;
+}
+
 /* What is below scripts/ and patches/ is bytes, and patches have modes. False: it is no such file.
  */
 static bool setattr_kept(fuse_req_t req, fuse_ino_t ino, const struct stat *attr, int to_set)
@@ -142,6 +161,47 @@ static bool setattr_kept(fuse_req_t req, fuse_ino_t ino, const struct stat *attr
 	return f;
 }
 
+/* Uid, gid and mode are in off, size and fi.fh. */
+static void do_own_volume(struct ctl_work *w)
+{
+	struct msb_err e = {0};
+	struct ctl_at at = {.c = w->q.c, .vol = w->vol, .node = &ctl_nodes[D_VOLUME]};
+	struct stat st;
+
+	if (ctl_volume_own(w->vol, (uid_t)w->off, (gid_t)w->size, (mode_t)w->fi.fh, &e) < 0) {
+		ctl_work_fail(w, &e);
+		return;
+	}
+	pthread_mutex_lock(&w->q.c->lock);
+	ctl_at_stat(&at, &st);
+	pthread_mutex_unlock(&w->q.c->lock);
+	ctl_work_answer(w);
+	fuse_reply_attr(w->req, &st, TIMEOUT);
+}
+
+static bool own_volume(fuse_req_t req, fuse_ino_t ino, const struct stat *attr, int to_set)
+{
+	struct ctl *c = ctl_of(req);
+	struct ctl_work *w = NULL;
+	struct ctl_at at;
+	bool is = false;
+
+	pthread_mutex_lock(&c->lock);
+	is = ctl_at_id(c, ino, &at) == 0 && at.node == &ctl_nodes[D_VOLUME];
+	w = is ? work_at(req, &at, NULL, 0) : NULL;
+	if (w) {
+		w->off = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : at.vol->uid;
+		w->size = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : at.vol->gid;
+		w->fi.fh = to_set & FUSE_SET_ATTR_MODE ? attr->st_mode & 0777 : at.vol->mode;
+	}
+	pthread_mutex_unlock(&c->lock);
+	if (w)
+		ctl_work_run(w, CLASS_COMMAND, do_own_volume);
+	else if (is)
+		fuse_reply_err(req, ENOMEM);
+	return is;
+}
+
 static void op_setattr(
 	fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
 {
@@ -149,7 +209,6 @@ static void op_setattr(
 	struct ctl *c = ctl_of(req);
 	struct ctl_sandbox *sb = NULL;
 	struct ctl_image *img = NULL;
-	struct ctl_volume *vol = NULL;
 	struct msb_err e = {0};
 	struct ctl_at at;
 	uid_t uid = 0;
@@ -164,28 +223,24 @@ static void op_setattr(
 		reply_attr(req, ino);
 		return;
 	}
+	if (own_volume(req, ino, attr, to_set))
+		return;
 	pthread_mutex_lock(&c->lock);
 	found = find(req, ino, &at);
 	if (found && at.sb)
 		sb = ctl_sandbox_ref(at.sb);
 	if (found && at.img)
 		img = ctl_image_ref(at.img);
-	if (found && at.vol)
-		vol = ctl_volume_ref(at.vol);
-	if (sb || vol) {
-		uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : sb ? sb->uid : vol->uid;
-		gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : sb ? sb->gid : vol->gid;
-		mode = to_set & FUSE_SET_ATTR_MODE ? attr->st_mode & 0777
-		       : sb			   ? sb->mode
-						   : vol->mode;
+	if (sb) {
+		uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : sb->uid;
+		gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : sb->gid;
+		mode = to_set & FUSE_SET_ATTR_MODE ? attr->st_mode & 0777 : sb->mode;
 	}
 	pthread_mutex_unlock(&c->lock);
 	if (!found)
 		return;
 	if (at.node == &ctl_nodes[D_SANDBOX])
 		(void)ctl_sandbox_own(sb, uid, gid, mode, &e); /* said in e */
-	else if (at.node == &ctl_nodes[D_VOLUME])
-		(void)ctl_volume_own(vol, uid, gid, mode, &e);
 	else
 		msb_err_set(&e, EPERM,
 			"owner and mode are the directory's of the sandbox, or volume: chown or chmod that");
@@ -195,29 +250,9 @@ static void op_setattr(
 		reply_attr(req, ino);
 	ctl_sandbox_unref(sb);
 	ctl_image_unref(img);
-	ctl_volume_unref(vol);
 }
 
 /* ---- making and removing names */
-
-static struct ctl_work *work_at(
-	fuse_req_t req, const struct ctl_at *at, const char *child, size_t n)
-{
-	struct ctl_work *w = ctl_work_new(at->c, req, n);
-	_cleanup_str_ struct msb_str path = MSB_STR_INIT;
-
-	if (!w)
-		return NULL;
-	w->sb = at->sb ? ctl_sandbox_ref(at->sb) : NULL;
-	w->img = at->img ? ctl_image_ref(at->img) : NULL;
-	w->vol = at->vol ? ctl_volume_ref(at->vol) : NULL;
-	ctl_at_path(at, child, &path);
-	w->path = steal_ptr(path.buf);
-	path = (struct msb_str)MSB_STR_INIT;
-	if (child)
-		(void)snprintf(w->name, sizeof(w->name), "%s", child);
-	return w;
-}
 
 /* Finds @ino and makes a work for it, or answers the request itself and returns NULL. */
 static struct ctl_work *begin(

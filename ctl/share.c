@@ -124,7 +124,8 @@ int ctl_share_open(struct ctl_sandbox *sb, const struct ctl_share *s, struct ctl
 	if (ctl_scripts_is(s))
 		r = ctl_scripts_open(sb, &ret->dir, e);
 	else if (*s->volume)
-		r = ctl_volume_open(sb, s->volume, s->readonly, &ret->dir, &ret->usage, e);
+		r = ctl_volume_open(sb, s->volume, ctl_share_is_disk(s), s->readonly, &ret->dir,
+			&ret->usage, e);
 	else if (!strcmp(s->backend, "passthrough"))
 		r = open_dir(s->source, &ret->dir, e);
 	else if (s->over)
@@ -163,6 +164,8 @@ int ctl_share_up(struct ctl_files_of *of, const struct ctl_share *s,
 	struct fsd_mount m = FSD_MOUNT_NONE;
 	int r = 0;
 
+	if (ctl_share_is_disk(s))
+		return 0;
 	m.name = s->name;
 	m.label = s->path;
 	m.backend = s->backend;

@@ -16,6 +16,7 @@
 #include "ctl/run_main.h"
 #include "ctl/scripts.h"
 #include "ctl/supervise.h"
+#include "ctl/volumes.h"
 #include "vmm/agent.h"
 
 #include <fcntl.h>
@@ -131,6 +132,30 @@ static int plan_disk(
 	return 0;
 }
 
+/* Disks that are volumes; QEMU has them in place of the file server. */
+static int plan_volumes(struct ctl_sandbox *sb, struct plan *p, struct msb_err *e)
+{
+	for (size_t i = 0; i < p->mounts.n; i++) {
+		const struct ctl_share *s = &p->mounts.s[i];
+		struct vmm_volume *v = &p->spec.volume[p->spec.nvolumes];
+		int r;
+
+		if (!ctl_share_is_disk(s))
+			continue;
+		if (p->spec.nvolumes == VMM_MAX_VOLUMES)
+			return msb_err_set(e, EDQUOT, "a machine has at most %d disks of volumes",
+				VMM_MAX_VOLUMES);
+		r = ctl_volume_claim(sb, s->volume, s->readonly, e);
+		if (r < 0)
+			return r;
+		(void)snprintf(v->serial, sizeof(v->serial), "%s", s->name);
+		v->readonly = s->readonly;
+		v->fd = p->fds[i].dir;
+		p->spec.nvolumes++;
+	}
+	return 0;
+}
+
 /* Everything that can be refused before anything is begun. */
 static int plan_make(struct ctl_op *op, struct ctl_files_of *of, struct plan *p, struct msb_err *e)
 {
@@ -156,6 +181,9 @@ static int plan_make(struct ctl_op *op, struct ctl_files_of *of, struct plan *p,
 		if (r < 0)
 			return r;
 	}
+	r = plan_volumes(sb, p, e);
+	if (r < 0)
+		return r;
 	r = p->mixtape ? ctl_mixtape_plan(op, of->digest, &p->meta, &p->spec, e)
 		       : plan_disk(sb, of, p, e);
 	if (r < 0)
@@ -286,8 +314,8 @@ static int boot(struct ctl_op *op, struct plan *p, struct msb_err *e)
 	char sock[108];
 
 	for (size_t i = 0; i < p->mounts.n; i++)
-		mounts[i] = (struct agent_mount){
-			p->mounts.s[i].name, p->mounts.s[i].path, p->mounts.s[i].readonly};
+		mounts[i] = (struct agent_mount){p->mounts.s[i].name, p->mounts.s[i].path,
+			p->mounts.s[i].readonly, ctl_share_is_disk(&p->mounts.s[i])};
 	ctl_sock_path(op->sb->c, op->sb->id, "agent", sock);
 	return agent_boot(sock, &b, e);
 }

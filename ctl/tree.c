@@ -64,7 +64,7 @@ const struct ctl_node ctl_nodes[] = {
 	{"used_by",      D_IMAGE,   K_TEXT,  0444, ctl_read_used_by, NULL, 0, 0},
 	{"rootfs",       D_IMAGE,   K_LINK,  0777, NULL, NULL, 0, 0},
 
-	{"kind",         D_VOLUME,  K_TEXT,  0400, ctl_read_volume_kind, NULL, 0, 0},
+	{"kind",         D_VOLUME,  K_LINES, 0600, ctl_read_volume_kind, ctl_write_volume_kind, 0, 0},
 	{"quota_bytes",  D_VOLUME,  K_LINES, 0600, ctl_read_volume_quota, ctl_write_volume_quota, 0, 0},
 	{"used_bytes",   D_VOLUME,  K_TEXT,  0400, ctl_read_volume_used, NULL, 0, NF_SLOW},
 	{"used_by",      D_VOLUME,  K_TEXT,  0400, ctl_read_volume_users, NULL, 0, 0},

@@ -97,13 +97,13 @@ void ctl_volume_unref(struct ctl_volume *v)
 
 /* ---- the state file */
 
-static int save(const struct ctl_volume *v, struct msb_err *e)
+int ctl_volume_save(const struct ctl_volume *v, struct msb_err *e)
 {
 	char key[80], value[160];
 
 	(void)snprintf(key, sizeof(key), CTL_VOLUME_KEY "%s", v->name);
-	(void)snprintf(value, sizeof(value), "%s dir %u %u %o %" PRIu64 " %" PRIu64, v->id, v->uid,
-		v->gid, v->mode, v->created_usec, v->quota_bytes);
+	(void)snprintf(value, sizeof(value), "%s %s %u %u %o %" PRIu64 " %" PRIu64, v->id,
+		v->disk ? "disk" : "dir", v->uid, v->gid, v->mode, v->created_usec, v->quota_bytes);
 	return ctl_db_fact_set(v->c->db, key, value, e);
 }
 
@@ -126,6 +126,7 @@ int ctl_volume_load(struct ctl *c, const char *name, const char *value)
 	v->mode = t.mode & 0777;
 	v->created_usec = t.created_usec;
 	v->quota_bytes = t.quota_bytes;
+	v->disk = !strcmp(kind, "disk");
 	insert(c, v);
 	return 0;
 }
@@ -234,7 +235,7 @@ int ctl_volume_create(struct ctl *c, const char *name, uid_t uid, gid_t gid, str
 		msb_err_set(
 			e, -r, "cannot make %s/volumes/%s: %s", c->paths.state, id, strerror(-r));
 	else
-		r = save(v, e);
+		r = ctl_volume_save(v, e);
 	if (r < 0) {
 		(void)delete_files(c, id); /* the next start would too */
 		free(v);
@@ -309,33 +310,45 @@ int ctl_volume_remove(struct ctl_volume *v, struct msb_err *e)
 
 /* ---- values */
 
-int ctl_volume_own(struct ctl_volume *v, uid_t uid, gid_t gid, mode_t mode, struct msb_err *e)
+/* Who owns it, and who may pass to its files; in @ret_was what was. */
+static int set_owner(struct ctl_volume *v, uid_t uid, gid_t gid, mode_t mode,
+	struct ctl_volume *ret_was, struct msb_err *e)
 {
-	_cleanup_close_ int dir = -1;
-	struct ctl_volume was;
 	int r;
 
 	LOCK_SCOPE(&v->c->lock);
 	if (v->gone)
 		return msb_err_set(e, ENOENT, "the volume was removed");
-	was = *v;
+	*ret_was = *v;
 	v->uid = uid;
 	v->gid = gid;
 	v->mode = mode;
-	r = save(v, e);
+	r = ctl_volume_save(v, e);
 	if (r < 0) {
-		v->uid = was.uid;
-		v->gid = was.gid;
-		v->mode = was.mode;
+		v->uid = ret_was->uid;
+		v->gid = ret_was->gid;
+		v->mode = ret_was->mode;
 		return r;
 	}
 	r = gate(v);
-	if (r == 0 && (uid != was.uid || gid != was.gid)) {
-		dir = ctl_volume_files(v);
-		r = dir < 0 ? dir : fchown(dir, uid, gid) < 0 ? -errno : 0;
-	}
-	return r < 0 ? msb_err_set(e, -r, "cannot give away the files of volume %s: %s", v->name,
-			       strerror(-r))
+	return r < 0 ? msb_err_set(e, -r, "cannot give away volume %s: %s", v->name, strerror(-r))
+		     : 0;
+}
+
+int ctl_volume_own(struct ctl_volume *v, uid_t uid, gid_t gid, mode_t mode, struct msb_err *e)
+{
+	_cleanup_close_ int dir = -1;
+	struct ctl_volume was;
+	int r = set_owner(v, uid, gid, mode, &was, e);
+
+	if (r < 0 || (uid == was.uid && gid == was.gid))
+		return r;
+	dir = v->disk ? ctl_volume_disk(&was, false) : ctl_volume_files(v);
+	r = dir < 0 ? dir : fchown(dir, uid, gid) < 0 ? -errno : 0;
+	if (r == 0 && !v->disk)
+		r = ctl_volume_give(dir, was.uid, uid, gid, 0);
+	return r < 0 ? msb_err_set(e, -r, "volume %s is given away, but not all of its files: %s",
+			       v->name, strerror(-r))
 		     : 0;
 }
 
@@ -357,9 +370,11 @@ int ctl_volume_set_quota(struct ctl_volume *v, const char *line, size_t n, struc
 	LOCK_SCOPE(&v->c->lock);
 	if (v->gone)
 		return msb_err_set(e, ENODEV, "the volume was removed");
+	if (v->disk)
+		return msb_err_set(e, EBUSY, "volume %s is a disk, which keeps its size", v->name);
 	was = v->quota_bytes;
 	v->quota_bytes = bytes;
-	r = save(v, e);
+	r = ctl_volume_save(v, e);
 	if (r < 0) {
 		v->quota_bytes = was;
 		return r;
@@ -373,7 +388,8 @@ int ctl_volume_set_quota(struct ctl_volume *v, const char *line, size_t n, struc
 
 void ctl_volume_path(const struct ctl_volume *v, char ret[MSB_PATH_MAX + 64])
 {
-	(void)snprintf(ret, MSB_PATH_MAX + 64, "%s/volumes/%s/data", v->c->paths.state, v->id);
+	(void)snprintf(ret, MSB_PATH_MAX + 64, "%s/volumes/%s/%s", v->c->paths.state, v->id,
+		v->disk ? "disk" : "data");
 }
 
 /* ---- mounting */
@@ -386,8 +402,8 @@ static bool may_use(const struct ctl_sandbox *sb, const struct ctl_volume *v, bo
 	       (sb->gid == v->gid && (v->mode >> 3 & need) == need) || (v->mode & need) == need;
 }
 
-static int find(struct ctl_sandbox *sb, const char *name, bool readonly, struct ctl_volume **ret,
-	struct msb_err *e)
+static int find(struct ctl_sandbox *sb, const char *name, bool disk, bool readonly,
+	struct ctl_volume **ret, struct msb_err *e)
 {
 	*ret = ctl_volume_find(sb->c, name);
 	if (!*ret)
@@ -397,30 +413,38 @@ static int find(struct ctl_sandbox *sb, const char *name, bool readonly, struct 
 		return msb_err_set(e, EACCES,
 			"volume %s is of uid %u, and not for uid %u to %s; chown or chmod volumes/%s",
 			name, (*ret)->uid, sb->uid, readonly ? "read" : "write", name);
+	if ((*ret)->disk != disk)
+		return msb_err_set(e, EINVAL, "volume %s is of kind %s: its backend is %s", name,
+			disk ? "dir" : "disk", disk ? "passthrough" : "disk");
 	return 0;
 }
 
-int ctl_volume_check(struct ctl_sandbox *sb, const char *name, bool readonly, struct msb_err *e)
+int ctl_volume_check(
+	struct ctl_sandbox *sb, const char *name, bool disk, bool readonly, struct msb_err *e)
 {
 	struct ctl_volume *v;
 
-	return find(sb, name, readonly, &v, e);
+	return find(sb, name, disk, readonly, &v, e);
 }
 
-int ctl_volume_open(struct ctl_sandbox *sb, const char *name, bool readonly, int *ret_dir,
-	int *ret_usage, struct msb_err *e)
+int ctl_volume_open(struct ctl_sandbox *sb, const char *name, bool disk, bool readonly,
+	int *ret_dir, int *ret_usage, struct msb_err *e)
 {
 	_cleanup_close_ int dir = -1, usage = -1;
 	struct ctl_volume *v;
 	int r;
 
 	LOCK_SCOPE(&sb->c->lock);
-	r = find(sb, name, readonly, &v, e);
+	r = find(sb, name, disk, readonly, &v, e);
 	if (r < 0)
 		return r;
-	dir = ctl_volume_files(v);
+	dir = disk ? ctl_volume_disk(v, readonly) : ctl_volume_files(v);
 	if (dir < 0)
 		return msb_err_set(e, -dir, "the files of volume %s: %s", name, strerror(-dir));
+	if (disk) {
+		*ret_dir = steal_fd(&dir);
+		return 0;
+	}
 	usage = open_usage(v);
 	if (usage < 0)
 		return msb_err_set(e, -usage, "the count of volume %s: %s", name, strerror(-usage));
@@ -441,10 +465,15 @@ static bool known(struct ctl *c, const char *id)
 
 void ctl_volumes_recover(struct ctl *c)
 {
+	char fresh[64];
 	int fd = openat(c->volumes_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_closedir_ DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
 	struct dirent *de;
 
+	for (size_t i = 0; i < c->nvol; i++) { /* a disk that was being made */
+		(void)snprintf(fresh, sizeof(fresh), "%s/" CTL_VOLUME_NEW_DISK, c->vol[i]->id);
+		(void)unlinkat(c->volumes_fd, fresh, 0);
+	}
 	while (d && (de = readdir(d))) {
 		char id[33] = "";
 		uint8_t raw[16];

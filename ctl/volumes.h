@@ -2,7 +2,8 @@
 /*
  * Volumes: directories that outlive sandboxes and that several may have mounted at once.
  *
- *	state/volumes/ID/data	what is in it. ID itself is its owner's, and lets those pass who may
+ *	state/volumes/ID/disk	of kind disk: ext4, raw, which one machine writes and any number
+ *read state/volumes/ID/data	what is in it. ID itself is its owner's, and lets those pass who may
  *use the volume: what is below has the owners and modes of guests state/volumes/ID.usage	a
  *struct fsd_usage, which every server of it maps
  *
@@ -14,8 +15,9 @@
 
 #include "ctl/model.h"
 
-#define CTL_VOLUME_KEY	  "volume/" /* of the state file's facts */
-#define CTL_VOLUME_SOURCE "volume:" /* before its name, as the source of a mount */
+#define CTL_VOLUME_KEY	    "volume/"  /* of the state file's facts */
+#define CTL_VOLUME_NEW_DISK "disk.new" /* in its directory, until it is whole */
+#define CTL_VOLUME_SOURCE   "volume:"  /* before its name, as the source of a mount */
 
 /* Where a source says `volume:NAME`, the name; NULL. */
 const char *ctl_volume_source(const char *source);
@@ -34,13 +36,25 @@ void ctl_volume_unref(struct ctl_volume *v); /* takes the lock itself; NULL is f
  */
 int ctl_volume_create(struct ctl *c, const char *name, uid_t uid, gid_t gid, struct msb_err *e);
 int ctl_volume_remove(struct ctl_volume *v, struct msb_err *e);
+/* With the files that were its owner's on the host; waits. */
 int ctl_volume_own(struct ctl_volume *v, uid_t uid, gid_t gid, mode_t mode, struct msb_err *e);
+/* Within it: gives what is below @fd and @from's to @to. Goes on where one fails, which is
+ * returned. */
+int ctl_volume_give(int fd, uid_t from, uid_t to, gid_t gid, unsigned int depth);
+
+/**
+ * ctl_volume_set_kind() - `kind`, from one line: `disk` makes a file system of quota_bytes; waits
+ * Errors: -EINVAL neither `dir` nor `disk`, no quota_bytes; -ERANGE that; -EBUSY it is not empty,
+ * is in the mounts of a sandbox, or is a disk; -ENOENT no mke2fs; -EIO it failed; -ENOSPC.
+ */
+int ctl_volume_set_kind(struct ctl_volume *v, const char *line, size_t n, struct msb_err *e);
 
 /* `quota_bytes`, from one line; empty: none. Holds at once. -EINVAL, -ERANGE. */
 int ctl_volume_set_quota(struct ctl_volume *v, const char *line, size_t n, struct msb_err *e);
 
-/* Its files, opened; -errno. */
+/* Its files' directory, opened, or its disk; -errno. */
 int ctl_volume_files(const struct ctl_volume *v);
+int ctl_volume_disk(const struct ctl_volume *v, bool readonly);
 /* Where they are. */
 void ctl_volume_path(const struct ctl_volume *v, char ret[MSB_PATH_MAX + 64]);
 /* The names of the sandboxes that have it in their mounts, with @between them; lock held. */
@@ -48,13 +62,22 @@ void ctl_volume_users(const struct ctl_volume *v, const char *between, struct ms
 
 /**
  * ctl_volume_check() - Whether @sb may mount volume @name; ctl.lock held
- * Its owner may, and the instance's; others by the volume's mode.
- * Errors: -ENOENT; -EACCES.
- * ctl_volume_open() - The same, and its files and its count; takes ctl.lock
+ * Its owner may, and the instance's; others by the volume's mode. @disk: the kind it must be of
+ * Errors: -ENOENT; -EACCES; -EINVAL the kind.
+ *
+ * ctl_volume_open() - The same, and its files and its count, or its disk; takes ctl.lock
+ *
+ * ctl_volume_claim() - Whether no machine has the disk in a way that @sb's cannot join
+ * Takes ctl.lock. -EBUSY: another writes it, or has it while @sb's is to write.
  */
-int ctl_volume_check(struct ctl_sandbox *sb, const char *name, bool readonly, struct msb_err *e);
-int ctl_volume_open(struct ctl_sandbox *sb, const char *name, bool readonly, int *ret_dir,
-	int *ret_usage, struct msb_err *e);
+int ctl_volume_check(
+	struct ctl_sandbox *sb, const char *name, bool disk, bool readonly, struct msb_err *e);
+int ctl_volume_open(struct ctl_sandbox *sb, const char *name, bool disk, bool readonly,
+	int *ret_dir, int *ret_usage, struct msb_err *e);
+int ctl_volume_claim(struct ctl_sandbox *sb, const char *name, bool readonly, struct msb_err *e);
+
+/* Within it: writes it down; ctl.lock held. */
+int ctl_volume_save(const struct ctl_volume *v, struct msb_err *e);
 
 /* From the state file; -errno. */
 int ctl_volume_load(struct ctl *c, const char *name, const char *value);

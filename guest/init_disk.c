@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -96,4 +97,57 @@ int ga_disk_mount(const struct ga_mount *m, const char *target, struct msb_err *
 				 device)
 		       : msb_err_set(
 				 e, why, "cannot mount %s: %s; see console", device, strerror(why));
+}
+
+void ga_volumes_prepare(void)
+{
+	ga_modules_load(LAZY "/virtio_blk");
+}
+
+/* The name of the disk with that serial, below /dev. */
+static bool find_serial(const char *serial, char ret[64])
+{
+	_cleanup_closedir_ DIR *d = opendir("/sys/block");
+	struct dirent *de;
+
+	while (d && (de = readdir(d))) {
+		_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+		char path[300];
+
+		(void)snprintf(path, sizeof(path), "/sys/block/%s/serial", de->d_name);
+		if (msb_read_file(AT_FDCWD, path, 64, &s) < 0 || !s.buf)
+			continue;
+		s.buf[strcspn(s.buf, "\n")] = '\0';
+		if (!strcmp(s.buf, serial)) {
+			(void)snprintf(ret, 64, "/dev/%.32s", de->d_name);
+			return true;
+		}
+	}
+	return false;
+}
+
+int ga_volume_mount(const struct ga_mount *m, struct msb_err *e)
+{
+	const struct timespec t = {.tv_nsec = 10000000};
+	char device[64];
+	int r, k = 0, fd;
+
+	while (!find_serial(m->source, device)) {
+		if (++k == WAIT_MS / 10)
+			return msb_err_set(
+				e, ENOENT, "mount %s: the machine has no such disk", m->path);
+		nanosleep(&t, NULL);
+	}
+	fd = wait_device(device);
+	if (fd < 0)
+		return msb_err_set(e, -fd, "mount %s: %s: %s", m->path, device, strerror(-fd));
+	close(fd);
+	r = msb_mkdir_p(m->path, 0755);
+	if (r < 0 && r != -EROFS)
+		return msb_err_set(
+			e, -r, "mount %s: cannot make the directory: %s", m->path, strerror(-r));
+	if (mount(device, m->path, "ext4", m->flags, NULL) < 0)
+		return msb_err_set(
+			e, errno, "mount %s: the volume's disk: %m; see console", m->path);
+	return 0;
 }

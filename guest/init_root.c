@@ -138,12 +138,18 @@ static int mount_root(const struct ga_boot *b, struct msb_err *e)
 			      : mount_entry(&b->mounts[0], GA_NEWROOT, e);
 	if (r < 0)
 		return r;
+	for (size_t i = 1; i < b->nmounts; i++)
+		if (b->mounts[i].volume) {
+			ga_volumes_prepare();
+			break;
+		}
 	if (chroot(GA_NEWROOT) < 0 || chdir("/") < 0)
 		return msb_err_set(e, errno, "cannot enter the sandbox's root: %m");
 	r = kernel_mounts(readonly, e);
 	for (size_t i = 1; r == 0 && i < b->nmounts; i++)
-		r = b->mounts[i].share ? ga_share_mount(&b->mounts[i], e)
-				       : mount_entry(&b->mounts[i], b->mounts[i].path, e);
+		r = b->mounts[i].share	  ? ga_share_mount(&b->mounts[i], e)
+		    : b->mounts[i].volume ? ga_volume_mount(&b->mounts[i], e)
+					  : mount_entry(&b->mounts[i], b->mounts[i].path, e);
 	if (r < 0)
 		return r;
 	links();

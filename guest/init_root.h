@@ -42,6 +42,11 @@ void ga_modules_load(const char *dir);
  */
 int ga_disk_mount(const struct ga_mount *m, const char *target, struct msb_err *e);
 
+/* Mounts the disk whose serial is @m->source; its driver was loaded by ga_volumes_prepare(), before
+ * the root was entered. -ENOENT: there is none. */
+void ga_volumes_prepare(void);
+int ga_volume_mount(const struct ga_mount *m, struct msb_err *e);
+
 /* Both run in a child of PID 1 whose root directory is the sandbox's root. */
 int ga_share_mount(const struct ga_mount *m, struct msb_err *e);
 int ga_share_umount(const struct ga_umount *u, struct msb_err *e);

@@ -184,6 +184,7 @@ static int mount_option(struct ga_mount *m, const char *o)
 		m->type = o + 5;
 		m->share = !strcmp(m->type, "share");
 		m->disk = !strcmp(m->type, "disk");
+		m->volume = !strcmp(m->type, "volume");
 		return 0;
 	}
 	return *o ? -EINVAL : 0;
@@ -220,7 +221,7 @@ static int mount_value(struct ga_mount *m, char *value, struct msb_err *e)
 	}
 	if (m->disk && (!share_name_ok(value) || path[1]))
 		return msb_err_set(e, EINVAL, "mount %.100s: no disk can be there", path);
-	if (m->share && (!share_name_ok(value) || !path[1]))
+	if ((m->share || m->volume) && (!share_name_ok(value) || !path[1]))
 		return msb_err_set(e, EINVAL, "mount %.100s: no share can be there", path);
 	return 0;
 }

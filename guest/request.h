@@ -37,6 +37,7 @@ struct ga_mount {
 	unsigned long flags; /* of mount(2) */
 	bool share;	     /* source is a directory of the file system of shares */
 	bool disk;	     /* source is a disk, the root on it is to be found */
+	bool volume;	     /* source is the serial of a disk with ext4 on it */
 };
 
 struct ga_umount {

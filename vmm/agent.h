@@ -65,10 +65,10 @@
 #define AGENT_MAX_HELD		1024 /* that have ended, and are kept for who asks */
 #define AGENT_KILL_MS		2000 /* from the SIGTERM of a time limit to SIGKILL */
 #define AGENT_MAX_TIMEOUT_MS	(UINT64_C(31536000) * 1000)
-#define AGENT_MAX_CONSOLE_BYTES (1u << 20)  /* console, then console.1 */
-#define AGENT_MAX_LOG_BYTES	(4u << 20)  /* log, then log.1 and so on to ... */
+#define AGENT_MAX_CONSOLE_BYTES (1u << 20) /* console, then console.1 */
+#define AGENT_MAX_LOG_BYTES	(4u << 20) /* log, then log.1 and so on to ... */
 #define AGENT_LOG_OLD		7
-#define AGENT_CHUNK_BYTES	32768	    /* most payload of one stream message */
+#define AGENT_CHUNK_BYTES	32768 /* most payload of one stream message */
 
 pid_t agent_spawn(const char *bin_dir, const char *sandbox, const char *control_path, int dir_fd,
 	int log_fd, int *ret_pidfd, struct msb_err *e);
@@ -86,6 +86,7 @@ struct agent_boot {
 		const char *name; /* of its directory in the file system tagged `shares` */
 		const char *path; /* in the guest, where it is mounted, in their order */
 		bool readonly;
+		bool disk; /* name is the serial of a disk, with ext4 on it; for agent_boot() */
 	} * mounts;
 	int timeout_ms;
 	int cancel_fd; /* readable: give up, -EINTR. -1: none */

@@ -72,8 +72,8 @@ static void add_all(struct msb_msg *m, const char *key, const char *const *v)
 
 static void add_mount(struct msb_msg *m, const struct agent_mount *x)
 {
-	msb_msg_set(
-		m, "mount", "%s\t%s\ttype=share,%s", x->name, x->path, x->readonly ? "ro" : "rw");
+	msb_msg_set(m, "mount", "%s\t%s\ttype=%s,%s", x->name, x->path,
+		x->disk ? "volume" : "share", x->readonly ? "ro" : "rw");
 }
 
 /* An answer to what was sent on @fd, or -EINTR once @cancel_fd is readable. */

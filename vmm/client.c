@@ -301,6 +301,11 @@ int vmm_start_paused(struct vmm *v, const struct vmm_spec *s, struct msb_err *e)
 		msb_msg_add_fd(m, s->disk.overlay_fd);
 		msb_msg_add_fd(m, s->disk.base_fd);
 	}
+	for (unsigned int i = 0; i < s->nvolumes && i < VMM_MAX_VOLUMES; i++) {
+		msb_msg_set(m, "volume", "%s\t%s", s->volume[i].serial,
+			s->volume[i].readonly ? "ro" : "rw");
+		msb_msg_add_fd(m, s->volume[i].fd);
+	}
 	if (s->own.kernel[0]) {
 		msb_msg_set(m, "kernel", "%s", s->own.kernel);
 		msb_msg_set(m, "initrd", "%s", s->own.initrd);

@@ -6,8 +6,15 @@
 #include <string.h>
 
 /* Slots of the PCI root bus. The file systems take eight to a slot. */
-enum { SLOT_SERIAL = 1, SLOT_RNG, SLOT_PANIC, SLOT_FS, SLOT_DISK = SLOT_FS + (VMM_MAX_FS + 7) / 8 };
-_Static_assert(SLOT_DISK < 0x1f, "slot 0x1f is the chipset's own");
+enum {
+	SLOT_SERIAL = 1,
+	SLOT_RNG,
+	SLOT_PANIC,
+	SLOT_FS,
+	SLOT_DISK = SLOT_FS + (VMM_MAX_FS + 7) / 8,
+	SLOT_VOLUME
+};
+_Static_assert(SLOT_VOLUME < 0x1f && VMM_MAX_VOLUMES <= 8, "slot 0x1f is the chipset's own");
 
 /*
  * panic=-1	   a panic resets at once, and a reset ends the machine
@@ -73,6 +80,13 @@ static int check_disk(const struct vmm_spec *s, struct msb_err *e)
 
 	if (format[0] && strcmp(format, "raw") != 0 && strcmp(format, "qcow2") != 0)
 		return msb_err_set(e, EINVAL, "a disk's format is raw or qcow2");
+	if (s->nvolumes > VMM_MAX_VOLUMES)
+		return msb_err_set(
+			e, ERANGE, "a machine has at most %d disks of volumes", VMM_MAX_VOLUMES);
+	for (unsigned int i = 0; i < s->nvolumes; i++)
+		if (strnlen(s->volume[i].serial, sizeof(s->volume[i].serial)) != 16 ||
+			strspn(s->volume[i].serial, "0123456789abcdef") != 16)
+			return msb_err_set(e, EINVAL, "a volume's serial must be 16 hex digits");
 	if (!s->own.kernel[0])
 		return 0;
 	r = check_path(s->own.kernel, sizeof(s->own.kernel), "kernel", e);
@@ -185,6 +199,21 @@ static void add_disk(struct msb_str *s, const struct vmm_spec *spec)
 	msb_str_adds(s, "</disk>");
 }
 
+/* Nothing of it is read to find out what it is. */
+static void add_volume(struct msb_str *s, const struct vmm_spec *spec, unsigned int i)
+{
+	const struct vmm_volume *v = &spec->volume[i];
+
+	msb_str_addf(s,
+		"<disk type='file' device='disk' model='virtio-non-transitional'>"
+		"<driver name='qemu' type='raw' cache='writeback' io='threads' discard='unmap'/>"
+		"<source file='/msb/" VMM_VOLUME "%s' fdgroup='" VMM_VOLUME "%s'/>"
+		"<backingStore/><target dev='vd%c' bus='virtio'/>%s<serial>%s</serial>",
+		v->serial, v->serial, 'b' + (char)i, v->readonly ? "<readonly/>" : "", v->serial);
+	add_address(s, SLOT_VOLUME, i, spec->nvolumes > 1);
+	msb_str_adds(s, "</disk>");
+}
+
 static void add_devices(struct msb_str *s, const struct vmm_spec *spec, const struct vmm_host *h)
 {
 	add(s, "<devices><emulator>", h->qemu, "</emulator>");
@@ -208,6 +237,8 @@ static void add_devices(struct msb_str *s, const struct vmm_spec *spec, const st
 	}
 	if (spec->disk.base_format[0])
 		add_disk(s, spec);
+	for (unsigned int i = 0; i < spec->nvolumes; i++)
+		add_volume(s, spec, i);
 	msb_str_adds(s, "<rng model='virtio-non-transitional'>"
 			"<backend model='random'>/dev/urandom</backend>");
 	add_address(s, SLOT_RNG, 0, false);

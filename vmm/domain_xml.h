@@ -19,6 +19,7 @@
 /* Names of a disk's descriptors, as libvirt is told them. */
 #define VMM_DISK_OVERLAY "overlay"
 #define VMM_DISK_BASE	 "base"
+#define VMM_VOLUME	 "volume-" /* and its serial */
 
 /* What the machines of one host have in common. Paths are absolute and borrowed. */
 struct vmm_host {

@@ -22,6 +22,7 @@
 #define VMM_MIN_MEMORY_BYTES (UINT64_C(64) << 20)
 #define VMM_MAX_MEMORY_BYTES (UINT64_C(1) << 40)
 #define VMM_MAX_CPUS	     64
+#define VMM_MAX_VOLUMES	     8
 #define VMM_MAX_CMDLINE	     2047 /* bytes: COMMAND_LINE_SIZE of x86 Linux, and its NUL */
 
 struct vmm_fs {
@@ -40,6 +41,13 @@ struct vmm_disk {
 	int base_fd;	     /* O_RDONLY */
 };
 
+/* A further disk, raw, which the guest finds by its serial. */
+struct vmm_volume {
+	char serial[17]; /* 16 hex digits */
+	bool readonly;
+	int fd;
+};
+
 /* A kernel of the disk's own in place of msb's. */
 struct vmm_kernel {
 	char kernel[108], initrd[108]; /* "": msb's own */
@@ -56,7 +64,9 @@ struct vmm_spec {
 	unsigned int nfs;
 	struct vmm_fs fs[VMM_MAX_FS];
 	char cmdline_extra[256]; /* after our own kernel arguments */
-	struct vmm_disk disk;	 /* descriptors borrowed for the call */
+	struct vmm_disk disk;	 /* descriptors borrowed for the call, as those of volumes */
+	unsigned int nvolumes;
+	struct vmm_volume volume[VMM_MAX_VOLUMES];
 	struct vmm_kernel own;
 };
 

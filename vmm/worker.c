@@ -177,6 +177,9 @@ static struct request *request_free(struct request *r)
 		close(r->spec.disk.overlay_fd);
 	if (r && r->spec.disk.base_fd >= 0)
 		close(r->spec.disk.base_fd);
+	for (unsigned int i = 0; r && i < r->spec.nvolumes; i++)
+		if (r->spec.volume[i].fd >= 0)
+			close(r->spec.volume[i].fd);
 	free(r);
 	return NULL;
 }
@@ -292,6 +295,18 @@ static int decode_disk(struct msb_msg *m, struct vmm_spec *s)
 		s->disk.overlay_fd = msb_msg_take_fd(m, 0);
 		s->disk.base_fd = msb_msg_take_fd(m, 1);
 		if (s->disk.overlay_fd < 0 || s->disk.base_fd < 0)
+			return -EINVAL;
+	}
+	for (const char *p = NULL; r == 0 && (p = msb_msg_next(m, "volume", p));) {
+		struct vmm_volume *v = &s->volume[s->nvolumes];
+
+		if (s->nvolumes == VMM_MAX_VOLUMES || strlen(p) != 19 || p[16] != '\t')
+			return -EINVAL;
+		r = copy(v->serial, sizeof(v->serial), p, 16);
+		v->readonly = !strcmp(p + 17, "ro");
+		v->fd = msb_msg_take_fd(m, (s->disk.base_format[0] ? 2 : 0) + s->nvolumes);
+		s->nvolumes++;
+		if (v->fd < 0)
 			return -EINVAL;
 	}
 	if (r == 0 && msb_msg_get(m, "kernel")) {

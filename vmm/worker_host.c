@@ -52,7 +52,7 @@ static int find_qemu(struct host_parts *ret, struct msb_err *e)
 int host_parts_find(const char *share, const char *told, const struct vmm_spec *s,
 	struct host_parts *ret, struct msb_err *e)
 {
-	const char *initrd = s->disk.base_format[0] ? "initramfs-disk" : "initramfs";
+	const char *initrd = s->disk.base_format[0] || s->nvolumes ? "initramfs-disk" : "initramfs";
 	const char *kernel = getenv("MSB_KERNEL"), *file = "vmlinux";
 	bool pvh = access(LOADER, R_OK) == 0, own = false;
 	char path[MSB_PATH_MAX + 32];

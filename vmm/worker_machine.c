@@ -84,24 +84,33 @@ static bool still_removing(void)
 /* Descriptors can be given to a machine that has a definition alone, which is @ret also where the
  * start fails: libvirt forgets why with the next call. */
 static bool start_defined(
-	struct machines *m, const char *xml, const struct vmm_disk *disk, virDomainPtr *ret)
+	struct machines *m, const char *xml, const struct vmm_spec *s, virDomainPtr *ret)
 {
-	int overlay = disk->overlay_fd, base = disk->base_fd;
+	int overlay = s->disk.overlay_fd, base = s->disk.base_fd;
+	bool ok;
 
 	*ret = virDomainDefineXML(m->conn, xml);
-	return *ret && virDomainFDAssociate(*ret, VMM_DISK_OVERLAY, 1, &overlay, 0) == 0 &&
-	       virDomainFDAssociate(*ret, VMM_DISK_BASE, 1, &base, 0) == 0 &&
-	       virDomainCreateWithFlags(*ret, VIR_DOMAIN_START_PAUSED) == 0;
+	ok = *ret && (!s->disk.base_format[0] ||
+			     (virDomainFDAssociate(*ret, VMM_DISK_OVERLAY, 1, &overlay, 0) == 0 &&
+				     virDomainFDAssociate(*ret, VMM_DISK_BASE, 1, &base, 0) == 0));
+	for (unsigned int i = 0; ok && i < s->nvolumes; i++) {
+		char name[32];
+		int fd = s->volume[i].fd;
+
+		(void)snprintf(name, sizeof(name), VMM_VOLUME "%s", s->volume[i].serial);
+		ok = virDomainFDAssociate(*ret, name, 1, &fd, 0) == 0;
+	}
+	return ok && virDomainCreateWithFlags(*ret, VIR_DOMAIN_START_PAUSED) == 0;
 }
 
 static bool create_once(struct machines *m, const char *xml, const struct vmm_spec *s,
 	bool *ret_again, struct msb_err *e)
 {
-	bool disk = s->disk.base_format[0], ok;
+	bool disk = s->disk.base_format[0] || s->nvolumes, ok;
 	_cleanup_domain_ virDomainPtr d = NULL;
 
 	if (disk) {
-		ok = start_defined(m, xml, &s->disk, &d);
+		ok = start_defined(m, xml, s, &d);
 	} else {
 		d = virDomainCreateXML(m->conn, xml, VIR_DOMAIN_START_PAUSED);
 		ok = d;

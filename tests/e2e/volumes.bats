@@ -179,7 +179,12 @@ teardown() {
 	[ "$(id -u)" = 0 ] || skip "for root: users of one instance"
 	echo kill >"$m/one/ctl"
 	mkdir "$m/volumes/theirs"
+	mkdir "$m/volumes/theirs/data/d"
+	echo x >"$m/volumes/theirs/data/d/f"
+	ln -s /etc/passwd "$m/volumes/theirs/data/d/l"
 	chown 4242:4243 "$m/volumes/theirs"
+	[ "$(stat -c %u "$m/volumes/theirs/data/d/f")" = 4242 ]
+	[ "$(stat -c %u /etc/passwd)" = 0 ]
 	[ "$(stat -c '%u:%g %a' "$m/volumes/theirs")" = "4242:4243 700" ]
 	as() { setpriv --reuid "$1" --regid "$2" --clear-groups -- sh -c "$3"; }
 	as 4242 4242 "echo mine > $m/volumes/theirs/data/f && cat $m/volumes/theirs/used_bytes"
@@ -193,5 +198,48 @@ teardown() {
 	chmod 0700 "$m/volumes/theirs"
 	fails "Permission denied" "not for uid 5555" "$m/one/error" "echo start > $m/one/ctl"
 	echo >"$m/one/mounts"
+	chown 0:0 "$m/one"
 	rmdir "$m/volumes/theirs"
+}
+
+@test "a disk: made once, mounted by its serial, one machine's to write, any number's to read" {
+	mkdir "$m/volumes/disk"
+	d=$m/volumes/disk
+	fails "Invalid argument" "first write the disk's size" "$m/error" "echo disk > $d/kind"
+	echo 1M >"$d/quota_bytes"
+	fails "out of range" "a disk has from 16M" "$m/error" "echo disk > $d/kind"
+	fails "Invalid argument" "kind is" "$m/error" "echo tape > $d/kind"
+	echo 32M >"$d/quota_bytes"
+	echo disk >"$d/kind"
+	[ "$(cat "$d/kind")" = disk ]
+	[ -f "$(readlink "$d/data")" ]
+	[ "$(cat "$d/used_bytes")" -lt 33554432 ]
+	fails "resource busy" "keeps its size" "$m/error" "echo 64M > $d/quota_bytes"
+	fails "resource busy" "is a disk" "$m/error" "echo dir > $d/kind"
+	echo kill >"$m/one/ctl"
+	echo kill >"$m/two/ctl"
+	fails "Invalid argument" "its backend is disk" "$m/one/error" "echo 'volume:disk /d passthrough' > $m/one/mounts"
+	fails "Invalid argument" "no options but ro and rw" "$m/one/error" "echo 'volume:disk /d disk audit' > $m/one/mounts"
+	echo "volume:disk /d disk" >"$m/one/mounts"
+	echo "volume:disk /mnt/d disk ro" >"$m/two/mounts"
+	echo start >"$m/one/ctl"
+	[ "$(guest one 'grep " /d " /proc/mounts | cut -d" " -f3')" = ext4 ]
+	echo 'echo kept > /d/f && chown 33:44 /d/f && sync' >"$m/one/exec"
+	[[ $(guest one 'dd if=/dev/zero of=/d/big bs=1M count=40 2>&1; rm /d/big') == *"No space left"* ]]
+	fails "resource busy" "one has it" "$m/two/error" "echo start > $m/two/ctl"
+	fails "resource busy" "from its start to its end" "$m/one/error" "echo > $m/one/mounts"
+	[ "$(cat "$m/one/mounts")" = "volume:disk /d disk rw" ]
+	echo stop >"$m/one/ctl"
+	echo start >"$m/two/ctl"
+	[ "$(guest two 'cat /mnt/d/f; stat -c %u:%g /mnt/d/f')" = "$(printf 'kept\n33:44')" ]
+	[[ $(guest two 'echo x > /mnt/d/f') == *"Read-only file system"* ]]
+	fails "resource busy" "two has it to read" "$m/one/error" "echo start > $m/one/ctl"
+	echo "volume:disk /d disk ro" >"$m/one/mounts"
+	echo start >"$m/one/ctl"
+	[ "$(guest one 'cat /d/f')" = kept ]
+	echo kill >"$m/one/ctl"
+	echo kill >"$m/two/ctl"
+	echo >"$m/one/mounts"
+	echo >"$m/two/mounts"
+	rmdir "$d"
 }

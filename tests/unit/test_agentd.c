@@ -844,8 +844,9 @@ static void figures(void **state)
 
 static void shares(void **state)
 {
-	const struct agent_mount good = {"good", "/g", true}, bad = {"bad", "/b", true},
-				 slow = {"slow", "/s", false};
+	const struct agent_mount good = {"good", "/g", true, false},
+				 bad = {"bad", "/b", true, false},
+				 slow = {"slow", "/s", false, false};
 	struct msb_err e = {0};
 	int gone[2];
 
@@ -866,7 +867,7 @@ static void shares(void **state)
 
 static void no_shares_before_the_root(void **state)
 {
-	const struct agent_mount good = {"good", "/g", true};
+	const struct agent_mount good = {"good", "/g", true, false};
 	struct msb_err e = {0};
 
 	start_guest();
@@ -1052,7 +1053,7 @@ static void files_rotate_by_count(void **state)
 	for (int i = 0; i < 4; i++) {
 		_cleanup_str_ struct msb_str s = MSB_STR_INIT;
 		static const char *const names[] = {"few", "few.1", "few.2", "few.3"},
-					*const want[] = {"g", "f", "d", "c"};
+					 *const want[] = {"g", "f", "d", "c"};
 
 		read_file(names[i], &s);
 		assert_string_equal(s.buf, want[i]);

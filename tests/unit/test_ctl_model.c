@@ -509,7 +509,7 @@ static void volumes(void **state)
 	assert_int_equal(v->mode, 0706);
 	assert_int_equal(v->quota_bytes, 65536);
 	sb = ctl_sandbox_find(c, "box");
-	assert_int_equal(ctl_volume_open(sb, "vol", false, &dir_fd, &usage_fd, NULL), 0);
+	assert_int_equal(ctl_volume_open(sb, "vol", false, false, &dir_fd, &usage_fd, NULL), 0);
 	assert_int_equal(msb_pread_full(usage_fd, &limit, sizeof(limit), 0), sizeof(limit));
 	assert_int_equal(limit, 65536);
 	assert_int_equal(ctl_volume_set_quota(v, "", 0, NULL), 0);
@@ -521,7 +521,14 @@ static void volumes(void **state)
 	ctl_volume_path(v, path);
 	assert_int_equal(rmdir(path), 0);
 	assert_int_equal(symlink("/etc", path), 0);
-	assert_true(ctl_volume_open(sb, "vol", false, &dir_fd, &usage_fd, NULL) < 0);
+	assert_true(ctl_volume_open(sb, "vol", false, false, &dir_fd, &usage_fd, NULL) < 0);
+	/* Kinds: what a line says of one, and what a disk takes to be made. */
+	assert_int_equal(set_mounts(sb, "volume:vol /v disk", true), -EINVAL);
+	assert_int_equal(set_mounts(sb, "/dir /v disk", true), -EINVAL);
+	assert_int_equal(set_mounts(sb, "volume:vol /v disk noatime", true), -EINVAL);
+	assert_int_equal(ctl_volume_set_kind(v, "tape", 4, NULL), -EINVAL);
+	assert_int_equal(ctl_volume_set_kind(v, "dir", 3, NULL), 0);
+	assert_int_equal(ctl_volume_set_kind(v, "disk", 4, NULL), -EBUSY);
 	assert_int_equal(set_mounts(sb, "", true), 0);
 	assert_int_equal(ctl_volume_remove(v, NULL), 0);
 	assert_int_equal(ctl_sandbox_remove(sb, NULL), 0);

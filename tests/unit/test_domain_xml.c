@@ -212,6 +212,31 @@ static void a_disk(void **state)
 	assert_int_equal(vmm_spec_check(&s, NULL), -EINVAL);
 }
 
+static void volumes(void **state)
+{
+	struct vmm_spec s = plain;
+	_cleanup_free_ char *xml = NULL;
+	struct msb_err e = {0};
+
+	s.nvolumes = VMM_MAX_VOLUMES;
+	for (unsigned int i = 0; i < s.nvolumes; i++) {
+		(void)snprintf(s.volume[i].serial, sizeof(s.volume[i].serial), "%016x", i);
+		s.volume[i].readonly = i == 3;
+	}
+	xml = make(&s, &host);
+	assert_well_formed(xml);
+	assert_int_equal(count(xml, "<disk "), VMM_MAX_VOLUMES);
+	assert_int_equal(count(xml, "type='raw'"), VMM_MAX_VOLUMES);
+	assert_int_equal(count(xml, "<readonly/>"), 1);
+	assert_non_null(strstr(xml, "fdgroup='volume-0000000000000003'"));
+	assert_non_null(strstr(xml, "<serial>0000000000000007</serial>"));
+	s.nvolumes++;
+	assert_int_equal(vmm_spec_check(&s, &e), -ERANGE);
+	s.nvolumes = 1;
+	s.volume[0].serial[3] = '\'';
+	assert_int_equal(vmm_spec_check(&s, &e), -EINVAL);
+}
+
 static void a_kernel_of_its_own(void **state)
 {
 	struct vmm_host h = host;
@@ -297,6 +322,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_disk),
+		cmocka_unit_test(volumes),
 		cmocka_unit_test(a_kernel_of_its_own),
 		cmocka_unit_test(structure),
 		cmocka_unit_test(by_host),
