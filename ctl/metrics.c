@@ -8,12 +8,16 @@
 #include "ctl/conf.h"
 #include "ctl/nodes.h"
 #include "ctl/policy.h"
+#include "fs/du.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
 
 /* ---- what msbd knows itself, and the kernel of processes */
@@ -108,9 +112,52 @@ static void from_fsd(struct ctl_sample *s)
 	s->v[METRIC_FS_WRITTEN_BYTES] = s->fs.written_bytes;
 }
 
+/* ---- what is on the disk: a walk, which may take long */
+
+struct walk {
+	const struct ctl *c;
+	struct ctl_sample *s;
+	size_t n;
+	_Atomic bool stop;
+	int done_fd; /* eventfd: readable once all were walked */
+	pthread_t thread;
+};
+
+static void *walk_main(void *arg)
+{
+	struct walk *w = arg;
+
+	for (size_t i = 0; i < w->n && !w->stop; i++) {
+		struct ctl_sample *s = &w->s[i];
+		_cleanup_close_ int fd = openat(
+			w->c->sandboxes_fd, s->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		bool partial = false;
+
+		if (fd >= 0)
+			s->v[METRIC_DISK_USED_BYTES] = fs_du(fd, &w->stop, &partial);
+		if (!w->stop) /* else it is what was found by then */
+			s->missing[FROM_DISK] = fd < 0 ? ENODEV : 0;
+	}
+	(void)eventfd_write(w->done_fd, 1);
+	return NULL;
+}
+
+static int walk_start(struct walk *w)
+{
+	for (size_t i = 0; i < w->n; i++)
+		w->s[i].missing[FROM_DISK] = ETIMEDOUT;
+	w->done_fd = eventfd(0, EFD_CLOEXEC);
+	if (w->done_fd < 0)
+		return -errno;
+	if (pthread_create(&w->thread, NULL, walk_main, w) == 0)
+		return 0;
+	close(w->done_fd);
+	return -EAGAIN;
+}
+
 /* A question that was asked. */
 struct asked {
-	struct ctl_sample *s;
+	struct ctl_sample *s; /* NULL: it is the walk's end that is waited for */
 	enum ctl_metric_source source;
 };
 
@@ -158,7 +205,8 @@ static void collect(struct asked *a, struct pollfd *p, nfds_t n)
 		for (nfds_t i = 0; i < n; i++) {
 			if (p[i].fd < 0 || !p[i].revents)
 				continue;
-			answer(&a[i], p[i].fd);
+			if (a[i].s)
+				answer(&a[i], p[i].fd);
 			close(p[i].fd);
 			p[i].fd = -1;
 			left--;
@@ -167,7 +215,8 @@ static void collect(struct asked *a, struct pollfd *p, nfds_t n)
 	for (nfds_t i = 0; i < n; i++) {
 		if (p[i].fd < 0)
 			continue;
-		a[i].s->missing[a[i].source] = ETIMEDOUT;
+		if (a[i].s)
+			a[i].s->missing[a[i].source] = ETIMEDOUT;
 		close(p[i].fd);
 	}
 }
@@ -177,10 +226,18 @@ int ctl_sample_take(const struct ctl *c, struct ctl_sample *s, size_t n, unsigne
 	static const enum ctl_metric_source asks[] = {FROM_GUEST, FROM_FSD};
 	_cleanup_free_ struct asked *a = calloc(2 * n + 1, sizeof(*a));
 	_cleanup_free_ struct pollfd *p = calloc(2 * n + 1, sizeof(*p));
+	struct walk w = {.c = c, .s = s, .n = n};
+	bool walks = false;
 	nfds_t k = 0;
 
 	if (!a || !p)
 		return -ENOMEM;
+	if (sources & 1u << FROM_DISK) {
+		walks = walk_start(&w) == 0;
+		if (walks)
+			p[k++] = (struct pollfd){
+				.fd = fcntl(w.done_fd, F_DUPFD_CLOEXEC, 0), .events = POLLIN};
+	}
 	for (size_t i = 0; i < n; i++) {
 		if (sources & (1u << FROM_MACHINE | 1u << FROM_FSD_PROCESS))
 			from_processes(&s[i]);
@@ -198,6 +255,11 @@ int ctl_sample_take(const struct ctl *c, struct ctl_sample *s, size_t n, unsigne
 		}
 	}
 	collect(a, p, k);
+	if (walks) {
+		w.stop = true;
+		pthread_join(w.thread, NULL);
+		close(w.done_fd);
+	}
 	return 0;
 }
 
@@ -223,7 +285,9 @@ static void print_latency(const struct fsd_stats *t, struct msb_str *s)
 
 static int missing(const struct ctl_sample *s, enum ctl_metric_source source, struct msb_err *e)
 {
-	const char *who = source == FROM_GUEST ? "the guest" : "its file server";
+	const char *who = source == FROM_GUEST	? "the guest"
+			  : source == FROM_DISK ? "its directory's walk"
+						: "its file server";
 
 	switch (s->missing[source]) {
 	case EOPNOTSUPP:

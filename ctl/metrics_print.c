@@ -48,6 +48,8 @@ const struct ctl_metric_row ctl_metric_rows[METRIC_COUNT] = {
 	[METRIC_FS_WRITTEN_BYTES] = {FROM_FSD, true, true, UNIT_BYTES, P "fs_written_bytes", NULL,
 		"Bytes that the guest has written to the file server."},
 	[METRIC_FS_LATENCY] = {FROM_FSD, true, false, UNIT_USEC, NULL, NULL, NULL}, /* below */
+	[METRIC_DISK_USED_BYTES] = {FROM_DISK, false, false, UNIT_BYTES, P "disk_used_bytes", NULL,
+		"What the sandbox takes of the host's disk: changes, its own disk, logs."},
 	[METRIC_JOBS_RUNNING] = {FROM_CTL, false, false, UNIT_NONE, P "jobs_running", NULL,
 		"Jobs and commands that run now."},
 	[METRIC_JOBS_TOTAL] = {FROM_CTL, false, true, UNIT_NONE, P "jobs", NULL,
@@ -156,7 +158,7 @@ static void print_states(const struct page *p)
 static void print_missing(const struct page *p)
 {
 	static const char *const names[FROM_COUNT] = {
-		[FROM_GUEST] = "guest", [FROM_FSD] = "file_server"};
+		[FROM_GUEST] = "guest", [FROM_FSD] = "file_server", [FROM_DISK] = "disk"};
 
 	head(p, P "figures_missing", "gauge", NULL,
 		"1 where a source's figures are not here, and the errno of why.");

@@ -125,6 +125,7 @@ const struct ctl_node ctl_nodes[] = {
 	{"fs_read_bytes", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_FS_READ_BYTES, NF_SLOW},
 	{"fs_written_bytes", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_FS_WRITTEN_BYTES, NF_SLOW},
 	{"fs_latency", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_FS_LATENCY, NF_SLOW},
+	{"disk_used_bytes", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_DISK_USED_BYTES, NF_SLOW},
 	{"jobs_running", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_JOBS_RUNNING, NF_SLOW},
 	{"jobs_total", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_JOBS_TOTAL, NF_SLOW},
 	{"uptime_sec", D_METRICS, K_TEXT, 0400, ctl_read_metric, NULL, METRIC_UPTIME_SEC, NF_SLOW},

@@ -40,6 +40,7 @@ sample() {
 @test "without a machine everything is 0" {
 	for f in "$m"/idle/metrics/*; do
 		case $f in
+		*/disk_used_bytes) [ "$(cat "$f")" -lt 100000 ] ;;
 		*/fs_latency) awk '{ if ($2 != "count=0" || $3 != "sum_usec=0" || $NF != "le_inf=0") exit 1 } END { if (NR != 9) exit 1 }' "$f" ;;
 		*) [ "$(cat "$f")" = 0 ] || { echo "$f: $(cat "$f")"; false; } ;;
 		esac
@@ -63,6 +64,14 @@ sample() {
 	errors=$(v fs_errors)
 	guest a 'cat /no-such-file 2>/dev/null; true'
 	[ "$(v fs_errors)" -gt "$errors" ]
+}
+
+@test "what a sandbox takes of the disk" {
+	before=$(v disk_used_bytes)
+	guest a 'head -c 2000000 /dev/zero | tr "\000" x >/big; sync'
+	[ "$(v disk_used_bytes)" -ge $((before + 2000000)) ]
+	guest a 'rm /big; sync'
+	[ "$(v disk_used_bytes)" -lt $((before + 2000000)) ]
 }
 
 @test "the latency table: cumulative, in powers of two, and as many as there were requests" {

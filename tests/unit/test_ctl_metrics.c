@@ -160,6 +160,31 @@ static void nobody_to_ask(void **state)
 	assert_int_equal(s[2].v[METRIC_GUEST_CPU_USER], 0);
 }
 
+static void what_is_on_disk(void **state)
+{
+	static char block[65536];
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "%s/sb", dir);
+	c.sandboxes_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(c.sandboxes_fd >= 0);
+	memset(block, 'x', sizeof(block));
+	(void)snprintf(path, sizeof(path), "%s/upper", s[0].id);
+	assert_int_equal(mkdirat(c.sandboxes_fd, path, 0700), 0);
+	(void)snprintf(path, sizeof(path), "%s/upper/f", s[0].id);
+	assert_int_equal(
+		msb_write_file_atomic(c.sandboxes_fd, path, block, sizeof(block), 0600), 0);
+	(void)snprintf(s[2].id, sizeof(s[2].id), "gone");
+	s[0].state = ST_STOPPED; /* it takes as much without a machine */
+	assert_int_equal(ctl_sample_take(&c, s, 3, 1u << FROM_DISK), 0);
+	assert_int_equal(s[0].missing[FROM_DISK], 0);
+	assert_int_equal(s[1].missing[FROM_DISK], 0);
+	assert_true(s[0].v[METRIC_DISK_USED_BYTES] >= sizeof(block));
+	assert_true(s[1].v[METRIC_DISK_USED_BYTES] < sizeof(block));
+	assert_int_equal(s[2].missing[FROM_DISK], ENODEV);
+	close(c.sandboxes_fd);
+}
+
 /* A file server that was taken over may say anything. */
 static void figures_that_make_no_sense(void **state)
 {
@@ -306,6 +331,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(all_at_once, setup),
 		cmocka_unit_test_setup(nobody_to_ask, setup),
+		cmocka_unit_test_setup(what_is_on_disk, setup),
 		cmocka_unit_test_setup(figures_that_make_no_sense, setup),
 		cmocka_unit_test_setup(who_sees_what, setup),
 		cmocka_unit_test_setup(one_text, setup),
