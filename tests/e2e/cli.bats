@@ -149,8 +149,22 @@ none /mem memory rw" ]
 	refused "no name of a sandbox" --name Bad bb
 	refused "something is missing"
 	refused "no option --nothing" --nothing bb
+	refused "the nearest is --volume" --volumes bb
 	refused "no image nosuch" --pull never nosuch
 	[ "$(msb ps -aq)" = "$before" ]
+}
+
+@test "run -it: a terminal of this size, signals and end" {
+	python3 "$repo/tests/e2e/typed.py" '' '# ' 'stty size; echo "$TERM"\r' '33 99\s*dumb\s*/ # ' 'echo go; sleep 1000\r' '\ngo' \
+		'\x03' '# ' 'exit 7\r' 'exit 7' '' 'ended=7' \
+		-- sh -c 'stty rows 33 cols 99; msb run -it --rm --name tty -m 128m bb sh; echo ended=$?; sleep 60'
+	until_is 20 yes eval "[ -e $m/tty ] || echo yes"
+}
+
+@test "run: ^C ends the command, and what was made" {
+	python3 "$repo/tests/e2e/typed.py" '' 'up' '\x03' 'ended=130' \
+		-- sh -c 'trap : INT; msb run --rm --name int -m 128m bb sh -c "echo up; exec sleep 1000"; echo ended=$?; sleep 60'
+	until_is 20 yes eval "[ -e $m/int ] || echo yes"
 }
 
 @test "run: ^C while it starts ends it, and takes it away" {
@@ -321,14 +335,14 @@ cat $m/dev/status" ]
 	for c in $(msb --help | sed -n 's/^  \([a-z][a-z-]*\)  *[^ ].*/\1/p'); do
 		msb __complete "$c" | cut -f1 | grep -qx -- "$c"
 		grep -q "^## msb $c$" page
-		msb "$c" --help | sed -n 's/^  .*\(--[a-z-]*\).*/\1/p' >options
+		msb "$c" --help | sed -n 's/^  \(-[a-zA-Z],\|   \) \(--[a-z-]*\).*/\2/p' >options
 		while read -r o; do
 			msb __complete "$c" "$o" | cut -f1 | grep -qx -- "$o" || { echo "$c $o is not completed"; return 1; }
 			grep -q -- "$o" page || { echo "$c $o is not in the manual"; return 1; }
 		done <options
 		# and none is completed that --help has not, but those of msb itself
 		msb __complete "$c" -- | cut -f1 | sort >completed
-		msb --help | sed -n 's/^  .*\(--[a-z-]*\).*/\1/p' | sort - options | comm -13 - completed >extra
+		msb --help | sed -n 's/^  \(-[a-zA-Z],\|   \) \(--[a-z-]*\).*/\2/p' | sort - options | comm -13 - completed >extra
 		[ ! -s extra ] || { cat extra; return 1; }
 	done
 }
@@ -402,6 +416,11 @@ cat $m/dev/status" ]
 	run msb -H "$url" start nobody
 	[ "$status" = 125 ]
 	[[ $output == *"no sandbox nobody"* ]]
+	[ "$(echo in | msb -H "$url" exec -i dev cat)" = in ]
+	run msb -H "$url" exec dev sh -c 'echo "$1"; exit 9' - 'a  b'
+	[ "$status" = 9 ]
+	[ "$output" = 'a  b' ]
+	python3 "$repo/tests/e2e/typed.py" '' '# ' 'tty; stty size\r' '33 99' 'exit 5\r' 'ended=5' 		-- sh -c "stty rows 33 cols 99; msb -H '$url' exec -it dev sh; echo ended=\$?; sleep 60"
 	msb -H "$url" --dry-run stop dev | grep -q "echo 'stop' > $m/dev/ctl"
 	[ "$(cat "$m/dev/state")" = running ]
 	run msb ps -H "$url"

@@ -177,8 +177,8 @@ static void too_many_options(void **state)
 /* Every command has what --help and parsing need, and no two have one name. */
 static void table(void **state)
 {
-	for (const struct cli_command *const *g = cli_groups; *g; g++)
-		for (const struct cli_command *c = *g; c->name; c++) {
+	for (const struct cli_group *g = cli_groups; g->commands; g++)
+		for (const struct cli_command *c = g->commands; c->name; c++) {
 			bool seen[128] = {false};
 
 			assert_ptr_equal(cli_find(cli_groups, c->name), c);
@@ -196,6 +196,22 @@ static void table(void **state)
 			}
 		}
 	assert_null(cli_find(cli_groups, ""));
+}
+
+static void misspelt(void **state)
+{
+	assert_string_equal(cli_nearest(NULL, "inspetc"), "inspect");
+	assert_string_equal(cli_nearest(NULL, "stats"), "stats");
+	assert_string_equal(cli_nearest(NULL, "strat"), "start");
+	assert_string_equal(cli_nearest(NULL, "rn"), "run");
+	assert_null(cli_nearest(NULL, "frobnicate"));
+	assert_null(cli_nearest(NULL, "xyz"));
+	assert_null(cli_nearest(NULL, ""));
+	assert_null(cli_nearest(NULL, "a-word-that-is-longer-than-any-of-them"));
+	assert_string_equal(cli_nearest(&command, "output"), "output");
+	assert_string_equal(cli_nearest(&command, "oputput"), "output");
+	assert_string_equal(cli_nearest(&command, "dry-rum"), "dry-run");
+	assert_null(cli_nearest(&command, "inspect"));
 }
 
 static void lines_of_sh(void **state)
@@ -600,6 +616,7 @@ int main(void)
 		cmocka_unit_test(options_of_msb),
 		cmocka_unit_test(too_many_options),
 		cmocka_unit_test(table),
+		cmocka_unit_test(misspelt),
 		cmocka_unit_test(lines_of_sh),
 		cmocka_unit_test(other_hosts),
 		cmocka_unit_test(specs),

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 const struct cli_option cli_globals[] = {
@@ -55,9 +56,15 @@ static int long_option(struct cli_args *a, int argc, char **argv)
 	const char *name = argv[0] + 2, *eq = strchrnul(name, '=');
 	const struct cli_option *o = cli_option(a->command, name, (size_t)(eq - name));
 
-	if (!o)
-		return -cli_fail_usage(
-			a->command, "there is no option --%.*s", (int)(eq - name), name);
+	if (!o) {
+		char word[64];
+		const char *near;
+
+		(void)snprintf(word, sizeof(word), "%.*s", (int)(eq - name), name);
+		near = cli_nearest(a->command, word);
+		return -cli_fail_usage(a->command, "there is no option --%.*s%s%s",
+			(int)(eq - name), name, near ? "; the nearest is --" : "", near ?: "");
+	}
 	if (!o->arg && *eq)
 		return -cli_fail_usage(a->command, "--%s has no value", o->name);
 	if (!o->arg || *eq)
@@ -153,10 +160,66 @@ const char *cli_get(const struct cli_args *a, const char *name)
 							      : NULL;
 }
 
-const struct cli_command *cli_find(const struct cli_command *const *groups, const char *name)
+/* How many letters are to be put in, taken out or changed: Levenshtein's distance, past NEAR
+ * letters not exact. */
+#define NEAR	 2
+#define MAX_NEAR 32 /* letters of what is compared */
+
+static size_t distance(const char *a, const char *b)
 {
-	for (; *groups; groups++)
-		for (const struct cli_command *c = *groups; c->name; c++)
+	size_t row[MAX_NEAR + 1], n = strlen(a), k = strlen(b);
+
+	if (n > MAX_NEAR || k > MAX_NEAR)
+		return NEAR + 1;
+	for (size_t j = 0; j <= k; j++)
+		row[j] = j;
+	for (size_t i = 1; i <= n; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= k; j++) {
+			size_t change = diagonal + (a[i - 1] != b[j - 1]);
+
+			diagonal = row[j];
+			row[j] = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
+			row[j] = change < row[j] ? change : row[j];
+		}
+	}
+	return row[k];
+}
+
+const char *cli_nearest(const struct cli_command *c, const char *name)
+{
+	const struct cli_option *tables[] = {c ? c->options : NULL, c ? cli_globals : NULL};
+	/* Of a short word any other would be near. */
+	size_t best = strlen(name) <= 3 ? 1 : NEAR, d;
+	const char *found = NULL;
+
+#define TRY(word)                                                                                  \
+	do {                                                                                       \
+		d = distance(name, word);                                                          \
+		if (d < best || (d == best && !found)) {                                           \
+			best = d;                                                                  \
+			found = word;                                                              \
+		}                                                                                  \
+	} while (0)
+	for (size_t t = 0; t < ARRAY_LEN(tables); t++)
+		for (const struct cli_option *o = tables[t]; o && o->name; o++)
+			TRY(o->name);
+	for (const struct cli_group *g = c ? NULL : cli_groups; g && g->commands; g++)
+		for (const struct cli_command *k = g->commands; k->name; k++) {
+			TRY(k->name);
+			if (k->alias)
+				TRY(k->alias);
+		}
+#undef TRY
+	return found;
+}
+
+const struct cli_command *cli_find(const struct cli_group *groups, const char *name)
+{
+	for (; groups->commands; groups++)
+		for (const struct cli_command *c = groups->commands; c->name; c++)
 			if (!strcmp(c->name, name) || (c->alias && !strcmp(c->alias, name)))
 				return c;
 	return NULL;

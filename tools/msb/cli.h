@@ -66,8 +66,13 @@ struct cli_command {
 	bool word_ends; /* the first word ends the options: what follows is another program's */
 };
 
-/* All of them, NULL at the end; in each, name NULL ends. */
-extern const struct cli_command *const cli_groups[];
+struct cli_group {
+	const char *title;		    /* what they are for; NULL: as those before */
+	const struct cli_command *commands; /* name NULL ends them */
+};
+
+/* All of them; commands NULL ends. */
+extern const struct cli_group cli_groups[];
 extern const struct cli_command cli_ps_commands[];
 extern const struct cli_command cli_look_commands[];
 extern const struct cli_command cli_events_commands[];
@@ -101,11 +106,14 @@ int cli_parse_global(int argc, char **argv, struct cli_args *ret);
 const char *cli_get(const struct cli_args *a, const char *name);
 /* Each value of an option in turn, NULL at the end; @at begins at 0. */
 const char *cli_next(const struct cli_args *a, const char *name, size_t *at);
-const struct cli_command *cli_find(const struct cli_command *const *groups, const char *name);
+const struct cli_command *cli_find(const struct cli_group *groups, const char *name);
+/* The command, or with @c its option (without dashes), that is spelt nearly so; NULL: none is near.
+ */
+const char *cli_nearest(const struct cli_command *c, const char *name);
 /* A command's option, or else msb's; NULL: there is none. */
 const struct cli_option *cli_option(const struct cli_command *c, const char *name, size_t len);
 
-void cli_help(const struct cli_command *const *groups);
+void cli_help(const struct cli_group *groups);
 void cli_help_of(const struct cli_command *c);
 
 /* Says `msb: SENTENCE`; returns CLI_FAILED. */

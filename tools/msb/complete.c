@@ -66,8 +66,8 @@ static void offer_images(const struct asked *a, const struct mnt *m)
 
 static void offer_commands(const struct asked *a)
 {
-	for (const struct cli_command *const *g = cli_groups; *g; g++)
-		for (const struct cli_command *c = *g; c->name; c++)
+	for (const struct cli_group *g = cli_groups; g->commands; g++)
+		for (const struct cli_command *c = g->commands; c->name; c++)
 			offer(a, c->name, c->summary);
 }
 

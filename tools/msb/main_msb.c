@@ -115,8 +115,11 @@ int main(int argc, char **argv)
 	}
 	c = global.n ? cli_find(cli_groups, global.word[0]) : NULL;
 	if (!c) {
-		(void)fprintf(stderr, "msb: `%s` is not a command; `msb --help` lists them\n",
-			global.word[0] ?: "");
+		const char *near = global.n ? cli_nearest(NULL, global.word[0]) : NULL;
+
+		(void)fprintf(stderr, "msb: `%s` is not a command; %s%s%s`msb --help` lists them\n",
+			global.word[0] ?: "", near ? "the nearest is `" : "", near ?: "",
+			near ? "`, and " : "");
 		return CLI_FAILED;
 	}
 	r = cli_parse(c, &global, (int)global.n, global.word, &args);

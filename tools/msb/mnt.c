@@ -121,8 +121,7 @@ int mnt_why(const struct mnt *m, const char *file, int code, struct msb_err *e)
 
 	/* A directory that could not be made, or the instance's own: its sentence is the
 	 * instance's. */
-	if (!file[n] || !strncmp(file, "images/", 7) ||
-		!strncmp(file, "volumes/", 8) || n > 255)
+	if (!file[n] || !strncmp(file, "images/", 7) || !strncmp(file, "volumes/", 8) || n > 255)
 		n = 0;
 	(void)snprintf(path, sizeof(path), "%.*s%serror", (int)n, file, n ? "/" : "");
 	if (code == ENOENT && missing(m, file, e))

@@ -30,7 +30,7 @@ They come before _COMMAND_; all but *--host* may be among its own, too.
 
 ```
 END
-"$msb" --help | sed -n '/^  -/,/^$/p' | sed '/^$/d'
+"$msb" --help | sed -n '/^Options:/,/^$/p' | sed '1d;/^$/d'
 cat <<'END'
 ```
 

@@ -23,14 +23,16 @@ static void option_line(const struct cli_option *o)
 		printf("  %-26s %s\n", left, o->help);
 }
 
-void cli_help(const struct cli_command *const *groups)
+void cli_help(const struct cli_group *groups)
 {
-	printf("usage: msb [OPTION]... COMMAND [OPTION]... [ARGUMENT]...\n\n");
-	for (; *groups; groups++) {
-		for (const struct cli_command *c = *groups; c->name; c++)
+	printf("usage: msb [OPTION]... COMMAND [OPTION]... [ARGUMENT]...\n");
+	for (; groups->commands; groups++) {
+		if (groups->title)
+			printf("\n%s:\n", groups->title);
+		for (const struct cli_command *c = groups->commands; c->name; c++)
 			printf("  %-10s %s\n", c->name, c->summary);
-		printf("\n");
 	}
+	printf("\nOptions:\n");
 	for (const struct cli_option *o = cli_globals; o->name; o++)
 		option_line(o);
 	printf("  %-26s %s\n", "-h, --help", "print this");
