@@ -49,7 +49,8 @@ storm() {
 	[ "$(wc -l <"$dir/seen.$1")" = $((($2 - $1 + 1) * 55)) ]
 }
 
-# calls FROM TO: the server's system calls meanwhile: how many carry; in $dir/others the rest, but for memory
+# calls FROM TO: the server's system calls meanwhile: how many carry requests, which for /dev/fuse are read, write,
+# and poll while it looks for the next one; in $dir/others the rest, but for memory
 calls() {
 	local tracer
 	strace -c -f -U name,calls -o "$dir/calls" -p "$server" 3>&- &
@@ -58,7 +59,7 @@ calls() {
 	storm "$1" "$2" || return 1
 	kill -INT "$tracer"
 	wait "$tracer" || true
-	awk '$2 ~ /^[0-9]+$/ && $1 != "total" {if ($1 ~ /^(read|readv|write|writev)$/) n += $2
+	awk '$2 ~ /^[0-9]+$/ && $1 != "total" {if ($1 ~ /^(read|readv|write|writev|poll)$/) n += $2
 			else if ($1 !~ /^(brk|mmap|mremap|mprotect|munmap|madvise)$/) print $1, $2 > "'"$dir/others"'"}
 		END {print n}' "$dir/calls"
 }
