@@ -150,6 +150,20 @@ again() {
 	echo "unpatch more" >ctl
 }
 
+@test "a root that is read-only has them, a quota counts them" {
+	sandbox ro root_options=ro
+	mkdir "$m/ro/patches/etc"
+	echo set >"$m/ro/patches/etc/app.conf"
+	echo start >"$m/ro/ctl"
+	[[ $(guest ro 'cat /etc/app.conf; echo x > /etc/x') == "set"*"Read-only file system"* ]]
+	echo kill >"$m/ro/ctl"
+	rmdir "$m/ro"
+	sandbox small root_options=quota_bytes=64K
+	head -c 200000 /dev/zero >"$m/small/patches/big"
+	fails "No space left" "to put in /big" "$m/small/error" "echo start > $m/small/ctl"
+	rmdir "$m/small"
+}
+
 @test "a disk has none" {
 	truncate -s 1M "$dir/d.raw"
 	mkdir "$m/disk"

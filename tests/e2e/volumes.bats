@@ -212,6 +212,7 @@ teardown() {
 	echo 32M >"$d/quota_bytes"
 	echo disk >"$d/kind"
 	[ "$(cat "$d/kind")" = disk ]
+	grep -q '^mount_backends .* disk$' "$m/features"
 	[ -f "$(readlink "$d/data")" ]
 	[ "$(cat "$d/used_bytes")" -lt 33554432 ]
 	fails "resource busy" "keeps its size" "$m/error" "echo 64M > $d/quota_bytes"
