@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CLIENTS 6
+#define CLIENTS 7
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -103,7 +103,7 @@ static void tell(void)
 
 static void clients(void)
 {
-	static const char *const verbs[] = {"exec", "exec", "exec", "watch", "clock", "boot"};
+	static const char *const verbs[] = {"exec", "exec", "exec", "watch", "clock", "boot", "stats"};
 	struct msb_err e = {0};
 	struct msb_msg m;
 
@@ -118,6 +118,8 @@ static void clients(void)
 			(void)ad_job_new(a, c, &m, &e);
 		else if (!strcmp(verbs[i], "watch"))
 			c->kind = AD_WATCH;
+		else if (!strcmp(verbs[i], "stats"))
+			(void)ad_stats_ask(a, c, &e);
 		else
 			(void)ad_request(
 				a, c, i == 4 ? WIRE_CLOCK : WIRE_BOOT, "12345678", 8, 1000, &e);
