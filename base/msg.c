@@ -188,13 +188,16 @@ int msb_msg_recv(int sock, struct msb_msg *m)
 		.msg_iovlen = 1,
 		.msg_control = ctl,
 		.msg_controllen = sizeof(ctl)};
+	bool reset = false;
 	ssize_t n;
 	int r;
 
 	m->nfds = 0;
+	/* A peer that closes with something unread resets the socket, which is said once, and
+	 * before what it had sent: its last words come after it. */
 	do
 		n = recvmsg(sock, &mh, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && (errno == EINTR || (errno == ECONNRESET && !reset && (reset = true))));
 	if (n < 0)
 		return errno == ECONNRESET ? -EPIPE : -errno;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&mh); c; c = CMSG_NXTHDR(&mh, c)) {

@@ -65,6 +65,31 @@ static void round_trip(void **state)
 	close(sv[1]);
 }
 
+static void last_words(void **state)
+{
+	int sv[2];
+
+	/* What a peer said before it closed arrives, also where it left something unread. */
+	for (int unread = 0; unread < 2; unread++) {
+		pair(sv);
+		if (unread) {
+			msb_msg_init(&m, "in");
+			assert_int_equal(msb_msg_send(sv[1], &m), 0);
+		}
+		msb_msg_init(&m, "out");
+		assert_int_equal(msb_msg_send(sv[0], &m), 0);
+		msb_msg_init(&m, "exit");
+		assert_int_equal(msb_msg_send(sv[0], &m), 0);
+		close(sv[0]);
+		assert_int_equal(msb_msg_recv(sv[1], &r), 0);
+		assert_string_equal(msb_msg_verb(&r), "out");
+		assert_int_equal(msb_msg_recv(sv[1], &r), 0);
+		assert_string_equal(msb_msg_verb(&r), "exit");
+		assert_int_equal(msb_msg_recv(sv[1], &r), -EPIPE);
+		close(sv[1]);
+	}
+}
+
 static void too_big(void **state)
 {
 	static char big[MSB_MSG_MAX];
@@ -156,6 +181,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(round_trip),
+		cmocka_unit_test(last_words),
 		cmocka_unit_test(too_big),
 		cmocka_unit_test(malformed),
 		cmocka_unit_test(answers),
