@@ -85,7 +85,7 @@ setup() {
 	mkdir -p src/sub
 	echo host >src/f
 	printf '# a comment\nB=from file\nHOME\n\n' >vars
-	[ "$(msb run --name web -m 128m -v ./src:/app:ro,audit --mount type=memory,dst=/mem -l app=web --ulimit nofile=64:65 \
+	[ "$(msb run --name web -m 128m -v ./src:/app:ro,audit --tmpfs /mem:size=8m -l app=web --ulimit nofile=64:65 \
 		--env-file vars --entrypoint sh bb -c 'cat /app/f; touch /app/g || echo ro; echo "$B $HOME"; ulimit -n; touch /mem/x' 2>err)" = \
 		"host
 ro
@@ -94,7 +94,7 @@ from file $HOME
 	grep -q 'Read-only' err
 	[ "$(cat "$m/web/state")" = stopped ]
 	[ "$(cat "$m/web/mounts")" = "$dir/src /app passthrough ro,audit
-none /mem memory rw" ]
+none /mem memory rw,size_bytes=8M" ]
 	[ "$(msb ps -a --filter label=app=web -q)" = web ]
 	[ "$(msb ps -a --filter label=app --format '{{.Labels}}')" = app=web ]
 	run msb run --name web bb true

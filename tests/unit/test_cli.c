@@ -326,9 +326,9 @@ static void specs(void **state)
 		{'u', "core", NULL},
 		{'u', "=1", NULL},
 		{'u', "core=", NULL},
-		{'t', "/run", "/run"},
-		{'t', "/run:rw,size=64m,mode=1777", "/run size=64M,mode=1777"},
-		{'t', "/a b", "/a\\040b"},
+		{'t', "/run", "none /run memory"},
+		{'t', "/run:rw,size=64m,noatime", "none /run memory size=64M,noatime"},
+		{'t', "/a b", "none /a\\040b memory"},
 		{'v', "/src:/app", "/src /app passthrough"},
 		{'v', "/src:/app:ro,audit", "/src /app passthrough ro,audit"},
 		{'v', "/src:/app:rw,z", "/src /app passthrough"},
@@ -349,7 +349,9 @@ static void specs(void **state)
 		{'m', "type=image,src=debian,dst=/b", "debian /b image"},
 		{'m', "type=memory,dst=/b,size_bytes=1M", "none /b memory size_bytes=1M"},
 		{'m', "type=plugin,src=/bin/x,destination=/b,over=/y", "/bin/x /b plugin over=/y"},
-		{'M', "type=tmpfs,dst=/b,tmpfs-size=1m,tmpfs-mode=700", "/b size=1M,mode=700"},
+		{'m', "type=tmpfs,dst=/b,tmpfs-size=1m", "none /b memory size=1M"},
+		{'m', "type=disk,src=v,dst=/b", "volume:v /b disk"},
+		{'d', "v:/b:ro", "volume:v /b disk ro"},
 		{'m', "type=bind,src=/a", NULL},
 		{'m', "type=bind,dst=/a", NULL},
 		{'m', "", NULL},
@@ -359,7 +361,6 @@ static void specs(void **state)
 	assert_int_equal(setenv("HOME", "/home/me", 1), 0);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		_cleanup_str_ struct msb_str s = MSB_STR_INIT;
-		bool tmpfs = false;
 		int r = 0;
 
 		switch (rows[i].kind) {
@@ -367,13 +368,16 @@ static void specs(void **state)
 		case 's': spec_seconds(rows[i].text, &s); break;
 		case 'u': r = spec_ulimit(rows[i].text, &s, NULL); break;
 		case 't': spec_tmpfs(rows[i].text, &s); break;
-		case 'v': r = spec_volume(rows[i].text, &s, NULL); break;
-		default: r = spec_mount(rows[i].text, &s, &tmpfs, NULL);
+		case 'v':
+		case 'd':
+			r = spec_volume(rows[i].text, rows[i].kind == 'd', &s, NULL);
+			break;
+		default:
+			r = spec_mount(rows[i].text, &s, NULL);
 		}
 		assert_int_equal(r, rows[i].out ? 0 : -EINVAL);
 		if (r == 0)
 			assert_string_equal(s.buf ?: "", rows[i].out);
-		assert_int_equal(tmpfs, rows[i].kind == 'M');
 	}
 }
 

@@ -127,11 +127,6 @@ static int values(const struct making *k)
 		{"stop-timeout", "stop_timeout_sec", spec_seconds},
 		{"timeout", "max_duration_sec", spec_seconds},
 		{"idle-timeout", "idle_timeout_sec", spec_seconds},
-		{"health-cmd", "healthcheck", NULL},
-		{"health-interval", "healthcheck_interval_sec", spec_seconds},
-		{"health-timeout", "healthcheck_timeout_sec", spec_seconds},
-		{"health-retries", "healthcheck_retries", NULL},
-		{"health-start-period", "healthcheck_start_period_sec", spec_seconds},
 	};
 	int r = 0;
 
@@ -147,8 +142,6 @@ static int values(const struct making *k)
 			msb_str_adds(&s, value);
 		r = set(k, table[i].file, s.buf ?: "");
 	}
-	if (r == 0 && cli_get(k->a, "no-healthcheck"))
-		r = set(k, "healthcheck", "none");
 	return r;
 }
 
@@ -196,35 +189,41 @@ static int env(const struct making *k)
 	return r;
 }
 
+/* Whether what -v names is a volume that is a disk: its machine's kernel mounts it. */
+static bool is_disk(const struct mnt *m, const char *volume)
+{
+	_cleanup_str_ struct msb_str kind = MSB_STR_INIT;
+	size_t n = strcspn(volume, ":");
+	char path[300];
+
+	(void)snprintf(path, sizeof(path), "volumes/%.*s/kind", (int)(n < 255 ? n : 255), volume);
+	return !memchr(volume, '/', n) && *volume != '.' && mnt_peek(m, path, &kind) == 0 &&
+	       !strcmp(kind.buf, "disk");
+}
+
 /* Options that are a line of a table each. */
 static int tables(const struct making *k)
 {
 	static const char *const names[] = {"volume", "mount", "tmpfs", "ulimit", "label"};
+	static const char *const files[] = {"mounts", "mounts", "mounts", "rlimits", "labels"};
 	const char *v;
 	int r = 0;
 
 	for (size_t n = 0; r == 0 && n < ARRAY_LEN(names); n++)
 		for (size_t i = 0; r == 0 && (v = cli_next(k->a, names[n], &i));) {
 			_cleanup_str_ struct msb_str s = MSB_STR_INIT;
-			const char *file = "mounts";
-			bool tmpfs = false;
 
-			if (n == 0) {
-				r = spec_volume(v, &s, k->e);
-			} else if (n == 1) {
-				r = spec_mount(v, &s, &tmpfs, k->e);
-				file = tmpfs ? "tmpfs" : file;
-			} else if (n == 2) {
+			if (n == 0)
+				r = spec_volume(v, is_disk(k->m, v), &s, k->e);
+			else if (n == 1)
+				r = spec_mount(v, &s, k->e);
+			else if (n == 2)
 				spec_tmpfs(v, &s);
-				file = "tmpfs";
-			} else if (n == 3) {
+			else if (n == 3)
 				r = spec_ulimit(v, &s, k->e);
-				file = "rlimits";
-			} else {
+			else
 				msb_str_addf(&s, "%s%s", v, strchr(v, '=') ? "" : "=");
-				file = "labels";
-			}
-			r = r ?: add(k, file, &s);
+			r = r ?: add(k, files[n], &s);
 		}
 	return r;
 }

@@ -17,9 +17,9 @@
 	CLI_OPTION(0, "env-file", "FILE", "a line each", .many = true, .complete = CLI_FILES), \
 	CLI_OPTION('v', "volume", "SOURCE:PATH[:OPTIONS]", "a directory (./x, /x) or a volume (x) at PATH", \
 		.many = true, .complete = CLI_FILES), \
-	CLI_OPTION(0, "mount", "type=TYPE,src=X,dst=PATH", "TYPE: bind volume tmpfs image overlay memory plugin", \
+	CLI_OPTION(0, "mount", "type=TYPE,src=X,dst=PATH", "TYPE: bind volume tmpfs image overlay disk plugin", \
 		.many = true), \
-	CLI_OPTION(0, "tmpfs", "PATH[:OPTIONS]", "memory at PATH: size=64m, mode=1777", .many = true), \
+	CLI_OPTION(0, "tmpfs", "PATH[:OPTIONS]", "memory at PATH: size=64m", .many = true), \
 	CLI_OPTION(0, "read-only", NULL, "nothing can be changed in the root"), \
 	CLI_OPTION(0, "root", "OPTIONS", "of the root: audit, quota_bytes=1G", .many = true), \
 	CLI_OPTION('w', "workdir", "PATH", "where commands run"), \
@@ -34,12 +34,6 @@
 	CLI_OPTION(0, "timeout", "TIME", "it is stopped so long after its start"), \
 	CLI_OPTION(0, "idle-timeout", "TIME", "it is stopped when nothing ran for so long"), \
 	CLI_OPTION(0, "ulimit", "NAME=SOFT[:HARD]", "a limit of every command", .many = true), \
-	CLI_OPTION(0, "health-cmd", "COMMAND", "says whether it is healthy"), \
-	CLI_OPTION(0, "health-interval", "TIME", "between two"), \
-	CLI_OPTION(0, "health-timeout", "TIME", "of one"), \
-	CLI_OPTION(0, "health-retries", "N", "that fail before it is unhealthy"), \
-	CLI_OPTION(0, "health-start-period", "TIME", "in which none counts"), \
-	CLI_OPTION(0, "no-healthcheck", NULL, "not the image's either"), \
 	CLI_OPTION('p', "publish", "[ADDRESS:]PORT:PORT", "refused: sandboxes have no network yet", .many = true), \
 	CLI_OPTION(0, "init", NULL, "PID 1 reaps; it always does")
 /* clang-format on */

@@ -106,7 +106,9 @@ void spec_tmpfs(const char *text, struct msb_str *s)
 {
 	_cleanup_free_ char *path = strndup(text, strcspn(text, ":"));
 
+	msb_str_adds(s, "none ");
 	mnt_quote(s, path ?: "");
+	msb_str_adds(s, " memory");
 	if (strchr(text, ':'))
 		options(s, strchr(text, ':') + 1);
 }
@@ -135,7 +137,7 @@ static int source(
 	return s->oom || path.oom ? msb_err_set(e, ENOMEM, "no memory") : 0;
 }
 
-int spec_volume(const char *text, struct msb_str *s, struct msb_err *e)
+int spec_volume(const char *text, bool disk, struct msb_str *s, struct msb_err *e)
 {
 	_cleanup_str_ struct msb_str src = MSB_STR_INIT;
 	_cleanup_free_ char *copy = strdup(text);
@@ -155,7 +157,7 @@ int spec_volume(const char *text, struct msb_str *s, struct msb_err *e)
 		msb_str_adds(&src, copy);
 	else
 		msb_str_addf(&src, "volume:%s", copy);
-	r = source(s, src.buf ?: "", dst, "passthrough", e);
+	r = source(s, src.buf ?: "", dst, disk ? "disk" : "passthrough", e);
 	if (r == 0 && opts)
 		options(s, opts);
 	return r;
@@ -176,7 +178,7 @@ static void mount_word(struct mount_words *w, char *word)
 		char as;
 	} names[] = {{"type", 't'}, {"src", 's'}, {"source", 's'}, {"dst", 'd'},
 		{"destination", 'd'}, {"target", 'd'}, {"readonly", 'r'}, {"ro", 'r'},
-		{"tmpfs-size", 'z'}, {"tmpfs-mode", 'm'}};
+		{"tmpfs-size", 'z'}};
 	char as = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -192,13 +194,11 @@ static void mount_word(struct mount_words *w, char *word)
 		msb_str_adds(&w->opts, "ro,");
 	else if (as == 'z' && value)
 		msb_str_addf(&w->opts, "size=%s,", value);
-	else if (as == 'm' && value)
-		msb_str_addf(&w->opts, "mode=%s,", value);
 	else if (as != 'r')
 		msb_str_addf(&w->opts, "%s,", word);
 }
 
-int spec_mount(const char *text, struct msb_str *s, bool *tmpfs, struct msb_err *e)
+int spec_mount(const char *text, struct msb_str *s, struct msb_err *e)
 {
 	struct mount_words w = {.type = "volume"};
 	_cleanup_free_ char *copy = strdup(text);
@@ -209,19 +209,18 @@ int spec_mount(const char *text, struct msb_str *s, bool *tmpfs, struct msb_err 
 	for (char *word = copy ? strtok_r(copy, ",", &save) : NULL; word;
 		word = strtok_r(NULL, ",", &save))
 		mount_word(&w, word);
-	*tmpfs = !strcmp(w.type, "tmpfs");
+	if (!strcmp(w.type, "tmpfs"))
+		(void)snprintf(w.type, sizeof(w.type), "memory");
 	if (!strcmp(w.type, "bind"))
 		(void)snprintf(w.type, sizeof(w.type), "passthrough");
-	if (!w.dst || (!w.src && !*tmpfs && strcmp(w.type, "memory") != 0))
+	if (!w.dst || (!w.src && strcmp(w.type, "memory") != 0))
 		r = msb_err_set(e, EINVAL,
 			"a mount is type=TYPE,src=SOURCE,dst=GUEST-PATH[,OPTION...]; not `%.200s`",
 			text);
-	if (r == 0 && *tmpfs) {
-		mnt_quote(s, w.dst);
-	} else if (r == 0) {
-		bool volume = !strcmp(w.type, "volume");
+	if (r == 0) {
+		bool volume = !strcmp(w.type, "volume"), disk = !strcmp(w.type, "disk");
 
-		msb_str_addf(&src, "%s%s", volume ? "volume:" : "", w.src ?: "none");
+		msb_str_addf(&src, "%s%s", volume || disk ? "volume:" : "", w.src ?: "none");
 		r = source(s, src.buf ?: "", w.dst, volume ? "passthrough" : w.type, e);
 	}
 	if (r == 0)
