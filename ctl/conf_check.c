@@ -55,21 +55,32 @@ int conf_check_pull(
 	return 0;
 }
 
-int conf_check_cpus(
-	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+static int count(const char *key, const char *text, struct msb_str *ret, struct msb_err *e)
 {
 	uint64_t v;
 	int r = msb_parse_u64(text, 1, VMM_MAX_CPUS, &v);
 
 	if (r < 0)
 		return msb_err_set(
-			e, -r, "cpus is a number from 1 to %d, not `%s`", VMM_MAX_CPUS, text);
+			e, -r, "%s is a number from 1 to %d, not `%s`", key, VMM_MAX_CPUS, text);
 	msb_str_addf(ret, "%" PRIu64, v);
 	return 0;
 }
 
-int conf_check_memory(
+int conf_check_cpus(
 	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	return count("cpus", text, ret, e);
+}
+
+/* Empty: as cpus. */
+int conf_check_max_cpus(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	return *text ? count("max_cpus", text, ret, e) : 0;
+}
+
+static int bytes(const char *key, const char *text, struct msb_str *ret, struct msb_err *e)
 {
 	uint64_t v;
 	int r = msb_parse_bytes(text, VMM_MIN_MEMORY_BYTES, CTL_MAX_MEMORY_BYTES, &v);
@@ -78,11 +89,22 @@ int conf_check_memory(
 		r = -EINVAL;
 	if (r < 0)
 		return msb_err_set(e, -r,
-			"memory_bytes is a whole number of MiB from 64M to 1T (bytes, or with K, M, G, T), "
-			"not `%s`",
-			text);
+			"%s is a whole number of MiB from 64M to 1T (bytes, or with K, M, G, T), not `%s`",
+			key, text);
 	msb_str_addf(ret, "%" PRIu64, v);
 	return 0;
+}
+
+int conf_check_memory(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	return bytes("memory_bytes", text, ret, e);
+}
+
+int conf_check_max_memory(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	return *text ? bytes("max_memory_bytes", text, ret, e) : 0;
 }
 
 int conf_check_hostname(

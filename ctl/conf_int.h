@@ -38,6 +38,8 @@ conf_check_fn conf_check_stop;
 conf_check_fn conf_check_entrypoint;
 conf_check_fn conf_check_cmd;
 conf_check_fn conf_check_init;
+conf_check_fn conf_check_max_cpus;
+conf_check_fn conf_check_max_memory;
 
 /* conf_table.c */
 conf_check_fn conf_check_labels;

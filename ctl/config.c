@@ -7,6 +7,7 @@
 #include "ctl/files.h"
 #include "ctl/mounts.h"
 #include "ctl/policy.h"
+#include "ctl/resize.h"
 #include "ctl/yaml.h"
 
 #include <inttypes.h>
@@ -309,6 +310,35 @@ static int store(struct ctl_sandbox *sb, struct config *cf, struct msb_err *e)
 	return ctl_conf_replace(sb, v, n, cf->env ? cf->env->v : NULL, cf->env ? cf->env->n : 0, e);
 }
 
+static uint64_t differing(struct config *cf, enum ctl_conf_id id)
+{
+	return cf->differs[id] ? strtoull(cf->value[id].buf, NULL, 10) : 0;
+}
+
+/* What the machine has room for it gets now; the rest waits for the next start. */
+static int resize(
+	const struct ctl_req *q, struct ctl_sandbox *sb, struct config *cf, struct msb_err *e)
+{
+	uint64_t cpus = differing(cf, CONF_CPUS), bytes = differing(cf, CONF_MEMORY);
+	int r;
+
+	{
+		LOCK_SCOPE(&sb->c->lock);
+		if (ctl_resize_check(sb, (uint32_t)cpus, 0, NULL) < 0)
+			cpus = 0;
+		if (ctl_resize_check(sb, 0, bytes, NULL) < 0)
+			bytes = 0;
+	}
+	if (!cpus && !bytes)
+		return 0;
+	r = ctl_op_resize(q, sb, (uint32_t)cpus, bytes, e);
+	if (r == 0 && cpus)
+		cf->differs[CONF_CPUS] = false;
+	if (r == 0 && bytes)
+		cf->differs[CONF_MEMORY] = false;
+	return r;
+}
+
 int ctl_config_write(
 	const struct ctl_req *q, struct ctl_sandbox *sb, const char *p, size_t n, struct msb_err *e)
 {
@@ -338,6 +368,10 @@ int ctl_config_write(
 			return r;
 		cf.differs[CONF_MOUNTS] = false;
 	}
+	if (running)
+		r = resize(q, sb, &cf, e);
+	if (r < 0)
+		return r;
 	if (root)
 		ctl_files_reset(sb); /* its server has the old ones */
 	LOCK_SCOPE(&sb->c->lock);

@@ -455,6 +455,10 @@ static int load_value(void *arg, const char *id, const char *key, const char *va
 	} else if (!strcmp(key, ".exit_code")) {
 		sb->main_over = true;
 		sb->main_exit = (int)strtol(value, NULL, 10);
+	} else if (!strcmp(key, ".room_cpus")) {
+		sb->room_cpus = (uint32_t)strtoul(value, NULL, 10);
+	} else if (!strcmp(key, ".room_memory_bytes")) {
+		sb->room_memory_bytes = strtoull(value, NULL, 10);
 	} else if (!strcmp(key, ".foreign")) {
 		sb->foreign = true;
 	} else if (!strcmp(key, ".mounts")) {

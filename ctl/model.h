@@ -64,6 +64,8 @@ enum ctl_conf_id { /* rows of the table in conf.c */
 	CONF_LABELS,
 	CONF_RLIMITS,
 	CONF_INIT,
+	CONF_MAX_CPUS,
+	CONF_MAX_MEMORY,
 	CONF_COUNT,
 };
 
@@ -201,6 +203,8 @@ struct ctl_sandbox {
 	struct ctl_op *op;
 	int doom; /* errno that ends the verb under way; 0: none */
 	char doom_msg[MSB_ERR_MAX];
+	uint32_t room_cpus;	    /* what its machine was made for at most: */
+	uint64_t room_memory_bytes; /* ctl/resize.h */
 	bool machine;	    /* a QEMU of this sandbox may exist */
 	uint64_t machines;  /* how many it has had while msbd runs */
 	bool machine_ended; /* it has, since the last start */

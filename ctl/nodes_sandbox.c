@@ -8,6 +8,7 @@
 #include "ctl/image_names.h"
 #include "ctl/mounts.h"
 #include "ctl/nodes.h"
+#include "ctl/resize.h"
 #include "ctl/whose_dir.h"
 #include "ctl/yaml.h"
 
@@ -142,6 +143,9 @@ int ctl_write_conf(const struct ctl_at *at, const struct ctl_line *l, struct msb
 		return 0; /* the newline of a value that came in pieces */
 	if (at->node->arg == CONF_IMAGE)
 		return write_image(at, l, e);
+	if (at->node->arg == CONF_CPUS || at->node->arg == CONF_MEMORY)
+		return ctl_resize_write(
+			l->q, at->sb, (enum ctl_conf_id)at->node->arg, l->p, l->n, e);
 	return ctl_conf_set(at->sb, (enum ctl_conf_id)at->node->arg, l->p, l->n, e);
 }
 

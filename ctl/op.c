@@ -10,6 +10,7 @@
 #include "ctl/files.h"
 #include "ctl/policy.h"
 #include "ctl/report.h"
+#include "ctl/resize.h"
 #include "ctl/thread.h"
 
 #include <poll.h>
@@ -18,7 +19,7 @@
 #include <sys/eventfd.h>
 
 static const char *const verb_names[] = {"start", "stop", "kill", "pause", "resume", "clean up",
-	"reattach", "mounts", "finish", "mend"};
+	"reattach", "mounts", "resize", "finish", "mend"};
 
 static void op_unref(struct ctl_op *op)
 {
@@ -86,6 +87,7 @@ static void settle(struct ctl_op *op, int r, bool as_before)
 		break;
 	case VERB_REATTACH:
 	case VERB_MOUNTS:
+	case VERB_RESIZE:
 	case VERB_MEND:
 		if (r == 0)
 			return;
@@ -118,6 +120,7 @@ static int perform(struct ctl_op *op, struct msb_err *e)
 	case VERB_FINISH: return ctl_op_stop(op, e);
 	case VERB_REATTACH: return ctl_op_reattach_run(op, e);
 	case VERB_MOUNTS: return ctl_op_mounts_run(op, e);
+	case VERB_RESIZE: return ctl_op_resize_run(op, e);
 	case VERB_MEND: return ctl_op_mend_run(op, e);
 	case VERB_PAUSE:
 	case VERB_RESUME:
@@ -139,7 +142,8 @@ static int perform(struct ctl_op *op, struct msb_err *e)
 /* Whether a verb that fails leaves the machine as it was. */
 static bool spares_machine(enum ctl_verb v)
 {
-	return v == VERB_PAUSE || v == VERB_RESUME || v == VERB_MOUNTS || v == VERB_MEND;
+	return v == VERB_PAUSE || v == VERB_RESUME || v == VERB_MOUNTS || v == VERB_RESIZE ||
+	       v == VERB_MEND;
 }
 
 /* What became due while a verb was under way; lock held. */
@@ -282,7 +286,7 @@ static int busy(const struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e
 		v == VERB_MOUNTS ? "change the mounts of" : verb_names[v], sb->name,
 		ctl_state_name(sb->state),
 		v == VERB_STOP && sb->state == ST_STARTING			  ? "; kill ends it"
-		: (v == VERB_START || v == VERB_MOUNTS) && sb->state == ST_PAUSED ? "; resume it"
+		: (v == VERB_START || v == VERB_MOUNTS || v == VERB_RESIZE) && sb->state == ST_PAUSED ? "; resume it"
 										  : "");
 }
 
@@ -302,7 +306,7 @@ static int decide(struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
 		return ctl_state_ended(sb->state) ? 0 : 4;
 	}
 	if (sb->op && cur == v)
-		return v == VERB_MOUNTS ? 2 : 1; /* another table, or on top of it */
+		return v == VERB_MOUNTS || v == VERB_RESIZE ? 2 : 1; /* another one, or on top of it */
 	if (v == VERB_STOP && sb->op && ending)
 		return 2;
 	if (sb->op && (cur == VERB_START || ending))
@@ -314,6 +318,7 @@ static int decide(struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
 		return sb->state == ST_RUNNING ? 0 : sb->state == ST_PAUSED ? busy(sb, v, e) : 4;
 	case VERB_STOP: return ctl_state_ended(sb->state) ? 0 : 4;
 	case VERB_MOUNTS:
+	case VERB_RESIZE:
 		return ctl_state_ended(sb->state) ? 0
 		       : sb->state == ST_RUNNING  ? 4
 						  : busy(sb, v, e);
@@ -418,6 +423,43 @@ int ctl_op_mounts(const struct ctl_req *q, struct ctl_sandbox *sb,
 			r = make(sb, arg, &table, e);
 		if (r == 0 && (what == 0 || what == 4))
 			r = exchange(sb, what == 4, &table, e);
+		op = what > 0 && r == 0 ? sb->op : NULL;
+		if (op) {
+			op->refs++;
+			op->waiting++;
+		}
+		pthread_mutex_unlock(&c->lock);
+		if (!op)
+			return what < 0 ? what : r;
+		r = wait_for(q, op, what == 4, e);
+		if (r < 0 || what == 4)
+			return r;
+	}
+}
+
+int ctl_op_resize(const struct ctl_req *q, struct ctl_sandbox *sb, uint32_t cpus,
+	uint64_t memory_bytes, struct msb_err *e)
+{
+	struct ctl *c = sb->c;
+
+	for (;;) {
+		struct ctl_op *op;
+		int what, r = 0;
+
+		pthread_mutex_lock(&c->lock);
+		what = decide(sb, VERB_RESIZE, e);
+		if (what == 0)
+			what = msb_err_set(e, EBUSY, "%s has just ended; write it again", sb->name);
+		if (what == 4 && c->ending)
+			what = msb_err_set(e, EBUSY, "msbd is ending");
+		if (what == 4)
+			r = ctl_resize_check(sb, cpus, memory_bytes, e);
+		if (what == 4 && r == 0)
+			r = begin(sb, VERB_RESIZE, e);
+		if (what == 4 && r == 0) { /* its thread takes the lock before it looks */
+			sb->op->cpus = cpus;
+			sb->op->memory_bytes = memory_bytes;
+		}
 		op = what > 0 && r == 0 ? sb->op : NULL;
 		if (op) {
 			op->refs++;

@@ -24,6 +24,7 @@ enum ctl_verb {
 	VERB_CLEAN,    /* of msbd's own: the machine has ended, or has to; doom says why */
 	VERB_REATTACH, /* of msbd's own: the agent's process ended under a running machine */
 	VERB_MOUNTS,   /* a write to `mounts` of a running sandbox */
+	VERB_RESIZE,   /* a write to `cpus` or `memory_bytes` of a running sandbox */
 	VERB_FINISH,   /* of msbd's own: a stop, because the main command has ended */
 	VERB_MEND,     /* of msbd's own: an exchange of mounts that was cut off is undone */
 };
@@ -41,6 +42,8 @@ struct ctl_op {
 	bool own;	      /* nobody asked for it */
 	bool pulling;	      /* the last of them that is interrupted ends it; ctl.lock */
 	char *table;	      /* VERB_MOUNTS: the new one */
+	uint32_t cpus;	      /* VERB_RESIZE; 0: as it is */
+	uint64_t memory_bytes;
 	struct msb_err err;
 };
 
@@ -62,6 +65,14 @@ int ctl_restart(const struct ctl_req *q, struct ctl_sandbox *sb, struct msb_err 
 int ctl_op_mounts(const struct ctl_req *q, struct ctl_sandbox *sb,
 	int (*make)(struct ctl_sandbox *sb, void *arg, struct msb_str *table, struct msb_err *e),
 	void *arg, struct msb_err *e);
+
+/**
+ * ctl_op_resize() - Give a running machine other CPUs, or other memory; 0: as it is
+ * What the guest has then is kept as the value. Errors: -EBUSY the state, or the machine has no
+ * room for it; ctl_op_resize_run()'s; -EINTR, and it goes on.
+ */
+int ctl_op_resize(const struct ctl_req *q, struct ctl_sandbox *sb, uint32_t cpus,
+	uint64_t memory_bytes, struct msb_err *e);
 
 /* Starts `start` or `stop` of a sandbox with no verb under way, by itself; ctl.lock held. */
 int ctl_op_begin(struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e);
@@ -86,6 +97,7 @@ int ctl_op_start(struct ctl_op *op, struct msb_err *e);
 int ctl_op_stop(struct ctl_op *op, struct msb_err *e);
 int ctl_op_reattach_run(struct ctl_op *op, struct msb_err *e);
 int ctl_op_mounts_run(struct ctl_op *op, struct msb_err *e);
+int ctl_op_resize_run(struct ctl_op *op, struct msb_err *e);
 int ctl_op_mend_run(struct ctl_op *op, struct msb_err *e);
 void ctl_mounts_settled(struct ctl_sandbox *sb); /* the table alone counts again; lock held */
 /* Ends machine and agent and takes the exports back; what is gone already is fine. */

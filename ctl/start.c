@@ -13,6 +13,7 @@
 #include "ctl/mounts.h"
 #include "ctl/op.h"
 #include "ctl/patches.h"
+#include "ctl/resize.h"
 #include "ctl/run_main.h"
 #include "ctl/scripts.h"
 #include "ctl/supervise.h"
@@ -97,6 +98,8 @@ static int plan_values(struct ctl_sandbox *sb, struct plan *p)
 	memory = sb->conf[CONF_MEMORY] ?: CTL_DEFAULT_MEMORY_BYTES;
 	p->spec.cpus = (uint32_t)strtoul(cpus, NULL, 10); /* checked when it was set */
 	p->spec.memory_bytes = strtoull(memory, NULL, 10);
+	if (!p->mixtape)
+		ctl_resize_room(sb, &p->spec);
 	p->hostname = strdup(hostname && *hostname ? hostname : sb->name);
 	p->user = strdup(user && *user ? user : p->meta.user ?: "");
 	p->workdir = strdup(workdir && *workdir ? workdir : p->meta.workdir ?: "");
@@ -176,6 +179,11 @@ static int plan_make(struct ctl_op *op, struct ctl_files_of *of, struct plan *p,
 		return r;
 	if (plan_values(sb, p) < 0)
 		return msb_err_set(e, ENOMEM, "no memory");
+	if (p->spec.max_memory_bytes / CTL_MAX_MEMORY_TIMES > p->spec.memory_bytes)
+		return msb_err_set(e, ERANGE,
+			"max_memory_bytes is more than %d times memory_bytes, which would be too little "
+			"for the guest's kernel",
+			CTL_MAX_MEMORY_TIMES);
 	for (; p->nopen < p->mounts.n; p->nopen++) {
 		r = ctl_share_open(sb, &p->mounts.s[p->nopen], &p->fds[p->nopen], e);
 		if (r < 0)

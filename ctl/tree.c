@@ -87,6 +87,8 @@ const struct ctl_node ctl_nodes[] = {
 	{"pull",         D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_PULL, 0},
 	{"cpus",         D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_CPUS, 0},
 	{"memory_bytes", D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_MEMORY, 0},
+	{"max_cpus",     D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_MAX_CPUS, 0},
+	{"max_memory_bytes", D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_MAX_MEMORY, 0},
 	{"disk_bytes",   D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_DISK_BYTES, 0},
 	{"restart",      D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_RESTART, 0},
 	{"max_duration_sec", D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_MAX_DURATION, 0},

@@ -41,6 +41,7 @@ struct ga_ops {
 	/* In a child. A share that is mounted there already, or no longer, is 0. */
 	int (*mount)(const struct ga_mount *m, struct msb_err *e);
 	int (*umount)(const struct ga_umount *u, struct msb_err *e);
+	int (*cpus)(uint32_t n, struct msb_err *e); /* in a child: @n of them online */
 };
 
 /* Runs until power_off() returns. Return: -errno where it could not even start. */
@@ -101,6 +102,7 @@ enum ga_task_kind {
 	GA_TASK_SETTLE,
 	GA_TASK_MOUNT,
 	GA_TASK_UMOUNT,
+	GA_TASK_CPUS,
 };
 
 struct ga_task {

@@ -207,6 +207,17 @@ static void umount_share(struct ga *g, const struct wire_frame *f)
 	free(u.raw);
 }
 
+static int cpus(struct ga *g, const struct wire_frame *f)
+{
+	uint32_t n;
+
+	if (f->len != 4)
+		return -EBADMSG;
+	n = wire_get32(f->payload);
+	task(g, GA_TASK_CPUS, f->id, &n); /* a child, with its own copy */
+	return 0;
+}
+
 static int frame(struct ga *g, const struct wire_frame *f)
 {
 	struct msb_err e = {0};
@@ -234,6 +245,7 @@ static int frame(struct ga *g, const struct wire_frame *f)
 	case WIRE_DROP_CACHES: task(g, GA_TASK_DROP_CACHES, f->id, NULL); return 0;
 	case WIRE_MOUNT: mount_share(g, f); return 0;
 	case WIRE_UMOUNT: umount_share(g, f); return 0;
+	case WIRE_CPUS: return cpus(g, f);
 	case WIRE_STATUS: status(g, f->id); return 0;
 	default: return ga_job_frame(g, f);
 	}

@@ -31,6 +31,10 @@ static _Noreturn void child(struct ga *g, enum ga_task_kind kind, const void *of
 		if (g->ops->mount(of, &e) < 0 && !e.code)
 			e.code = EIO;
 		break;
+	case GA_TASK_CPUS:
+		if (g->ops->cpus(*(const uint32_t *)of, &e) < 0 && !e.code)
+			e.code = EIO;
+		break;
 	case GA_TASK_UMOUNT:
 		if (g->ops->umount(of, &e) < 0 && !e.code)
 			e.code = EIO;

@@ -290,4 +290,5 @@ const struct ga_ops ga_init_ops = {
 	.set_clock = set_clock,
 	.mount = ga_share_mount,
 	.umount = ga_share_umount,
+	.cpus = ga_cpus_set,
 };

@@ -16,6 +16,7 @@
 
 #define PORT_NAME	     "msb.agent"
 #define MODULES		     "/modules"
+#define BALLOON		     "/lazy/virtio_balloon"
 #define PORT_WAIT_FIRST_MS   1
 #define PORT_WAIT_LONGEST_MS 100
 #define AGENT_NOFILE	     16384
@@ -74,6 +75,28 @@ static int wait_port(void)
 	}
 }
 
+/* Device 5 of virtio (its specification, 5.5): memory that the host takes back. */
+static bool has_balloon(void)
+{
+	_cleanup_closedir_ DIR *d = opendir("/sys/bus/virtio/devices");
+	struct dirent *de;
+
+	while (d && (de = readdir(d))) {
+		char path[300], text[16] = "";
+		int fd;
+
+		(void)snprintf(path, sizeof(path), "/sys/bus/virtio/devices/%s/device", de->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		(void)!read(fd, text, sizeof(text) - 1); /* stays empty */
+		close(fd);
+		if (strtoul(text, NULL, 16) == 5)
+			return true;
+	}
+	return false;
+}
+
 int main(void)
 {
 	const struct rlimit nofile = {AGENT_NOFILE, AGENT_NOFILE};
@@ -96,6 +119,8 @@ int main(void)
 	/* Ctrl-Alt-Del of the machine is not to reboot it. */
 	(void)signal(SIGINT, SIG_IGN);
 	ga_modules_load(MODULES);
+	if (has_balloon())
+		ga_modules_load(BALLOON);
 	for (;;) {
 		e.code = 0;
 		(void)ga_run(

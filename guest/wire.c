@@ -102,7 +102,7 @@ static int hunt(struct wire_rx *rx, struct wire_preamble *p)
 
 static bool type_known(uint8_t t)
 {
-	return (t >= WIRE_BOOT && t <= WIRE_UMOUNT) || (t >= WIRE_OK && t <= WIRE_EVENT) ||
+	return (t >= WIRE_BOOT && t <= WIRE_CPUS) || (t >= WIRE_OK && t <= WIRE_EVENT) ||
 	       t == WIRE_CREDIT;
 }
 

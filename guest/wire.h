@@ -68,6 +68,7 @@ enum wire_type {
 	WIRE_STATUS,	  /* no payload; OK carries kv */
 	WIRE_MOUNT,	  /* kv mount=NAME\tPATH\tOPTS: one share, once the root is there */
 	WIRE_UMOUNT,	  /* kv name path lazy: the same share away; OK where it is not mounted */
+	WIRE_CPUS,	  /* u32: so many are to be online, from the first on */
 	/* Guest to host */
 	WIRE_OK = 32, /* kv */
 	WIRE_ERROR,   /* u32 errno | enum wire_fault << 16, sentence */

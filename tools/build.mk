@@ -70,7 +70,7 @@ $(SHARE)/initramfs: build/guest/init build/kernel/debian/version tools/initramfs
 	@mkdir -p $(@D)
 	tools/initramfs build/guest/init build/kernel/debian/modules $@
 
-# The same for a root on a disk, apart: what it holds more is time that no other start has to spend.
+# The same for a root on a disk, and for memory that changes, apart: what it holds more is time that no other start has to spend.
 $(SHARE)/initramfs-disk: build/guest/init build/kernel/debian/version tools/initramfs
 	@mkdir -p $(@D)
 	tools/initramfs build/guest/init build/kernel/debian/modules $@ build/kernel/debian/lazy

@@ -43,6 +43,7 @@
  *		-> ok once the guest has done so, also where it had; EBUSY the guest uses it, or is
  *		not booted; ETIMEDOUT
  *	clock {clock_usec=}, drop_caches -> ok
+ *	cpus {n=} -> ok once so many, and no more, are online
  *	status	-> ok {ready=0|1 attached=0|1 jobs= agent_version=}
  *	stats	-> ok {KEY=NUMBER..}, those of guest/wire.h that the guest says; any number of
  *		clients share one question
@@ -139,5 +140,7 @@ int agent_stats_answer(int fd, struct wire_stats *ret, struct msb_err *e);
 int agent_watch(const char *control_path, struct msb_err *e);
 int agent_set_clock(const char *control_path, struct msb_err *e); /* to the host's */
 int agent_drop_caches(const char *control_path, struct msb_err *e);
+/* Has the guest use @n of its CPUs. */
+int agent_cpus(const char *control_path, uint32_t n, struct msb_err *e);
 
 #endif

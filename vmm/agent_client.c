@@ -315,3 +315,12 @@ int agent_drop_caches(const char *control_path, struct msb_err *e)
 	msb_msg_init(&m, "drop_caches");
 	return call_once(control_path, &m, GUEST_CALL_MS, e);
 }
+
+int agent_cpus(const char *control_path, uint32_t n, struct msb_err *e)
+{
+	struct msb_msg m;
+
+	msb_msg_init(&m, "cpus");
+	msb_msg_set(&m, "n", "%u", n);
+	return call_once(control_path, &m, GUEST_CALL_MS, e);
+}

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "vmm/vmm.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -224,6 +225,17 @@ static int do_drop_caches(struct agentd *a, struct ad_conn *c, struct msb_msg *m
 	return ad_request(a, c, WIRE_DROP_CACHES, NULL, 0, AGENTD_REQUEST_MS, e);
 }
 
+static int do_cpus(struct agentd *a, struct ad_conn *c, struct msb_msg *m, struct msb_err *e)
+{
+	uint64_t n = 0;
+	uint8_t b[4];
+
+	if (msb_msg_get_u64(m, "n", &n) < 0 || n < 1 || n > VMM_MAX_CPUS)
+		return msb_err_set(e, EINVAL, "no number of CPUs");
+	wire_put32(b, (uint32_t)n);
+	return ad_request(a, c, WIRE_CPUS, b, sizeof(b), AGENTD_REQUEST_MS, e);
+}
+
 static int do_status(struct agentd *a, struct ad_conn *c, struct msb_msg *m, struct msb_err *e)
 {
 	msb_msg_init(m, "ok");
@@ -287,6 +299,7 @@ static const struct {
 	{"shutdown", do_shutdown},
 	{"clock", do_clock},
 	{"drop_caches", do_drop_caches},
+	{"cpus", do_cpus},
 	{"status", do_status},
 	{"stats", do_stats},
 	{"watch", do_watch},

@@ -291,6 +291,8 @@ int vmm_start_paused(struct vmm *v, const struct vmm_spec *s, struct msb_err *e)
 	msb_msg_set(m, "id", "%s", s->id);
 	msb_msg_set(m, "cpus", "%" PRIu32, s->cpus);
 	msb_msg_set(m, "memory_bytes", "%" PRIu64, s->memory_bytes);
+	msb_msg_set(m, "max_cpus", "%" PRIu32, s->max_cpus);
+	msb_msg_set(m, "max_memory_bytes", "%" PRIu64, s->max_memory_bytes);
 	msb_msg_set(m, "agent", "%s", s->agent_socket);
 	msb_msg_set(m, "console", "%s", s->console_socket);
 	msb_msg_set(m, "cmdline", "%s", s->cmdline_extra);
@@ -332,6 +334,35 @@ int vmm_destroy(struct vmm *v, const char *id, struct msb_err *e)
 int vmm_power_button(struct vmm *v, const char *id, struct msb_err *e)
 {
 	return call_id(v, "button", id, e);
+}
+
+/* @bytes: 0 is not said. */
+static int call_memory(struct vmm *v, const char *verb, const char *id, uint64_t bytes,
+	uint64_t *ret_bytes, struct msb_err *e)
+{
+	_cleanup_free_ struct msb_msg *m = calloc(1, sizeof(*m));
+	int r;
+
+	if (!m)
+		return msb_err_set(e, ENOMEM, "out of memory");
+	msb_msg_init(m, verb);
+	msb_msg_set(m, "id", "%s", id);
+	if (bytes)
+		msb_msg_set(m, "memory_bytes", "%" PRIu64, bytes);
+	r = call(v, m, e);
+	if (r == 0 && ret_bytes && msb_msg_get_u64(m, "memory_bytes", ret_bytes) < 0)
+		return msb_err_set(e, EBADMSG, "msb-vmm sent a bad answer");
+	return r;
+}
+
+int vmm_set_memory(struct vmm *v, const char *id, uint64_t bytes, struct msb_err *e)
+{
+	return call_memory(v, "memory", id, bytes, NULL, e);
+}
+
+int vmm_memory(struct vmm *v, const char *id, uint64_t *ret_bytes, struct msb_err *e)
+{
+	return call_memory(v, "has", id, 0, ret_bytes, e);
 }
 
 int vmm_pid(struct vmm *v, const char *id, pid_t *ret, struct msb_err *e)

@@ -12,9 +12,10 @@ enum {
 	SLOT_PANIC,
 	SLOT_FS,
 	SLOT_DISK = SLOT_FS + (VMM_MAX_FS + 7) / 8,
-	SLOT_VOLUME
+	SLOT_VOLUME,
+	SLOT_BALLOON
 };
-_Static_assert(SLOT_VOLUME < 0x1f && VMM_MAX_VOLUMES <= 8, "slot 0x1f is the chipset's own");
+_Static_assert(SLOT_BALLOON < 0x1f && VMM_MAX_VOLUMES <= 8, "slot 0x1f is the chipset's own");
 
 /*
  * panic=-1	   a panic resets at once, and a reset ends the machine
@@ -112,6 +113,8 @@ int vmm_spec_check(const struct vmm_spec *spec, struct msb_err *e)
 		return msb_err_set(e, ERANGE, "memory_bytes must be between %llu and %llu",
 			(unsigned long long)VMM_MIN_MEMORY_BYTES,
 			(unsigned long long)VMM_MAX_MEMORY_BYTES);
+	if (spec->max_cpus > VMM_MAX_CPUS || spec->max_memory_bytes > VMM_MAX_MEMORY_BYTES)
+		return msb_err_set(e, ERANGE, "max_cpus or max_memory_bytes is too large");
 	if (spec->nfs > VMM_MAX_FS)
 		return msb_err_set(
 			e, ERANGE, "a machine has at most %d shared file systems", VMM_MAX_FS);
@@ -141,6 +144,16 @@ static void add_address(struct msb_str *s, unsigned int slot, unsigned int funct
 		multi && function == 0 ? " multifunction='on'" : "");
 }
 
+static bool more_cpus(const struct vmm_spec *spec)
+{
+	return spec->max_cpus > spec->cpus;
+}
+
+bool vmm_has_balloon(const struct vmm_spec *spec)
+{
+	return spec->max_memory_bytes > spec->memory_bytes;
+}
+
 static void add_platform(struct msb_str *s, const struct vmm_spec *spec, const struct vmm_host *h)
 {
 	add(s, "<domain type='", h->kvm ? "kvm" : "qemu",
@@ -148,11 +161,19 @@ static void add_platform(struct msb_str *s, const struct vmm_spec *spec, const s
 	add(s, "<name>", spec->id, "</name>");
 	msb_str_addf(s, "<uuid>%.8s-%.4s-%.4s-%.4s-%s</uuid>", spec->id, spec->id + 8,
 		spec->id + 12, spec->id + 16, spec->id + 20);
-	msb_str_addf(s, "<memory unit='b'>%llu</memory>", (unsigned long long)spec->memory_bytes);
+	/* What it may have at most; the rest is kept from it by a balloon. */
+	if (vmm_has_balloon(spec))
+		msb_str_addf(s,
+			"<memory unit='b'>%llu</memory><currentMemory unit='b'>%llu</currentMemory>",
+			(unsigned long long)spec->max_memory_bytes,
+			(unsigned long long)spec->memory_bytes);
+	else
+		msb_str_addf(s, "<memory unit='b'>%llu</memory>",
+			(unsigned long long)spec->memory_bytes);
 	/* Shared, so that the file servers reach the guest's memory. */
 	msb_str_adds(
 		s, "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>");
-	msb_str_addf(s, "<vcpu>%u</vcpu>", spec->cpus);
+	msb_str_addf(s, "<vcpu>%u</vcpu>", more_cpus(spec) ? spec->max_cpus : spec->cpus);
 	msb_str_adds(s, "<os><type arch='x86_64' machine='q35'>hvm</type>");
 	if (h->loader)
 		add(s, "<loader readonly='yes' type='rom'>", h->loader, "</loader>");
@@ -165,6 +186,10 @@ static void add_platform(struct msb_str *s, const struct vmm_spec *spec, const s
 		msb_str_adds(s, "<cmdline>" CMDLINE);
 		if (!h->kvm)
 			msb_str_adds(s, CMDLINE_TCG);
+		/* The others are there and off. Not plugged: Linux takes CPUs that come later for
+		 * what no machine has unless it knows its hypervisor, and it does not know TCG. */
+		if (more_cpus(spec))
+			msb_str_addf(s, " maxcpus=%u", spec->cpus);
 		add(s, spec->cmdline_extra[0] ? " " : "", spec->cmdline_extra, "</cmdline></os>");
 	}
 	msb_str_adds(
@@ -245,8 +270,15 @@ static void add_devices(struct msb_str *s, const struct vmm_spec *spec, const st
 	msb_str_adds(s, "</rng><panic model='pvpanic'>");
 	add_address(s, SLOT_PANIC, 0, false);
 	/* Said, because libvirt adds them where nothing is said. */
-	msb_str_adds(s, "</panic><watchdog model='itco' action='none'/><memballoon model='none'/>"
-			"<audio id='1' type='none'/></devices>");
+	msb_str_adds(s, "</panic><watchdog model='itco' action='none'/>");
+	if (vmm_has_balloon(spec)) {
+		msb_str_adds(s, "<memballoon model='virtio-non-transitional' autodeflate='off'>");
+		add_address(s, SLOT_BALLOON, 0, false);
+		msb_str_adds(s, "</memballoon>");
+	} else {
+		msb_str_adds(s, "<memballoon model='none'/>");
+	}
+	msb_str_adds(s, "<audio id='1' type='none'/></devices>");
 }
 
 /* libvirt has no word for it: a queue of requests for each CPU, so that none waits for another's.

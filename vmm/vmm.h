@@ -59,6 +59,8 @@ struct vmm_spec {
 	char id[33]; /* sandbox id: 32 hex digits; the libvirt name and UUID */
 	uint32_t cpus;
 	uint64_t memory_bytes;
+	uint32_t max_cpus;	   /* where that is more: it has so many, and boots with @cpus */
+	uint64_t max_memory_bytes; /* what vmm_set_memory() can make of it; or less: nothing */
 	char agent_socket[108],
 		console_socket[108]; /* QEMU listens there (chardev server, nowait) */
 	unsigned int nfs;
@@ -102,6 +104,10 @@ int vmm_suspend(struct vmm *, const char *id, struct msb_err *e);
 int vmm_destroy(struct vmm *, const char *id, struct msb_err *e); /* 0 where it is gone already */
 /* Presses its power button; what the guest makes of that is the guest's. */
 int vmm_power_button(struct vmm *, const char *id, struct msb_err *e);
+/* Says how much memory the guest is to have, at most what vmm_spec set: vmm_memory() tells what it
+ * has, as its kernel gives back what it can. -ENOMEM the host lacks the memory. */
+int vmm_set_memory(struct vmm *, const char *id, uint64_t bytes, struct msb_err *e);
+int vmm_memory(struct vmm *, const char *id, uint64_t *ret_bytes, struct msb_err *e);
 int vmm_pid(struct vmm *, const char *id, pid_t *ret, struct msb_err *e);
 /* Ids of the machines that exist now, 33 bytes each; *ret is the caller's to free. */
 int vmm_list(struct vmm *, char (**ret)[33], size_t *ret_n, struct msb_err *e);

@@ -9,9 +9,10 @@
  * event thread reports ends. The process has no state of its own: libvirt keeps the machines in
  * files, so it may end at any instruction, and does so when the socket closes.
  *
- * Requests: start {id cpus memory_bytes agent console cmdline fs=TAG\tSOCKET... disk=FORMAT, with
+ * Requests: start {id cpus memory_bytes max_cpus max_memory_bytes agent console cmdline fs=TAG\tSOCKET... disk=FORMAT, with
  * its overlay and its base as descriptors, kernel initrd own_cmdline}, resume {id}, suspend {id},
- * destroy {id}, button {id}, pid {id}, list {}; each with seq, answered "ok" {seq ...} or "error"
+ * destroy {id}, button {id}, pid {id}, memory {id memory_bytes}, has {id}, list {};
+ * each with seq, answered "ok" {seq ...} or "error"
  * {seq code msg}. Unasked: "ready" {accel} or "failed" {code msg} first, then "event" {id how
  * detail}.
  */
@@ -107,6 +108,20 @@ static int do_pid(struct worker *w, struct request *r, struct msb_msg *m, struct
 	return rc;
 }
 
+static int do_memory(struct worker *w, struct request *r, struct msb_msg *m, struct msb_err *e)
+{
+	return machines_set_memory(w->machines, r->spec.id, r->spec.memory_bytes, e);
+}
+
+static int do_has(struct worker *w, struct request *r, struct msb_msg *m, struct msb_err *e)
+{
+	uint64_t bytes = 0;
+	int rc = machines_memory(w->machines, r->spec.id, &bytes, e);
+
+	msb_msg_set(m, "memory_bytes", "%llu", (unsigned long long)bytes);
+	return rc;
+}
+
 static int do_list(struct worker *w, struct request *r, struct msb_msg *m, struct msb_err *e)
 {
 	char(*ids)[33] = calloc(WORKER_MAX_MACHINES, sizeof(*ids));
@@ -128,6 +143,8 @@ static const struct verb {
 	{"destroy", do_destroy},
 	{"button", do_button},
 	{"pid", do_pid},
+	{"memory", do_memory},
+	{"has", do_has},
 	{"list", do_list},
 };
 _Static_assert(WORKER_MAX_MACHINES * 33 + 256 < MSB_MSG_MAX, "a list fits into one message");
@@ -253,18 +270,26 @@ static int copy_key(const struct msb_msg *m, const char *key, char *out, size_t 
 	return v ? copy(out, size, v, strlen(v)) : -ENOENT;
 }
 
-/* What a start needs beside the id. Bounds are vmm_spec_check()'s. */
+/* Of a start, and of what changes one of them. */
+static int decode_size(const struct msb_msg *m, struct vmm_spec *s, bool all)
+{
+	uint64_t cpus = 0, max_cpus = 0;
+	int r = msb_msg_get_u64(m, "cpus", &cpus);
+	int memory = msb_msg_get_u64(m, "memory_bytes", &s->memory_bytes);
+
+	if (all && (r < 0 || memory < 0 || msb_msg_get_u64(m, "max_cpus", &max_cpus) < 0 ||
+			   msb_msg_get_u64(m, "max_memory_bytes", &s->max_memory_bytes) < 0))
+		return -EINVAL;
+	s->cpus = cpus > UINT32_MAX ? UINT32_MAX : (uint32_t)cpus;
+	s->max_cpus = max_cpus > UINT32_MAX ? UINT32_MAX : (uint32_t)max_cpus;
+	return 0;
+}
+
+/* What a start needs beside the id and its size. Bounds are vmm_spec_check()'s. */
 static int decode_spec(const struct msb_msg *m, struct vmm_spec *s)
 {
-	uint64_t cpus = 0, memory = 0;
-	int r = msb_msg_get_u64(m, "cpus", &cpus);
+	int r;
 
-	if (r == 0)
-		r = msb_msg_get_u64(m, "memory_bytes", &memory);
-	if (r < 0)
-		return r;
-	s->cpus = cpus > UINT32_MAX ? UINT32_MAX : (uint32_t)cpus;
-	s->memory_bytes = memory;
 	r = copy_key(m, "agent", s->agent_socket, sizeof(s->agent_socket));
 	if (r == 0)
 		r = copy_key(m, "console", s->console_socket, sizeof(s->console_socket));
@@ -335,6 +360,8 @@ static struct request *decode(struct msb_msg *m, uint64_t seq, struct msb_err *e
 			r->verb = &verbs[i];
 	if (r->verb && r->verb->fn != do_list)
 		rc = copy_key(m, "id", r->spec.id, sizeof(r->spec.id));
+	if (rc == 0 && r->verb)
+		rc = decode_size(m, &r->spec, is_start(r));
 	if (rc == 0 && r->verb && is_start(r))
 		rc = decode_spec(m, &r->spec);
 	if (rc == 0 && r->verb && is_start(r))

@@ -48,6 +48,8 @@ int machines_resume(struct machines *m, const char *id, struct msb_err *e);
 int machines_suspend(struct machines *m, const char *id, struct msb_err *e);
 int machines_destroy(struct machines *m, const char *id, struct msb_err *e);
 int machines_button(struct machines *m, const char *id, struct msb_err *e);
+int machines_set_memory(struct machines *m, const char *id, uint64_t bytes, struct msb_err *e);
+int machines_memory(struct machines *m, const char *id, uint64_t *ret, struct msb_err *e);
 int machines_pid(struct machines *m, const char *id, pid_t *ret, struct msb_err *e);
 /* Writes at most WORKER_MAX_MACHINES ids. Return: how many; -errno with @e. */
 int machines_list(struct machines *m, char (*ids)[33], struct msb_err *e);

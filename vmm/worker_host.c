@@ -52,7 +52,9 @@ static int find_qemu(struct host_parts *ret, struct msb_err *e)
 int host_parts_find(const char *share, const char *told, const struct vmm_spec *s,
 	struct host_parts *ret, struct msb_err *e)
 {
-	const char *initrd = s->disk.base_format[0] || s->nvolumes ? "initramfs-disk" : "initramfs";
+	/* The modules of the one are too much for who needs none of them. */
+	bool more = s->disk.base_format[0] || s->nvolumes || vmm_has_balloon(s);
+	const char *initrd = more ? "initramfs-disk" : "initramfs";
 	const char *kernel = getenv("MSB_KERNEL"), *file = "vmlinux";
 	bool pvh = access(LOADER, R_OK) == 0, own = false;
 	char path[MSB_PATH_MAX + 32];

@@ -3,6 +3,7 @@
 #ifndef MSB_VMM_WORKER_LIBVIRT_H
 #define MSB_VMM_WORKER_LIBVIRT_H
 
+#include "base/cleanup.h"
 #include "vmm/worker.h"
 
 #include <libvirt/libvirt.h>
@@ -31,6 +32,17 @@ struct machines {
 /* Turns libvirt's last error on this thread into @e. Return: -errno. */
 int lv_err(struct msb_err *e, const char *what);
 
+static inline void cleanup_domain_(virDomainPtr *d)
+{
+	if (*d)
+		virDomainFree(*d);
+}
+#define _cleanup_domain_ _cleanup_(cleanup_domain_)
+
+/* The machine, or NULL with @e: ENOENT. */
+virDomainPtr machine_find(struct machines *m, const char *id, struct msb_err *e);
+/* Whether the host has @bytes for a machine: 0; -ENOMEM with @e. */
+int machine_memory_check(uint64_t bytes, struct msb_err *e);
 /* The pid of machine @id's QEMU: 0; -ESRCH; -errno. */
 int machine_pid(const struct machines *m, const char *id, pid_t *ret);
 

@@ -15,13 +15,6 @@
 #define GONE_WAIT_MS  3000 /* libvirt's own pace: it looks every 200 ms */
 #define GONE_POLL_MS  10
 
-static void cleanup_domain_(virDomainPtr *d)
-{
-	if (*d)
-		virDomainFree(*d);
-}
-#define _cleanup_domain_ _cleanup_(cleanup_domain_)
-
 int machine_pid(const struct machines *m, const char *id, pid_t *ret)
 {
 	char path[MSB_PATH_MAX + 128], name[64];
@@ -35,7 +28,7 @@ int machine_pid(const struct machines *m, const char *id, pid_t *ret)
 	return pid < 0 ? (int)pid : 0;
 }
 
-static int memory_check(uint64_t bytes, struct msb_err *e)
+int machine_memory_check(uint64_t bytes, struct msb_err *e)
 {
 	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
 
@@ -148,7 +141,7 @@ int machines_start(struct machines *m, const struct vmm_spec *asked, struct msb_
 	if (r == 0)
 		r = host_parts_find(m->view.share, m->view.share_told, &spec, &parts, e);
 	if (r == 0)
-		r = memory_check(spec.memory_bytes, e);
+		r = machine_memory_check(spec.memory_bytes, e);
 	if (r == 0)
 		r = view_admit(&m->view, &spec, &host, e);
 	if (r < 0)
@@ -167,7 +160,7 @@ int machines_start(struct machines *m, const struct vmm_spec *asked, struct msb_
 	return e && e->code ? -e->code : -EIO;
 }
 
-static virDomainPtr find(struct machines *m, const char *id, struct msb_err *e)
+virDomainPtr machine_find(struct machines *m, const char *id, struct msb_err *e)
 {
 	virDomainPtr d = virDomainLookupByName(m->conn, id);
 
@@ -178,7 +171,7 @@ static virDomainPtr find(struct machines *m, const char *id, struct msb_err *e)
 
 int machines_resume(struct machines *m, const char *id, struct msb_err *e)
 {
-	_cleanup_domain_ virDomainPtr d = find(m, id, e);
+	_cleanup_domain_ virDomainPtr d = machine_find(m, id, e);
 	int state;
 
 	if (!d)
@@ -190,7 +183,7 @@ int machines_resume(struct machines *m, const char *id, struct msb_err *e)
 
 int machines_suspend(struct machines *m, const char *id, struct msb_err *e)
 {
-	_cleanup_domain_ virDomainPtr d = find(m, id, e);
+	_cleanup_domain_ virDomainPtr d = machine_find(m, id, e);
 
 	if (!d)
 		return -ENOENT;
@@ -199,7 +192,7 @@ int machines_suspend(struct machines *m, const char *id, struct msb_err *e)
 
 int machines_button(struct machines *m, const char *id, struct msb_err *e)
 {
-	_cleanup_domain_ virDomainPtr d = find(m, id, e);
+	_cleanup_domain_ virDomainPtr d = machine_find(m, id, e);
 
 	if (!d)
 		return -ENOENT;

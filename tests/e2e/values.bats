@@ -256,3 +256,97 @@ main() {
 	[ "$(status_of t1 exit_code)" = 6 ]
 	[ "$(cat "$m/t1/error")" = 'its command has ended: exit status 6' ]
 }
+
+# mib NAME: what the guest's kernel calls its memory, in MiB
+mib() {
+	guest "$1" "awk '/MemTotal/{print int(\$2/1024)}' /proc/meminfo"
+}
+
+@test "cpus: up and down while it runs, within max_cpus" {
+	sandbox t1 max_cpus=3
+	cd "$m/t1"
+	echo start >ctl
+	[ "$(guest t1 nproc)" = 1 ]
+	echo 3 >cpus
+	[ "$(guest t1 nproc)" = 3 ]
+	echo 2 >cpus
+	[ "$(guest t1 nproc)" = 2 ]
+	[ "$(cat cpus)" = 2 ]
+	[ -z "$(cat config.pending)" ]
+	fails busy 'made with a max_cpus of 3' error 'echo 4 >cpus'
+	cd /
+	msbd_killed
+	cd "$m/t1"
+	echo 3 >cpus
+	[ "$(guest t1 nproc)" = 3 ]
+	echo 1 >cpus
+	[ "$(guest t1 'nproc; cat /sys/devices/system/cpu/online')" = $'1\n0' ]
+	echo pause >ctl
+	fails busy 'resume it' error 'echo 2 >cpus'
+	[ "$(cat cpus)" = 1 ]
+}
+
+@test "memory_bytes: up and down while it runs, within max_memory_bytes" {
+	sandbox t1 max_memory_bytes=512M
+	cd "$m/t1"
+	echo start >ctl
+	until_is 60 yes eval '[ "$(mib t1)" -lt 140 ] && echo yes'
+	echo 400M >memory_bytes
+	now=$(mib t1)
+	((now > 340 && now <= 400))
+	echo 160M >memory_bytes
+	now=$(mib t1)
+	((now < 165))
+	[ "$(cat memory_bytes)" = 167772160 ]
+	[ -z "$(cat config.pending)" ]
+	fails busy 'made with a max_memory_bytes of 536870912' error 'echo 513M >memory_bytes'
+	# What it uses it does not give back, and then it has what it had.
+	echo 400M >memory_bytes
+	guest t1 'mkdir /full; mount -t tmpfs -o size=100% none /full; dd if=/dev/zero of=/full/x bs=1M count=220 2>&1' >/dev/null
+	fails busy 'the guest uses too much to give 285212672 bytes back' error 'echo 128M >memory_bytes'
+	[ "$(cat memory_bytes)" = 419430400 ]
+	now=$(mib t1)
+	((now > 340))
+	guest t1 'umount /full'
+	echo 128M >memory_bytes
+	cd /
+	msbd_killed
+	cd "$m/t1"
+	echo 300M >memory_bytes
+	now=$(mib t1)
+	((now > 250 && now <= 300))
+}
+
+@test "config: cpus and memory_bytes at once where there is room, else pending" {
+	sandbox t1 max_cpus=2 max_memory_bytes=256M
+	cd "$m/t1"
+	echo start >ctl
+	sed -e 's/^cpus: .*/cpus: 2/' -e 's/^memory_bytes: .*/memory_bytes: 200M/' -e 's/^max_cpus: .*/max_cpus: 4/' config >"$dir/c"
+	cat "$dir/c" >config
+	[ "$(guest t1 nproc)" = 2 ]
+	[ "$(mib t1)" -gt 130 ]
+	[ "$(cat config.pending)" = max_cpus ]
+	sed -e 's/^cpus: .*/cpus: 3/' config >"$dir/c"
+	cat "$dir/c" >config
+	[ "$(guest t1 nproc)" = 2 ]
+	[ "$(cat cpus config.pending)" = $'3\ncpus\nmax_cpus' ]
+	echo 1 >cpus # what the machine can do
+	[ "$(guest t1 nproc)" = 1 ]
+	[ "$(cat cpus config.pending)" = $'1\nmax_cpus' ]
+}
+
+@test "cpus and memory_bytes: a machine without room says so" {
+	sandbox t1
+	cd "$m/t1"
+	fails range 'max_cpus is a number from 1 to 64' error 'echo 65 >max_cpus'
+	fails 'Invalid argument' 'max_memory_bytes is a whole number of MiB' error 'echo 65.5M >max_memory_bytes'
+	echo 3G >max_memory_bytes
+	fails range 'more than 16 times' error 'echo start >ctl'
+	echo >max_memory_bytes
+	echo start >ctl
+	fails busy 'unless it was started with a max_cpus' error 'echo 2 >cpus'
+	fails busy 'unless it was started with a max_memory_bytes' error 'echo 256M >memory_bytes'
+	fails busy 'max_cpus can only be set while no machine runs' error 'echo 2 >max_cpus'
+	echo 1 >cpus
+	[ "$(guest t1 'ls /sys/bus/virtio/drivers | grep -c balloon')" = 0 ]
+}

@@ -82,8 +82,13 @@ static int fake_unshare(const struct ga_umount *u, struct msb_err *e)
 	return u->lazy ? 0 : msb_err_set(e, EBUSY, "%s: in use", u->path);
 }
 
+static int fake_cpus(uint32_t n, struct msb_err *e)
+{
+	return n <= 2 ? 0 : msb_err_set(e, ERANGE, "the guest has 2 CPUs, not %u", n);
+}
+
 static const struct ga_ops ops = {fake_mount, fake_enter, no_cgroups, kill_nobody, nothing, nothing,
-	drop_nothing, refuse_clock, fake_share, fake_unshare};
+	drop_nothing, refuse_clock, fake_share, fake_unshare, fake_cpus};
 
 static pid_t spawn(void)
 {

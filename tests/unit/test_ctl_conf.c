@@ -72,11 +72,14 @@ static void programs(void **state)
 		{"[\"a\"", NULL, EINVAL},
 		{"[\"a\\u0000\"]", NULL, EINVAL},
 	};
+	static const struct row most[] = {
+		{"", "", 0}, {"064", "64", 0}, {"0", NULL, ERANGE}, {"65", NULL, ERANGE}};
 	static const struct row inits[] = {{"msb", "msb", 0}, {"cmd", "cmd", 0}, {"", NULL, EINVAL},
 		{"/sbin/init", NULL, EINVAL}};
 
 	check(conf_check_entrypoint, rows, ARRAY_LEN(rows));
 	check(conf_check_cmd, rows, ARRAY_LEN(rows));
+	check(conf_check_max_cpus, most, ARRAY_LEN(most));
 	check(conf_check_init, inits, ARRAY_LEN(inits));
 }
 

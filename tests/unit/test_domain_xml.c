@@ -96,6 +96,36 @@ static void structure(void **state)
 	assert_int_equal(count(xml, "<seclabel"), 0);
 }
 
+static void room(void **state)
+{
+	struct vmm_spec s = plain;
+	_cleanup_free_ char *xml = NULL;
+
+	s.max_cpus = s.cpus;
+	s.max_memory_bytes = s.memory_bytes - 1;
+	assert_false(vmm_has_balloon(&s));
+	xml = make(&s, &host);
+	assert_non_null(strstr(xml, "<memballoon model='none'/>"));
+	assert_null(strstr(xml, "maxcpus"));
+	free(steal_ptr(xml));
+	s.max_cpus = 7;
+	s.max_memory_bytes = 4 * s.memory_bytes;
+	assert_true(vmm_has_balloon(&s));
+	xml = make(&s, &host);
+	assert_well_formed(xml);
+	assert_non_null(strstr(xml, "<vcpu>7</vcpu>"));
+	assert_non_null(strstr(xml, " maxcpus=2"));
+	assert_non_null(strstr(xml,
+		"<memory unit='b'>536870912</memory><currentMemory unit='b'>134217728</currentMemory>"));
+	assert_non_null(
+		strstr(xml, "<memballoon model='virtio-non-transitional' autodeflate='off'>"));
+	s.max_cpus = VMM_MAX_CPUS + 1;
+	assert_int_equal(vmm_spec_check(&s, NULL), -ERANGE);
+	s.max_cpus = 1;
+	s.max_memory_bytes = VMM_MAX_MEMORY_BYTES + 1;
+	assert_int_equal(vmm_spec_check(&s, NULL), -ERANGE);
+}
+
 static void by_host(void **state)
 {
 	struct vmm_host kvm = host;
@@ -325,6 +355,7 @@ int main(void)
 		cmocka_unit_test(volumes),
 		cmocka_unit_test(a_kernel_of_its_own),
 		cmocka_unit_test(structure),
+		cmocka_unit_test(room),
 		cmocka_unit_test(by_host),
 		cmocka_unit_test(file_systems),
 		cmocka_unit_test(queues_follow_cpus),

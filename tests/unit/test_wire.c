@@ -206,7 +206,7 @@ static void refused_headers(void **state)
 		uint8_t head[WIRE_HEADER];
 	} bad[] = {
 		{{0}},
-		{{WIRE_UMOUNT + 1}},
+		{{WIRE_CPUS + 1}},
 		{{WIRE_OK - 1}},
 		{{WIRE_EVENT + 1}},
 		{{WIRE_CREDIT + 1}},
