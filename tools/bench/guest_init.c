@@ -3,10 +3,10 @@
  * PID 1 of the machine of tools/bench/guest and tools/bench/find: what a guest feels of the file
  * systems it has mounted.
  *
- * From the kernel's command line: bench=TAG[/DIR],... rounds=N untars=N find=1. Each tag is mounted
- * (vdX: a disk with ext4; tmpfs: a tmpfs of the guest's own); for every operation each has its
- *turn, a round after another. find=1: nothing is written, and the one operation is to find every
- *name. Lines on the console:
+ * From the kernel's command line: bench=TAG[/DIR],... rounds=N untars=N find=1 only=OP,... Each tag
+ *is mounted (vdX: a disk with ext4; tmpfs: a tmpfs of the guest's own); for every operation each
+ *has its turn, a round after another. find=1: nothing is written, and the one operation is to find
+ *every name. Lines on the console:
  *	@ OP TAG US REQUESTS	microseconds of one operation, and requests sent (-1: not counted)
  *	@ end
  * Requests are counted by the kernel's own trace point, in a turn of its own that is not timed.
@@ -376,8 +376,24 @@ static void mount_all(char *list)
 	}
 }
 
+/* Whether this round has this operation: what is asked for by name has all rounds. */
+static bool has(const struct op *op, const char *only, int round, int untars, bool git)
+{
+	size_t n = strlen(op->name);
+
+	if (op->git && !git)
+		return false;
+	if (!*only)
+		return !op->heavy || (round > 0 && round <= untars);
+	for (const char *p = only; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
+		if (!strncmp(p, op->name, n) && (p[n] == ',' || !p[n]))
+			return true;
+	return false;
+}
+
 int main(void)
 {
+	const char *only = getenv("only") ?: "";
 	int rounds = atoi(getenv("rounds") ?: "3"), untars = atoi(getenv("untars") ?: "1");
 	char *list = strdup(getenv("bench") ?: "");
 	bool git = access("/usr/bin/git", X_OK) == 0;
@@ -406,8 +422,7 @@ int main(void)
 	for (int r = 0; r <= rounds; r++)
 		for (int op = 0; op < nops; op++)
 			for (int m = 0; m < nmounts; m++)
-				if ((!ops[op].heavy || (r > 0 && r <= untars)) &&
-					(!ops[op].git || git))
+				if (has(&ops[op], only, r, untars, git))
 					turn(op, (m + r) % nmounts, r == 0);
 	printf("@ end\n");
 	(void)fflush(stdout);
