@@ -133,7 +133,7 @@ void ctl_machine_watch(struct ctl_sandbox *sb, struct vmm *vmm)
 		return; /* it has ended: the worker says so */
 	fd = pidfd_open(pid, 0);
 	LOCK_SCOPE(&sb->c->lock);
-	sb->qemu = (struct ctl_helper){.pid = fd < 0 ? 0 : pid, .pidfd = fd};
+	sb->qemu = ctl_helper_new(fd < 0 ? 0 : pid, fd);
 	sb->end_told = false;
 	if (fd >= 0)
 		ctl_supervise_qemu(sb);

@@ -29,6 +29,7 @@ began = time.monotonic()
 doing = {}  # client: what, since
 findings = []
 left = OPS
+seen = set()  # ids of sandboxes: a machine's command line has one
 kept = set()  # (sandbox's id, job) that were started with `keep`
 
 
@@ -79,7 +80,7 @@ def mine():
             continue
         if f"MSB_STATE={STATE}".encode() in env and os.path.basename(cmd.split()[0]).startswith("msb"):
             found[int(pid)] = cmd
-        elif cmd.split()[0].endswith("qemu-system-x86_64") and STATE in cmd:
+        elif cmd.split()[0].endswith("qemu-system-x86_64") and any(i in cmd for i in list(seen)):
             found[int(pid)] = cmd
     return found
 
@@ -127,6 +128,7 @@ def kill_some(rng, kind):
 
 def op_mkdir(rng, n):
     os.mkdir(f"{MNT}/{n}")
+    seen.add(get(f"{n}/id").strip())
     put(f"{n}/image", "bb\n")
     put(f"{n}/memory_bytes", "128M\n")
 
