@@ -34,7 +34,7 @@ teardown() {
 	[ "$(cat "$m/$name/id")" != "$first" ]
 	fails "File exists" "" "" "mkdir $m/$name"
 	fails "Invalid argument" "not a sandbox name" "$m/error" "mkdir $m/Upper"
-	fails "not permitted" "reserved" "$m/error" "mkdir $m/volumes"
+	fails "not permitted" "reserved" "$m/error" "mkdir $m/snapshots"
 	fails "not permitted" "beside the sandboxes" "$m/error" "mkdir $m/images/x"
 	fails "not permitted" "only sandboxes" "$m/error" "rmdir $m/images"
 }
