@@ -169,10 +169,10 @@ static void recover_one(struct ctl_sandbox *sb, struct vmm *vmm, const struct ma
 	/* Without a machine it serves none. */
 	if (files && (machine || !ctl_state_ended(sb->state)))
 		ctl_shares_recover(sb);
-	if (machine) {
-		sb->machine = true;
-		sb->nexports = 2; /* root and shares */
-	}
+	sb->machine = machine;
+	/* Of root and shares: the server outlives a machine that ended while no msbd was there. */
+	if (machine || !ctl_state_ended(sb->state))
+		sb->nexports = 2;
 	if (machine && (sb->state == ST_RUNNING || sb->state == ST_PAUSED)) {
 		take_up(sb, vmm, files);
 		return;

@@ -502,6 +502,8 @@ kill_msbd() {
 	ls "$m/$name/root/tmp/pid"
 	until_is 3 failed cat "$m/other/state"
 	[ -n "$(status_of other reason)" ]
+	echo start >"$m/other/ctl" # what its machine had of the file server was taken back
+	[ "$(guest other 'echo again')" = again ]
 	kill -9 "$(status_of $name qemu_pid)"
 	until_is 2 failed cat "$m/$name/state"
 	echo start >"$m/$name/ctl"
