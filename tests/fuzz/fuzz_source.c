@@ -31,7 +31,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (img_source_open(fd, &src, &e) < 0)
 		return 0;
 	if (img_plan_make(src, &plan, &e) == 0) {
-		if (strlen(plan.digest) != 64 || !plan.nlayers != !plan.layers[0].path)
+		/* What docker save made has no manifest before its layers are unpacked. */
+		if ((*plan.digest && strlen(plan.digest) != 64) ||
+			!plan.nlayers != !plan.layers[0].path)
 			abort();
 		for (size_t k = 0; k < plan.nlayers; k++) {
 			struct img_member m;
