@@ -417,8 +417,7 @@ teardown() {
 	echo kept >env/KEPT
 	id=$(cat id)
 	cd /
-	pid=$(pgrep -x -f "$bin/msbd" | while read -r p; do
-		grep -qz "MSB_MNT=$m" "/proc/$p/environ" && echo "$p"; done)
+	pid=$(msbd_pid)
 	kill -9 "$pid"
 	until_is 2 1 bash -c "stat $m >/dev/null 2>&1; echo \$?"
 	"$bin/msbd"

@@ -82,16 +82,17 @@ fails() {
 	[ -z "$3" ] || [[ $(cat "$3") == *"$2"* ]] || { echo "$3: '$(cat "$3")', not '$2'"; return 1; }
 }
 
+# ours PATTERN: processes of this instance with such a command line; others may run beside it
+ours() {
+	local p
+	for p in $(pgrep -f "$1"); do
+		if grep -qz "^MSB_MNT=$m\$" "/proc/$p/environ" 2>/dev/null; then echo "$p"; fi
+	done
+}
+
 # msbd_pid: of this instance
 msbd_pid() {
-	local p
-	for p in $(pgrep -x -f "$bin/msbd"); do
-		if grep -qz "^MSB_MNT=$m\$" "/proc/$p/environ" 2>/dev/null; then
-			echo "$p"
-			return 0
-		fi
-	done
-	return 1
+	ours "^$bin/msbd\$" | grep .
 }
 
 # msbd_killed: kill -9 of msbd, and another one

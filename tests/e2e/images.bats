@@ -56,12 +56,6 @@ fake() {
 	fake_pid=$REGISTRY_PID f=localhost:$REGISTRY_PORT fp=$REGISTRY_PORT
 }
 
-msbd_pid() {
-	pgrep -x -f "$bin/msbd" | while read -r p; do
-		tr '\0' '\n' <"/proc/$p/environ" | grep -qx "MSB_MNT=$m" && echo "$p"
-	done
-}
-
 # the number of the last stream
 last() {
 	find "$m/images/pulls" -mindepth 1 -printf '%f\n' | sort -n | tail -n 1
@@ -182,7 +176,7 @@ until_asked() {
 	if p.poll(0): sys.exit("poll: there is nothing to read")
 	PY
 	kill -INT $writer || true
-	kill $writer
+	kill $writer || true # that may have been enough
 	run wait $writer
 	[ "$status" != 0 ]
 	wait $reader
@@ -352,7 +346,7 @@ until_asked() {
 	kill -9 "$(msbd_pid)"
 	wait "$writer" || true
 	"$bin/msbd"
-	until_is 20 "" pgrep -f "^$bin/msb-image"
+	until_is 20 "" ours "^$bin/msb-image"
 	[ ! -e "$m/images/$f" ]
 	[ "$(find "$MSB_STATE/store/images" -mindepth 1 -maxdepth 1 | sort)" = "$before" ]
 	echo "pull $f/team/bb:1" >"$ctl"

@@ -57,12 +57,6 @@ live() {
 	cat "$dir/live" >mounts
 }
 
-msbd_pid() {
-	pgrep -x -f "$bin/msbd" | while read -r p; do
-		if grep -qz "MSB_MNT=$m" "/proc/$p/environ"; then echo "$p"; fi
-	done
-}
-
 @test "each backend at the start of a machine" {
 	agree
 	[ "$(guest box 'cat /mnt/a/f /deep/er/b/f')" = "$(printf 'A\nB')" ]

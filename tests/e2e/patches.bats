@@ -213,7 +213,7 @@ again() {
 	printf '#!/bin/sh\necho late\n' >"$m/late/scripts/late"
 	[ "$(guest late late)" = late ]
 	# also after a new msbd
-	pid=$(pgrep -x -f "$bin/msbd" | while read -r p; do if grep -qz "MSB_MNT=$m" "/proc/$p/environ"; then echo "$p"; fi; done)
+	pid=$(msbd_pid)
 	cd /
 	kill -9 "$pid"
 	until "$bin/msbd" 2>/dev/null; do :; done

@@ -58,12 +58,6 @@ plugs() { pgrep -f "python3 $dir/plug" | wc -l; }
 events() { jq -s "map(select(.event == \"$1\")) | length" events; }
 mounted() { guest box 'mkdir /p/up && rmdir /p/up && echo yes'; }
 
-msbd_pid() {
-	pgrep -x -f "$bin/msbd" | while read -r p; do
-		if grep -qz "MSB_MNT=$m" "/proc/$p/environ"; then echo "$p"; fi
-	done
-}
-
 @test "it answers, over what is below it" {
 	[ "$(guest box 'cat /p/f')" = I ]
 	echo 'echo x > /p/x' >exec

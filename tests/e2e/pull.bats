@@ -100,12 +100,6 @@ whole() {
 	[ "$(names layers)" = 3 ]
 }
 
-msbd_pid() {
-	pgrep -x -f "$bin/msbd" | while read -r p; do
-		tr '\0' '\n' <"/proc/$p/environ" | grep -qx "MSB_MNT=$m" && echo "$p"
-	done
-}
-
 # faulty WANT JSON...: a pull with those faults succeeds (ok), fails (bad) or does either (any); the next one succeeds
 faulty() {
 	local want=$1 got=ok j
@@ -172,7 +166,7 @@ killed() {
 	if [ "$victim" = msbd ]; then
 		"$bin/msbd"
 		# Its helpers end by themselves.
-		until_is 20 "" pgrep -x -f "msb-image (pull|push|gc)" -P 1
+		until_is 20 "" ours "^msb-image (pull|push|gc)"
 	fi
 	echo verify >"$ctl" || { cat "$m/error"; return 1; }
 }

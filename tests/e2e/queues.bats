@@ -25,6 +25,6 @@ teardown() {
 	[ "$(grep -c "requests.1" <<<"$output")" = 2 ]
 	awk '/requests/ { q = substr($NF, length($NF)); n[q] += $(2 + q) } END { exit !(n[0] > 8 && n[1] > 8) }' <<<"$output"
 	# Its own memory, in KiB: not the guest's, nor what it shares with other servers.
-	pid=$(pgrep -f "^msb-fsd box$" | tail -1)
+	pid=$(status_of box fsd_pid)
 	[ "$(awk '/^Private/ { kb += $2 } END { print kb + 0 }' "/proc/$pid/smaps_rollup")" -lt 5000 ]
 }

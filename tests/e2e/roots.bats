@@ -460,8 +460,7 @@ says() {
 	echo resume >"$m/t/ctl"
 	# msbd finds it again.
 	local pid
-	pid=$(pgrep -x -f "$bin/msbd" | while read -r p; do
-		grep -qz "MSB_MNT=$m" "/proc/$p/environ" && echo "$p"; done)
+	pid=$(msbd_pid)
 	kill -9 "$pid"
 	"$bin/msbd"
 	[ "$(cat "$m/t/state")" = running ]

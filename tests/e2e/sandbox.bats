@@ -471,12 +471,6 @@ sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
 	[ "$(guest $name 'echo fine')" = fine ]
 }
 
-msbd_pid() {
-	pgrep -x -f "$bin/msbd" | while read -r p; do
-		if grep -qz "MSB_MNT=$m" "/proc/$p/environ"; then echo "$p"; fi
-	done
-}
-
 # Ends msbd by force and waits until it is gone: a kill returns before its victim has ended.
 kill_msbd() {
 	local pid

@@ -149,7 +149,7 @@ teardown() {
 @test "a volume is there after kill -9 of msbd, in the middle of its guests" {
 	echo 'echo before > /data/f' >"$m/one/exec"
 	echo 12M >"$v/quota_bytes"
-	pid=$(pgrep -x -f "$bin/msbd" | while read -r p; do if grep -qz "MSB_MNT=$m" "/proc/$p/environ"; then echo "$p"; fi; done)
+	pid=$(msbd_pid)
 	kill -9 "$pid"
 	mkdir -p "$dir/s/volumes/0123456789abcdef0123456789abcdef/data/left"
 	until "$bin/msbd" 2>/dev/null; do :; done
