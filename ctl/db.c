@@ -184,6 +184,9 @@ int ctl_db_open(const char *path, bool may_make, struct ctl_db **ret, struct msb
 	if (r == 0 && sqlite3_open_v2(path, &db->folder,
 			      SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
 		r = fail(db->folder, "open", &mine);
+	/* SQLite opens the files at the first question: now, not once descriptors are scarce. */
+	if (r == 0 && ask(db->folder, "PRAGMA schema_version") < 0)
+		r = fail(db->folder, "read", &mine);
 	if (r < 0) {
 		ctl_db_close(db);
 		if (r == -EBADMSG)

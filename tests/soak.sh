@@ -35,7 +35,7 @@ count() { # processes, their descriptors, mounts, sockets, files
 	for p in $(pids); do fds=$((fds + $(find /proc/"$p"/fd -mindepth 1 2>/dev/null | wc -l))); done
 	printf 'processes %s\nfds %s\nmounts %s\nsockets %s\nfiles %s\n' "$(pids | wc -l)" "$fds" \
 		"$(grep -c "$dir" /proc/self/mountinfo)" "$(grep -c "$dir" /proc/net/unix)" \
-		"$(find "$MSB_STATE" -xdev ! -name '*-wal' ! -name '*-shm' ! -name '*.log*' 2>/dev/null | wc -l)"
+		"$(find "$MSB_STATE" -xdev ! -name '*-wal' ! -name '*-shm' ! -name '*.backup' ! -name '*.log*' 2>/dev/null | wc -l)"
 }
 details() { # what each descriptor is, for the report of a leak
 	local p
