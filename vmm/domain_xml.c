@@ -197,8 +197,15 @@ static void add_platform(struct msb_str *s, const struct vmm_spec *spec, const s
 	if (!h->kvm)
 		msb_str_addf(s, "<tcg><tb-cache unit='MiB'>%d</tb-cache></tcg>", VMM_TCG_CACHE_MIB);
 	msb_str_adds(s, "</features>");
-	msb_str_adds(s, h->kvm ? "<cpu mode='host-passthrough' migratable='off'/>"
-			       : "<cpu mode='maximum'/>");
+	/* AMD's have no IA32_ARCH_CAPABILITIES; QEMU before 10.1 takes it from KVM, and where KVM
+	 * then refuses the value, no machine starts. */
+	if (!h->kvm)
+		msb_str_adds(s, "<cpu mode='maximum'/>");
+	else if (h->amd)
+		msb_str_adds(s, "<cpu mode='host-passthrough' migratable='off'>"
+				"<feature policy='disable' name='arch-capabilities'/></cpu>");
+	else
+		msb_str_adds(s, "<cpu mode='host-passthrough' migratable='off'/>");
 	msb_str_adds(s, "<clock offset='utc'><timer name='hpet' present='no'/></clock>"
 			"<on_poweroff>destroy</on_poweroff><on_reboot>destroy</on_reboot>"
 			"<on_crash>destroy</on_crash>");

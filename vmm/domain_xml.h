@@ -24,6 +24,7 @@
 /* What the machines of one host have in common. Paths are absolute and borrowed. */
 struct vmm_host {
 	bool kvm;
+	bool amd; /* the host's CPUs are AMD's; used where @kvm */
 	const char *qemu;
 	const char *loader; /* firmware that boots an ELF kernel by PVH; NULL: QEMU's default */
 	const char *kernel, *initrd;

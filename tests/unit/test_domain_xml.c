@@ -129,7 +129,7 @@ static void room(void **state)
 static void by_host(void **state)
 {
 	struct vmm_host kvm = host;
-	_cleanup_free_ char *tcg = make(&plain, &host), *with = NULL;
+	_cleanup_free_ char *tcg = make(&plain, &host), *with = NULL, *amd = NULL;
 
 	kvm.kvm = true;
 	kvm.loader = NULL;
@@ -142,6 +142,11 @@ static void by_host(void **state)
 	assert_non_null(strstr(with, "<cpu mode='host-passthrough'"));
 	assert_non_null(strstr(with, "<label>+1879048193:+105</label>"));
 	assert_null(strstr(with, "<loader"));
+	assert_null(strstr(with, "arch-capabilities"));
+	kvm.amd = true;
+	amd = make(&plain, &kvm);
+	assert_well_formed(amd);
+	assert_non_null(strstr(amd, "<feature policy='disable' name='arch-capabilities'/></cpu>"));
 	/* Mitigations are for hardware: there they stay on. */
 	assert_null(strstr(with, "mitigations=off"));
 	assert_non_null(strstr(tcg, "mitigations=off"));
