@@ -192,7 +192,6 @@ void ctl_job_opened(struct ctl_job *j, bool writes)
 	j->writers += writes;
 }
 
-
 void ctl_job_closed(struct ctl_job *j, bool writes)
 {
 	struct msb_err e;

@@ -101,11 +101,13 @@
 	10000			  /* a mixtape's start waits so long for its console's first byte */
 #define CTL_DEFAULT_STOP_SEC "10" /* graceful stop, then kill */
 #define CTL_STOP_TERM_MS(all)                                                                      \
-	((all) / 10 * 7)	   /* of it from SIGTERM to SIGKILL; the rest is for sync */
-#define CTL_MAX_MEMORY_TIMES 16 /* max_memory_bytes of memory_bytes: a 64th of it is the kernel's to count it */
-#define CTL_RESIZE_MS	     30000 /* most that a guest may take to give memory back */
-#define CTL_RESIZE_LOOK_MS   50
-#define CTL_RESIZE_LEFT_BYTES (UINT64_C(32) << 20) /* that a guest can spare: never taken from it */
+	((all) / 10 * 7) /* of it from SIGTERM to SIGKILL; the rest is for sync */
+#define CTL_MAX_MEMORY_TIMES                                                                       \
+	16 /* max_memory_bytes of memory_bytes: a 64th of it is the kernel's to count it */
+#define CTL_RESIZE_MS	      30000 /* most that a guest may take to give memory back */
+#define CTL_RESIZE_LOOK_MS    50
+#define CTL_RESIZE_LEFT_BYTES (UINT64_C(32) << 20) /* that a guest can spare: never taken from it  \
+						    */
 #define CTL_RESIZE_ASK_MS    10000
 #define CTL_END_TIMEOUT_MS   500   /* a helper that was asked to end, then SIGKILL */
 #define CTL_CHECKPOINT_MS    30000 /* the write-ahead log is folded in by a thread of its own */

@@ -205,10 +205,10 @@ struct ctl_sandbox {
 	char doom_msg[MSB_ERR_MAX];
 	uint32_t room_cpus;	    /* what its machine was made for at most: */
 	uint64_t room_memory_bytes; /* ctl/resize.h */
-	bool machine;	    /* a QEMU of this sandbox may exist */
-	uint64_t machines;  /* how many it has had while msbd runs */
-	bool machine_ended; /* it has, since the last start */
-	bool end_told;	    /* the machine worker has said how: end_how, end_detail */
+	bool machine;		    /* a QEMU of this sandbox may exist */
+	uint64_t machines;	    /* how many it has had while msbd runs */
+	bool machine_ended;	    /* it has, since the last start */
+	bool end_told;		    /* the machine worker has said how: end_how, end_detail */
 	enum vmm_end end_how;
 	char end_detail[256];
 	/* Another table of mounts, while `mounts` is being exchanged for it or it for `mounts`:

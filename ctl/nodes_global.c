@@ -37,7 +37,8 @@ int ctl_read_features(const struct ctl_at *at, struct msb_str *s, struct msb_err
 		vmm_accel(vmm));
 	for (size_t i = 0; fsb_backend_name(i); i++)
 		msb_str_addf(s, " %s", fsb_backend_name(i));
-	msb_str_adds(s, " " CTL_BACKEND_DISK "\nverbs start stop kill restart pause resume unset unscript unpatch\n");
+	msb_str_adds(s, " " CTL_BACKEND_DISK
+			"\nverbs start stop kill restart pause resume unset unscript unpatch\n");
 	return 0;
 }
 

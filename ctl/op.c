@@ -285,9 +285,11 @@ static int busy(const struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e
 	return msb_err_set(e, EBUSY, "cannot %s %s: it is %s%s",
 		v == VERB_MOUNTS ? "change the mounts of" : verb_names[v], sb->name,
 		ctl_state_name(sb->state),
-		v == VERB_STOP && sb->state == ST_STARTING			  ? "; kill ends it"
-		: (v == VERB_START || v == VERB_MOUNTS || v == VERB_RESIZE) && sb->state == ST_PAUSED ? "; resume it"
-										  : "");
+		v == VERB_STOP && sb->state == ST_STARTING ? "; kill ends it"
+		: (v == VERB_START || v == VERB_MOUNTS || v == VERB_RESIZE) &&
+				sb->state == ST_PAUSED
+			? "; resume it"
+			: "");
 }
 
 /* What @v is to do now; lock held. 1: join sb->op. 2: wait for sb->op, then look again. 3: doom it
@@ -306,7 +308,8 @@ static int decide(struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
 		return ctl_state_ended(sb->state) ? 0 : 4;
 	}
 	if (sb->op && cur == v)
-		return v == VERB_MOUNTS || v == VERB_RESIZE ? 2 : 1; /* another one, or on top of it */
+		return v == VERB_MOUNTS || v == VERB_RESIZE ? 2
+							    : 1; /* another one, or on top of it */
 	if (v == VERB_STOP && sb->op && ending)
 		return 2;
 	if (sb->op && (cur == VERB_START || ending))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * CPUs and memory of a machine that runs. It is made with room for `max_cpus` and
- * `max_memory_bytes`; within that room the guest's kernel switches CPUs on and off, and a balloon in
- * the guest holds the memory that it is not to have. Both are the guest's to do: its root can take
- * all of the room. Nothing of this is there where there is none.
+ * `max_memory_bytes`; within that room the guest's kernel switches CPUs on and off, and a balloon
+ * in the guest holds the memory that it is not to have. Both are the guest's to do: its root can
+ * take all of the room. Nothing of this is there where there is none.
  */
 #ifndef MSB_CTL_RESIZE_H
 #define MSB_CTL_RESIZE_H

@@ -105,24 +105,25 @@ int fsd_sync(int sock, struct msb_err *e);
 enum fsd_op {
 	FSD_OP_OTHER,
 	FSD_OP_LOOKUP,
-	FSD_OP_ATTR,	/* attributes, link targets, statfs */
-	FSD_OP_OPEN,	/* and release */
+	FSD_OP_ATTR, /* attributes, link targets, statfs */
+	FSD_OP_OPEN, /* and release */
 	FSD_OP_READ,
-	FSD_OP_WRITE,	/* also fallocate, copy_file_range */
+	FSD_OP_WRITE, /* also fallocate, copy_file_range */
 	FSD_OP_READDIR,
-	FSD_OP_CHANGE,	/* of names: create, unlink, rename and so on */
+	FSD_OP_CHANGE, /* of names: create, unlink, rename and so on */
 	FSD_OP_SYNC,
 	FSD_OPS
 };
 static inline const char *fsd_op_name(enum fsd_op o)
 {
-	static const char *const names[FSD_OPS] = {"other", "lookup", "attr", "open", "read",
-		"write", "readdir", "change", "sync"};
+	static const char *const names[FSD_OPS] = {
+		"other", "lookup", "attr", "open", "read", "write", "readdir", "change", "sync"};
 
 	return names[o];
 }
 
-#define FSD_BUCKETS 22 /* the i-th: at most 2^i microseconds, not in one before; the last: the rest */
+#define FSD_BUCKETS                                                                                \
+	22 /* the i-th: at most 2^i microseconds, not in one before; the last: the rest */
 
 /* What the guest's requests were, since the exports were made. */
 struct fsd_stats {

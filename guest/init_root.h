@@ -47,7 +47,8 @@ int ga_disk_mount(const struct ga_mount *m, const char *target, struct msb_err *
 void ga_volumes_prepare(void);
 int ga_volume_mount(const struct ga_mount *m, struct msb_err *e);
 
-/* Has the first @n CPUs online, and the others not. -ERANGE there are fewer; what the kernel says. */
+/* Has the first @n CPUs online, and the others not. -ERANGE there are fewer; what the kernel says.
+ */
 int ga_cpus_set(uint32_t n, struct msb_err *e);
 
 /* Both run in a child of PID 1 whose root directory is the sandbox's root. */

@@ -109,7 +109,6 @@ struct wire_stats {
 	uint32_t have; /* 1 << enum wire_stat, of those that were found */
 };
 
-
 /* What of a job was at fault, where its program could not be started. */
 enum wire_fault { WIRE_FAULT_PROGRAM, WIRE_FAULT_USER, WIRE_FAULT_CWD, WIRE_FAULT_LIMITS };
 #define WIRE_FAULT(code, fault) ((code) | (fault) << 16)

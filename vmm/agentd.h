@@ -35,7 +35,8 @@
 
 struct agentd;
 
-/* A file that is appended to, and renamed to FILE.1 at a size, that to FILE.2 and so on to FILE.old.
+/* A file that is appended to, and renamed to FILE.1 at a size, that to FILE.2 and so on to
+ * FILE.old.
  */
 struct ad_file {
 	int dir_fd, fd;
@@ -44,8 +45,7 @@ struct ad_file {
 	uint64_t size, max;
 	unsigned int old;
 };
-void ad_file_init(
-	struct ad_file *f, int dir_fd, const char *name, uint64_t max, unsigned int old);
+void ad_file_init(struct ad_file *f, int dir_fd, const char *name, uint64_t max, unsigned int old);
 void ad_file_add(struct ad_file *f, const void *p, size_t n);
 /* Ends a line that an earlier process was killed in. */
 void ad_file_mend(struct ad_file *f);

@@ -45,9 +45,9 @@ bool vmm_has_balloon(const struct vmm_spec *spec);
  * vmm_domain_xml() - Append the <domain> of a machine
  * @spec: checked here
  * @out:  appended to; unchanged on failure other than -ENOMEM
- * The machine has what it needs and nothing else: no USB, no graphics, no PS/2, no NIC, no balloon without need,
- * and every virtio device sits on the root bus, because each PCIe port costs boot time.
- * Return: 0; -EINVAL, -ERANGE, -ENOMEM, with @e.
+ * The machine has what it needs and nothing else: no USB, no graphics, no PS/2, no NIC, no balloon
+ * without need, and every virtio device sits on the root bus, because each PCIe port costs boot
+ * time. Return: 0; -EINVAL, -ERANGE, -ENOMEM, with @e.
  */
 int vmm_domain_xml(const struct vmm_spec *spec, const struct vmm_host *host, struct msb_str *out,
 	struct msb_err *e);

@@ -9,12 +9,11 @@
  * event thread reports ends. The process has no state of its own: libvirt keeps the machines in
  * files, so it may end at any instruction, and does so when the socket closes.
  *
- * Requests: start {id cpus memory_bytes max_cpus max_memory_bytes agent console cmdline fs=TAG\tSOCKET... disk=FORMAT, with
- * its overlay and its base as descriptors, kernel initrd own_cmdline}, resume {id}, suspend {id},
- * destroy {id}, button {id}, pid {id}, memory {id memory_bytes}, has {id}, list {};
- * each with seq, answered "ok" {seq ...} or "error"
- * {seq code msg}. Unasked: "ready" {accel} or "failed" {code msg} first, then "event" {id how
- * detail}.
+ * Requests: start {id cpus memory_bytes max_cpus max_memory_bytes agent console cmdline
+ * fs=TAG\tSOCKET... disk=FORMAT, with its overlay and its base as descriptors, kernel initrd
+ * own_cmdline}, resume {id}, suspend {id}, destroy {id}, button {id}, pid {id}, memory {id
+ * memory_bytes}, has {id}, list {}; each with seq, answered "ok" {seq ...} or "error" {seq code
+ * msg}. Unasked: "ready" {accel} or "failed" {code msg} first, then "event" {id how detail}.
  */
 #include "vmm/worker.h"
 #include "base/cleanup.h"

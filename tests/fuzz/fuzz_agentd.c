@@ -103,7 +103,8 @@ static void tell(void)
 
 static void clients(void)
 {
-	static const char *const verbs[] = {"exec", "exec", "exec", "watch", "clock", "boot", "stats"};
+	static const char *const verbs[] = {
+		"exec", "exec", "exec", "watch", "clock", "boot", "stats"};
 	struct msb_err e = {0};
 	struct msb_msg m;
 

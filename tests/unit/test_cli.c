@@ -369,11 +369,8 @@ static void specs(void **state)
 		case 'u': r = spec_ulimit(rows[i].text, &s, NULL); break;
 		case 't': spec_tmpfs(rows[i].text, &s); break;
 		case 'v':
-		case 'd':
-			r = spec_volume(rows[i].text, rows[i].kind == 'd', &s, NULL);
-			break;
-		default:
-			r = spec_mount(rows[i].text, &s, NULL);
+		case 'd': r = spec_volume(rows[i].text, rows[i].kind == 'd', &s, NULL); break;
+		default: r = spec_mount(rows[i].text, &s, NULL);
 		}
 		assert_int_equal(r, rows[i].out ? 0 : -EINVAL);
 		if (r == 0)

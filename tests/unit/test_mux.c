@@ -131,8 +131,8 @@ static int setup(void **state)
 	assert_int_equal(mux_add(mux, "a", overlay("a")), 0);
 	assert_int_equal(mux_add(mux, "b", overlay("b")), 0);
 	fsd_fs_init(&fs, mux);
-	q = (struct fusereq){
-		.s = fsd_session_new(&fs, &fuse_profile_guest, false), .w = calloc(1, sizeof(*q.w))};
+	q = (struct fusereq){.s = fsd_session_new(&fs, &fuse_profile_guest, false),
+		.w = calloc(1, sizeof(*q.w))};
 	return req_init(&q);
 }
 
