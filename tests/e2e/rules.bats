@@ -58,7 +58,7 @@ close $f or die "$!\n";'
 	tool perl-ask '#!/usr/bin/perl' 'use Fcntl; sysopen(my $f, $ARGV[0], O_RDWR) or die "$ARGV[0]: $!\n";
 syswrite($f, "$ARGV[1]\n") or die "$!\n"; my $b; while (sysread($f, $b, 65536)) { print $b }'
 	tool tee-put '#!/bin/bash' 'set -o pipefail; printf "%s\n" "$2" | tee "$1" >/dev/null'
-	tool dd-put '#!/bin/bash' 'set -o pipefail; printf "%s\n" "$2" | dd of="$1" status=none'
+	tool dd-put '#!/bin/bash' 'set -o pipefail; printf "%s\n" "$2" | dd of="$1" iflag=fullblock status=none'
 	tool bbdd-put '#!/bin/bash' 'set -o pipefail; printf "%s\n" "$2" | busybox dd of="$1" 2>&1 >/dev/null | grep -v records >&2; exit "${PIPESTATUS[1]}"'
 	tool cp-put '#!/bin/bash' 't=$(mktemp); printf "%s\n" "$2" >"$t"; cp "$t" "$1"; r=$?; rm "$t"; exit $r'
 	tool cat-put '#!/bin/bash' 'printf "%s\n" "$2" | cat >"$1"; exit "${PIPESTATUS[1]}"'
@@ -150,7 +150,7 @@ says() {
 	os.close(fd)
 	PY
 	perl -e 'open(F, ">", "ctl") or die; for my $l ("stop\nkill\n", "stop") { syswrite(F, $l) == length $l or die "$!" }'
-	printf 'stop\nkill\nstop' | dd of=ctl bs=64 status=none
+	printf 'stop\nkill\nstop' | dd of=ctl bs=64 iflag=fullblock status=none
 	printf 'stop\nkill\n' | tee ctl >/dev/null
 }
 
@@ -299,8 +299,8 @@ says() {
 	seq 3 | while read -r i; do echo "echo $i >>/tmp/pipe" >exec; done
 	[ "$(guest dev 'cat /tmp/pipe')" = $'1\n2\n3' ]
 	printf '%s\n' 'echo a >>/tmp/lines' 'echo b >>/tmp/lines' | tee exec >/dev/null
-	printf '%s\n' 'echo c >>/tmp/lines' 'echo d >>/tmp/lines' | dd of=exec bs=4096 status=none
-	printf 'echo e >>/tmp/lines\n' | dd of=exec bs=4096 status=none
+	printf '%s\n' 'echo c >>/tmp/lines' 'echo d >>/tmp/lines' | dd of=exec bs=4096 iflag=fullblock status=none
+	printf 'echo e >>/tmp/lines\n' | dd of=exec bs=4096 iflag=fullblock status=none
 	[ "$(guest dev 'cat /tmp/lines')" = $'a\nb\nc\nd\ne' ]
 	# the reader that has enough ends; the writer is hung up, and nobody waits
 	python-ask exec yes 2>/dev/null | head -n 2 >"$dir/yes" || true

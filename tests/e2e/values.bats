@@ -138,11 +138,11 @@ job() {
 	printf 'image: bb\nlabels: {x: "1", z: ""}\nrlimits: [core 0]\ncmd: \047["a"]\047\n' >"$dir/c"
 	cat "$dir/c" >config
 	[ "$(cat labels rlimits cmd entrypoint)" = $'x=1\nz=\ncore 0:0\n["a"]' ]
-	fails 'Invalid argument' 'line 2, column 1: labels is a mapping' error "printf 'image: bb\nlabels: [a=b]\n' | dd of=config bs=4k status=none"
-	fails 'Invalid argument' 'no `=` is in a key' error "printf 'image: bb\nlabels: {a=b: c}\n' | dd of=config bs=4k status=none"
+	fails 'Invalid argument' 'line 2, column 1: labels is a mapping' error "printf 'image: bb\nlabels: [a=b]\n' | dd of=config bs=4k iflag=fullblock status=none"
+	fails 'Invalid argument' 'no `=` is in a key' error "printf 'image: bb\nlabels: {a=b: c}\n' | dd of=config bs=4k iflag=fullblock status=none"
 	fails 'Invalid argument' 'is no label' error "echo web >labels"
-	fails 'quota' 'at most 256 labels' error "seq -f 'k%g=v' 257 | dd of=labels bs=64k status=none"
-	fails 'too long' 'labels has at most 16384 bytes' error "seq -f 'k%g=$(head -c 90 /dev/zero | tr '\0' v)' 200 | dd of=labels bs=64k status=none"
+	fails 'quota' 'at most 256 labels' error "seq -f 'k%g=v' 257 | dd of=labels bs=64k iflag=fullblock status=none"
+	fails 'too long' 'labels has at most 16384 bytes' error "seq -f 'k%g=$(head -c 90 /dev/zero | tr '\0' v)' 200 | dd of=labels bs=64k iflag=fullblock status=none"
 	[ "$(cat labels)" = $'x=1\nz=' ]
 	echo >labels
 	[ -z "$(cat labels)" ]
