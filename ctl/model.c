@@ -141,15 +141,16 @@ static struct ctl_sandbox *sandbox_new(struct ctl *c, const char *id, const char
 	return sb;
 }
 
-/* Where @name is or would go. */
-static size_t sandbox_slot(const struct ctl *c, const char *name)
+/* Where @key is or would go in a table that is in the order of @cmp. */
+static size_t slot(struct ctl_sandbox *const *t, size_t n,
+	int (*cmp)(const struct ctl_sandbox *sb, const void *key), const void *key)
 {
-	size_t lo = 0, hi = c->nsb;
+	size_t lo = 0, hi = n;
 
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
 
-		if (strcmp(c->sb[mid]->name, name) < 0)
+		if (cmp(t[mid], key) < 0)
 			lo = mid + 1;
 		else
 			hi = mid;
@@ -157,35 +158,37 @@ static size_t sandbox_slot(const struct ctl *c, const char *name)
 	return lo;
 }
 
-/* The same of a serial: every request names its sandbox by that. */
+static int by_name(const struct ctl_sandbox *sb, const void *name)
+{
+	return strcmp(sb->name, name);
+}
+
+static int by_serial(const struct ctl_sandbox *sb, const void *serial)
+{
+	uint32_t s = *(const uint32_t *)serial;
+
+	return (sb->serial > s) - (sb->serial < s);
+}
+
+static int by_id(const struct ctl_sandbox *sb, const void *id)
+{
+	return strcmp(sb->id, id);
+}
+
+static size_t sandbox_slot(const struct ctl *c, const char *name)
+{
+	return slot(c->sb, c->nsb, by_name, name);
+}
+
+/* Every request names its sandbox by that. */
 static size_t serial_slot(const struct ctl *c, uint32_t serial)
 {
-	size_t lo = 0, hi = c->nsb;
-
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-
-		if (c->by_serial[mid]->serial < serial)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
+	return slot(c->by_serial, c->nsb, by_serial, &serial);
 }
 
 static size_t id_slot(const struct ctl *c, const char *id)
 {
-	size_t lo = 0, hi = c->nsb;
-
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-
-		if (strcmp(c->by_id[mid]->id, id) < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
+	return slot(c->by_id, c->nsb, by_id, id);
 }
 
 static void slot_open(struct ctl_sandbox **t, size_t n, size_t i, struct ctl_sandbox *sb)

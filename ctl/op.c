@@ -342,6 +342,14 @@ int ctl_op_begin(struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
 	return r;
 }
 
+/* The verb under way, for one more who waits for it: wait_for() lets go of it. Lock held. */
+static struct ctl_op *join(struct ctl_sandbox *sb)
+{
+	sb->op->refs++;
+	sb->op->waiting++;
+	return sb->op;
+}
+
 int ctl_verb(const struct ctl_req *q, struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
 {
 	struct ctl *c = sb->c;
@@ -365,11 +373,7 @@ int ctl_verb(const struct ctl_req *q, struct ctl_sandbox *sb, enum ctl_verb v, s
 		}
 		if (what == 3)
 			doom(sb, ECANCELED, "killed");
-		op = what > 0 && r == 0 ? sb->op : NULL;
-		if (op) {
-			op->refs++;
-			op->waiting++;
-		}
+		op = what > 0 && r == 0 ? join(sb) : NULL;
 		pthread_mutex_unlock(&c->lock);
 		if (!op)
 			return what < 0 ? what : r;
@@ -426,11 +430,7 @@ int ctl_op_mounts(const struct ctl_req *q, struct ctl_sandbox *sb,
 			r = make(sb, arg, &table, e);
 		if (r == 0 && (what == 0 || what == 4))
 			r = exchange(sb, what == 4, &table, e);
-		op = what > 0 && r == 0 ? sb->op : NULL;
-		if (op) {
-			op->refs++;
-			op->waiting++;
-		}
+		op = what > 0 && r == 0 ? join(sb) : NULL;
 		pthread_mutex_unlock(&c->lock);
 		if (!op)
 			return what < 0 ? what : r;
@@ -463,11 +463,7 @@ int ctl_op_resize(const struct ctl_req *q, struct ctl_sandbox *sb, uint32_t cpus
 			sb->op->cpus = cpus;
 			sb->op->memory_bytes = memory_bytes;
 		}
-		op = what > 0 && r == 0 ? sb->op : NULL;
-		if (op) {
-			op->refs++;
-			op->waiting++;
-		}
+		op = what > 0 && r == 0 ? join(sb) : NULL;
 		pthread_mutex_unlock(&c->lock);
 		if (!op)
 			return what < 0 ? what : r;
