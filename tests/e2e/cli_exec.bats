@@ -5,11 +5,7 @@ bats_require_minimum_version 1.5.0
 load helper
 
 setup_file() {
-	msb_setup
-	"$bin/msbd"
-	msb_image
-	sandbox dev
-	echo start >"$m/dev/ctl"
+	msb_dev
 }
 
 teardown_file() {

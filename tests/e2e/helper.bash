@@ -45,6 +45,15 @@ sandbox() {
 	done
 }
 
+# msb_dev: an instance in which the sandbox `dev` runs
+msb_dev() {
+	msb_setup
+	"$bin/msbd"
+	msb_image
+	sandbox dev
+	echo start >"$m/dev/ctl"
+}
+
 # guest NAME LINE: what a command prints
 guest() {
 	local fd
