@@ -3,6 +3,7 @@
 #include "ctl/conf_int.h"
 #include "base/cleanup.h"
 #include "base/str.h"
+#include "ctl/argv.h"
 #include "ctl/image_names.h"
 #include "ctl/policy.h"
 #include "ctl/root.h"
@@ -10,7 +11,6 @@
 #include "fs/options.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <string.h>
 
 /* Whether both texts mean one image. */
@@ -225,34 +225,19 @@ int conf_check_stop(
 /* Empty: the image's. */
 static int argv_json(const char *key, const char *text, struct msb_str *ret, struct msb_err *e)
 {
-	json_error_t why;
-	json_t *doc, *v;
-	size_t i;
-	int r = 0;
+	_cleanup_str_ struct msb_str words = MSB_STR_INIT;
+	struct msb_err why = {0};
 
 	if (!*text)
 		return 0;
-	doc = json_loads(text, 0, &why);
-	if (!doc || !json_is_array(doc)) {
-		json_decref(doc);
+	if (ctl_argv_from_json(key, text, strlen(text), &words, &why) < 0)
 		return msb_err_set(e, EINVAL,
 			"%s is a JSON array of strings such as [\"sleep\", \"60\"], [] for none, or "
-			"empty for the image's, not `%.200s`",
-			key, text);
-	}
-	msb_str_adds(ret, "[");
-	json_array_foreach(doc, i, v)
-	{
-		if (!json_is_string(v)) {
-			r = msb_err_set(e, EINVAL, "%s: element %zu is not a string", key, i);
-			break;
-		}
-		msb_str_adds(ret, i ? "," : "");
-		msb_str_add_json(ret, json_string_value(v), json_string_length(v));
-	}
-	msb_str_adds(ret, "]");
-	json_decref(doc);
-	return r;
+			"empty for the image's: %s",
+			key, why.msg);
+	ctl_argv_to_json(words.buf, words.len, ret);
+	ret->oom |= words.oom;
+	return 0;
 }
 
 int conf_check_entrypoint(

@@ -3,6 +3,7 @@
 #include "ctl/job_int.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "ctl/argv.h"
 #include "ctl/conf.h"
 #include "ctl/handle.h"
 #include "ctl/line.h"
@@ -11,7 +12,6 @@
 #include "ctl/run_main.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <string.h>
 
 #define NUMBER_STRIDE 64 /* numbers that are written down at once */
@@ -247,39 +247,13 @@ static int settable(const struct ctl_job *j, struct msb_err *e)
 				 j->number, ctl_job_state_name(j->state));
 }
 
-/* A JSON array of strings as arguments with a NUL each. */
-static int argv_json(const char *p, size_t n, struct msb_str *ret, struct msb_err *e)
-{
-	json_error_t why;
-	json_t *doc = json_loadb(p, n, 0, &why), *v;
-	size_t i;
-	int r = 0;
-
-	if (!doc)
-		return msb_err_set(
-			e, EINVAL, "argv is no JSON: %s (byte %d)", why.text, why.position);
-	if (!json_is_array(doc))
-		r = msb_err_set(e, EINVAL, "argv is not an array of strings");
-	json_array_foreach(doc, i, v)
-	{
-		if (r == 0 && !json_is_string(v))
-			r = msb_err_set(e, EINVAL, "argv: element %zu is not a string", i);
-		if (r < 0)
-			break;
-		msb_str_add(ret, json_string_value(v), json_string_length(v));
-		msb_str_add(ret, "", 1);
-	}
-	json_decref(doc);
-	return r;
-}
-
 static int argv_parse(const char *p, size_t n, struct msb_str *ret, struct msb_err *e)
 {
 	bool nul = n && memchr(p, '\0', n);
 	int r = 0;
 
 	if (n && p[0] == '[') {
-		r = argv_json(p, n, ret, e);
+		r = ctl_argv_from_json("argv", p, n, ret, e);
 	} else {
 		/* Of one word the newline is the writer's habit; between NULs it is a byte. */
 		if (!nul && n && p[n - 1] == '\n')
@@ -338,11 +312,8 @@ void ctl_job_get_argv(const struct ctl_job *j, struct msb_str *s)
 			msb_str_add(s, j->argv, j->argv_bytes);
 			return;
 		}
-	for (size_t at = 0; at < j->argv_bytes; at += strlen(j->argv + at) + 1) {
-		msb_str_adds(s, at ? "," : "[");
-		msb_str_add_json(s, j->argv + at, strlen(j->argv + at));
-	}
-	msb_str_adds(s, "]\n");
+	ctl_argv_to_json(j->argv, j->argv_bytes, s);
+	msb_str_adds(s, "\n");
 }
 
 static int check_cwd(const char *text, struct msb_str *ret, struct msb_err *e)

@@ -2,12 +2,12 @@
 // What a sandbox is there to run.
 #include "ctl/run_argv.h"
 #include "base/cleanup.h"
+#include "ctl/argv.h"
 #include "ctl/conf.h"
 #include "ctl/image_names.h"
 #include "ctl/images.h"
 #include "ctl/meta.h"
 
-#include <jansson.h>
 #include <string.h>
 
 /* What is set and which image it is of, as they are now. */
@@ -35,20 +35,6 @@ static void said_done(struct said *s)
 	free(s->cmd);
 }
 
-/* It was checked when it was set. */
-static void add_json(struct msb_str *ret, const char *text)
-{
-	json_t *doc = json_loads(text, 0, NULL), *v;
-	size_t i;
-
-	json_array_foreach(doc, i, v)
-	{
-		msb_str_adds(ret, json_string_value(v));
-		msb_str_add(ret, "", 1);
-	}
-	json_decref(doc);
-}
-
 static void add_list(struct msb_str *ret, char *const *list)
 {
 	for (; list && *list; list++)
@@ -67,16 +53,19 @@ int ctl_run_argv(struct ctl_sandbox *sb, const char *own, size_t own_bytes, stru
 	r = s.digest[0] ? ctl_image_meta(sb->c, s.digest, &meta, e) : 0;
 	if (r < 0)
 		return r;
+	/* What is set was checked then. */
 	if (s.entrypoint[0])
-		add_json(ret, s.entrypoint);
+		r = ctl_argv_from_json("entrypoint", s.entrypoint, strlen(s.entrypoint), ret, e);
 	else
 		add_list(ret, meta.entrypoint);
-	if (own_bytes)
+	if (r == 0 && own_bytes)
 		msb_str_add(ret, own, own_bytes);
-	else if (s.cmd[0])
-		add_json(ret, s.cmd);
+	else if (r == 0 && s.cmd[0])
+		r = ctl_argv_from_json("cmd", s.cmd, strlen(s.cmd), ret, e);
 	else if (!s.entrypoint[0])
 		add_list(ret, meta.cmd);
+	if (r < 0)
+		return r;
 	if (ret->oom)
 		return msb_err_set(e, ENOMEM, "no memory");
 	if (ret->len > CTL_MAX_ARGV_BYTES)
