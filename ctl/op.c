@@ -342,11 +342,13 @@ int ctl_op_begin(struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
 	return r;
 }
 
-/* The verb under way, for one more who waits for it: wait_for() lets go of it. Lock held. */
+/* The verb under way, for one more who waits for it, or NULL: wait_for() lets go of it. Lock held. */
 static struct ctl_op *join(struct ctl_sandbox *sb)
 {
-	sb->op->refs++;
-	sb->op->waiting++;
+	if (sb->op) {
+		sb->op->refs++;
+		sb->op->waiting++;
+	}
 	return sb->op;
 }
 
