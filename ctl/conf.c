@@ -30,6 +30,7 @@ const struct conf confs[CONF_COUNT] = {
 	[CONF_INIT] = {"init", "msb", false, conf_check_init, CONF_FORM_ONE},
 	[CONF_MAX_CPUS] = {"max_cpus", "", false, conf_check_max_cpus, CONF_FORM_ONE},
 	[CONF_MAX_MEMORY] = {"max_memory_bytes", "", false, conf_check_max_memory, CONF_FORM_ONE},
+	[CONF_AUTO_REMOVE] = {"auto_remove", "0", true, conf_check_auto_remove, CONF_FORM_ONE},
 	[CONF_LABELS] = {"labels", "", true, conf_check_labels, CONF_FORM_PAIRS},
 	[CONF_RLIMITS] = {"rlimits", "", true, conf_check_rlimits, CONF_FORM_LINES},
 };

@@ -262,3 +262,14 @@ int conf_check_init(
 	msb_str_adds(ret, text);
 	return 0;
 }
+
+int conf_check_auto_remove(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	if (strcmp(text, "0") != 0 && strcmp(text, "1") != 0)
+		return msb_err_set(e, EINVAL,
+			"auto_remove is 1 (it is removed when its machine has ended) or 0, not `%s`",
+			text);
+	msb_str_adds(ret, text);
+	return 0;
+}

@@ -40,6 +40,7 @@ conf_check_fn conf_check_cmd;
 conf_check_fn conf_check_init;
 conf_check_fn conf_check_max_cpus;
 conf_check_fn conf_check_max_memory;
+conf_check_fn conf_check_auto_remove;
 
 /* conf_table.c */
 conf_check_fn conf_check_labels;

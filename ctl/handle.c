@@ -147,6 +147,12 @@ static bool gone(const struct ctl_at *at)
 	       (at->vol && at->vol->gone) || (at->job && at->job->gone);
 }
 
+/* How its machine ended is asked for when it has, and it may be gone by then. */
+static bool says_last(const struct ctl_handle *h)
+{
+	return (h->at.node->flags & NF_LAST) && h->at.sb->ends;
+}
+
 /* The text of a file as it is now. A slow one is made without any lock: the thread that answers the
  * kernel takes h->lock. */
 static int make_text(struct ctl_handle *h, struct msb_str *s, struct msb_err *e)
@@ -156,7 +162,7 @@ static int make_text(struct ctl_handle *h, struct msb_str *s, struct msb_err *e)
 	int r;
 
 	pthread_mutex_lock(&c->lock);
-	if (gone(&h->at)) {
+	if (gone(&h->at) && !says_last(h)) {
 		pthread_mutex_unlock(&c->lock);
 		return msb_err_set(e, ENODEV, "it was removed");
 	}

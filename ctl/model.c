@@ -299,32 +299,34 @@ int ctl_sandbox_create(struct ctl *c, const char *name, uid_t uid, gid_t gid, st
 	return 0;
 }
 
-int ctl_sandbox_remove(struct ctl_sandbox *sb, struct msb_err *e)
+int ctl_sandbox_take(struct ctl_sandbox *sb, const char *why, struct msb_err *e)
+{
+	struct ctl *c = sb->c;
+	int r;
+
+	if (sb->gone)
+		return msb_err_set(e, ENOENT, "the sandbox was removed");
+	if (sb->op || !ctl_state_ended(sb->state))
+		return msb_err_set(e, EBUSY, "%s is %s; stop or kill it first", sb->name,
+			ctl_state_name(sb->state));
+	r = ctl_db_sandbox_del(c->db, sb->id, e);
+	if (r < 0)
+		return r;
+	sandbox_take_out(c, sb);
+	sb->gone = true;
+	ctl_jobs_drop(sb);
+	ctl_event(c, sb, "removed", why ? ",\"reason\":\"%s\"" : "%s", why ?: "");
+	return 0;
+}
+
+void ctl_sandbox_clear(struct ctl_sandbox *sb)
 {
 	struct ctl *c = sb->c;
 	struct ctl_files_of of = {.c = c, .f = &sb->files, .id = sb->id};
 	char path[MSB_PATH_MAX];
 	int r;
 
-	pthread_mutex_lock(&c->lock);
-	if (sb->gone)
-		r = msb_err_set(e, ENOENT, "the sandbox was removed");
-	else if (sb->op || !ctl_state_ended(sb->state))
-		r = msb_err_set(e, EBUSY, "%s is %s; stop or kill it first", sb->name,
-			ctl_state_name(sb->state));
-	else
-		r = ctl_db_sandbox_del(c->db, sb->id, e);
-	if (r == 0) {
-		sandbox_take_out(c, sb);
-		sb->gone = true;
-		ctl_jobs_drop(sb);
-		ctl_event(c, sb, "removed", "%s", "");
-	}
-	pthread_mutex_unlock(&c->lock);
-	if (r < 0)
-		return r;
-	/* It is gone for everybody; what follows only frees its resources. What fails here is
-	 * removed when msbd starts next. */
+	/* What fails here is removed when msbd starts next. */
 	ctl_files_end(&of);
 	r = msb_rm_rf(c->sandboxes_fd, sb->id);
 	if (r < 0)
@@ -332,8 +334,19 @@ int ctl_sandbox_remove(struct ctl_sandbox *sb, struct msb_err *e)
 			strerror(-r));
 	(void)snprintf(path, sizeof(path), "sb/%s", sb->id);
 	(void)msb_rm_rf(c->run_fd, path); /* sockets: harmless, and removed at the next start */
-	ctl_sandbox_unref(sb);		  /* the table's */
-	return 0;
+	ctl_sandbox_unref(sb);
+}
+
+int ctl_sandbox_remove(struct ctl_sandbox *sb, struct msb_err *e)
+{
+	int r;
+
+	pthread_mutex_lock(&sb->c->lock);
+	r = ctl_sandbox_take(sb, NULL, e);
+	pthread_mutex_unlock(&sb->c->lock);
+	if (r == 0)
+		ctl_sandbox_clear(sb);
+	return r;
 }
 
 int ctl_sandbox_own(struct ctl_sandbox *sb, uid_t uid, gid_t gid, mode_t mode, struct msb_err *e)
@@ -447,6 +460,8 @@ static int load_value(void *arg, const char *id, const char *key, const char *va
 	} else if (!strcmp(key, ".wanted")) {
 		sb->started_once = true;
 		sb->wanted = *value == '1';
+	} else if (!strcmp(key, ".ran")) {
+		sb->ran = true;
 	} else if (!strcmp(key, ".started_usec")) {
 		sb->started_usec = strtoull(value, NULL, 10);
 	} else if (!strcmp(key, ".restarts")) {

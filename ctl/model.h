@@ -66,6 +66,7 @@ enum ctl_conf_id { /* rows of the table in conf.c */
 	CONF_INIT,
 	CONF_MAX_CPUS,
 	CONF_MAX_MEMORY,
+	CONF_AUTO_REMOVE,
 	CONF_COUNT,
 };
 
@@ -187,6 +188,8 @@ struct ctl_sandbox {
 	atomic_ullong jobs_total; /* commands and jobs that were started while msbd runs; no lock */
 	_Atomic uint64_t active_ms; /* when something last ended; no lock */
 	char stop_why[96];	    /* of the stop under way; "": somebody asked */
+	bool ran; /* a machine of it has, and its end was not settled: ctl/auto_remove.h */
+	unsigned int restarting; /* calls of ctl_restart() */
 
 	enum ctl_state state;
 	char reason[MSB_ERR_MAX]; /* of the state, "" where it needs none */
@@ -318,6 +321,10 @@ void ctl_sandbox_unref(struct ctl_sandbox *sb); /* takes the lock itself; NULL i
  */
 int ctl_sandbox_create(struct ctl *c, const char *name, uid_t uid, gid_t gid, struct msb_err *e);
 int ctl_sandbox_remove(struct ctl_sandbox *sb, struct msb_err *e);
+/* Its two halves: it is gone for everybody (ctl.lock held; @why goes into the event, NULL: somebody
+ * asked), then what it had is deleted, and with it the table's reference; that one waits. */
+int ctl_sandbox_take(struct ctl_sandbox *sb, const char *why, struct msb_err *e);
+void ctl_sandbox_clear(struct ctl_sandbox *sb);
 int ctl_sandbox_own(struct ctl_sandbox *sb, uid_t uid, gid_t gid, mode_t mode, struct msb_err *e);
 bool ctl_name_reserved(const char *name);
 

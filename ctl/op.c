@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "ctl/auto_remove.h"
 #include "ctl/conf.h"
 #include "ctl/files.h"
 #include "ctl/policy.h"
@@ -342,7 +343,8 @@ int ctl_op_begin(struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
 	return r;
 }
 
-/* The verb under way, for one more who waits for it, or NULL: wait_for() lets go of it. Lock held. */
+/* The verb under way, for one more who waits for it, or NULL: wait_for() lets go of it. Lock held.
+ */
 static struct ctl_op *join(struct ctl_sandbox *sb)
 {
 	if (sb->op) {
@@ -477,9 +479,18 @@ int ctl_op_resize(const struct ctl_req *q, struct ctl_sandbox *sb, uint32_t cpus
 
 int ctl_restart(const struct ctl_req *q, struct ctl_sandbox *sb, struct msb_err *e)
 {
-	int r = ctl_verb(q, sb, VERB_STOP, e);
+	int r;
 
-	return r < 0 ? r : ctl_verb(q, sb, VERB_START, e);
+	pthread_mutex_lock(&sb->c->lock);
+	sb->restarting++;
+	pthread_mutex_unlock(&sb->c->lock);
+	r = ctl_verb(q, sb, VERB_STOP, e);
+	if (r == 0)
+		r = ctl_verb(q, sb, VERB_START, e);
+	LOCK_SCOPE(&sb->c->lock);
+	sb->restarting--;
+	(void)ctl_auto_remove(sb); /* where the start was not to be */
+	return r;
 }
 
 void ctl_op_clean(struct ctl_sandbox *sb, int code, const char *fmt, ...)

@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "ctl/auto_remove.h"
 #include "ctl/conf.h"
 #include "ctl/job.h"
 #include "ctl/report.h"
@@ -230,6 +231,7 @@ static void started(struct ctl_sandbox *sb, bool own)
 	char text[24];
 
 	want(sb, true);
+	ctl_auto_remove_ran(sb);
 	sb->restart_at_ms = 0;
 	sb->ran_since_ms = msb_now_ms();
 	sb->active_ms = sb->ran_since_ms;
@@ -262,6 +264,7 @@ void ctl_policy_settled(struct ctl_sandbox *sb, enum ctl_verb v, int result, boo
 		schedule(sb, sb->state == ST_FAILED);
 		break;
 	}
+	(void)ctl_auto_remove(sb); /* it may go, or stay */
 	arm(sb->c);
 }
 
@@ -277,16 +280,21 @@ bool ctl_policy_wants(const struct ctl_sandbox *sb)
 
 void ctl_policy_recovered(struct ctl *c)
 {
-	for (size_t i = 0; i < c->nsb; i++) {
+	for (size_t i = 0; i < c->nsb;) {
 		struct ctl_sandbox *sb = c->sb[i];
 
 		sb->ran_since_ms = msb_now_ms();
 		sb->active_ms = sb->ran_since_ms;
-		if (!ctl_state_ended(sb->state) || sb->op)
-			continue;
-		sb->started_usec = 0; /* of a machine that is no more */
-		if (ctl_policy_wants(sb))
-			schedule(sb, true);
+		if (ctl_state_ended(sb->state) && !sb->op) {
+			sb->started_usec = 0; /* of a machine that is no more */
+			if (ctl_policy_wants(sb))
+				schedule(sb, true);
+			if (ctl_auto_remove(sb))
+				continue; /* another one is in its place */
+		} else {
+			ctl_auto_remove_ran(sb);
+		}
+		i++;
 	}
 	arm(c);
 }

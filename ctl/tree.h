@@ -33,6 +33,7 @@ enum ctl_node_flags {
 	NF_STATE = 4, /* poll says POLLPRI once the state changed after the last read */
 	NF_WHOLE = 8, /* the lines of one write are written together */
 	NF_FEW = 16,  /* its text may be long: CTL_MAX_SCRAPES are open at once */
+	NF_LAST = 32, /* who has it open reads on where the sandbox was removed after its machine */
 };
 
 /* Directories; the other rows follow them. The root's row is its node id, 1. */

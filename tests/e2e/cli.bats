@@ -118,6 +118,10 @@ none /mem memory rw,size_bytes=8M" ]
 	msb start later
 	[ "$(msb wait later)" = 0 ]
 	msb rm later
+	name=$(msb run -d --rm -m 128m bb sh -c 'sleep 2; exit 5')
+	[ "$(cat "$m/$name/auto_remove")" = 1 ]
+	[ "$(msb wait "$name")" = 5 ]
+	[ ! -e "$m/$name" ]
 	msb run -d --idle --name still -m 128m bb
 	[ "$(msb exec still echo here)" = here ]
 	[ "$(cat "$m/still/init")" = msb ]
@@ -144,7 +148,6 @@ none /mem memory rw,size_bytes=8M" ]
 	refused "cannot read" --env-file nothing bb
 	refused "passthrough" --mount type=nothing,src=/a,dst=/b bb
 	refused "does not --restart" --rm --restart always bb
-	refused "--rm is for" -d --rm bb
 	refused "--idle goes with" --idle bb
 	refused "no name of a sandbox" --name Bad bb
 	refused "something is missing"

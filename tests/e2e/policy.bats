@@ -107,6 +107,35 @@ kill_machine() { kill -9 "$(has qemu_pid)"; }
 	rmdir "$m/two" "$m/three"
 }
 
+@test "auto_remove: it goes with its machine, not at a restart, and by a new msbd where that was killed" {
+	fails 'Invalid argument' 'auto_remove is 1' error 'echo yes >auto_remove'
+	sandbox gone auto_remove=1 init=cmd 'cmd=["sh","-c","sleep 1; exit 3"]'
+	echo start >"$m/gone/ctl"
+	exec 8<"$m/gone/status" 9<"$m/gone/wait"
+	[ "$(cat <&9)" = failed ]
+	[[ $(dd bs=64k status=none <&8) == *$'\n'"exit_code 3"$'\n'* ]]
+	exec 8<&- 9<&-
+	[ ! -e "$m/gone" ]
+	grep -q '"sandbox":"gone",.*"event":"removed","reason":"auto_remove"' "$m/events"
+	# A start that fails leaves what it is asked about.
+	echo nosuch >image
+	echo never >pull
+	echo 1 >auto_remove
+	fails '' 'nosuch' error 'echo start >ctl'
+	echo bb >image
+	echo start >ctl
+	echo restart >ctl
+	[ "$(cat state)" = running ]
+	machine=$(has qemu_pid)
+	msbd=$(msbd_pid)
+	cd /
+	kill -9 "$msbd" "$machine"
+	until_is 5 gone eval "[ -e /proc/$msbd ] || echo gone"
+	"$bin/msbd"
+	[ ! -e "$m/$name" ]
+	sandbox $name # for teardown
+}
+
 @test "max_duration_sec: over, also where msbd was another one in between" {
 	echo start >ctl
 	echo 1 >max_duration_sec

@@ -4,12 +4,14 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "ctl/auto_remove.h"
 #include "ctl/conf.h"
 #include "ctl/image_names.h"
 #include "ctl/kept.h"
 #include "ctl/model.h"
 #include "ctl/mounts.h"
 #include "ctl/op.h"
+#include "ctl/policy.h"
 #include "ctl/tree.h"
 #include "ctl/volumes.h"
 
@@ -652,6 +654,79 @@ static void node_ids(void **state)
 	forget(c);
 }
 
+/* A sandbox that has run and whose state is @s. */
+static struct ctl_sandbox *ended(struct ctl *c, const char *name, enum ctl_state s, bool wanted)
+{
+	struct ctl_sandbox *sb;
+
+	assert_int_equal(ctl_sandbox_create(c, name, 0, 0, NULL), 0);
+	sb = ctl_sandbox_find(c, name);
+	if (wanted)
+		assert_int_equal(ctl_conf_set(sb, CONF_AUTO_REMOVE, "1", 1, NULL), 0);
+	ctl_auto_remove_ran(sb);
+	ctl_sandbox_state(sb, s, NULL);
+	return sb;
+}
+
+static void auto_remove(void **state)
+{
+	struct ctl *c = open_ctl();
+	struct ctl_sandbox *sb, *kept;
+	char path[MSB_PATH_MAX];
+
+	sb = ended(c, "a", ST_RUNNING, true);
+	kept = ended(c, "kept", ST_FAILED, false);
+	assert_int_equal(ctl_sandbox_create(c, "never", 0, 0, NULL), 0);
+	assert_int_equal(
+		ctl_conf_set(ctl_sandbox_find(c, "never"), CONF_AUTO_REMOVE, "1", 1, NULL), 0);
+	/* Not while it runs, waits for another start, or is being restarted. */
+	pthread_mutex_lock(&c->lock);
+	assert_false(ctl_auto_remove(ctl_sandbox_find(c, "never")));
+	assert_false(ctl_auto_remove(sb));
+	ctl_sandbox_state(sb, ST_STOPPED, NULL);
+	sb->restart_at_ms = 1;
+	assert_false(ctl_auto_remove(sb));
+	sb->restart_at_ms = 0;
+	sb->restarting = 1;
+	assert_false(ctl_auto_remove(sb));
+	sb->restarting = 0;
+	(void)snprintf(path, sizeof(path), "%s/sandboxes/%s", paths.state, sb->id);
+	assert_int_equal(access(path, F_OK), 0);
+	assert_true(ctl_auto_remove(sb));
+	assert_null(ctl_sandbox_find(c, "a"));
+	/* An end that was settled is over: what is written then is for the next machine's. */
+	assert_false(ctl_auto_remove(kept));
+	pthread_mutex_unlock(&c->lock);
+	assert_int_equal(ctl_conf_set(kept, CONF_AUTO_REMOVE, "1", 1, NULL), 0);
+	pthread_mutex_lock(&c->lock);
+	assert_false(ctl_auto_remove(kept));
+	while (c->nops)
+		pthread_cond_wait(&c->changed, &c->lock);
+	pthread_mutex_unlock(&c->lock);
+	assert_int_equal(access(path, F_OK), -1);
+	forget(c);
+}
+
+/* msbd was killed between a machine's end and what follows from it. */
+static void auto_remove_later(void **state)
+{
+	struct ctl *c = open_ctl();
+
+	(void)ended(c, "b", ST_STOPPED, true);
+	forget(c);
+	c = open_ctl();
+	pthread_mutex_lock(&c->lock);
+	assert_true(ctl_sandbox_find(c, "b")->ran);
+	ctl_policy_recovered(c);
+	assert_null(ctl_sandbox_find(c, "b"));
+	assert_false(ctl_sandbox_find(c, "kept")->ran);
+	assert_non_null(ctl_sandbox_find(c, "never"));
+	while (c->nops)
+		pthread_cond_wait(&c->changed, &c->lock);
+	pthread_mutex_unlock(&c->lock);
+	forget(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -668,6 +743,8 @@ int main(void)
 		cmocka_unit_test(comes_back),
 		cmocka_unit_test(newer_is_refused),
 		cmocka_unit_test(node_ids),
+		cmocka_unit_test(auto_remove),
+		cmocka_unit_test(auto_remove_later),
 	};
 
 	return cmocka_run_group_tests_name("ctl_model", tests, setup, teardown);

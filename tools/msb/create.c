@@ -280,6 +280,8 @@ int create_sandbox(
 	r = r ?: env(&k);
 	r = r ?: tables(&k);
 	r = r ?: command(&k, main);
+	if (r == 0 && cli_get(a, "rm"))
+		r = set(&k, "auto_remove", "1");
 	if (r < 0)
 		(void)mnt_rmdir(m, name, NULL); /* the sentence is what went wrong before */
 	return r;

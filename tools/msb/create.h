@@ -27,6 +27,7 @@
 	CLI_OPTION(0, "hostname", "NAME", "else the sandbox's name"), \
 	CLI_OPTION(0, "entrypoint", "PROGRAM", "instead of the image's; it takes the command"), \
 	CLI_OPTION('l', "label", "KEY[=VALUE]", "what `msb ps --filter label=` finds", .many = true), \
+	CLI_OPTION(0, "rm", NULL, "remove the sandbox when its machine has ended"), \
 	CLI_OPTION(0, "restart", "POLICY", "when it starts again by itself", \
 		.complete = "no on-failure always unless-stopped"), \
 	CLI_OPTION(0, "pull", "WHEN", "is the image fetched", .complete = "missing always never"), \

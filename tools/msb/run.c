@@ -8,7 +8,9 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 static void on_signal(int sig)
 {
@@ -42,9 +44,6 @@ static int create(const struct cli_args *a)
 
 static int refuse(const struct cli_args *a)
 {
-	if (cli_get(a, "rm") && cli_get(a, "detach"))
-		return cli_fail_usage(a->command,
-			"--rm is for what is waited for; `msb rm -f NAME` removes what runs with -d");
 	if (cli_get(a, "rm") && cli_get(a, "restart"))
 		return cli_fail_usage(a->command, "what is removed at its end does not --restart");
 	if (cli_get(a, "idle") && (!cli_get(a, "detach") || a->n > 1))
@@ -52,14 +51,17 @@ static int refuse(const struct cli_args *a)
 	return 0;
 }
 
-/* The machine is not needed any more, whether or not it could be ended. */
+/* The machine is not needed any more, whether or not it could be ended. With @remove its end is the
+ * sandbox's too, but where the machine never ran. */
 static void end(const struct mnt *m, const char *name, bool remove)
 {
 	struct msb_err e = {0};
 	int r = sandbox_verb(m, name, remove ? "kill" : "stop", &e);
 
-	if (r == 0 && remove)
+	if (r == 0 && remove && faccessat(m->fd, name, F_OK, 0) == 0) {
 		r = mnt_rmdir(m, name, &e);
+		r = r == -ENOENT ? 0 : r; /* it went meanwhile */
+	}
 	if (r < 0)
 		(void)cli_fail(&e);
 }
@@ -123,7 +125,6 @@ static const struct cli_option run_options[] = {
 	CLI_OPTION('d', "detach", NULL, "let it run, and print its name"),
 	CLI_OPTION('i', "interactive", NULL, "the command reads what msb reads"),
 	CLI_OPTION('t', "tty", NULL, "the command has a terminal"),
-	CLI_OPTION(0, "rm", NULL, "remove the sandbox when the command has ended"),
 	CLI_OPTION(0, "idle", NULL, "with -d: start no command; it waits for `msb exec`"),
 	CLI_OPTION(0, "detach-keys", "KEYS", "what leaves the command running: ctrl-p,ctrl-q"),
 	CREATE_OPTIONS,

@@ -92,6 +92,8 @@ static int within(const struct mnt *m, const struct cli_args *a, const char *nam
 		return r;
 	r = sandbox_verb(m, name, verb, e);
 	k = sandbox_set(m, name, "stop_timeout_sec", *old.buf ? old.buf : "10", r < 0 ? NULL : e);
+	if (k == -ENOENT || k == -ENODEV)
+		k = 0; /* it was removed at its end */
 	return r < 0 ? r : k;
 }
 
@@ -132,9 +134,9 @@ static int rm_one(
 
 	if (r == 0 && cli_get(a, "force"))
 		r = sandbox_verb(m, name, "kill", e);
-	if (r == -ENOENT && cli_get(a, "force"))
-		return 0;
-	return r < 0 ? r : mnt_rmdir(m, name, e);
+	if (r == 0)
+		r = mnt_rmdir(m, name, e);
+	return r == -ENOENT && cli_get(a, "force") ? 0 : r; /* it may have gone with its machine */
 }
 
 static int start(const struct cli_args *a)
@@ -172,33 +174,54 @@ static int rm(const struct cli_args *a)
 	return sandbox_each(a, rm_one);
 }
 
+/* What is done by wait_one(), for sh. */
+static void say_wait(const struct mnt *m, const char *name)
+{
+	_cleanup_str_ struct msb_str dir = MSB_STR_INIT;
+
+	mnt_word(m, name, &dir);
+	mnt_say("exec 7<%s/status; cat %s/wait; dd bs=64k status=none <&7; exec 7<&-",
+		dir.buf ?: "", dir.buf ?: "");
+}
+
+static int open_of(const struct mnt *m, const char *name, const char *file, struct msb_err *e)
+{
+	char path[160];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", name, file);
+	return mnt_open_file(m, path, O_RDONLY, e);
+}
+
 /* The exit status of its command, where its machine was there for one; else the state it ended in.
  */
 static int wait_one(const struct mnt *m, const char *name, struct msb_err *e)
 {
-	_cleanup_str_ struct msb_str status = MSB_STR_INIT, code = MSB_STR_INIT;
-	_cleanup_close_ int fd = -1;
-	char path[80], buf[64];
-	ssize_t n;
+	_cleanup_close_ int wait = -1, status = -1;
+	_cleanup_str_ struct msb_str code = MSB_STR_INIT;
+	char text[8192], state[64];
 	int r = sandbox_name(name, e);
+	ssize_t n;
 
 	if (r < 0)
 		return r;
-	(void)snprintf(path, sizeof(path), "%s/wait", name);
-	fd = mnt_stream(m, path, 0, e);
-	if (fd < 0)
-		return fd;
-	n = read(fd, buf, sizeof(buf));
+	say_wait(m, name);
+	if (mnt_dry())
+		return 0;
+	/* Before its end: it may be removed then, and both read on for who has them open. */
+	status = open_of(m, name, "status", e);
+	wait = status < 0 ? status : open_of(m, name, "wait", e);
+	if (wait < 0)
+		return wait;
+	n = read(wait, state, sizeof(state));
 	if (n < 0)
-		return mnt_why(m, path, errno, e);
-	/* It may have been removed at its end. */
-	(void)snprintf(path, sizeof(path), "%s/status", name);
-	if (mnt_read(m, path, &status, NULL) == 0)
-		(void)view_line(status.buf, "exit_code", &code); /* there is none otherwise */
+		return mnt_why(m, name, errno, e);
+	r = (int)read(status, text, sizeof(text) - 1);
+	text[r > 0 ? r : 0] = '\0';
+	(void)view_line(text, "exit_code", &code); /* there is none otherwise */
 	if (code.len)
 		printf("%s\n", code.buf);
 	else
-		printf("%.*s", (int)n, buf);
+		printf("%.*s", (int)n, state);
 	return 0;
 }
 
