@@ -273,3 +273,64 @@ int conf_check_auto_remove(
 	msb_str_adds(ret, text);
 	return 0;
 }
+
+int conf_check_healthcheck(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str words = MSB_STR_INIT;
+	struct msb_err why = {0};
+
+	if (!*text)
+		return 0;
+	if (ctl_argv_from_json("it", text, strlen(text), &words, &why) < 0 ||
+		ctl_health_form(words.buf, words.len, &why) < 0)
+		return msb_err_set(e, EINVAL,
+			"healthcheck is [\"CMD\", \"PROGRAM\", \"ARGUMENT\"...], [\"CMD-SHELL\", "
+			"\"LINE\"], [\"NONE\"] for none, or empty for the image's: %s",
+			why.msg);
+	ctl_argv_to_json(words.buf, words.len, ret);
+	ret->oom |= words.oom;
+	return 0;
+}
+
+/* A number; empty: the image's, or msb's own. */
+static int optional(const char *key, const char *text, uint64_t min, uint64_t max,
+	struct msb_str *ret, struct msb_err *e)
+{
+	uint64_t v;
+	int r = *text ? msb_parse_u64(text, min, max, &v) : 0;
+
+	if (r < 0)
+		return msb_err_set(e, -r,
+			"%s is a number from %" PRIu64 " to %" PRIu64
+			", or empty for the image's, not "
+			"`%s`",
+			key, min, max, text);
+	if (*text)
+		msb_str_addf(ret, "%" PRIu64, v);
+	return 0;
+}
+
+int conf_check_health_interval(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	return optional("healthcheck_interval_sec", text, 1, CTL_MAX_HEALTH_SEC, ret, e);
+}
+
+int conf_check_health_timeout(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	return optional("healthcheck_timeout_sec", text, 1, CTL_MAX_HEALTH_SEC, ret, e);
+}
+
+int conf_check_health_retries(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	return optional("healthcheck_retries", text, 1, CTL_MAX_HEALTH_RETRIES, ret, e);
+}
+
+int conf_check_health_start(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	return optional("healthcheck_start_period_sec", text, 0, CTL_MAX_HEALTH_SEC, ret, e);
+}

@@ -41,6 +41,11 @@ conf_check_fn conf_check_init;
 conf_check_fn conf_check_max_cpus;
 conf_check_fn conf_check_max_memory;
 conf_check_fn conf_check_auto_remove;
+conf_check_fn conf_check_healthcheck;
+conf_check_fn conf_check_health_interval;
+conf_check_fn conf_check_health_timeout;
+conf_check_fn conf_check_health_retries;
+conf_check_fn conf_check_health_start;
 
 /* conf_table.c */
 conf_check_fn conf_check_labels;

@@ -29,6 +29,16 @@ static int file_open(const struct ctl_at *at, int flags, int *ret, struct msb_er
 	return *ret < 0 ? msb_err_set(e, -*ret, "cannot open %s: %s", f->name, strerror(-*ret)) : 0;
 }
 
+uint64_t ctl_handle_changes(const struct ctl_at *at)
+{
+	unsigned int flags = at->node->flags;
+
+	if (at->job || !at->sb)
+		return at->job ? at->job->changes : 0;
+	return (flags & NF_STATE ? at->sb->changes : 0) +
+	       (flags & NF_HEALTH ? at->sb->health.changes : 0);
+}
+
 int ctl_handle_new(
 	const struct ctl_at *at, uid_t uid, int flags, struct ctl_handle **ret, struct msb_err *e)
 {
@@ -80,16 +90,13 @@ int ctl_handle_new(
 	h->append = (flags & O_APPEND) != 0;
 	h->rdwr = (flags & O_ACCMODE) == O_RDWR;
 	h->rdonly = (flags & O_ACCMODE) == O_RDONLY;
-	if (h->at.job) {
+	if (h->at.job)
 		ctl_job_opened(ctl_job_ref(h->at.job), at->node->kind == K_IN);
-		h->seen = h->at.job->changes;
-	}
 	if (at->node->kind == K_OUT)
 		ctl_job_reader_add(h->at.job, &h->stream, (unsigned int)at->node->arg);
 	h->others = others;
 	h->ring.seq = 1;
-	if (!h->at.job)
-		h->seen = at->sb ? at->sb->changes : 0;
+	h->seen = ctl_handle_changes(&h->at);
 	pthread_mutex_init(&h->lock, NULL);
 	at->c->nhandles++;
 	at->c->nothers += others;
@@ -166,7 +173,7 @@ static int make_text(struct ctl_handle *h, struct msb_str *s, struct msb_err *e)
 		pthread_mutex_unlock(&c->lock);
 		return msb_err_set(e, ENODEV, "it was removed");
 	}
-	h->seen = h->at.job ? h->at.job->changes : h->at.sb ? h->at.sb->changes : 0;
+	h->seen = ctl_handle_changes(&h->at);
 	if (slow)
 		pthread_mutex_unlock(&c->lock);
 	r = h->at.node->read(&h->at, s, e);

@@ -64,6 +64,8 @@ int64_t ctl_handle_write(const struct ctl_req *q, struct ctl_handle *h, uint64_t
 /* Keeps an error for `error` and `errors`. */
 void ctl_handle_report(const struct ctl_req *q, struct ctl_handle *h, const struct msb_err *err);
 
+/* How often what poll goes by has changed, of a file with NF_STATE or NF_HEALTH; ctl.lock held. */
+uint64_t ctl_handle_changes(const struct ctl_at *at);
 /* Ends polling: before the file is released. Takes ctl.lock. */
 void ctl_handle_unpoll(struct ctl_handle *h);
 /* poll(2): what is ready now; @ph (may be NULL) is notified once, when that may have changed. */

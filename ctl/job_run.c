@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/msg.h"
 #include "ctl/conf.h"
+#include "ctl/ended.h"
 #include "ctl/exec.h"
 #include "ctl/handle.h"
 #include "ctl/run_argv.h"
@@ -21,16 +22,6 @@
 #include <sys/socket.h>
 
 #define MESSAGES_AT_ONCE 16 /* of one job, before the others' turn */
-
-/* Exit codes, as shells and env(1) have them. */
-enum {
-	EXIT_TIMEOUT = 124,
-	EXIT_SETUP = 125,
-	EXIT_NOT_EXECUTABLE = 126,
-	EXIT_NOT_FOUND = 127,
-	EXIT_SIGNAL = 128,
-	EXIT_LOST = 255
-};
 
 int ctl_signal_parse(const char *text)
 {
@@ -182,49 +173,6 @@ void job_forget(const struct ctl_job *j)
 
 /* ---- messages from it */
 
-/* How the guest said that the program could not be started. */
-static void fail(struct ctl_job *j, int code, const char *fault, const char *msg)
-{
-	bool not_found = code == ENOENT;
-
-	msb_err_set(&j->err, code, "%s", msg);
-	if (strcmp(fault, "user") == 0)
-		ctl_job_end(j, "bad_user", EXIT_SETUP, 0);
-	else if (strcmp(fault, "cwd") == 0)
-		ctl_job_end(j, "bad_cwd", EXIT_SETUP, 0);
-	else if (strcmp(fault, "limits") == 0)
-		ctl_job_end(j, "bad_rlimits", EXIT_SETUP, 0);
-	else if (strcmp(fault, "lost") == 0)
-		ctl_job_end(j, "lost", EXIT_LOST, 0);
-	else
-		ctl_job_end(j, not_found ? "not_found" : "not_executable",
-			not_found ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, 0);
-}
-
-static void exited(struct ctl_job *j, const struct msb_msg *m)
-{
-	uint64_t sig = 0, code = 0;
-	bool oom = msb_msg_get(m, "oom") != NULL;
-	bool over = msb_msg_get(m, "timeout") != NULL;
-
-	if (msb_msg_get_u64(m, "signal", &sig) < 0 || sig < 1 || sig > 64)
-		sig = 0;
-	(void)msb_msg_get_u64(m, "code", &code); /* absent where a signal ended it */
-	if (over) {
-		msb_err_set(&j->err, ETIMEDOUT, "it ran longer than its timeout_sec");
-		ctl_job_end(j, "timeout", EXIT_TIMEOUT, (int)sig);
-	} else if (sig) {
-		msb_err_set(&j->err, EREMOTEIO, "%s by signal %d (%s)",
-			oom ? "the guest ran out of memory; killed" : "killed", (int)sig,
-			sigdescr_np((int)sig) ?: "unknown");
-		ctl_job_end(j, oom ? "oom" : "signal", EXIT_SIGNAL + (int)sig, (int)sig);
-	} else {
-		if (code)
-			msb_err_set(&j->err, EREMOTEIO, "exit status %d", (int)(code & 0xff));
-		ctl_job_end(j, "exited", (int)(code & 0xff), 0);
-	}
-}
-
 static void running(struct ctl_job *j, const struct msb_msg *m)
 {
 	uint64_t pid = 0;
@@ -245,7 +193,7 @@ static void running(struct ctl_job *j, const struct msb_msg *m)
 int job_take(struct ctl_job *j, struct msb_msg *m)
 {
 	const char *verb = msb_msg_verb(m);
-	uint64_t code = 0;
+	struct ctl_ended how;
 
 	msb_msg_close_fds(m);
 	if (!strcmp(verb, "out") || !strcmp(verb, "err"))
@@ -253,13 +201,9 @@ int job_take(struct ctl_job *j, struct msb_msg *m)
 			m->payload_bytes);
 	if (!strcmp(verb, "started")) {
 		running(j, m);
-	} else if (!strcmp(verb, "exit")) {
-		exited(j, m);
-	} else if (!strcmp(verb, "error")) {
-		if (msb_msg_get_u64(m, "code", &code) < 0 || code == 0 || code > 4095)
-			code = EIO;
-		fail(j, (int)code, msb_msg_get(m, "fault") ?: "",
-			msb_msg_get(m, "msg") ?: "no reason given");
+	} else if (ctl_ended_take(m, &how)) {
+		j->err = how.err;
+		ctl_job_end(j, how.reason, how.exit_code, how.signal);
 	}
 	/* When it was: this msbd may have come later. */
 	if (j->state == JOB_ENDED)

@@ -96,6 +96,16 @@
 #define CTL_MAX_POLICY_SEC    31536000 /* of the time limits */
 #define CTL_MAX_STOP_SEC      3600
 
+/* Health checks: docker's defaults; those of seconds are files' bounds, too. */
+#define CTL_HEALTH_INTERVAL_SEC	      30
+#define CTL_HEALTH_TIMEOUT_SEC	      30
+#define CTL_HEALTH_RETRIES	      3
+#define CTL_HEALTH_START_INTERVAL_SEC 5 /* most between two while it starts */
+#define CTL_MAX_HEALTH_SEC	      86400
+#define CTL_MAX_HEALTH_RETRIES	      1000
+#define CTL_HEALTH_RESULTS	      5	   /* kept; a reader sees the last ones */
+#define CTL_HEALTH_OUTPUT_BYTES	      4096 /* of each */
+
 #define CTL_BOOT_TIMEOUT_MS 120000 /* PID 1 must be ready; TCG on a loaded machine is slow */
 #define CTL_SPEAK_TIMEOUT_MS                                                                       \
 	10000			  /* a mixtape's start waits so long for its console's first byte */
@@ -104,10 +114,11 @@
 	((all) / 10 * 7) /* of it from SIGTERM to SIGKILL; the rest is for sync */
 #define CTL_MAX_MEMORY_TIMES                                                                       \
 	16 /* max_memory_bytes of memory_bytes: a 64th of it is the kernel's to count it */
-#define CTL_RESIZE_MS	      30000 /* most that a guest may take to give memory back */
-#define CTL_RESIZE_LOOK_MS    50
-#define CTL_RESIZE_LEFT_BYTES (UINT64_C(32) << 20) /* that a guest can spare: never taken from it  \
-						    */
+#define CTL_RESIZE_MS	   30000 /* most that a guest may take to give memory back */
+#define CTL_RESIZE_LOOK_MS 50
+#define CTL_RESIZE_LEFT_BYTES                                                                      \
+	(UINT64_C(32) << 20) /* that a guest can spare: never taken from it                        \
+			      */
 #define CTL_RESIZE_ASK_MS    10000
 #define CTL_END_TIMEOUT_MS   500   /* a helper that was asked to end, then SIGKILL */
 #define CTL_CHECKPOINT_MS    30000 /* the write-ahead log is folded in by a thread of its own */

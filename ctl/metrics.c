@@ -29,6 +29,7 @@ void ctl_sample_of(const struct ctl_sandbox *sb, struct ctl_sample *ret)
 
 	*ret = (struct ctl_sample){.uid = sb->uid,
 		.state = sb->state,
+		.health = sb->health.status,
 		.foreign = sb->foreign,
 		.qemu = machine ? sb->qemu.pid : 0,
 		.fsd = sb->files.fsd.pid};
@@ -41,6 +42,8 @@ void ctl_sample_of(const struct ctl_sandbox *sb, struct ctl_sample *ret)
 			: 0;
 	ret->v[METRIC_JOBS_RUNNING] = ctl_policy_busy(sb);
 	ret->v[METRIC_JOBS_TOTAL] = sb->jobs_total;
+	ret->v[METRIC_HEALTH_CHECKS] = sb->health.checks;
+	ret->v[METRIC_HEALTH_FAILURES] = sb->health.failures;
 	ret->v[METRIC_RESTARTS] = sb->restarts;
 	ret->v[METRIC_UPTIME_SEC] = machine && sb->started_usec && now > sb->started_usec
 					    ? (now - sb->started_usec) / 1000000

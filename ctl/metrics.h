@@ -38,6 +38,8 @@ enum ctl_metric {
 	METRIC_DISK_USED_BYTES,
 	METRIC_JOBS_RUNNING,
 	METRIC_JOBS_TOTAL,
+	METRIC_HEALTH_CHECKS,
+	METRIC_HEALTH_FAILURES,
 	METRIC_UPTIME_SEC,
 	METRIC_RESTARTS,
 	METRIC_COUNT
@@ -59,6 +61,7 @@ struct ctl_sample {
 	char name[64], id[33];
 	uid_t uid;
 	enum ctl_state state;
+	enum ctl_health_status health;
 	bool foreign;
 	pid_t qemu, fsd;
 	uint64_t v[METRIC_COUNT]; /* where missing[] of their source is 0 */

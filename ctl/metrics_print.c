@@ -54,6 +54,10 @@ const struct ctl_metric_row ctl_metric_rows[METRIC_COUNT] = {
 		"Jobs and commands that run now."},
 	[METRIC_JOBS_TOTAL] = {FROM_CTL, false, true, UNIT_NONE, P "jobs", NULL,
 		"Jobs and commands that were started."},
+	[METRIC_HEALTH_CHECKS] = {FROM_CTL, false, true, UNIT_NONE, P "health_checks", NULL,
+		"Health checks that have ended, or whose time was over."},
+	[METRIC_HEALTH_FAILURES] = {FROM_CTL, false, true, UNIT_NONE, P "health_failures", NULL,
+		"Health checks that did not end well."},
 	[METRIC_UPTIME_SEC] = {FROM_CTL, true, false, UNIT_SEC, P "uptime_seconds", NULL,
 		"Time since the machine was started."},
 	[METRIC_RESTARTS] = {FROM_CTL, false, true, UNIT_NONE, P "restarts", NULL,
@@ -155,6 +159,15 @@ static void print_states(const struct page *p)
 				p->s[i].name, ctl_state_name(p->s[i].state));
 }
 
+static void print_health(const struct page *p)
+{
+	head(p, P "health", "gauge", NULL, "1 for what its health check has found.");
+	for (size_t i = 0; i < p->n; i++)
+		if (shown(p, &p->s[i]) && p->s[i].health != HEALTH_NONE)
+			msb_str_addf(p->out, P "health{sandbox=\"%s\",health=\"%s\"} 1\n",
+				p->s[i].name, ctl_health_name(p->s[i].health));
+}
+
 static void print_missing(const struct page *p)
 {
 	static const char *const names[FROM_COUNT] = {
@@ -180,6 +193,7 @@ void ctl_metrics_print(
 	head(&p, "msb_build", "gauge", NULL, "1, and the version of msb.");
 	msb_str_adds(out, "msb_build{version=\"" MSB_VERSION "\"} 1\n");
 	print_states(&p);
+	print_health(&p);
 	for (int m = 0; m < METRIC_COUNT; m++)
 		if (ctl_metric_rows[m].family)
 			print_row(&p, (enum ctl_metric)m);

@@ -114,6 +114,7 @@ static void sandbox_free(struct ctl_sandbox *sb)
 	free(sb->other_mounts);
 	if (sb->news_fd >= 0)
 		close(sb->news_fd);
+	ctl_health_done(&sb->health);
 	ctl_kept_free(sb);
 	ctl_ring_done(&sb->events);
 	ctl_files_done(&sb->files);
@@ -131,6 +132,7 @@ static struct ctl_sandbox *sandbox_new(struct ctl *c, const char *id, const char
 	sb->serial = ++c->next_serial;
 	sb->agent.pidfd = sb->qemu.pidfd = sb->news_fd = -1;
 	sb->main_exit = -1;
+	ctl_health_init(&sb->health);
 	ctl_files_init(&sb->files);
 	(void)snprintf(sb->id, sizeof(sb->id), "%s", id);
 	(void)snprintf(sb->name, sizeof(sb->name), "%s", name);
@@ -460,6 +462,8 @@ static int load_value(void *arg, const char *id, const char *key, const char *va
 	} else if (!strcmp(key, ".wanted")) {
 		sb->started_once = true;
 		sb->wanted = *value == '1';
+	} else if (!strcmp(key, ".health")) {
+		sb->health.status = ctl_health_named(value);
 	} else if (!strcmp(key, ".ran")) {
 		sb->ran = true;
 	} else if (!strcmp(key, ".started_usec")) {

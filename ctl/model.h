@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/paths.h"
 #include "ctl/db.h"
+#include "ctl/health.h"
 #include "ctl/limits.h"
 #include "ctl/ring.h"
 #include "fs/image/limits.h"
@@ -67,6 +68,11 @@ enum ctl_conf_id { /* rows of the table in conf.c */
 	CONF_MAX_CPUS,
 	CONF_MAX_MEMORY,
 	CONF_AUTO_REMOVE,
+	CONF_HEALTHCHECK,
+	CONF_HEALTH_INTERVAL,
+	CONF_HEALTH_TIMEOUT,
+	CONF_HEALTH_RETRIES,
+	CONF_HEALTH_START,
 	CONF_COUNT,
 };
 
@@ -190,6 +196,8 @@ struct ctl_sandbox {
 	char stop_why[96];	    /* of the stop under way; "": somebody asked */
 	bool ran; /* a machine of it has, and its end was not settled: ctl/auto_remove.h */
 	unsigned int restarting; /* calls of ctl_restart() */
+
+	struct ctl_health health;
 
 	enum ctl_state state;
 	char reason[MSB_ERR_MAX]; /* of the state, "" where it needs none */

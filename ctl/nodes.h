@@ -39,6 +39,8 @@ CTL_WRITE(ctl_write_volume_quota);
 CTL_READ(ctl_read_id);
 CTL_READ(ctl_read_state);
 CTL_READ(ctl_read_status);
+CTL_READ(ctl_read_health);
+CTL_READ(ctl_read_health_output);
 CTL_READ(ctl_read_error);
 CTL_READ(ctl_read_end);
 CTL_READ(ctl_read_whole_config);

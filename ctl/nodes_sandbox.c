@@ -65,6 +65,20 @@ int ctl_read_status(const struct ctl_at *at, struct msb_str *s, struct msb_err *
 		msb_str_addf(s, "%d", sb->main_exit);
 	msb_str_addf(s, "\nqemu_pid %d\nagent_pid %d\nfsd_pid %d\n", (int)sb->qemu.pid,
 		(int)sb->agent.pid, (int)sb->files.fsd.pid);
+	msb_str_addf(s, "health %s\nhealth_failing %u\n", ctl_health_name(sb->health.status),
+		sb->health.failing);
+	return 0;
+}
+
+int ctl_read_health(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	msb_str_addf(s, "%s\n", ctl_health_name(at->sb->health.status));
+	return 0;
+}
+
+int ctl_read_health_output(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
+{
+	ctl_health_print(at->sb, s);
 	return 0;
 }
 

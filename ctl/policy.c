@@ -150,10 +150,10 @@ static void arm(struct ctl *c)
 	uint64_t at = UINT64_MAX;
 
 	for (size_t i = 0; i < c->nsb; i++) {
-		uint64_t one = due_at(c->sb[i]);
+		uint64_t one = due_at(c->sb[i]), health = ctl_health_due(c->sb[i]);
 
-		if (one < at)
-			at = one;
+		at = one < at ? one : at;
+		at = health < at ? health : at;
 	}
 	if (at != UINT64_MAX) {
 		t.it_value.tv_sec = (time_t)(at / 1000);
@@ -190,6 +190,7 @@ static void look(struct ctl_sandbox *sb, uint64_t now)
 {
 	char why[96];
 
+	ctl_health_look(sb, now);
 	if (due_at(sb) > now)
 		return;
 	if (ctl_state_ended(sb->state)) {
@@ -264,6 +265,7 @@ void ctl_policy_settled(struct ctl_sandbox *sb, enum ctl_verb v, int result, boo
 		schedule(sb, sb->state == ST_FAILED);
 		break;
 	}
+	ctl_health_look(sb, msb_now_ms());
 	(void)ctl_auto_remove(sb); /* it may go, or stay */
 	arm(sb->c);
 }
@@ -289,9 +291,11 @@ void ctl_policy_recovered(struct ctl *c)
 			sb->started_usec = 0; /* of a machine that is no more */
 			if (ctl_policy_wants(sb))
 				schedule(sb, true);
+			ctl_health_look(sb, sb->active_ms);
 			if (ctl_auto_remove(sb))
 				continue; /* another one is in its place */
 		} else {
+			ctl_health_recovered(sb, sb->active_ms, ran_ms(sb));
 			ctl_auto_remove_ran(sb);
 		}
 		i++;

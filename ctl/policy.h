@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What happens to a sandbox by itself: it is started again (`restart`), or stopped when its time is
- * over (`max_duration_sec`, `idle_timeout_sec`).
+ * What happens to a sandbox by itself: it is started again (`restart`), stopped when its time is
+ * over (`max_duration_sec`, `idle_timeout_sec`), looked at for its health (ctl/health.h).
  *
  * Theory of operation: whatever is due lies in the sandbox as a time. One timer of the supervisor
  * is set to the nearest of all; when it fires, every sandbox is looked at. Nothing is set anew for

@@ -180,7 +180,8 @@ static unsigned int ready(struct ctl_handle *h)
 	case K_EXEC: return ready_exec(h);
 	case K_CTL: return h->rdonly || h->answer.len ? in | out : out;
 	default:
-		if ((h->at.node->flags & NF_STATE) && sb && h->seen != sb->changes)
+		if ((h->at.node->flags & (NF_STATE | NF_HEALTH)) &&
+			h->seen != ctl_handle_changes(&h->at))
 			return in | out | POLLPRI | POLLERR;
 		return in | out;
 	}

@@ -136,6 +136,7 @@ static void take_up(struct ctl_sandbox *sb, struct vmm *vmm, bool files)
 		resume_plugins(sb);
 	if (agent)
 		ctl_jobs_adopt(sb);
+	ctl_health_load(sb);
 	LOCK_SCOPE(&c->lock);
 	if (sb->state != ST_PAUSED)
 		sb->state = ST_RUNNING;

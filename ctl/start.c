@@ -360,14 +360,17 @@ static int start_machine(struct ctl_op *op, struct plan *p, struct msb_err *e)
 	return r;
 }
 
-/* Also for the next msbd, which may find its machine. */
-static void note_foreign(struct ctl_sandbox *sb, bool foreign)
+/* What its image says beside what a start needs; also for the next msbd, which may find its
+ * machine.
+ */
+static void note_image(struct ctl_sandbox *sb, const struct plan *p)
 {
 	LOCK_SCOPE(&sb->c->lock);
-	if (sb->foreign == foreign)
+	ctl_health_image(sb, &p->meta);
+	if (sb->foreign == p->mixtape)
 		return;
-	sb->foreign = foreign;
-	ctl_sandbox_fact(sb, ".foreign", foreign ? "1" : NULL);
+	sb->foreign = p->mixtape;
+	ctl_sandbox_fact(sb, ".foreign", p->mixtape ? "1" : NULL);
 }
 
 int ctl_op_start(struct ctl_op *op, struct msb_err *e)
@@ -386,7 +389,7 @@ int ctl_op_start(struct ctl_op *op, struct msb_err *e)
 	if (r == 0)
 		r = plan_make(op, &of, &p, e);
 	if (r == 0)
-		note_foreign(sb, p.mixtape);
+		note_image(sb, &p);
 	if (r == 0 && !p.mixtape)
 		r = start_files(sb, &of, &p, e);
 	if (r == 0)

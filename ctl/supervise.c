@@ -40,7 +40,8 @@ enum kind {
 	K_OUTPUT,
 	K_JOB,
 	K_POLICY,
-	K_NEWS
+	K_NEWS,
+	K_HEALTH
 };
 #define TAG(kind, serial) ((uint64_t)(serial) << 8 | (kind))
 
@@ -89,6 +90,11 @@ void ctl_supervise_qemu(struct ctl_sandbox *sb)
 {
 	if (watch(sb->c->epoll_fd, sb->qemu.pidfd, TAG(K_QEMU, sb->serial)) < 0)
 		log_err("%s: its machine is not watched: %m", sb->name);
+}
+
+int ctl_supervise_check(const struct ctl_sandbox *sb, int fd)
+{
+	return watch(sb->c->epoll_fd, fd, TAG(K_HEALTH, sb->serial));
 }
 
 int ctl_supervise_output(const struct ctl_sandbox *sb, int fd)
@@ -341,6 +347,18 @@ static void on_news(struct ctl *c, uint32_t serial)
 		ctl_news_read(sb);
 }
 
+static void on_health(struct ctl *c, uint32_t serial)
+{
+	struct ctl_sandbox *sb;
+
+	LOCK_SCOPE(&c->lock);
+	sb = ctl_sandbox_by_serial(c, serial);
+	if (!sb)
+		return;
+	ctl_health_event(sb);
+	ctl_policy_run(c); /* the next one is due then */
+}
+
 static void on_policy(struct ctl *c)
 {
 	uint64_t n;
@@ -373,6 +391,8 @@ static void *loop(void *arg)
 				on_policy(s->c);
 			else if (kind == K_NEWS)
 				on_news(s->c, (uint32_t)(ev[i].data.u64 >> 8));
+			else if (kind == K_HEALTH)
+				on_health(s->c, (uint32_t)(ev[i].data.u64 >> 8));
 			else if (kind == K_JOB)
 				on_job(s->c, (uint32_t)(ev[i].data.u64 >> 8));
 			else

@@ -28,6 +28,8 @@ int ctl_supervise_output(const struct ctl_sandbox *sb, int fd);
 /* Wait for what a job's connection has to say (@in) and for room in it (@out), once; neither: no
  * more. ctl.lock held. */
 int ctl_supervise_job(const struct ctl_job *j, bool in, bool out);
+/* Reads the connection of its health check as long as that is open; ctl.lock held. */
+int ctl_supervise_check(const struct ctl_sandbox *sb, int fd);
 /* Stop watching, before it is ended on purpose; ctl.lock held. -1 is fine. */
 void ctl_supervise_drop(struct ctl *c, int pidfd);
 

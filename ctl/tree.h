@@ -30,9 +30,10 @@ enum ctl_node_flags {
 	NF_FRESH =
 		1,   /* a node id of its own for every lookup: writers do not wait for each other */
 	NF_SLOW = 2, /* its text may wait for the disk: read on a thread, without ctl.lock */
-	NF_STATE = 4, /* poll says POLLPRI once the state changed after the last read */
-	NF_WHOLE = 8, /* the lines of one write are written together */
-	NF_FEW = 16,  /* its text may be long: CTL_MAX_SCRAPES are open at once */
+	NF_STATE = 4,	/* poll says POLLPRI once the state changed after the last read */
+	NF_WHOLE = 8,	/* the lines of one write are written together */
+	NF_FEW = 16,	/* its text may be long: CTL_MAX_SCRAPES are open at once */
+	NF_HEALTH = 64, /* as NF_STATE, of its health */
 	NF_LAST = 32, /* who has it open reads on where the sandbox was removed after its machine */
 };
 

@@ -110,6 +110,9 @@ struct agent_exec {
  * booted; -EAGAIN AGENT_MAX_JOBS reached. Whether the program exists is said by the job ("error" or
  * exit 127). */
 int agent_exec(const char *control_path, const struct agent_exec *, struct msb_err *e);
+/* The same without waiting: the socket does not block, and its first message is "ok", or "error"
+ * where the job was not taken. -E2BIG; -ECONNREFUSED, -ENOENT, -EAGAIN nobody could be asked. */
+int agent_exec_ask(const char *control_path, const struct agent_exec *, struct msb_err *e);
 
 /* Numbers of the jobs that are held: at most @max. Return: how many there are. */
 int agent_held(const char *control_path, uint32_t *numbers, size_t max, struct msb_err *e);

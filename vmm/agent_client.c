@@ -128,6 +128,35 @@ int agent_boot(const char *control_path, const struct agent_boot *b, struct msb_
 	return r < 0 ? r : msb_msg_answer(fd, &m, e);
 }
 
+static int exec_message(const struct agent_exec *x, struct msb_msg *m, struct msb_err *e)
+{
+	msb_msg_init(m, "exec");
+	if (x->user)
+		msb_msg_set(m, "user", "%s", x->user);
+	if (x->cwd)
+		msb_msg_set(m, "cwd", "%s", x->cwd);
+	msb_msg_set(m, "tty", "%d", x->tty);
+	msb_msg_set(m, "stdin", "%d", x->want_stdin);
+	msb_msg_set(m, "log", "%d", x->log);
+	msb_msg_set(m, "rows", "%u", x->rows);
+	msb_msg_set(m, "cols", "%u", x->cols);
+	if (x->job)
+		msb_msg_set(m, "job", "%u", x->job);
+	if (x->note)
+		msb_msg_set(m, "hold", "%d", x->hold);
+	if (x->timeout_ms)
+		msb_msg_set(m, "timeout_ms", "%llu", (unsigned long long)x->timeout_ms);
+	if (x->note)
+		msb_msg_set(m, "note", "%s", x->note);
+	if (x->mark)
+		msb_msg_set(m, "mark", "%s", x->mark);
+	add_all(m, "rlimit", x->rlimits);
+	add_all(m, "arg", x->argv);
+	add_all(m, "env", x->env);
+	return m->oversize ? msb_err_set(e, E2BIG, "the command and its environment are too long")
+			   : 0;
+}
+
 int agent_exec(const char *control_path, const struct agent_exec *x, struct msb_err *e)
 {
 	_cleanup_close_ int fd = connect_to(control_path, e);
@@ -136,32 +165,9 @@ int agent_exec(const char *control_path, const struct agent_exec *x, struct msb_
 
 	if (fd < 0)
 		return fd;
-	msb_msg_init(&m, "exec");
-	if (x->user)
-		msb_msg_set(&m, "user", "%s", x->user);
-	if (x->cwd)
-		msb_msg_set(&m, "cwd", "%s", x->cwd);
-	msb_msg_set(&m, "tty", "%d", x->tty);
-	msb_msg_set(&m, "stdin", "%d", x->want_stdin);
-	msb_msg_set(&m, "log", "%d", x->log);
-	msb_msg_set(&m, "rows", "%u", x->rows);
-	msb_msg_set(&m, "cols", "%u", x->cols);
-	if (x->job)
-		msb_msg_set(&m, "job", "%u", x->job);
-	if (x->note)
-		msb_msg_set(&m, "hold", "%d", x->hold);
-	if (x->timeout_ms)
-		msb_msg_set(&m, "timeout_ms", "%llu", (unsigned long long)x->timeout_ms);
-	if (x->note)
-		msb_msg_set(&m, "note", "%s", x->note);
-	if (x->mark)
-		msb_msg_set(&m, "mark", "%s", x->mark);
-	add_all(&m, "rlimit", x->rlimits);
-	add_all(&m, "arg", x->argv);
-	add_all(&m, "env", x->env);
-	if (m.oversize)
-		return msb_err_set(e, E2BIG, "the command and its environment are too long");
-	r = msb_msg_call(fd, &m, CALL_MS, e);
+	r = exec_message(x, &m, e);
+	if (r == 0)
+		r = msb_msg_call(fd, &m, CALL_MS, e);
 	return r < 0 ? r : steal_fd(&fd);
 }
 
@@ -261,18 +267,32 @@ int agent_shutdown(
 	return r < 0 ? r : msb_msg_answer(fd, &m, e);
 }
 
-/* Says one word and does not wait for what comes of it. */
-static int ask(const char *control_path, const char *verb, struct msb_err *e)
+/* Says one thing and does not wait for what comes of it. */
+static int ask_message(const char *control_path, const struct msb_msg *m, struct msb_err *e)
 {
 	_cleanup_close_ int fd = msb_unix_connect(control_path, SOCK_SEQPACKET | SOCK_NONBLOCK);
-	struct msb_msg m;
 	int r;
 
 	if (fd < 0)
 		return msb_err_set(e, -fd, "the sandbox's agent is not running: %s", strerror(-fd));
-	msb_msg_init(&m, verb);
-	r = msb_msg_send(fd, &m);
+	r = msb_msg_send(fd, m);
 	return r < 0 ? msb_err_set(e, -r, "the sandbox's agent: %s", strerror(-r)) : steal_fd(&fd);
+}
+
+static int ask(const char *control_path, const char *verb, struct msb_err *e)
+{
+	struct msb_msg m;
+
+	msb_msg_init(&m, verb);
+	return ask_message(control_path, &m, e);
+}
+
+int agent_exec_ask(const char *control_path, const struct agent_exec *x, struct msb_err *e)
+{
+	struct msb_msg m;
+	int r = exec_message(x, &m, e);
+
+	return r < 0 ? r : ask_message(control_path, &m, e);
 }
 
 int agent_stats_ask(const char *control_path, struct msb_err *e)

@@ -300,8 +300,8 @@ echo '10' > $m/x/stop_timeout_sec" ]
 	[ "$(cut -d" " -f1 "$m/images/again/layers")" = "$(cut -d" " -f1 "$m/images/bb/layers")" ]
 	msb rmi again
 	[ "$(msb prune --dry-run </dev/null)" = "echo 'prune' > $m/images/ctl" ]
-	[ "$(timeout 10 msb --dry-run wait dev)" = "cat $m/dev/wait
-cat $m/dev/status" ]
+	[ "$(timeout 10 msb --dry-run wait dev)" = \
+		"exec 7<$m/dev/status; cat $m/dev/wait; dd bs=64k status=none <&7; exec 7<&-" ]
 	msb --dry-run ps | grep -q "^cat $m/dev/status"
 }
 

@@ -83,6 +83,36 @@ static void programs(void **state)
 	check(conf_check_init, inits, ARRAY_LEN(inits));
 }
 
+static void health(void **state)
+{
+	static const struct row checks[] = {
+		{"", "", 0},
+		{" [\"CMD\", \"a b\", \"\"] ", "[\"CMD\",\"a b\",\"\"]", 0},
+		{"[\"CMD-SHELL\",\"exit 1\"]", "[\"CMD-SHELL\",\"exit 1\"]", 0},
+		{"[\"NONE\"]", "[\"NONE\"]", 0},
+		{"[]", NULL, EINVAL},
+		{"[\"CMD\"]", NULL, EINVAL},
+		{"[\"CMD-SHELL\",\"a\",\"b\"]", NULL, EINVAL},
+		{"[\"true\"]", NULL, EINVAL},
+		{"true", NULL, EINVAL},
+	};
+	static const struct row seconds[] = {{"", "", 0}, {"030", "30", 0}, {"86400", "86400", 0},
+		{"0", NULL, ERANGE}, {"86401", NULL, ERANGE}, {"30s", NULL, EINVAL}};
+	static const struct row starts[] = {
+		{"", "", 0}, {"0", "0", 0}, {"86400", "86400", 0}, {"86401", NULL, ERANGE}};
+	static const struct row retries[] = {{"", "", 0}, {"1", "1", 0}, {"1000", "1000", 0},
+		{"0", NULL, ERANGE}, {"1001", NULL, ERANGE}, {"-1", NULL, EINVAL}};
+	static const struct row flags[] = {
+		{"0", "0", 0}, {"1", "1", 0}, {"", NULL, EINVAL}, {"true", NULL, EINVAL}};
+
+	check(conf_check_healthcheck, checks, ARRAY_LEN(checks));
+	check(conf_check_health_interval, seconds, ARRAY_LEN(seconds));
+	check(conf_check_health_timeout, seconds, ARRAY_LEN(seconds));
+	check(conf_check_health_start, starts, ARRAY_LEN(starts));
+	check(conf_check_health_retries, retries, ARRAY_LEN(retries));
+	check(conf_check_auto_remove, flags, ARRAY_LEN(flags));
+}
+
 static void rlimits(void **state)
 {
 	static const struct row rows[] = {
@@ -124,6 +154,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(labels),
 		cmocka_unit_test(programs),
+		cmocka_unit_test(health),
 		cmocka_unit_test(rlimits),
 	};
 

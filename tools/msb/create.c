@@ -127,6 +127,10 @@ static int values(const struct making *k)
 		{"stop-timeout", "stop_timeout_sec", spec_seconds},
 		{"timeout", "max_duration_sec", spec_seconds},
 		{"idle-timeout", "idle_timeout_sec", spec_seconds},
+		{"health-interval", "healthcheck_interval_sec", spec_seconds},
+		{"health-timeout", "healthcheck_timeout_sec", spec_seconds},
+		{"health-retries", "healthcheck_retries", NULL},
+		{"health-start-period", "healthcheck_start_period_sec", spec_seconds},
 	};
 	int r = 0;
 
@@ -254,6 +258,35 @@ static int command(const struct making *k, bool main)
 	return r == 0 && main ? set(k, "init", "cmd") : r;
 }
 
+/* docker's: the two exclude each other. */
+static int check_health(const struct making *k)
+{
+	static const char *const names[] = {"health-cmd", "health-interval", "health-timeout",
+		"health-retries", "health-start-period"};
+
+	for (size_t i = 0; cli_get(k->a, "no-healthcheck") && i < ARRAY_LEN(names); i++)
+		if (cli_get(k->a, names[i]))
+			return msb_err_set(k->e, EINVAL,
+				"--no-healthcheck is without a check, and --%s is of one",
+				names[i]);
+	return 0;
+}
+
+static int health(const struct making *k)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	const char *line = cli_get(k->a, "health-cmd");
+	bool none = cli_get(k->a, "no-healthcheck");
+	char *words[] = {
+		(char *)(uintptr_t)(none ? "NONE" : "CMD-SHELL"), (char *)(uintptr_t)line, NULL};
+	int r;
+
+	if (!line && !none)
+		return 0;
+	r = spec_argv(words, &s, k->e);
+	return r < 0 ? r : set(k, "healthcheck", s.buf);
+}
+
 int create_sandbox(
 	const struct mnt *m, const struct cli_args *a, bool main, char *name, struct msb_err *e)
 {
@@ -265,6 +298,7 @@ int create_sandbox(
 		return msb_err_set(
 			e, EOPNOTSUPP, "-p publishes a port, and sandboxes have no network yet");
 	r = given ? sandbox_name(given, e) : 0;
+	r = r ?: check_health(&k);
 	if (r == 0)
 		r = fetch(&k, a->word[0]);
 	if (r < 0)
@@ -280,6 +314,7 @@ int create_sandbox(
 	r = r ?: env(&k);
 	r = r ?: tables(&k);
 	r = r ?: command(&k, main);
+	r = r ?: health(&k);
 	if (r == 0 && cli_get(a, "rm"))
 		r = set(&k, "auto_remove", "1");
 	if (r < 0)

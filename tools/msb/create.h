@@ -30,6 +30,12 @@
 	CLI_OPTION(0, "rm", NULL, "remove the sandbox when its machine has ended"), \
 	CLI_OPTION(0, "restart", "POLICY", "when it starts again by itself", \
 		.complete = "no on-failure always unless-stopped"), \
+	CLI_OPTION(0, "health-cmd", "LINE", "what sh runs to see whether it is well"), \
+	CLI_OPTION(0, "health-interval", "TIME", "between two of them: 30s"), \
+	CLI_OPTION(0, "health-timeout", "TIME", "how long one may take: 30s"), \
+	CLI_OPTION(0, "health-retries", "N", "failures in a row that make it unhealthy: 3"), \
+	CLI_OPTION(0, "health-start-period", "TIME", "failures count after so long: 0s"), \
+	CLI_OPTION(0, "no-healthcheck", NULL, "not the image's either"), \
 	CLI_OPTION(0, "pull", "WHEN", "is the image fetched", .complete = "missing always never"), \
 	CLI_OPTION(0, "stop-timeout", "SECONDS", "how long `stop` waits before it kills"), \
 	CLI_OPTION(0, "timeout", "TIME", "it is stopped so long after its start"), \

@@ -6,9 +6,12 @@
 #include "tools/msb/sandbox.h"
 #include "tools/msb/view.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 int sandbox_name(const char *name, struct msb_err *e)
 {
@@ -225,6 +228,72 @@ static int wait_one(const struct mnt *m, const char *name, struct msb_err *e)
 	return 0;
 }
 
+/* What of a sandbox's health or state is said on a descriptor; @text: 64 bytes. */
+static int said(const struct mnt *m, const char *name, int fd, char *text, struct msb_err *e)
+{
+	ssize_t n = pread(fd, text, 63, 0);
+
+	if (n < 0 && errno == ENODEV)
+		return msb_err_set(e, ENODEV, "%s was removed", name);
+	if (n < 0)
+		return mnt_why(m, name, errno, e);
+	text[n] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	return 0;
+}
+
+/* 1: it is healthy. 0: it may become so. */
+static int look_for_health(
+	const struct mnt *m, const char *name, const struct pollfd pf[2], struct msb_err *e)
+{
+	char health[64], state[64];
+	int r = said(m, name, pf[0].fd, health, e);
+
+	r = r ?: said(m, name, pf[1].fd, state, e);
+	if (r < 0)
+		return r;
+	if (!strcmp(health, "healthy"))
+		return 1;
+	if (!strcmp(health, "unhealthy"))
+		return msb_err_set(e, EREMOTEIO, "%s is unhealthy; %s/%s/health_output says why",
+			name, m->path, name);
+	if (!strcmp(health, "none") && strcmp(state, "starting") != 0)
+		return msb_err_set(e, EINVAL,
+			!strcmp(state, "running") || !strcmp(state, "paused")
+				? "%s has no health check"
+				: "%s is %s: it cannot become healthy",
+			name, state);
+	return 0;
+}
+
+static int wait_healthy(const struct mnt *m, const char *name, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str dir = MSB_STR_INIT;
+	_cleanup_close_ int health = -1, state = -1;
+	int r = sandbox_name(name, e);
+
+	if (r < 0)
+		return r;
+	mnt_word(m, name, &dir);
+	mnt_say("until grep -qx healthy %s/health; do sleep 1; done", dir.buf ?: "");
+	if (mnt_dry())
+		return 0;
+	health = open_of(m, name, "health", e);
+	state = health < 0 ? health : open_of(m, name, "state", e);
+	r = state < 0 ? state : 0;
+	while (r == 0) {
+		struct pollfd pf[2] = {
+			{.fd = health, .events = POLLPRI}, {.fd = state, .events = POLLPRI}};
+
+		r = look_for_health(m, name, pf, e);
+		if (r == 0 && poll(pf, 2, -1) < 0)
+			r = msb_err_set(e, errno, "poll: %m");
+	}
+	if (r > 0)
+		printf("healthy\n");
+	return r < 0 ? r : 0;
+}
+
 /* All are waited for, whichever ends first; a line for each, in their order. */
 static int wait_for(const struct cli_args *a)
 {
@@ -233,8 +302,12 @@ static int wait_for(const struct cli_args *a)
 	int r = mnt_open(&m, &e), status = cli_status(r, &e);
 
 	for (size_t i = 0; r == 0 && i < a->n; i++) {
+		const char *name = a->word[i];
+		int one;
+
 		e = (struct msb_err){0};
-		status = cli_status(wait_one(&m, a->word[i], &e), &e) ?: status;
+		one = cli_get(a, "healthy") ? wait_healthy(&m, name, &e) : wait_one(&m, name, &e);
+		status = cli_status(one, &e) ?: status;
 		(void)fflush(stdout); /* seen as it comes; main() looks whether it was */
 	}
 	return status;
@@ -242,6 +315,8 @@ static int wait_for(const struct cli_args *a)
 
 static const struct cli_option time_option[] = {
 	CLI_OPTION('t', "time", "SECONDS", "how long it may take before it is killed"), {0}};
+static const struct cli_option wait_options[] = {
+	CLI_OPTION(0, "healthy", NULL, "until they are healthy; unhealthy ones are errors"), {0}};
 static const struct cli_option rm_options[] = {
 	CLI_OPTION('f', "force", NULL, "end its machine first; no such sandbox is well"), {0}};
 
@@ -260,8 +335,8 @@ const struct cli_command cli_sandbox_commands[] = {
 		.complete = CLI_SANDBOXES),
 	CLI_COMMAND("rm", NULL, "[OPTION]... NAME...", "Remove sandboxes that do not run", 1,
 		SIZE_MAX, rm_options, rm, .complete = CLI_SANDBOXES),
-	CLI_COMMAND("wait", NULL, "NAME...",
-		"Wait until they have ended; print exit statuses, or states", 1, SIZE_MAX, NULL,
-		wait_for, .complete = CLI_SANDBOXES),
+	CLI_COMMAND("wait", NULL, "[OPTION]... NAME...",
+		"Wait until they have ended; print exit statuses, or states", 1, SIZE_MAX,
+		wait_options, wait_for, .complete = CLI_SANDBOXES),
 	{0},
 };

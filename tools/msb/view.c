@@ -74,6 +74,22 @@ static json_t *lines_of(const char *text, const char *sep)
 	return all;
 }
 
+/* JSON Lines. */
+static json_t *records_of(const char *text)
+{
+	json_t *all = json_array();
+
+	while (all && *text) {
+		size_t n = strcspn(text, "\n");
+		json_t *one = json_loadb(text, n, 0, NULL);
+
+		if (one)
+			(void)json_array_append_new(all, one);
+		text += n + (text[n] == '\n');
+	}
+	return all;
+}
+
 static json_t *directory(const struct mnt *m, const char *dir, bool numbers)
 {
 	_cleanup_str_ struct msb_str names = MSB_STR_INIT;
@@ -128,11 +144,13 @@ static json_t *file_of(const char *file, const struct msb_str *s)
 		if (!strcmp(file, tables[i].file))
 			return lines_of(s->buf, tables[i].sep);
 	/* A command is written as JSON, and is one. */
-	if (!strcmp(file, "cmd") || !strcmp(file, "entrypoint")) {
+	if (!strcmp(file, "cmd") || !strcmp(file, "entrypoint") || !strcmp(file, "healthcheck")) {
 		json_t *argv = json_loadb(s->buf, s->len, 0, NULL);
 
 		return argv ?: json_null();
 	}
+	if (!strcmp(file, "health_output"))
+		return records_of(s->buf);
 	return value_of(file, s->buf, s->len);
 }
 
