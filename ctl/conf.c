@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/str.h"
 #include "ctl/policy.h"
+#include "ctl/tmpfs.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -42,6 +43,7 @@ const struct conf confs[CONF_COUNT] = {
 		CONF_FORM_ONE},
 	[CONF_LABELS] = {"labels", "", true, conf_check_labels, CONF_FORM_PAIRS},
 	[CONF_RLIMITS] = {"rlimits", "", true, conf_check_rlimits, CONF_FORM_LINES},
+	[CONF_TMPFS] = {"tmpfs", "", false, conf_check_tmpfs, CONF_FORM_LINES},
 };
 
 const char *ctl_conf_key(enum ctl_conf_id id)
@@ -165,7 +167,11 @@ static int check(struct ctl_sandbox *sb, enum ctl_conf_id id, const char *line, 
 {
 	int r = may_set(sb, id, e);
 
-	return r < 0 ? r : ctl_conf_check(sb, id, line, n, ret, e);
+	if (r == 0)
+		r = ctl_conf_check(sb, id, line, n, ret, e);
+	if (r == 0 && id == CONF_TMPFS)
+		r = ctl_tmpfs_clash(ret->buf ?: "", ctl_conf_value(sb, CONF_MOUNTS), e);
+	return r;
 }
 
 int ctl_conf_set(

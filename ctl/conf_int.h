@@ -50,5 +50,6 @@ conf_check_fn conf_check_health_start;
 /* conf_table.c */
 conf_check_fn conf_check_labels;
 conf_check_fn conf_check_rlimits;
+conf_check_fn conf_check_tmpfs;
 
 #endif

@@ -3,6 +3,7 @@
 #include "ctl/conf_int.h"
 #include "base/str.h"
 #include "ctl/rlimits.h"
+#include "ctl/tmpfs.h"
 
 #include <errno.h>
 #include <string.h>
@@ -63,4 +64,11 @@ int conf_check_rlimits(
 	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
 {
 	return ctl_rlimits_check(text, ret, e);
+}
+
+/* That mounts has none of its paths is seen to where both are known. */
+int conf_check_tmpfs(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	return ctl_tmpfs_check(text, ret, e);
 }

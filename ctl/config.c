@@ -8,6 +8,7 @@
 #include "ctl/mounts.h"
 #include "ctl/policy.h"
 #include "ctl/resize.h"
+#include "ctl/tmpfs.h"
 #include "ctl/yaml.h"
 
 #include <inttypes.h>
@@ -177,7 +178,7 @@ static int take_value(struct ctl_sandbox *sb, struct config *cf, const struct ct
 		return r;
 	return id == CONF_MOUNTS
 		       ? ctl_mounts_edit(
-				 sb, text.buf ?: "", text.len, true, &cf->value[id], &used, e)
+				 sb, text.buf ?: "", text.len, true, NULL, &cf->value[id], &used, e)
 		       : ctl_conf_check(sb, id, text.buf ?: "", text.len, &cf->value[id], e);
 }
 
@@ -259,7 +260,8 @@ static int compare(struct ctl_sandbox *sb, struct config *cf, struct msb_err *e)
 			return msb_err_set(
 				e, EBUSY, "it has no image, and the root was made from `%s`", now);
 	}
-	return 0;
+	return ctl_tmpfs_clash(
+		cf->value[CONF_TMPFS].buf ?: "", cf->value[CONF_MOUNTS].buf ?: "", e);
 }
 
 /* Lock held. */

@@ -32,6 +32,18 @@ static bool plain_path(const char *p)
 	return true;
 }
 
+int ctl_guest_path_check(const char *path, struct msb_err *e)
+{
+	if (strlen(path) > CTL_MAX_GUEST_PATH)
+		return msb_err_set(
+			e, E2BIG, "the guest path is longer than %d bytes", CTL_MAX_GUEST_PATH);
+	if (!plain_path(path) || !printable(path))
+		return msb_err_set(e, EINVAL,
+			"guest path `%.300s` is not absolute, is /, or has empty, . or .. components",
+			path);
+	return 0;
+}
+
 /* What each backend is made of. @what: for people. */
 static const struct source {
 	const char *backend, *what;
@@ -117,13 +129,9 @@ int ctl_mount_parse(const char *line, size_t len, struct ctl_mount *ret, struct 
 	ret->path = ret->words.w[1];
 	ret->backend = ret->words.w[2];
 	options = ret->words.n == 4 ? ret->words.w[3] : "";
-	if (strlen(ret->path) > CTL_MAX_GUEST_PATH)
-		return msb_err_set(
-			e, E2BIG, "the guest path is longer than %d bytes", CTL_MAX_GUEST_PATH);
-	if (!plain_path(ret->path) || !printable(ret->path))
-		return msb_err_set(e, EINVAL,
-			"guest path `%.300s` is not absolute, is /, or has empty, . or .. components",
-			ret->path);
+	r = ctl_guest_path_check(ret->path, e);
+	if (r < 0)
+		return r;
 	/* Of a disk the machine's kernel serves the files: only what every backend has means
 	 * something. */
 	r = fsb_options_parse(strcmp(ret->backend, CTL_BACKEND_DISK) != 0 ? ret->backend : "memory",

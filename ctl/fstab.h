@@ -34,6 +34,9 @@ struct ctl_mount {
  */
 int ctl_mount_parse(const char *line, size_t len, struct ctl_mount *ret, struct msb_err *e);
 
+/* Whether @path is one in the guest as above: 0; -EINVAL; -E2BIG CTL_MAX_GUEST_PATH. */
+int ctl_guest_path_check(const char *path, struct msb_err *e);
+
 /* Appends the line that stands for @m, with its newline. May be longer than what can be written. */
 void ctl_mount_print(struct msb_str *s, const struct ctl_mount *m);
 

@@ -42,6 +42,7 @@
 #define CTL_JOB_BUFFER		(352u << 10) /* output of a job, kept for who reads it: 256 KiB at least */
 #define CTL_MAX_MOUNTS		31	     /* lines of `mounts` */
 #define CTL_MAX_MOUNTS_BYTES	65536	     /* of them all */
+#define CTL_MAX_TMPFS		16	     /* lines of `tmpfs` */
 #define CTL_MAX_LABELS		256	     /* of a sandbox */
 #define CTL_MAX_LABEL_KEY	255	     /* bytes */
 #define CTL_MAX_TABLE_BYTES	16384	     /* of labels, or another table but mounts */

@@ -8,6 +8,7 @@
 #include "ctl/conf.h"
 #include "ctl/nodes.h"
 #include "ctl/policy.h"
+#include "ctl/resize.h"
 #include "fs/du.h"
 
 #include <errno.h>
@@ -40,6 +41,7 @@ void ctl_sample_of(const struct ctl_sandbox *sb, struct ctl_sample *ret)
 					  ?: sb->conf[CONF_MEMORY] ?: CTL_DEFAULT_MEMORY_BYTES,
 				  NULL, 10)
 			: 0;
+	ret->room_bytes = machine && ctl_resize_has_balloon(sb) ? sb->room_memory_bytes : 0;
 	ret->v[METRIC_JOBS_RUNNING] = ctl_policy_busy(sb);
 	ret->v[METRIC_JOBS_TOTAL] = sb->jobs_total;
 	ret->v[METRIC_HEALTH_CHECKS] = sb->health.checks;
@@ -115,20 +117,24 @@ static void from_fsd(struct ctl_sample *s)
 	s->v[METRIC_FS_WRITTEN_BYTES] = s->fs.written_bytes;
 }
 
-/* ---- what is on the disk: a walk, which may take long */
+/* ---- what a thread of its own finds out, because it may take long */
 
-struct walk {
-	const struct ctl *c;
+struct aside {
+	struct ctl *c;
 	struct ctl_sample *s;
 	size_t n;
+	enum ctl_metric_source source;
+	void *(*main)(void *arg);
 	_Atomic bool stop;
-	int done_fd; /* eventfd: readable once all were walked */
+	int done_fd; /* eventfd: readable once all were seen to */
 	pthread_t thread;
+	bool runs;
 };
 
+/* What is on the disk: a walk. */
 static void *walk_main(void *arg)
 {
-	struct walk *w = arg;
+	struct aside *w = arg;
 
 	for (size_t i = 0; i < w->n && !w->stop; i++) {
 		struct ctl_sample *s = &w->s[i];
@@ -145,22 +151,64 @@ static void *walk_main(void *arg)
 	return NULL;
 }
 
-static int walk_start(struct walk *w)
+static void ask_balloon(struct vmm *vmm, struct ctl_sample *s, uint64_t until)
+{
+	uint64_t has = 0, now = msb_now_ms();
+	int r;
+
+	if (!s->room_bytes) {
+		s->missing[FROM_BALLOON] = 0;
+		return;
+	}
+	r = !vmm	  ? -ENODEV
+	    : now < until ? vmm_memory(vmm, s->id, (unsigned int)(until - now), &has, NULL)
+			  : -ETIMEDOUT;
+	s->missing[FROM_BALLOON] = -r;
+	s->v[METRIC_BALLOON_BYTES] = r == 0 && has < s->room_bytes ? s->room_bytes - has : 0;
+}
+
+static void *balloon_main(void *arg)
+{
+	struct aside *w = arg;
+	uint64_t until = msb_now_ms() + CTL_SAMPLE_MS;
+	struct vmm *vmm;
+
+	{
+		LOCK_SCOPE(&w->c->vmm_lock);
+		vmm = w->c->vmm;
+	}
+	for (size_t i = 0; i < w->n; i++)
+		ask_balloon(vmm, &w->s[i], until);
+	(void)eventfd_write(w->done_fd, 1);
+	return NULL;
+}
+
+/* Return: a descriptor, the caller's, that is readable once it is done; or -1. */
+static int aside_start(struct aside *w)
 {
 	for (size_t i = 0; i < w->n; i++)
-		w->s[i].missing[FROM_DISK] = ETIMEDOUT;
+		w->s[i].missing[w->source] = ETIMEDOUT;
 	w->done_fd = eventfd(0, EFD_CLOEXEC);
 	if (w->done_fd < 0)
-		return -errno;
-	if (pthread_create(&w->thread, NULL, walk_main, w) == 0)
-		return 0;
+		return -1;
+	w->runs = pthread_create(&w->thread, NULL, w->main, w) == 0;
+	if (!w->runs)
+		close(w->done_fd);
+	return w->runs ? fcntl(w->done_fd, F_DUPFD_CLOEXEC, 0) : -1;
+}
+
+static void aside_end(struct aside *w)
+{
+	if (!w->runs)
+		return;
+	w->stop = true;
+	pthread_join(w->thread, NULL);
 	close(w->done_fd);
-	return -EAGAIN;
 }
 
 /* A question that was asked. */
 struct asked {
-	struct ctl_sample *s; /* NULL: it is the walk's end that is waited for */
+	struct ctl_sample *s; /* NULL: it is a thread's end that is waited for */
 	enum ctl_metric_source source;
 };
 
@@ -224,22 +272,22 @@ static void collect(struct asked *a, struct pollfd *p, nfds_t n)
 	}
 }
 
-int ctl_sample_take(const struct ctl *c, struct ctl_sample *s, size_t n, unsigned int sources)
+int ctl_sample_take(struct ctl *c, struct ctl_sample *s, size_t n, unsigned int sources)
 {
 	static const enum ctl_metric_source asks[] = {FROM_GUEST, FROM_FSD};
-	_cleanup_free_ struct asked *a = calloc(2 * n + 1, sizeof(*a));
-	_cleanup_free_ struct pollfd *p = calloc(2 * n + 1, sizeof(*p));
-	struct walk w = {.c = c, .s = s, .n = n};
-	bool walks = false;
+	struct aside aside[] = {{.c = c, .s = s, .n = n, .source = FROM_DISK, .main = walk_main},
+		{.c = c, .s = s, .n = n, .source = FROM_BALLOON, .main = balloon_main}};
+	_cleanup_free_ struct asked *a = calloc(2 * n + ARRAY_LEN(aside), sizeof(*a));
+	_cleanup_free_ struct pollfd *p = calloc(2 * n + ARRAY_LEN(aside), sizeof(*p));
 	nfds_t k = 0;
 
 	if (!a || !p)
 		return -ENOMEM;
-	if (sources & 1u << FROM_DISK) {
-		walks = walk_start(&w) == 0;
-		if (walks)
-			p[k++] = (struct pollfd){
-				.fd = fcntl(w.done_fd, F_DUPFD_CLOEXEC, 0), .events = POLLIN};
+	for (size_t i = 0; i < ARRAY_LEN(aside); i++) {
+		int fd = sources & 1u << aside[i].source ? aside_start(&aside[i]) : -1;
+
+		if (fd >= 0)
+			p[k++] = (struct pollfd){.fd = fd, .events = POLLIN};
 	}
 	for (size_t i = 0; i < n; i++) {
 		if (sources & (1u << FROM_MACHINE | 1u << FROM_FSD_PROCESS))
@@ -258,11 +306,8 @@ int ctl_sample_take(const struct ctl *c, struct ctl_sample *s, size_t n, unsigne
 		}
 	}
 	collect(a, p, k);
-	if (walks) {
-		w.stop = true;
-		pthread_join(w.thread, NULL);
-		close(w.done_fd);
-	}
+	for (size_t i = 0; i < ARRAY_LEN(aside); i++)
+		aside_end(&aside[i]);
 	return 0;
 }
 
@@ -288,9 +333,10 @@ static void print_latency(const struct fsd_stats *t, struct msb_str *s)
 
 static int missing(const struct ctl_sample *s, enum ctl_metric_source source, struct msb_err *e)
 {
-	const char *who = source == FROM_GUEST	? "the guest"
-			  : source == FROM_DISK ? "its directory's walk"
-						: "its file server";
+	const char *who = source == FROM_GUEST	   ? "the guest"
+			  : source == FROM_DISK	   ? "its directory's walk"
+			  : source == FROM_BALLOON ? "its machine"
+						   : "its file server";
 
 	switch (s->missing[source]) {
 	case EOPNOTSUPP:

@@ -27,6 +27,7 @@ enum ctl_metric {
 	METRIC_MEMORY_BYTES,
 	METRIC_FSD_MEMORY_BYTES,
 	METRIC_MEMORY_LIMIT_BYTES,
+	METRIC_BALLOON_BYTES,
 	METRIC_GUEST_MEMORY_TOTAL,
 	METRIC_GUEST_MEMORY_AVAILABLE,
 	METRIC_GUEST_OOM_KILLS,
@@ -53,6 +54,7 @@ enum ctl_metric_source {
 	FROM_GUEST,
 	FROM_FSD,
 	FROM_DISK,
+	FROM_BALLOON,
 	FROM_COUNT
 };
 
@@ -64,6 +66,7 @@ struct ctl_sample {
 	enum ctl_health_status health;
 	bool foreign;
 	pid_t qemu, fsd;
+	uint64_t room_bytes; /* of memory that the machine was made with; 0: it has no balloon */
 	uint64_t v[METRIC_COUNT]; /* where missing[] of their source is 0 */
 	struct fsd_stats fs;
 	int missing[FROM_COUNT]; /* errno of why it is not there; 0: it is */
@@ -75,7 +78,7 @@ struct ctl_sample {
  * @sources: 1 << enum ctl_metric_source of what is wanted
  * Waits, CTL_SAMPLE_MS at most, without ctl.lock. Return: 0 or -ENOMEM.
  */
-int ctl_sample_take(const struct ctl *c, struct ctl_sample *s, size_t n, unsigned int sources);
+int ctl_sample_take(struct ctl *c, struct ctl_sample *s, size_t n, unsigned int sources);
 void ctl_sample_of(const struct ctl_sandbox *sb, struct ctl_sample *ret); /* ctl.lock held */
 
 /* The text of all of them in OpenMetrics 1.0, those alone that @uid may see. */

@@ -32,6 +32,8 @@ const struct ctl_metric_row ctl_metric_rows[METRIC_COUNT] = {
 		P "memory_resident_bytes", "process=\"file_server\"", NULL},
 	[METRIC_MEMORY_LIMIT_BYTES] = {FROM_CTL, true, false, UNIT_BYTES, P "memory_limit_bytes",
 		NULL, "Memory that the machine was given."},
+	[METRIC_BALLOON_BYTES] = {FROM_BALLOON, true, false, UNIT_BYTES, P "balloon_bytes", NULL,
+		"Memory of the machine that the guest has given back, or was not given yet."},
 	[METRIC_GUEST_MEMORY_TOTAL] = {FROM_GUEST, true, false, UNIT_BYTES,
 		P "guest_memory_total_bytes", NULL, "Memory that the guest's kernel manages."},
 	[METRIC_GUEST_MEMORY_AVAILABLE] = {FROM_GUEST, true, false, UNIT_BYTES,
@@ -170,8 +172,10 @@ static void print_health(const struct page *p)
 
 static void print_missing(const struct page *p)
 {
-	static const char *const names[FROM_COUNT] = {
-		[FROM_GUEST] = "guest", [FROM_FSD] = "file_server", [FROM_DISK] = "disk"};
+	static const char *const names[FROM_COUNT] = {[FROM_GUEST] = "guest",
+		[FROM_FSD] = "file_server",
+		[FROM_DISK] = "disk",
+		[FROM_BALLOON] = "machine"};
 
 	head(p, P "figures_missing", "gauge", NULL,
 		"1 where a source's figures are not here, and the errno of why.");

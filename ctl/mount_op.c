@@ -87,7 +87,7 @@ static void drop(struct change *x, const struct ctl_share *s)
 static int guest(
 	struct change *x, enum act act, const struct ctl_share *s, bool undo, struct msb_err *e)
 {
-	const struct agent_mount m = {s->name, s->path, s->readonly, false};
+	const struct agent_mount m = {s->name, s->path, s->readonly, false, NULL};
 	char sock[108];
 	int r;
 

@@ -6,6 +6,7 @@
 #include "ctl/conf.h"
 #include "ctl/fstab.h"
 #include "ctl/op.h"
+#include "ctl/tmpfs.h"
 #include "ctl/volumes.h"
 
 #include <string.h>
@@ -138,7 +139,7 @@ static int check_taken(
 }
 
 static int add_line(struct ctl_sandbox *sb, struct ctl_mount *m, const char *p, size_t n,
-	struct msb_str *table, struct msb_err *e)
+	const char *tmpfs, struct msb_str *table, struct msb_err *e)
 {
 	_cleanup_str_ struct msb_str line = MSB_STR_INIT;
 	char name[FSD_MAX_MOUNT_NAME + 1];
@@ -164,7 +165,9 @@ static int add_line(struct ctl_sandbox *sb, struct ctl_mount *m, const char *p, 
 			"the line of %.300s, written out, is longer than %d bytes", m->path,
 			CTL_MAX_LINE);
 	ctl_mount_name(line.buf, line.len - 1, name);
-	r = check_taken(table, m, name, e);
+	r = tmpfs && ctl_tmpfs_has(tmpfs, m->path)
+		    ? msb_err_set(e, EEXIST, "there is a tmpfs at %.300s already", m->path)
+		    : check_taken(table, m, name, e);
 	if (r < 0)
 		return r;
 	if (table->len + line.len > CTL_MAX_MOUNTS_BYTES)
@@ -175,7 +178,7 @@ static int add_line(struct ctl_sandbox *sb, struct ctl_mount *m, const char *p, 
 }
 
 int ctl_mounts_edit(struct ctl_sandbox *sb, const char *p, size_t n, bool replace,
-	struct msb_str *table, size_t *ret_used, struct msb_err *e)
+	const char *tmpfs, struct msb_str *table, size_t *ret_used, struct msb_err *e)
 {
 	_cleanup_free_ struct ctl_mount *m = malloc(sizeof(*m));
 	size_t pos = 0, len;
@@ -190,7 +193,7 @@ int ctl_mounts_edit(struct ctl_sandbox *sb, const char *p, size_t n, bool replac
 		if (r < 0)
 			ctl_line_error(r, e);
 		else if (r > 0)
-			r = add_line(sb, m, line, len, table, e) ?: 1;
+			r = add_line(sb, m, line, len, tmpfs, table, e) ?: 1;
 		if (r > 0)
 			*ret_used = pos;
 	}
@@ -212,7 +215,8 @@ static int make(struct ctl_sandbox *sb, void *arg, struct msb_str *table, struct
 	struct edit *x = arg;
 
 	x->why = (struct msb_err){0};
-	x->refused = ctl_mounts_edit(sb, x->p, x->n, x->replace, table, &x->used, &x->why);
+	x->refused = ctl_mounts_edit(sb, x->p, x->n, x->replace, ctl_conf_value(sb, CONF_TMPFS),
+		table, &x->used, &x->why);
 	return x->refused < 0 && x->used == 0 ? msb_err_set(e, x->why.code, "%s", x->why.msg) : 0;
 }
 

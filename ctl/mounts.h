@@ -38,12 +38,13 @@ bool ctl_table_next_image(const char *text, size_t *pos, char ret[CTL_MAX_LINE +
 /**
  * ctl_mounts_edit() - Make a new table from lines that are written; ctl.lock held
  * @replace: the lines are all there is to be; else they are added
+ * @tmpfs: the table of those, whose paths are taken; NULL: the caller sees to that
  * @ret_used: bytes of @p whose lines are in @table, up to the first that is refused
  * Return: 0; why that line was refused: -EINVAL, -E2BIG, -ERANGE, -EOPNOTSUPP syntax, -EEXIST its
  * path is taken, -ENOENT no such image, -EDQUOT CTL_MAX_MOUNTS, -E2BIG CTL_MAX_MOUNTS_BYTES.
  */
 int ctl_mounts_edit(struct ctl_sandbox *sb, const char *p, size_t n, bool replace,
-	struct msb_str *table, size_t *ret_used, struct msb_err *e);
+	const char *tmpfs, struct msb_str *table, size_t *ret_used, struct msb_err *e);
 
 /**
  * ctl_mounts_write() - Write to `mounts`: the lines of one write take effect together

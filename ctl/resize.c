@@ -48,6 +48,11 @@ static bool fixed(const struct ctl_sandbox *sb, enum ctl_conf_id id, uint64_t ro
 	return !*max || strtoull(max, NULL, 10) < room;
 }
 
+bool ctl_resize_has_balloon(const struct ctl_sandbox *sb)
+{
+	return sb->room_memory_bytes && !fixed(sb, CONF_MEMORY, sb->room_memory_bytes);
+}
+
 int ctl_resize_check(
 	const struct ctl_sandbox *sb, uint32_t cpus, uint64_t memory_bytes, struct msb_err *e)
 {
@@ -127,7 +132,7 @@ static int await_memory(
 	struct pollfd pf = {.fd = op->cancel_fd, .events = POLLIN};
 
 	for (;;) {
-		int r = vmm_memory(vmm, op->sb->id, have, e);
+		int r = vmm_memory(vmm, op->sb->id, 0, have, e);
 
 		if (r < 0 || *have == want)
 			return r;

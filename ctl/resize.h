@@ -12,6 +12,8 @@
 
 /* The room of a machine that is about to be made, noted down; ctl.lock held. */
 void ctl_resize_room(struct ctl_sandbox *sb, struct vmm_spec *spec);
+/* Whether the present machine was made with room for memory; ctl.lock held. */
+bool ctl_resize_has_balloon(const struct ctl_sandbox *sb);
 /* Whether the machine has room for so much; 0 is as it is. ctl.lock held. -EBUSY with a sentence.
  */
 int ctl_resize_check(

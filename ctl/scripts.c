@@ -57,7 +57,7 @@ static int serve(struct ctl_sandbox *sb, const struct ctl_share *s, struct msb_e
 int ctl_scripts_live(struct ctl_sandbox *sb, struct msb_err *e)
 {
 	_cleanup_(ctl_table_done) struct ctl_table t = {0};
-	const struct agent_mount m = {CTL_SCRIPTS_SHARE, CTL_SCRIPTS_PATH, true, false};
+	const struct agent_mount m = {CTL_SCRIPTS_SHARE, CTL_SCRIPTS_PATH, true, false, NULL};
 	char sock[108];
 	int r;
 

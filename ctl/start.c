@@ -17,6 +17,7 @@
 #include "ctl/run_main.h"
 #include "ctl/scripts.h"
 #include "ctl/supervise.h"
+#include "ctl/tmpfs.h"
 #include "ctl/volumes.h"
 #include "vmm/agent.h"
 
@@ -39,6 +40,7 @@ struct plan {
 	bool mixtape;  /* its guest is not ours */
 	struct ctl_meta meta;
 	struct ctl_table mounts;
+	char *tmpfs; /* the table */
 	size_t nopen;
 	struct ctl_share_fds fds[CTL_MAX_MOUNTS + 1]; /* the first nopen of them */
 };
@@ -55,6 +57,7 @@ static void plan_done(struct plan *p)
 		ctl_share_close(&p->fds[i]);
 	ctl_disk_close(&p->spec.disk);
 	ctl_table_done(&p->mounts);
+	free(p->tmpfs);
 	ctl_meta_done(&p->meta);
 }
 #define _cleanup_plan_ _cleanup_(plan_done)
@@ -103,7 +106,8 @@ static int plan_values(struct ctl_sandbox *sb, struct plan *p)
 	p->hostname = strdup(hostname && *hostname ? hostname : sb->name);
 	p->user = strdup(user && *user ? user : p->meta.user ?: "");
 	p->workdir = strdup(workdir && *workdir ? workdir : p->meta.workdir ?: "");
-	r = p->hostname && p->user && p->workdir ? set_env(p, default_path) : -ENOMEM;
+	p->tmpfs = strdup(ctl_conf_value(sb, CONF_TMPFS));
+	r = p->hostname && p->user && p->workdir && p->tmpfs ? set_env(p, default_path) : -ENOMEM;
 	for (size_t i = 0; r == 0 && i < p->meta.nenv; i++)
 		r = set_env(p, p->meta.env[i]);
 	for (size_t i = 0; r == 0 && i < sb->nenv; i++) {
@@ -308,22 +312,27 @@ int ctl_agent_start(struct ctl_sandbox *sb, struct msb_err *e)
 
 static int boot(struct ctl_op *op, struct plan *p, struct msb_err *e)
 {
-	struct agent_mount mounts[CTL_MAX_MOUNTS + 1];
+	_cleanup_free_ struct ctl_tmpfs *tmpfs = calloc(CTL_MAX_TMPFS, sizeof(*tmpfs));
+	struct agent_mount mounts[CTL_MAX_MOUNTS + 1 + CTL_MAX_TMPFS];
 	struct agent_boot b = {.hostname = p->hostname,
 		.user = p->user,
 		.workdir = p->workdir,
 		.env = (const char *const *)p->env,
 		.disk = p->spec.disk.base_format[0] ? "vda" : NULL,
 		.readonly = p->readonly,
-		.nmounts = p->mounts.n,
 		.mounts = mounts,
 		.timeout_ms = CTL_BOOT_TIMEOUT_MS,
 		.cancel_fd = op->cancel_fd};
 	char sock[108];
 
+	if (!tmpfs)
+		return msb_err_set(e, ENOMEM, "no memory");
 	for (size_t i = 0; i < p->mounts.n; i++)
-		mounts[i] = (struct agent_mount){p->mounts.s[i].name, p->mounts.s[i].path,
-			p->mounts.s[i].readonly, ctl_share_is_disk(&p->mounts.s[i])};
+		mounts[i] = (struct agent_mount){.name = p->mounts.s[i].name,
+			.path = p->mounts.s[i].path,
+			.readonly = p->mounts.s[i].readonly,
+			.disk = ctl_share_is_disk(&p->mounts.s[i])};
+	b.nmounts = ctl_tmpfs_place(p->tmpfs, tmpfs, mounts, p->mounts.n);
 	ctl_sock_path(op->sb->c, op->sb->id, "agent", sock);
 	return agent_boot(sock, &b, e);
 }

@@ -43,7 +43,7 @@ static int mount_entry(const struct ga_mount *m, const char *target, struct msb_
 	if (r < 0 && r != -EROFS)
 		return msb_err_set(
 			e, -r, "mount %s: cannot make the directory: %s", m->path, strerror(-r));
-	if (mount(m->source, target, m->type, m->flags, NULL) < 0)
+	if (mount(m->source, target, m->type, m->flags, *m->data ? m->data : NULL) < 0)
 		return msb_err_set(e, errno, "mount %s: %s '%s': %s", m->path, m->type, m->source,
 			errno == EINVAL && !strcmp(m->type, "virtiofs")
 				? "the machine has no file server with this tag"

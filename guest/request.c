@@ -167,6 +167,25 @@ static bool path_ok(const char *p)
 	return true;
 }
 
+/* What tmpfs(5) itself takes. */
+static int mount_data(struct ga_mount *m, const char *o)
+{
+	static const char *const known[] = {"size=", "nr_inodes=", "mode=", "uid=", "gid="};
+
+	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+		size_t k = strlen(known[i]), n = strlen(m->data);
+
+		if (strncmp(o, known[i], k) != 0)
+			continue;
+		if (!o[k] || o[k + strspn(o + k, "0123456789")] ||
+			n + strlen(o) + 2 > sizeof(m->data))
+			return -EINVAL;
+		(void)snprintf(m->data + n, sizeof(m->data) - n, "%s%s", n ? "," : "", o);
+		return 0;
+	}
+	return -EINVAL;
+}
+
 static int mount_option(struct ga_mount *m, const char *o)
 {
 	static const struct {
@@ -187,7 +206,7 @@ static int mount_option(struct ga_mount *m, const char *o)
 		m->volume = !strcmp(m->type, "volume");
 		return 0;
 	}
-	return *o ? -EINVAL : 0;
+	return *o ? mount_data(m, o) : 0;
 }
 
 static bool share_name_ok(const char *p)
@@ -219,6 +238,8 @@ static int mount_value(struct ga_mount *m, char *value, struct msb_err *e)
 			return msb_err_set(
 				e, EINVAL, "mount %.100s: unknown option '%.100s'", path, opts);
 	}
+	if (!strcmp(m->type, "tmpfs") ? !path[1] : *m->data)
+		return msb_err_set(e, EINVAL, "mount %.100s: no tmpfs can be there", path);
 	if (m->disk && (!share_name_ok(value) || path[1]))
 		return msb_err_set(e, EINVAL, "mount %.100s: no disk can be there", path);
 	if ((m->share || m->volume) && (!share_name_ok(value) || !path[1]))

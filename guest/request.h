@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define GA_MAX_MOUNTS	  33 /* the root and 32 shares */
+#define GA_MAX_MOUNTS	  49  /* the root, 32 shares and 16 tmpfs */
+#define GA_MAX_MOUNT_DATA 128 /* bytes of what a tmpfs is told */
 #define GA_MAX_SHARE_NAME 16
 #define GA_MAX_RLIMITS	  16 /* one of each kind that Linux has */
 #define GA_MAX_HOSTNAME	  64 /* bytes, what Linux takes */
@@ -34,10 +35,11 @@ struct ga_exec {
 
 struct ga_mount {
 	const char *source, *path, *type;
-	unsigned long flags; /* of mount(2) */
-	bool share;	     /* source is a directory of the file system of shares */
-	bool disk;	     /* source is a disk, the root on it is to be found */
-	bool volume;	     /* source is the serial of a disk with ext4 on it */
+	unsigned long flags;	      /* of mount(2) */
+	char data[GA_MAX_MOUNT_DATA]; /* likewise; "" but of type tmpfs */
+	bool share;		      /* source is a directory of the file system of shares */
+	bool disk;		      /* source is a disk, the root on it is to be found */
+	bool volume;		      /* source is the serial of a disk with ext4 on it */
 };
 
 struct ga_umount {
@@ -70,6 +72,7 @@ void ga_exec_done(struct ga_exec *x);
  * empty, "." and ".." components. OPTIONS: ro rw nosuid nodev noexec noatime type=FSTYPE, with
  * commas; the type is virtiofs by default. Of type `share`, SOURCE is [a-z0-9]{1,16}: a directory
  * of the machine's one file system of shares. Of type `disk`, for "/" alone, it is a disk likewise.
+ * Of type `tmpfs`, but not for "/", there may be size= nr_inodes= mode= uid= gid= with digits.
  */
 int ga_boot_parse(const uint8_t *p, size_t n, struct ga_boot *ret, struct msb_err *e);
 void ga_boot_done(struct ga_boot *b);

@@ -88,6 +88,7 @@ struct agent_boot {
 		const char *path; /* in the guest, where it is mounted, in their order */
 		bool readonly;
 		bool disk; /* name is the serial of a disk, with ext4 on it; for agent_boot() */
+		const char *tmpfs; /* its options: it is one, and of no file server; likewise */
 	} * mounts;
 	int timeout_ms;
 	int cancel_fd; /* readable: give up, -EINTR. -1: none */

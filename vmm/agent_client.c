@@ -73,7 +73,12 @@ static void add_all(struct msb_msg *m, const char *key, const char *const *v)
 static void add_mount(struct msb_msg *m, const struct agent_mount *x)
 {
 	msb_msg_set(m, "mount", "%s\t%s\ttype=%s,%s", x->name, x->path,
-		x->disk ? "volume" : "share", x->readonly ? "ro" : "rw");
+		x->tmpfs  ? "tmpfs"
+		: x->disk ? "volume"
+			  : "share",
+		x->tmpfs      ? x->tmpfs
+		: x->readonly ? "ro"
+			      : "rw");
 }
 
 /* An answer to what was sent on @fd, or -EINTR once @cancel_fd is readable. */
@@ -122,7 +127,8 @@ int agent_boot(const char *control_path, const struct agent_boot *b, struct msb_
 	r = msb_msg_send(fd, &m);
 	if (r < 0)
 		return msb_err_set(e, -r, "%s",
-			r == -E2BIG ? "the sandbox's environment is too long" : strerror(-r));
+			r == -E2BIG ? "the sandbox's environment, mounts and tmpfs are too long"
+				    : strerror(-r));
 	/* The daemon's own limit, which says more, comes first. */
 	r = wait_or_cancel(fd, b->cancel_fd, b->timeout_ms + 1000, "become ready", e);
 	return r < 0 ? r : msb_msg_answer(fd, &m, e);

@@ -170,7 +170,8 @@ static int do_boot(struct agentd *a, struct ad_conn *c, struct msb_msg *m, struc
 	size_t n = 0;
 
 	if (pass_on(m, keys, b, &n) < 0)
-		return msb_err_set(e, E2BIG, "the sandbox's environment and mounts are too long");
+		return msb_err_set(
+			e, E2BIG, "the sandbox's environment, mounts and tmpfs are too long");
 	if (msb_msg_get_u64(m, "timeout_ms", &timeout_ms) == -EINVAL || timeout_ms > INT32_MAX)
 		return msb_err_set(e, EINVAL, "timeout_ms is not valid");
 	return ad_request(a, c, WIRE_BOOT, b, n, timeout_ms, e);

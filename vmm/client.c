@@ -238,15 +238,31 @@ static int answer_of(const struct call *c, struct msb_err *e)
 	return msb_err_set(e, (int)code, "%s", msb_msg_get(c->msg, "msg") ?: "no reason given");
 }
 
-/* Sends @m, a request whose seq is not set yet, and waits for the answer, which replaces it. */
-static int call(struct vmm *v, struct msb_msg *m, struct msb_err *e)
+/* @within_ms: 0: as long as it takes. Return: whether it was answered. Lock held. */
+static bool await_answer(struct vmm *v, const struct call *c, unsigned int within_ms)
+{
+	uint64_t until = msb_now_ms() + within_ms;
+	const struct timespec t = {
+		.tv_sec = (time_t)(until / 1000), .tv_nsec = (long)(until % 1000) * 1000000};
+
+	while (!c->done)
+		if (!within_ms)
+			pthread_cond_wait(&v->answered, &v->lock);
+		else if (pthread_cond_clockwait(&v->answered, &v->lock, CLOCK_MONOTONIC, &t) != 0)
+			break;
+	return c->done;
+}
+
+/* Sends @m, a request whose seq is not set yet, and waits for the answer, which replaces it. Where
+ * it is to come @within_ms, no worker is started for it. */
+static int call_within(struct vmm *v, struct msb_msg *m, unsigned int within_ms, struct msb_err *e)
 {
 	struct call c = {.msg = m}, **p;
 	int r;
 
 	if (reader_of == v)
 		return msb_err_set(e, EDEADLK, "a vmm callback must not wait for the worker");
-	r = ensure_worker(v, e);
+	r = within_ms ? 0 : ensure_worker(v, e);
 	if (r < 0)
 		return r;
 	LOCK_SCOPE(&v->lock);
@@ -264,10 +280,15 @@ static int call(struct vmm *v, struct msb_msg *m, struct msb_err *e)
 		c.result = r;
 		c.done = true;
 	}
-	while (!c.done)
-		pthread_cond_wait(&v->answered, &v->lock);
+	if (!await_answer(v, &c, within_ms))
+		r = msb_err_set(e, ETIMEDOUT, "the machine worker does not answer");
 	unlink_call(v, &c);
-	return answer_of(&c, e);
+	return c.done ? answer_of(&c, e) : r;
+}
+
+static int call(struct vmm *v, struct msb_msg *m, struct msb_err *e)
+{
+	return call_within(v, m, 0, e);
 }
 
 static int call_id(struct vmm *v, const char *verb, const char *id, struct msb_err *e)
@@ -338,7 +359,7 @@ int vmm_power_button(struct vmm *v, const char *id, struct msb_err *e)
 
 /* @bytes: 0 is not said. */
 static int call_memory(struct vmm *v, const char *verb, const char *id, uint64_t bytes,
-	uint64_t *ret_bytes, struct msb_err *e)
+	unsigned int within_ms, uint64_t *ret_bytes, struct msb_err *e)
 {
 	_cleanup_free_ struct msb_msg *m = calloc(1, sizeof(*m));
 	int r;
@@ -349,7 +370,7 @@ static int call_memory(struct vmm *v, const char *verb, const char *id, uint64_t
 	msb_msg_set(m, "id", "%s", id);
 	if (bytes)
 		msb_msg_set(m, "memory_bytes", "%" PRIu64, bytes);
-	r = call(v, m, e);
+	r = call_within(v, m, within_ms, e);
 	if (r == 0 && ret_bytes && msb_msg_get_u64(m, "memory_bytes", ret_bytes) < 0)
 		return msb_err_set(e, EBADMSG, "msb-vmm sent a bad answer");
 	return r;
@@ -357,12 +378,13 @@ static int call_memory(struct vmm *v, const char *verb, const char *id, uint64_t
 
 int vmm_set_memory(struct vmm *v, const char *id, uint64_t bytes, struct msb_err *e)
 {
-	return call_memory(v, "memory", id, bytes, NULL, e);
+	return call_memory(v, "memory", id, bytes, 0, NULL, e);
 }
 
-int vmm_memory(struct vmm *v, const char *id, uint64_t *ret_bytes, struct msb_err *e)
+int vmm_memory(struct vmm *v, const char *id, unsigned int within_ms, uint64_t *ret_bytes,
+	struct msb_err *e)
 {
-	return call_memory(v, "has", id, 0, ret_bytes, e);
+	return call_memory(v, "has", id, 0, within_ms, ret_bytes, e);
 }
 
 int vmm_pid(struct vmm *v, const char *id, pid_t *ret, struct msb_err *e)

@@ -107,7 +107,9 @@ int vmm_power_button(struct vmm *, const char *id, struct msb_err *e);
 /* Says how much memory the guest is to have, at most what vmm_spec set: vmm_memory() tells what it
  * has, as its kernel gives back what it can. -ENOMEM the host lacks the memory. */
 int vmm_set_memory(struct vmm *, const char *id, uint64_t bytes, struct msb_err *e);
-int vmm_memory(struct vmm *, const char *id, uint64_t *ret_bytes, struct msb_err *e);
+/* @within_ms: -ETIMEDOUT after it, and no worker is started for it; 0: as long as it takes. */
+int vmm_memory(struct vmm *, const char *id, unsigned int within_ms, uint64_t *ret_bytes,
+	struct msb_err *e);
 int vmm_pid(struct vmm *, const char *id, pid_t *ret, struct msb_err *e);
 /* Ids of the machines that exist now, 33 bytes each; *ret is the caller's to free. */
 int vmm_list(struct vmm *, char (**ret)[33], size_t *ret_n, struct msb_err *e);

@@ -28,6 +28,7 @@ int machines_memory(struct machines *m, const char *id, uint64_t *ret, struct ms
 {
 	_cleanup_domain_ virDomainPtr d = machine_find(m, id, e);
 	virDomainMemoryStatStruct s[VIR_DOMAIN_MEMORY_STAT_NR];
+	virDomainInfo info;
 	int n;
 
 	if (!d)
@@ -38,5 +39,8 @@ int machines_memory(struct machines *m, const char *id, uint64_t *ret, struct ms
 			*ret = (uint64_t)s[i].val << 10;
 			return 0;
 		}
-	return lv_err(e, "the machine does not say how much memory it has");
+	if (n < 0 || virDomainGetInfo(d, &info) < 0)
+		return lv_err(e, "the machine does not say how much memory it has");
+	*ret = (uint64_t)info.memory << 10; /* it has no balloon */
+	return 0;
 }

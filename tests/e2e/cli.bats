@@ -85,7 +85,7 @@ setup() {
 	mkdir -p src/sub
 	echo host >src/f
 	printf '# a comment\nB=from file\nHOME\n\n' >vars
-	[ "$(msb run --name web -m 128m -v ./src:/app:ro,audit --tmpfs /mem:size=8m -l app=web --ulimit nofile=64:65 \
+	[ "$(msb run --name web -m 128m -v ./src:/app:ro,audit --tmpfs /mem:size=8m --max-cpus 3 --max-memory 256m -l app=web --ulimit nofile=64:65 \
 		--env-file vars --entrypoint sh bb -c 'cat /app/f; touch /app/g || echo ro; echo "$B $HOME"; ulimit -n; touch /mem/x' 2>err)" = \
 		"host
 ro
@@ -93,8 +93,9 @@ from file $HOME
 64" ]
 	grep -q 'Read-only' err
 	[ "$(cat "$m/web/state")" = stopped ]
-	[ "$(cat "$m/web/mounts")" = "$dir/src /app passthrough ro,audit
-none /mem memory rw,size_bytes=8M" ]
+	[ "$(cat "$m/web/mounts")" = "$dir/src /app passthrough ro,audit" ]
+	[ "$(cat "$m/web/tmpfs")" = '/mem rw,size=8388608' ]
+	[ "$(cat "$m/web/max_cpus" "$m/web/max_memory_bytes")" = $'3\n268435456' ]
 	[ "$(msb ps -a --filter label=app=web -q)" = web ]
 	[ "$(msb ps -a --filter label=app --format '{{.Labels}}')" = app=web ]
 	run msb run --name web bb true

@@ -291,7 +291,10 @@ mib() {
 	cd "$m/t1"
 	echo start >ctl
 	until_is 60 yes eval '[ "$(mib t1)" -lt 140 ] && echo yes'
+	until_is 60 $((384 << 20)) cat metrics/balloon_bytes
 	echo 400M >memory_bytes
+	[ "$(cat metrics/balloon_bytes)" = $((112 << 20)) ]
+	grep -qx "msb_sandbox_balloon_bytes{sandbox=\"t1\"} $((112 << 20))" "$m/metrics"
 	now=$(mib t1)
 	((now > 340 && now <= 400))
 	echo 160M >memory_bytes
@@ -315,6 +318,50 @@ mib() {
 	echo 300M >memory_bytes
 	now=$(mib t1)
 	((now > 250 && now <= 300))
+}
+
+@test "tmpfs: file systems of the guest's own memory, among the mounts" {
+	sandbox t1
+	cd "$m/t1"
+	mkdir -p "$dir/host/over"
+	touch "$dir/host/f"
+	fails 'Invalid argument' 'line 2: /b: there is no option `huge=1`' error "printf '/a\n/b huge=1\n' | dd of=tmpfs bs=4k iflag=fullblock status=none"
+	fails 'quota' 'at most 16 tmpfs' error "seq -f '/t%g' 17 | dd of=tmpfs bs=4k iflag=fullblock status=none"
+	fails range 'size is bytes' error 'echo "/a size=1K" >tmpfs'
+	[ -z "$(cat tmpfs)" ]
+	echo "$dir/host /d/host passthrough" >mounts
+	fails exists '/d/host is in mounts' error 'echo /d/host >tmpfs'
+	echo '/d/host/over/in uid=7,gid=8' >tmpfs
+	echo '/d/host/over mode=0700,size=1M,noexec,nodev,nosuid' >>tmpfs
+	echo '/d ro' >>tmpfs
+	fails exists 'there is a tmpfs at /d' error 'echo "none /d memory" >>mounts'
+	[ "$(cat tmpfs)" = "/d/host/over/in rw,uid=7,gid=8
+/d/host/over rw,size=1048576,mode=0700,nosuid,nodev,noexec
+/d ro" ]
+	grep -v '^/d ' tmpfs >"$dir/lines"
+	dd if="$dir/lines" of=tmpfs bs=4k status=none
+	echo '/d size=1M' >>tmpfs
+	echo start >ctl
+	[ "$(guest t1 'grep -E " /d(/| )" /proc/mounts | cut -d" " -f2,3')" = "/d tmpfs
+/d/host virtiofs
+/d/host/over tmpfs
+/d/host/over/in tmpfs" ]
+	[ "$(guest t1 'stat -c "%a %u:%g" /d/host/over /d/host/over/in; ls /d/host')" = $'700 0:0\n1777 7:8\nf\nover' ]
+	guest t1 'grep " /d/host/over tmpfs rw,nosuid,nodev,noexec" /proc/mounts' | grep -q size=1024k
+	[ ! -e "$dir/host/over/in" ]
+	fails busy 'tmpfs can only be set while no machine runs' error 'echo /e >tmpfs'
+	sed -e '/^- "\/d/d' -e 's/^tmpfs:.*/tmpfs: ["\/e"]/' -e 1d config >"$dir/c"
+	cat "$dir/c" >config
+	[ "$(cat tmpfs config.pending)" = $'/e rw\ntmpfs' ]
+	[ "$(guest t1 'grep -c "^tmpfs /e " /proc/mounts')" = 0 ]
+	# One document may move a path from one table to the other.
+	echo kill >ctl
+	printf 'image: bb\nmounts: ["none /e memory"]\ntmpfs: ["/d/host"]\n' >"$dir/c"
+	cat "$dir/c" >config
+	[ "$(cat mounts tmpfs)" = $'none /e memory rw\n/d/host rw' ]
+	printf 'image: bb\nmounts: ["none /e memory"]\ntmpfs: ["/e"]\n' >"$dir/c"
+	fails exists '/e is in mounts' error "cat $dir/c >config"
+	[ "$(cat tmpfs)" = '/d/host rw' ]
 }
 
 @test "config: cpus and memory_bytes at once where there is room, else pending" {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a user may write: lines, words, mount lines. What is printed has to read back the same.
+#include "base/cleanup.h"
 #include "base/str.h"
 #include "ctl/fstab.h"
 #include "ctl/line.h"
+#include "ctl/tmpfs.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +29,17 @@ static void mount_line(const char *line, size_t len)
 		abort();
 }
 
+static void tmpfs_line(const char *line, size_t len)
+{
+	_cleanup_str_ struct msb_str a = MSB_STR_INIT, b = MSB_STR_INIT;
+	_cleanup_free_ char *text = strndup(line, len);
+
+	if (!text || ctl_tmpfs_check(text, &a, NULL) < 0 || !a.len || a.len - 1 > CTL_MAX_LINE)
+		return;
+	if (ctl_tmpfs_check(a.buf, &b, NULL) < 0 || strcmp(a.buf, b.buf) != 0)
+		abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *p = (const char *)data, *line;
@@ -43,6 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					w.w[i] + strlen(w.w[i]) >= w.buf + sizeof(w.buf))
 					abort();
 		mount_line(line, len);
+		tmpfs_line(line, len);
 	}
 	return 0;
 }

@@ -849,9 +849,9 @@ static void figures(void **state)
 
 static void shares(void **state)
 {
-	const struct agent_mount good = {"good", "/g", true, false},
-				 bad = {"bad", "/b", true, false},
-				 slow = {"slow", "/s", false, false};
+	const struct agent_mount good = {"good", "/g", true, false, NULL},
+				 bad = {"bad", "/b", true, false, NULL},
+				 slow = {"slow", "/s", false, false, NULL};
 	struct msb_err e = {0};
 	int gone[2];
 
@@ -872,7 +872,7 @@ static void shares(void **state)
 
 static void no_shares_before_the_root(void **state)
 {
-	const struct agent_mount good = {"good", "/g", true, false};
+	const struct agent_mount good = {"good", "/g", true, false, NULL};
 	struct msb_err e = {0};
 
 	start_guest();

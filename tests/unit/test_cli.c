@@ -326,9 +326,11 @@ static void specs(void **state)
 		{'u', "core", NULL},
 		{'u', "=1", NULL},
 		{'u', "core=", NULL},
-		{'t', "/run", "none /run memory"},
-		{'t', "/run:rw,size=64m,noatime", "none /run memory size=64M,noatime"},
-		{'t', "/a b", "none /a\\040b memory"},
+		{'t', "/run", "/run"},
+		{'t', "/run:rw,size=64m,noatime", "/run size=64M,noatime"},
+		{'t', "/a b", "/a\\040b"},
+		{'t', "/run:exec,mode=755", "/run mode=755"},
+		{'M', "type=tmpfs", NULL},
 		{'v', "/src:/app", "/src /app passthrough"},
 		{'v', "/src:/app:ro,audit", "/src /app passthrough ro,audit"},
 		{'v', "/src:/app:rw,z", "/src /app passthrough"},
@@ -349,7 +351,7 @@ static void specs(void **state)
 		{'m', "type=image,src=debian,dst=/b", "debian /b image"},
 		{'m', "type=memory,dst=/b,size_bytes=1M", "none /b memory size_bytes=1M"},
 		{'m', "type=plugin,src=/bin/x,destination=/b,over=/y", "/bin/x /b plugin over=/y"},
-		{'m', "type=tmpfs,dst=/b,tmpfs-size=1m", "none /b memory size=1M"},
+		{'M', "type=tmpfs,dst=/b,tmpfs-size=1m,tmpfs-mode=1770", "/b size=1M,mode=1770"},
 		{'m', "type=disk,src=v,dst=/b", "volume:v /b disk"},
 		{'d', "v:/b:ro", "volume:v /b disk ro"},
 		{'m', "type=bind,src=/a", NULL},
@@ -361,6 +363,7 @@ static void specs(void **state)
 	assert_int_equal(setenv("HOME", "/home/me", 1), 0);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+		bool tmpfs = false;
 		int r = 0;
 
 		switch (rows[i].kind) {
@@ -370,7 +373,9 @@ static void specs(void **state)
 		case 't': spec_tmpfs(rows[i].text, &s); break;
 		case 'v':
 		case 'd': r = spec_volume(rows[i].text, rows[i].kind == 'd', &s, NULL); break;
-		default: r = spec_mount(rows[i].text, &s, NULL);
+		default:
+			r = spec_mount(rows[i].text, &tmpfs, &s, NULL);
+			assert_int_equal(tmpfs, rows[i].kind == 'M');
 		}
 		assert_int_equal(r, rows[i].out ? 0 : -EINVAL);
 		if (r == 0)

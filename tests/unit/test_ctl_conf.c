@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "ctl/conf_int.h"
 #include "ctl/rlimits.h"
+#include "ctl/tmpfs.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -149,6 +150,86 @@ static void rlimits(void **state)
 	}
 }
 
+static void tmpfs(void **state)
+{
+	static const struct row rows[] = {
+		{"", "", 0},
+		{"/t", "/t rw\n", 0},
+		{"# x\n\n/t defaults\n/a\\040b ro", "/t rw\n/a\\040b ro\n", 0},
+		{"/t noexec,size=64M,mode=755,nodev,uid=1,gid=2,nosuid,nr_inodes=10,noatime,rw",
+			"/t rw,size=67108864,nr_inodes=10,mode=0755,uid=1,gid=2,nosuid,nodev,noexec,noatime\n",
+			0},
+		{"/t size=4096,mode=7777,uid=4294967294",
+			"/t rw,size=4096,mode=7777,uid=4294967294\n", 0},
+		{"t", NULL, EINVAL},
+		{"/", NULL, EINVAL},
+		{"/t/../x", NULL, EINVAL},
+		{"/t rw rw", NULL, EINVAL},
+		{"/t ro,rw", NULL, EINVAL},
+		{"/t rw,", NULL, EINVAL},
+		{"/t size", NULL, EINVAL},
+		{"/t size=10%", NULL, EINVAL},
+		{"/t size=0", NULL, ERANGE},
+		{"/t size=1025G", NULL, ERANGE},
+		{"/t size=1M,size=1M", NULL, EINVAL},
+		{"/t mode=8", NULL, EINVAL},
+		{"/t mode=10000", NULL, ERANGE},
+		{"/t uid=4294967295", NULL, ERANGE},
+		{"/t uid=root", NULL, EINVAL},
+		{"/t noexec=1", NULL, EINVAL},
+		{"/t huge=always", NULL, EINVAL},
+		{"/t\n/t ro", NULL, EEXIST},
+	};
+	_cleanup_str_ struct msb_str many = MSB_STR_INIT, s = MSB_STR_INIT;
+	struct msb_err e = {0};
+
+	check(conf_check_tmpfs, rows, ARRAY_LEN(rows));
+	assert_int_equal(ctl_tmpfs_check("/a\n\n/b what", &s, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "line 3: /b: there is no option `what`"));
+	msb_str_done(&s);
+	for (int i = 0; i < CTL_MAX_TMPFS; i++)
+		msb_str_addf(&many, "/t%d\n", i);
+	assert_int_equal(ctl_tmpfs_check(many.buf, &s, NULL), 0);
+	msb_str_adds(&many, "/more\n");
+	msb_str_done(&s);
+	assert_int_equal(ctl_tmpfs_check(many.buf, &s, NULL), -EDQUOT);
+	assert_true(ctl_tmpfs_has("/a rw\n/b\\040c ro\n", "/b c"));
+	assert_false(ctl_tmpfs_has("/a rw\n", "/a/b"));
+	assert_int_equal(ctl_tmpfs_clash("/a rw\n", "none /b memory rw\n", NULL), 0);
+	assert_int_equal(ctl_tmpfs_clash("/a rw\n/b rw\n", "none /b memory rw\n", NULL), -EEXIST);
+}
+
+/* Parents before children, in both tables together. */
+static void tmpfs_places(void **state)
+{
+	static const struct {
+		const char *tmpfs, *mounts[4], *want[8];
+	} rows[] = {
+		{"", {"/a", "/b", NULL}, {"/a", "/b", NULL}},
+		{"/t rw\n", {NULL}, {"/t", NULL}},
+		{"/a/b/c rw\n/a/b rw\n/a rw\n", {NULL}, {"/a", "/a/b", "/a/b/c", NULL}},
+		{"/a/b rw\n", {"/a", "/a/b/c", NULL}, {"/a", "/a/b", "/a/b/c", NULL}},
+		{"/a rw\n", {"/a/b", "/c", NULL}, {"/a", "/a/b", "/c", NULL}},
+		{"/ab rw\n/c/d rw\n", {"/a", "/c", NULL}, {"/ab", "/a", "/c", "/c/d", NULL}},
+		{"/x/y/z rw\n", {"/x/y", "/x", NULL}, {"/x/y", "/x", "/x/y/z", NULL}},
+	};
+	struct ctl_tmpfs *t = calloc(CTL_MAX_TMPFS, sizeof(*t));
+
+	assert_non_null(t);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct agent_mount m[4 + CTL_MAX_TMPFS];
+		size_t n = 0, k = 0;
+
+		for (; rows[i].mounts[n]; n++)
+			m[n] = (struct agent_mount){.path = rows[i].mounts[n]};
+		n = ctl_tmpfs_place(rows[i].tmpfs, t, m, n);
+		for (; rows[i].want[k]; k++)
+			assert_string_equal(m[k].path, rows[i].want[k]);
+		assert_int_equal(n, k);
+	}
+	free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -156,6 +237,8 @@ int main(void)
 		cmocka_unit_test(programs),
 		cmocka_unit_test(health),
 		cmocka_unit_test(rlimits),
+		cmocka_unit_test(tmpfs),
+		cmocka_unit_test(tmpfs_places),
 	};
 
 	return cmocka_run_group_tests_name("ctl_conf", tests, NULL, NULL);

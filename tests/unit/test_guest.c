@@ -256,6 +256,14 @@ static void boot_requests(void **state)
 		{"mount=root\t/\t\nmount=a/b\t/a\ttype=share\n", EINVAL},
 		{"mount=root\t/\t\nmount=..\t/a\ttype=share\n", EINVAL},
 		{"mount=root\t/\ttype=share\n", EINVAL},
+		{"mount=root\t/\t\nmount=t\t/a\ttype=tmpfs,rw,size=4096,nr_inodes=9,mode=1777,uid=1,gid=2,"
+		 "noexec\n",
+			0},
+		{"mount=t\t/\ttype=tmpfs\n", EINVAL},
+		{"mount=root\t/\tsize=1\n", EINVAL},
+		{"mount=root\t/\t\nmount=t\t/a\ttype=tmpfs,size=\n", EINVAL},
+		{"mount=root\t/\t\nmount=t\t/a\ttype=tmpfs,size=1k\n", EINVAL},
+		{"mount=root\t/\t\nmount=t\t/a\ttype=tmpfs,huge=1\n", EINVAL},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
@@ -418,6 +426,29 @@ static void shares(void **state)
 	assert_int_equal(ga_share_find(text, "m1", "/a b"), GA_SHARE_TOP);
 }
 
+/* What its file system is told has a bound, however often it is said. */
+static void tmpfs_options(void **state)
+{
+	uint8_t b[1024];
+	struct msb_err e = {0};
+	struct ga_boot x;
+	char text[512] = "t\t/a\ttype=tmpfs";
+	size_t n = 0;
+
+	assert_int_equal(wire_kv_add(b, sizeof(b), &n, "mount", "root\t/\t"), 0);
+	assert_int_equal(
+		wire_kv_add(b, sizeof(b), &n, "mount", "t\t/a\tmode=0700,type=tmpfs,ro,size=1"), 0);
+	assert_int_equal(ga_boot_parse(b, n, &x, &e), 0);
+	assert_string_equal(x.mounts[1].data, "mode=0700,size=1");
+	assert_int_equal(x.mounts[1].flags, MS_RDONLY);
+	ga_boot_done(&x);
+	for (int i = 0; i < GA_MAX_MOUNT_DATA / 6 + 1; i++)
+		(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), ",uid=1");
+	assert_int_equal(wire_kv_add(b, sizeof(b), &n, "mount", text), 0);
+	assert_int_equal(ga_boot_parse(b, n, &x, &e), -EINVAL);
+	ga_boot_done(&x);
+}
+
 static void too_many_mounts(void **state)
 {
 	uint8_t b[4096];
@@ -507,6 +538,7 @@ int main(void)
 		cmocka_unit_test(exec_limits),
 		cmocka_unit_test(boot_requests),
 		cmocka_unit_test(boot_fields),
+		cmocka_unit_test(tmpfs_options),
 		cmocka_unit_test(too_many_mounts),
 		cmocka_unit_test(mount_points),
 		cmocka_unit_test(mount_requests),

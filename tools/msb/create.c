@@ -119,6 +119,8 @@ static int values(const struct making *k)
 		{"pull", "pull", NULL},
 		{"cpus", "cpus", NULL},
 		{"memory", "memory_bytes", spec_bytes},
+		{"max-cpus", "max_cpus", NULL},
+		{"max-memory", "max_memory_bytes", spec_bytes},
 		{"disk", "disk_bytes", spec_bytes},
 		{"hostname", "hostname", NULL},
 		{"user", "user", NULL},
@@ -209,25 +211,26 @@ static bool is_disk(const struct mnt *m, const char *volume)
 static int tables(const struct making *k)
 {
 	static const char *const names[] = {"volume", "mount", "tmpfs", "ulimit", "label"};
-	static const char *const files[] = {"mounts", "mounts", "mounts", "rlimits", "labels"};
+	static const char *const files[] = {"mounts", "mounts", "tmpfs", "rlimits", "labels"};
 	const char *v;
 	int r = 0;
 
 	for (size_t n = 0; r == 0 && n < ARRAY_LEN(names); n++)
 		for (size_t i = 0; r == 0 && (v = cli_next(k->a, names[n], &i));) {
 			_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+			bool tmpfs = false;
 
 			if (n == 0)
 				r = spec_volume(v, is_disk(k->m, v), &s, k->e);
 			else if (n == 1)
-				r = spec_mount(v, &s, k->e);
+				r = spec_mount(v, &tmpfs, &s, k->e);
 			else if (n == 2)
 				spec_tmpfs(v, &s);
 			else if (n == 3)
 				r = spec_ulimit(v, &s, k->e);
 			else
 				msb_str_addf(&s, "%s%s", v, strchr(v, '=') ? "" : "=");
-			r = r ?: add(k, files[n], &s);
+			r = r ?: add(k, tmpfs ? "tmpfs" : files[n], &s);
 		}
 	return r;
 }

@@ -12,14 +12,16 @@
 	CLI_OPTION(0, "name", "NAME", "else one is made up"), \
 	CLI_OPTION(0, "cpus", "N", "processors"), \
 	CLI_OPTION('m', "memory", "SIZE", "256m, 2g"), \
+	CLI_OPTION(0, "max-cpus", "N", "so many it may be given while it runs"), \
+	CLI_OPTION(0, "max-memory", "SIZE", "so much it may be given while it runs"), \
 	CLI_OPTION(0, "disk", "SIZE", "of a root on a disk"), \
 	CLI_OPTION('e', "env", "NAME[=VALUE]", "a variable; without a value, as it is here", .many = true), \
 	CLI_OPTION(0, "env-file", "FILE", "a line each", .many = true, .complete = CLI_FILES), \
 	CLI_OPTION('v', "volume", "SOURCE:PATH[:OPTIONS]", "a directory (./x, /x) or a volume (x) at PATH", \
 		.many = true, .complete = CLI_FILES), \
-	CLI_OPTION(0, "mount", "type=TYPE,src=X,dst=PATH", "TYPE: bind volume tmpfs image overlay disk plugin", \
+	CLI_OPTION(0, "mount", "type=TYPE,src=X,dst=PATH", "bind volume tmpfs memory image overlay disk plugin", \
 		.many = true), \
-	CLI_OPTION(0, "tmpfs", "PATH[:OPTIONS]", "memory at PATH: size=64m", .many = true), \
+	CLI_OPTION(0, "tmpfs", "PATH[:OPTIONS]", "memory of the guest at PATH: size=64m", .many = true), \
 	CLI_OPTION(0, "read-only", NULL, "nothing can be changed in the root"), \
 	CLI_OPTION(0, "root", "OPTIONS", "of the root: audit, quota_bytes=1G", .many = true), \
 	CLI_OPTION('w', "workdir", "PATH", "where commands run"), \

@@ -75,8 +75,8 @@ int spec_ulimit(const char *text, struct msb_str *s, struct msb_err *e)
 /* Options of a comma list, those that mean nothing here left out; sizes as msbd has them. */
 static void options(struct msb_str *s, const char *list)
 {
-	static const char *const nothing[] = {
-		"rw", "z", "Z", "cached", "delegated", "consistent", "nocopy", "rprivate", ""};
+	static const char *const nothing[] = {"rw", "z", "Z", "cached", "delegated", "consistent",
+		"nocopy", "rprivate", "exec", "suid", "dev", ""};
 	bool first = true;
 
 	while (*list) {
@@ -106,9 +106,7 @@ void spec_tmpfs(const char *text, struct msb_str *s)
 {
 	_cleanup_free_ char *path = strndup(text, strcspn(text, ":"));
 
-	msb_str_adds(s, "none ");
 	mnt_quote(s, path ?: "");
-	msb_str_adds(s, " memory");
 	if (strchr(text, ':'))
 		options(s, strchr(text, ':') + 1);
 }
@@ -178,7 +176,7 @@ static void mount_word(struct mount_words *w, char *word)
 		char as;
 	} names[] = {{"type", 't'}, {"src", 's'}, {"source", 's'}, {"dst", 'd'},
 		{"destination", 'd'}, {"target", 'd'}, {"readonly", 'r'}, {"ro", 'r'},
-		{"tmpfs-size", 'z'}};
+		{"tmpfs-size", 'z'}, {"tmpfs-mode", 'm'}};
 	char as = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -194,11 +192,13 @@ static void mount_word(struct mount_words *w, char *word)
 		msb_str_adds(&w->opts, "ro,");
 	else if (as == 'z' && value)
 		msb_str_addf(&w->opts, "size=%s,", value);
+	else if (as == 'm' && value)
+		msb_str_addf(&w->opts, "mode=%s,", value);
 	else if (as != 'r')
 		msb_str_addf(&w->opts, "%s,", word);
 }
 
-int spec_mount(const char *text, struct msb_str *s, struct msb_err *e)
+int spec_mount(const char *text, bool *tmpfs, struct msb_str *s, struct msb_err *e)
 {
 	struct mount_words w = {.type = "volume"};
 	_cleanup_free_ char *copy = strdup(text);
@@ -209,15 +209,16 @@ int spec_mount(const char *text, struct msb_str *s, struct msb_err *e)
 	for (char *word = copy ? strtok_r(copy, ",", &save) : NULL; word;
 		word = strtok_r(NULL, ",", &save))
 		mount_word(&w, word);
-	if (!strcmp(w.type, "tmpfs"))
-		(void)snprintf(w.type, sizeof(w.type), "memory");
+	*tmpfs = !strcmp(w.type, "tmpfs");
 	if (!strcmp(w.type, "bind"))
 		(void)snprintf(w.type, sizeof(w.type), "passthrough");
-	if (!w.dst || (!w.src && strcmp(w.type, "memory") != 0))
+	if (!w.dst || (!w.src && !*tmpfs && strcmp(w.type, "memory") != 0))
 		r = msb_err_set(e, EINVAL,
 			"a mount is type=TYPE,src=SOURCE,dst=GUEST-PATH[,OPTION...]; not `%.200s`",
 			text);
-	if (r == 0) {
+	if (r == 0 && *tmpfs) {
+		mnt_quote(s, w.dst);
+	} else if (r == 0) {
 		bool volume = !strcmp(w.type, "volume"), disk = !strcmp(w.type, "disk");
 
 		msb_str_addf(&src, "%s%s", volume || disk ? "volume:" : "", w.src ?: "none");

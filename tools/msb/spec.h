@@ -14,14 +14,14 @@ void spec_bytes(const char *text, struct msb_str *s);
 void spec_seconds(const char *text, struct msb_str *s);
 /* nofile=1024:2048, nofile=-1: `nofile 1024:2048`. */
 int spec_ulimit(const char *text, struct msb_str *s, struct msb_err *e);
-/* /run:size=64m,rw as a line of `mounts`: `none /run memory size=64M`. */
+/* /run:size=64m,rw as a line of `tmpfs`: `/run size=64M`. */
 void spec_tmpfs(const char *text, struct msb_str *s);
 
 /* SRC:DST[:OPTIONS] as a line of `mounts`; a name is a volume's (@disk: one that is a disk), a path
  * what is at it. Looks at the directory that it is called in. */
 int spec_volume(const char *text, bool disk, struct msb_str *s, struct msb_err *e);
-/* type=bind,src=/a,dst=/b,ro. The same. */
-int spec_mount(const char *text, struct msb_str *s, struct msb_err *e);
+/* type=bind,src=/a,dst=/b,ro. The same, but of type=tmpfs a line of `tmpfs`, which @tmpfs says. */
+int spec_mount(const char *text, bool *tmpfs, struct msb_str *s, struct msb_err *e);
 
 /* Words as a JSON array on one line. -EILSEQ one of them is no UTF-8. */
 int spec_argv(char *const *words, struct msb_str *s, struct msb_err *e);
