@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/str.h"
 #include "ctl/argv.h"
+#include "ctl/fstab.h"
 #include "ctl/image_names.h"
 #include "ctl/policy.h"
 #include "ctl/root.h"
@@ -254,10 +255,14 @@ int conf_check_cmd(struct ctl_sandbox *sb, const char *text, struct msb_str *ret
 int conf_check_init(
 	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
 {
-	if (strcmp(text, "msb") != 0 && strcmp(text, "cmd") != 0)
+	int r = *text == '/' ? ctl_guest_path_check(text, e) : 0;
+
+	if (r < 0)
+		return msb_err_wrap(e, "init");
+	if (*text != '/' && strcmp(text, "msb") != 0 && strcmp(text, "cmd") != 0)
 		return msb_err_set(e, EINVAL,
-			"init is `msb` (nothing is started by itself) or `cmd` (entrypoint and cmd are, "
-			"and their end is the machine's), not `%s`",
+			"init is `msb` (nothing is started by itself), `cmd` (entrypoint and cmd are, "
+			"and their end is the machine's), or the path of the guest's own, not `%s`",
 			text);
 	msb_str_adds(ret, text);
 	return 0;

@@ -34,6 +34,7 @@ static const char default_path[] =
 struct plan {
 	struct vmm_spec spec;
 	char *hostname, *user, *workdir;
+	char *init; /* a path in the guest; NULL: msb's own */
 	char **env; /* NAME=VALUE, NULL at the end */
 	size_t nenv;
 	bool readonly; /* the root */
@@ -50,6 +51,7 @@ static void plan_done(struct plan *p)
 	free(p->hostname);
 	free(p->user);
 	free(p->workdir);
+	free(p->init);
 	for (size_t i = 0; i < p->nenv; i++)
 		free(p->env[i]);
 	free(p->env);
@@ -106,6 +108,11 @@ static int plan_values(struct ctl_sandbox *sb, struct plan *p)
 	p->hostname = strdup(hostname && *hostname ? hostname : sb->name);
 	p->user = strdup(user && *user ? user : p->meta.user ?: "");
 	p->workdir = strdup(workdir && *workdir ? workdir : p->meta.workdir ?: "");
+	if (*ctl_conf_value(sb, CONF_INIT) == '/') {
+		p->init = strdup(ctl_conf_value(sb, CONF_INIT));
+		if (!p->init)
+			return -ENOMEM;
+	}
 	p->tmpfs = strdup(ctl_conf_value(sb, CONF_TMPFS));
 	r = p->hostname && p->user && p->workdir && p->tmpfs ? set_env(p, default_path) : -ENOMEM;
 	for (size_t i = 0; r == 0 && i < p->meta.nenv; i++)
@@ -317,6 +324,7 @@ static int boot(struct ctl_op *op, struct plan *p, struct msb_err *e)
 	struct agent_boot b = {.hostname = p->hostname,
 		.user = p->user,
 		.workdir = p->workdir,
+		.init = p->init,
 		.env = (const char *const *)p->env,
 		.disk = p->spec.disk.base_format[0] ? "vda" : NULL,
 		.readonly = p->readonly,

@@ -42,6 +42,7 @@ struct ga_ops {
 	int (*mount)(const struct ga_mount *m, struct msb_err *e);
 	int (*umount)(const struct ga_umount *u, struct msb_err *e);
 	int (*cpus)(uint32_t n, struct msb_err *e); /* in a child: @n of them online */
+	void (*apart)(void); /* in the agent, once it is a process beside another PID 1 */
 };
 
 /* Runs until power_off() returns. Return: -errno where it could not even start. */
@@ -103,6 +104,7 @@ enum ga_task_kind {
 	GA_TASK_MOUNT,
 	GA_TASK_UMOUNT,
 	GA_TASK_CPUS,
+	GA_TASK_INIT, /* no child: the init that PID 1 becomes */
 };
 
 struct ga_task {
@@ -133,6 +135,7 @@ struct ga {
 
 	struct ga_boot boot;
 	bool booted, booting;
+	pid_t init; /* the guest's own, beside which this runs; 0: this is PID 1 */
 	int cgroups;
 	uint64_t next_serial;
 	uint64_t *lingering; /* cgroups of ended jobs that still hold processes */
@@ -157,6 +160,20 @@ void ga_watch_close(struct ga_watch *w);
 void ga_queue_job(struct ga *g, struct ga_job *j);
 void ga_reply(struct ga *g, enum wire_type type, uint32_t id, const void *p, size_t n);
 void ga_reply_err(struct ga *g, uint32_t id, const struct msb_err *e);
+
+/* The descriptor by which signals come; in place of one of another process. */
+int ga_signals_open(struct ga *g);
+
+/* ga_init.c */
+/* Whether a file can be PID 1: -ENOENT and others of stat(2); -EACCES it is not executable. */
+int ga_init_check(const char *path, struct msb_err *e);
+/* Forks: this process becomes the init of g->boot, and the child returns as the agent, with a task
+ * under way that answers @id once it is known whether the init runs. -errno where it could not. */
+int ga_init_start(struct ga *g, uint32_t id);
+void ga_init_ask_off(const struct ga *g); /* by a signal */
+/* The one by which an init powers off that catches or blocks what its /proc/PID/status says:
+ * systemd's, busybox's, or SIGTERM. */
+int ga_init_off_signal(const char *status);
 
 /* ga_job.c */
 void ga_job_exec(struct ga *g, uint32_t id, const uint8_t *p, size_t n);
@@ -192,6 +209,9 @@ size_t ga_stats_add(struct ga *g, uint8_t *b, size_t cap, size_t n); /* kv; wher
 /* @of: struct ga_mount or ga_umount of those kinds; the child has a copy. */
 int ga_task_start(struct ga *g, enum ga_task_kind kind, uint32_t id, const void *of);
 void ga_task_adopt(struct ga *g, enum ga_task_kind kind, uint32_t id); /* answers that request */
+/* A task that somebody else does, who writes a struct msb_err to @fd, or just closes it. Takes @fd.
+ */
+int ga_task_watch(struct ga *g, enum ga_task_kind kind, uint32_t id, int fd);
 /* Begins the end of the guest. @id: the request to answer, 0: the guest itself wants it. */
 void ga_end(struct ga *g, uint32_t id, uint32_t timeout_ms);
 uint64_t ga_end_tick(struct ga *g, uint64_t now);

@@ -136,6 +136,7 @@ static void boot(struct ga *g, const struct wire_frame *f)
 	}
 	if (g->booting) { /* begun in a session that is over: its end answers this one */
 		ga_task_adopt(g, GA_TASK_BOOT, f->id);
+		ga_task_adopt(g, GA_TASK_INIT, f->id);
 		return;
 	}
 	if (ga_boot_parse(f->payload, f->len, &b, &e) < 0) {
@@ -356,7 +357,7 @@ static void signal_event(struct ga *g, struct ga_watch *w, uint32_t events)
 	struct signalfd_siginfo si;
 
 	while (read(w->fd, &si, sizeof(si)) == (ssize_t)sizeof(si))
-		if (si.ssi_signo != SIGCHLD)
+		if (si.ssi_signo != SIGCHLD && !g->init) /* else it is the init's affair */
 			ga_end(g, 0, GA_OWN_END_MS);
 	for (;;) {
 		int st;
@@ -369,29 +370,38 @@ static void signal_event(struct ga *g, struct ga_watch *w, uint32_t events)
 	ga_cgroup_sweep(g);
 }
 
-static int setup(struct ga *g, int port_fd)
+int ga_signals_open(struct ga *g)
 {
 	static const int heard[] = {SIGCHLD, SIGTERM, SIGUSR1, SIGUSR2, SIGPWR};
 	sigset_t set;
 	int fd;
 
-	g->ep = epoll_create1(EPOLL_CLOEXEC);
-	if (g->ep < 0)
-		return -errno;
 	sigemptyset(&set);
 	/* SIGCHLD, and by what poweroff(8), halt(8) and reboot(8) of common images ask their init.
 	 */
 	for (size_t i = 0; i < ARRAY_LEN(heard); i++)
 		sigaddset(&set, heard[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
 		return -errno;
+	ga_watch_close(&g->signals);
 	g->signals.fn = signal_event;
-	g->port.fn = port_event;
-	if (ga_watch_add(g, &g->signals, fd, EPOLLIN) < 0)
+	return ga_watch_add(g, &g->signals, fd, EPOLLIN);
+}
+
+static int setup(struct ga *g, int port_fd)
+{
+	int fd, r;
+
+	g->ep = epoll_create1(EPOLL_CLOEXEC);
+	if (g->ep < 0)
 		return -errno;
+	signal(SIGPIPE, SIG_IGN);
+	r = ga_signals_open(g);
+	if (r < 0)
+		return r;
+	g->port.fn = port_event;
 	fd = fcntl(port_fd, F_GETFL);
 	if (fd < 0 || fcntl(port_fd, F_SETFL, fd | O_NONBLOCK) < 0)
 		return -errno;
@@ -440,7 +450,7 @@ int ga_run(int port_fd, const struct ga_ops *ops, struct msb_err *e)
 	g->next_kill = UINT64_MAX;
 	g->ep = g->port.fd = g->signals.fd = -1;
 	g->replies_end = &g->replies;
-	g->boot = (struct ga_boot){.hostname = "", .user = "", .workdir = "/"};
+	g->boot = (struct ga_boot){.hostname = "", .user = "", .workdir = "/", .init = ""};
 	wire_rx_init(&g->rx);
 	wire_tx_init(&g->tx);
 	g->announce_at = msb_now_ms() + GA_ANNOUNCE_FIRST_MS;

@@ -176,6 +176,15 @@ static int limits(const struct ga_exec *x, struct msb_err *e)
 	return 0;
 }
 
+/* An agent that is not PID 1 is spared when memory runs out; its jobs are not. */
+static void oom_as_others(void)
+{
+	_cleanup_close_ int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)!write(fd, "0", 1); /* it is not spared either where /proc is hidden */
+}
+
 /* Which part of it was at fault goes along with the errno. */
 static int fault(struct msb_err *e, enum wire_fault what)
 {
@@ -200,6 +209,8 @@ static int child(const struct ga_exec *x, const struct ga_boot *d, const struct 
 	if (setsid() < 0)
 		return msb_err_set(e, errno, "cannot start a session: %m");
 	umask(022);
+	if (*d->init)
+		oom_as_others();
 	if (limits(x, e) < 0)
 		return fault(e, WIRE_FAULT_LIMITS);
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -39,26 +39,41 @@ static _Noreturn void child(struct ga *g, enum ga_task_kind kind, const void *of
 		if (g->ops->umount(of, &e) < 0 && !e.code)
 			e.code = EIO;
 		break;
+	case GA_TASK_INIT: break; /* has no child */
 	}
 	(void)!write(fd, &e, sizeof(e)); /* without an answer the agent reports a death */
 	_exit(0);
 }
 
-static void booted(struct ga *g, struct msb_err *e)
+/* The root is mounted, or could not be. Return: whether an init is to come up yet. */
+static bool root_mounted(struct ga *g, const struct ga_task *t, struct msb_err *e)
 {
+	int r;
+
 	g->booting = false;
 	if (e->code == 0)
 		(void)g->ops->enter_root(&g->boot, e); /* e tells */
 	if (e->code)
-		return;
-	g->booted = true;
+		return false;
 	g->cgroups = g->ops->cgroups();
+	g->booted = !*g->boot.init;
+	if (g->booted)
+		return false;
+	r = ga_init_start(g, t->id);
+	g->booting = r == 0;
+	if (r < 0)
+		msb_err_set(e, -r, "the guest cannot start a process");
+	return r == 0;
 }
 
 static void finished(struct ga *g, struct ga_task *t, struct msb_err *e)
 {
-	if (t->kind == GA_TASK_BOOT)
-		booted(g, e);
+	if (t->kind == GA_TASK_BOOT && root_mounted(g, t, e))
+		return;
+	if (t->kind == GA_TASK_INIT) {
+		g->booting = false;
+		g->booted = e->code == 0;
+	}
 	if (t->kind == GA_TASK_SETTLE) {
 		if (g->ending_id && g->ending_session == g->session)
 			ga_reply(g, WIRE_OK, g->ending_id, NULL, 0);
@@ -81,7 +96,7 @@ static void task_event(struct ga *g, struct ga_watch *w, uint32_t events)
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (n != (ssize_t)sizeof(e))
+	if (n != (ssize_t)sizeof(e) && (n != 0 || t->kind != GA_TASK_INIT))
 		msb_err_set(&e, EIO, "a process of the guest's agent was killed");
 	e.msg[sizeof(e.msg) - 1] = '\0';
 	ga_watch_close(w);
@@ -94,39 +109,44 @@ static void task_event(struct ga *g, struct ga_watch *w, uint32_t events)
 	g->ntasks--;
 }
 
-int ga_task_start(struct ga *g, enum ga_task_kind kind, uint32_t id, const void *of)
+int ga_task_watch(struct ga *g, enum ga_task_kind kind, uint32_t id, int fd)
 {
-	struct ga_task *t = NULL;
-	int fds[2];
-	pid_t pid;
+	struct ga_task *t = calloc(1, sizeof(*t));
 
-	if (g->ntasks >= GA_MAX_TASKS)
-		return -EAGAIN;
-	t = calloc(1, sizeof(*t));
-	if (!t)
-		return -ENOMEM;
-	if (pipe2(fds, O_CLOEXEC) < 0) {
-		free(t);
-		return -errno;
-	}
-	*t = (struct ga_task){.next = g->tasks,
-		.w = {.fn = task_event, .fd = -1, .of = t},
-		.kind = kind,
-		.id = id,
-		.session = g->session};
-	pid = fork();
-	if (pid == 0)
-		child(g, kind, of, fds[1]);
-	close(fds[1]);
-	if (pid < 0 || fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0 ||
-		ga_watch_add(g, &t->w, fds[0], EPOLLIN) < 0) {
-		close(fds[0]);
+	if (t)
+		*t = (struct ga_task){.next = g->tasks,
+			.w = {.fn = task_event, .fd = -1, .of = t},
+			.kind = kind,
+			.id = id,
+			.session = g->session};
+	if (!t || fcntl(fd, F_SETFL, O_NONBLOCK) < 0 || ga_watch_add(g, &t->w, fd, EPOLLIN) < 0) {
+		close(fd);
 		free(t);
 		return -EAGAIN;
 	}
 	g->tasks = t;
 	g->ntasks++;
 	return 0;
+}
+
+int ga_task_start(struct ga *g, enum ga_task_kind kind, uint32_t id, const void *of)
+{
+	int fds[2];
+	pid_t pid;
+
+	if (g->ntasks >= GA_MAX_TASKS)
+		return -EAGAIN;
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	pid = fork();
+	if (pid == 0)
+		child(g, kind, of, fds[1]);
+	close(fds[1]);
+	if (pid < 0) {
+		close(fds[0]);
+		return -EAGAIN;
+	}
+	return ga_task_watch(g, kind, id, fds[0]);
 }
 
 void ga_task_adopt(struct ga *g, enum ga_task_kind kind, uint32_t id)
@@ -138,7 +158,9 @@ void ga_task_adopt(struct ga *g, enum ga_task_kind kind, uint32_t id)
 		}
 }
 
-/* ---- the end: SIGTERM, wait, SIGKILL, wait, sync and unmount, power off */
+/* ---- the end: SIGTERM (or the guest's init is asked), wait, SIGKILL, wait, sync and unmount,
+ * power off
+ */
 
 void ga_end(struct ga *g, uint32_t id, uint32_t timeout_ms)
 {
@@ -150,6 +172,10 @@ void ga_end(struct ga *g, uint32_t id, uint32_t timeout_ms)
 		return;
 	g->ending = GA_TERM;
 	g->ending_at = msb_now_ms() + timeout_ms;
+	if (g->init) { /* which ends everything, and the machine; what it has not by then, we do */
+		ga_init_ask_off(g);
+		return;
+	}
 	ga_jobs_signal(g, SIGTERM);
 	g->ops->kill_all(SIGTERM);
 }
@@ -168,7 +194,7 @@ uint64_t ga_end_tick(struct ga *g, uint64_t now)
 	switch (g->ending) {
 	case GA_UP: return UINT64_MAX;
 	case GA_TERM:
-		if (!quiet(g) && now < g->ending_at)
+		if ((g->init || !quiet(g)) && now < g->ending_at)
 			break;
 		g->ending = GA_KILL;
 		g->ending_at = now + GA_KILL_WAIT_MS;

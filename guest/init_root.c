@@ -23,6 +23,8 @@
 #define TMPFS_MAGIC_ 0x01021994
 #define RAMFS_MAGIC_ 0x858458f6
 
+static bool apart; /* another is PID 1 */
+
 int ga_mount_kernel_fs(const char *type, const char *path, unsigned long flags, const char *data,
 	struct msb_err *e)
 {
@@ -152,6 +154,8 @@ static int mount_root(const struct ga_boot *b, struct msb_err *e)
 					  : mount_entry(&b->mounts[i], b->mounts[i].path, e);
 	if (r < 0)
 		return r;
+	if (*b->init && ga_init_check(b->init, e) < 0)
+		return -e->code;
 	links();
 	names(b);
 	(void)msb_mkdir_p(b->workdir, 0755); /* a job that cannot enter it says so */
@@ -240,9 +244,36 @@ static int cgroups(void)
 	return fd < 0 ? -errno : fd;
 }
 
+/* Beside the guest's own init. systemd kills everything at its end but what is root's and has a
+ * name that begins with @ (systemd.io/ROOT_STORAGE_DAEMONS); the kernel takes what begins with it
+ * last. */
+static void go_apart(void)
+{
+	static const struct {
+		const char *path, *text;
+	} put[] = {{"/proc/self/oom_score_adj", "-1000"},
+		{"/sys/fs/cgroup/msb/agent/cgroup.procs", "0"}};
+
+	apart = true;
+	ga_init_rename("@msb");
+	(void)mkdir("/sys/fs/cgroup/msb/agent", 0755);
+	for (size_t i = 0; i < ARRAY_LEN(put); i++) {
+		_cleanup_close_ int fd = open(put[i].path, O_WRONLY | O_CLOEXEC);
+
+		if (fd >= 0)
+			(void)!write(fd, put[i].text, strlen(put[i].text)); /* it goes without */
+	}
+}
+
+/* Of a process that is not the guest's agent it would mean this whole machine. */
+static bool in_guest(void)
+{
+	return apart || getpid() == 1;
+}
+
 static void kill_all(int sig)
 {
-	if (getpid() == 1) /* anybody else would mean the whole machine */
+	if (in_guest())
 		(void)kill(-1, sig);
 }
 
@@ -265,7 +296,7 @@ static void settle(void)
 
 static void power_off(void)
 {
-	if (getpid() != 1)
+	if (!in_guest())
 		return;
 	(void)reboot(RB_POWER_OFF);
 	for (;;) /* a machine that cannot power off: its host ends it */
@@ -291,4 +322,5 @@ const struct ga_ops ga_init_ops = {
 	.mount = ga_share_mount,
 	.umount = ga_share_umount,
 	.cpus = ga_cpus_set,
+	.apart = go_apart,
 };

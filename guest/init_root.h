@@ -9,6 +9,9 @@
 
 extern const struct ga_ops ga_init_ops;
 
+/* Of main_init.c: what ps(1) of the guest shows this process as, cut to what there is room for. */
+void ga_init_rename(const char *name);
+
 /* mount(2) of a kernel file system; makes the directory. A failure is in @e. */
 int ga_mount_kernel_fs(const char *type, const char *path, unsigned long flags, const char *data,
 	struct msb_err *e);

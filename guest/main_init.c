@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -97,15 +98,27 @@ static bool has_balloon(void)
 	return false;
 }
 
-int main(void)
+static char *args; /* argv[0], and what the kernel has put behind it */
+static size_t args_bytes;
+
+void ga_init_rename(const char *name)
+{
+	memset(args, 0, args_bytes);
+	memcpy(args, name, strlen(name) < args_bytes ? strlen(name) : args_bytes);
+	(void)prctl(PR_SET_NAME, name);
+}
+
+int main(int argc, char **argv)
 {
 	const struct rlimit nofile = {AGENT_NOFILE, AGENT_NOFILE};
 	struct msb_err e = {0};
 
-	if (getpid() != 1) {
+	if (getpid() != 1 || argc < 1) {
 		say("this is PID 1 of a guest", "not to be run by hand");
 		return 1;
 	}
+	args = argv[0];
+	args_bytes = (size_t)(argv[argc - 1] + strlen(argv[argc - 1]) - args);
 	umask(022);
 	if (ga_mount_kernel_fs("devtmpfs", "/dev", MS_NOSUID, NULL, &e) < 0 ||
 		ga_mount_kernel_fs("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, &e) <

@@ -275,6 +275,10 @@ static int boot_entry(struct ga_boot *b, const struct entry *n, struct msb_err *
 		if (*n->value && *n->value != '/')
 			return bad(n, e);
 		b->workdir = *n->value ? n->value : "/";
+	} else if (is(n, "init")) {
+		if (*n->value && (!path_ok(n->value) || !n->value[1]))
+			return bad(n, e);
+		b->init = n->value;
 	} else if (is(n, "clock_usec")) {
 		return number(n, INT64_MAX, &b->clock_usec, e);
 	} else if (is(n, "env")) {
@@ -295,7 +299,7 @@ int ga_boot_parse(const uint8_t *p, size_t n, struct ga_boot *b, struct msb_err 
 	size_t envs = 0, pos = 0;
 	int r;
 
-	*b = (struct ga_boot){.hostname = "", .user = "", .workdir = "/"};
+	*b = (struct ga_boot){.hostname = "", .user = "", .workdir = "/", .init = ""};
 	r = take(p, n, &b->raw, e);
 	if (r == 0)
 		r = count(b->raw, n, "env", &envs, e);

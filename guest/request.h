@@ -51,6 +51,7 @@ struct ga_umount {
 struct ga_boot {
 	uint8_t *raw;
 	const char *hostname, *user, *workdir; /* "" where not said; workdir "/" */
+	const char *init; /* what PID 1 becomes, a path; "": it stays the agent */
 	const char **env;
 	size_t nenv;
 	uint64_t clock_usec; /* 0: leave it */

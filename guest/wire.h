@@ -55,7 +55,8 @@
 
 enum wire_type {
 	/* Host to guest. "kv" payloads are KEY=VALUE NUL, repeated. */
-	WIRE_BOOT = 1, /* kv hostname user workdir clock_usec env.. mount=SOURCE\tPATH\tOPTS.. */
+	WIRE_BOOT =
+		1, /* kv hostname user workdir init clock_usec env.. mount=SOURCE\tPATH\tOPTS.. */
 	WIRE_EXEC, /* kv arg.. env.. user cwd tty rows cols stdin window rlimit=NAME:SOFT:HARD.. */
 	WIRE_IN,   /* bytes */
 	WIRE_IN_EOF,   /* no payload; costs the credit of one byte: a terminal gets ^D */

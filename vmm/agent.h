@@ -8,7 +8,7 @@
  * of connections at once; the first message of a connection says what it is:
  *
  *	attach	fds: connected agent channel, connected console -> ok at once
- *	boot	{hostname= user= workdir= clock_usec= env=K=V.. mount=NAME\tPATH\tOPTS..
+ *	boot	{hostname= user= workdir= init= clock_usec= env=K=V.. mount=NAME\tPATH\tOPTS..
  *timeout_ms=}
  *		-> ok when PID 1 is ready to exec; error if it cannot mount, or ETIMEDOUT. A guest
  *		that is booted already says ok.
@@ -79,6 +79,7 @@ int agent_attach(const char *control_path, int agent_fd, int console_fd, struct 
 struct agent_boot {
 	const char *hostname, *user,
 		*workdir;	/* user: name, uid, or uid:gid; "" root. workdir "" is / */
+	const char *init;	/* what the guest's PID 1 becomes, a path; NULL: nothing */
 	const char *const *env; /* K=V, NULL at the end: defaults of every job */
 	const char *disk; /* of the machine, that the root is on; NULL: a file server has it */
 	bool readonly;	  /* the root */

@@ -118,6 +118,7 @@ int agent_boot(const char *control_path, const struct agent_boot *b, struct msb_
 	msb_msg_set(&m, "hostname", "%s", b->hostname ?: "");
 	msb_msg_set(&m, "user", "%s", b->user ?: "");
 	msb_msg_set(&m, "workdir", "%s", b->workdir ?: "");
+	msb_msg_set(&m, "init", "%s", b->init ?: "");
 	msb_msg_set(&m, "clock_usec", "%llu", (unsigned long long)clock_usec());
 	msb_msg_set(&m, "mount", "%s\t/\t%s%s", b->disk ?: "root", b->disk ? "type=disk," : "",
 		b->readonly ? "ro" : "rw");

@@ -257,6 +257,45 @@ main() {
 	[ "$(cat "$m/t1/error")" = 'its command has ended: exit status 6' ]
 }
 
+@test "init PATH: the guest's own init is PID 1, and everything goes on beside it" {
+	sandbox t1 init=/sbin/init
+	cd "$m/t1"
+	fails 'Invalid argument' 'init: guest path' error 'echo /sbin/../init >init'
+	fails 'No such file' 'init /sbin/init: there is no such file in the root' error 'echo start >ctl'
+	[ "$(cat state)" = failed ]
+	mkdir -p patches/sbin patches/etc
+	ln -s /bin/busybox patches/sbin/init
+	printf '%s\n' '::sysinit:/bin/touch /sys-init' '::respawn:/bin/sh -c "echo up >>/up; exec sleep 1000"' \
+		'::shutdown:/bin/touch /went-down' >patches/etc/inittab
+	echo start >ctl
+	[ "$(guest t1 'cat /proc/1/comm; readlink /proc/1/exe')" = $'init\n/bin/busybox' ]
+	until_is 20 up guest t1 'cat /up'
+	[ "$(guest t1 'cat /proc/self/oom_score_adj; tr -d "\000" </proc/$PPID/cmdline; cat /proc/$PPID/oom_score_adj')" = $'0\n@msb-1000' ]
+	# What a job leaves is the agent's to reap, not the init's.
+	guest t1 '(sleep 0.1 & ) ; true'
+	echo 'none /live memory' >mounts
+	[ "$(guest t1 'grep -c " /live " /proc/mounts')" = 1 ]
+	[ "$(cat metrics/guest_memory_total_bytes)" -gt 0 ]
+	job t1
+	printf 'sh\0-c\0exit 4\0' >"$j/argv"
+	echo start >"$j/ctl"
+	[ "$(cat "$j/wait")" = 4 ]
+	exec 7>&-
+	msbd_killed
+	cd "$m/t1"
+	[ "$(guest t1 'cat /proc/1/comm')" = init ]
+	echo stop >ctl
+	[ "$(cat state)" = stopped ]
+	[ -z "$(status_of t1 reason)" ]
+	[ -e root/sys-init ] && [ -e root/went-down ] # what it does at its end, it did
+	rm root/went-down
+	echo start >ctl
+	guest t1 poweroff
+	[ "$(cat wait)" = stopped ]
+	[ "$(status_of t1 reason)" = 'the guest powered off' ]
+	[ -e root/went-down ]
+}
+
 # mib NAME: what the guest's kernel calls its memory, in MiB
 mib() {
 	guest "$1" "awk '/MemTotal/{print int(\$2/1024)}' /proc/meminfo"

@@ -87,8 +87,14 @@ static int fake_cpus(uint32_t n, struct msb_err *e)
 	return n <= 2 ? 0 : msb_err_set(e, ERANGE, "the guest has 2 CPUs, not %u", n);
 }
 
+/* Its end is the agent's: as in a guest, where it is the machine's. */
+static void with_its_init(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
 static const struct ga_ops ops = {fake_mount, fake_enter, no_cgroups, kill_nobody, nothing, nothing,
-	drop_nothing, refuse_clock, fake_share, fake_unshare, fake_cpus};
+	drop_nothing, refuse_clock, fake_share, fake_unshare, fake_cpus, with_its_init};
 
 static pid_t spawn(void)
 {
@@ -233,6 +239,17 @@ static int boot_as(const char *hostname, int timeout_ms, struct msb_err *e)
 		.workdir = "/",
 		.env = env,
 		.timeout_ms = timeout_ms,
+		.cancel_fd = -1};
+
+	return agent_boot(ctl, &b, e);
+}
+
+static int boot_init(const char *init, struct msb_err *e)
+{
+	const struct agent_boot b = {.hostname = "host",
+		.workdir = "/",
+		.init = init,
+		.timeout_ms = WAIT_MS,
 		.cancel_fd = -1};
 
 	return agent_boot(ctl, &b, e);
@@ -1645,13 +1662,116 @@ static void time_limits(void **state)
 	done(&r);
 }
 
-#define WITH_GUEST(t) cmocka_unit_test_setup_teardown(t, setup_booted, teardown)
-#define ALONE(t)      cmocka_unit_test_setup_teardown(t, setup, teardown)
+#define WITH_GUEST(t)	 cmocka_unit_test_setup_teardown(t, setup_booted, teardown)
+#define WITH_ITS_INIT(t) cmocka_unit_test_setup_teardown(t, setup_attached, teardown)
+#define ALONE(t)	 cmocka_unit_test_setup_teardown(t, setup, teardown)
+
+/* ---- a guest with an init of its own */
+
+static int setup_attached(void **state)
+{
+	setup(state);
+	start_guest();
+	attach();
+	return 0;
+}
+
+static void put_program(char path[128], const char *name, const char *text, mode_t mode)
+{
+	int fd;
+
+	(void)snprintf(path, 128, "%s/%s", dir, name);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(msb_write_full(fd, text, strlen(text)), 0);
+	assert_int_equal(fchmod(fd, mode), 0);
+	close(fd);
+}
+
+static void init_beside(void **state)
+{
+	char path[128], text[512], asked[128], link[256];
+	struct msb_err e = {0};
+	struct result r;
+	ssize_t n;
+
+	(void)snprintf(asked, sizeof(asked), "%s/asked", dir);
+	(void)snprintf(text, sizeof(text),
+		"#!/bin/sh\ntrap 'echo $SANDBOX >%s' USR2\nwhile :; do sleep 0.05; done\n", asked);
+	put_program(path, "init", text, 0755);
+	assert_int_equal(boot_init(path, &e), 0);
+	(void)snprintf(text, sizeof(text), "/proc/%d/exe", (int)engine);
+	n = readlink(text, link, sizeof(link) - 1);
+	assert_true(n > 0);
+	link[n] = '\0';
+	assert_null(strstr(link, "test_agentd"));
+	r = finish(sh("exit 5"));
+	assert_int_equal(r.code, 5);
+	done(&r);
+	/* A new session finds it so. */
+	attach();
+	assert_int_equal(boot_init(path, &e), 0);
+	r = finish(sh("exit 6"));
+	assert_int_equal(r.code, 6);
+	done(&r);
+	/* It is asked, and what it has not done by then the agent does. */
+	assert_int_equal(agent_shutdown(ctl, 3000, WAIT_MS, -1, &e), 0);
+	assert_int_equal(access(asked, F_OK), 0);
+}
+
+static void init_that_is_none(void **state)
+{
+	char path[128];
+	struct msb_err e = {0};
+
+	put_program(path, "init", "\177ELF is not all", 0755);
+	assert_int_equal(boot_init(path, &e), -ENOEXEC);
+	assert_non_null(strstr(e.msg, "no program of this machine"));
+}
+
+static void init_checks(void **state)
+{
+	char path[128];
+	struct msb_err e = {0};
+
+	put_program(path, "init", "", 0755);
+	assert_int_equal(ga_init_check(path, &e), 0);
+	assert_int_equal(ga_init_check(dir, &e), -EACCES);
+	put_program(path, "init", "", 0644);
+	assert_int_equal(ga_init_check(path, &e), -EACCES);
+	assert_non_null(strstr(e.msg, "it is not executable"));
+	memcpy(path + strlen(path) - 1, "x", 2);
+	assert_int_equal(ga_init_check(path, &e), -ENOENT);
+	assert_non_null(strstr(e.msg, "no such file"));
+}
+
+static void init_signals(void **state)
+{
+	static const struct {
+		const char *status;
+		int signal;
+	} rows[] = {
+		{"Name:\tinit\nSigBlk:\t0000002000000000\nSigCgt:\t0000000000000000\n", 38},
+		{"Name:\tinit\nSigBlk:\t7be3c0fe28014a03\nSigCgt:\t0000000000001000\n", 38},
+		{"Name:\tinit\nSigBlk:\t0000000000000000\nSigCgt:\t0000000000080803\n", SIGUSR2},
+		{"Name:\tinit\nSigBlk:\t0000000000000800\nSigCgt:\t0000000000000000\n", SIGUSR2},
+		{"Name:\tinit\nSigBlk:\t0000000000000000\nSigCgt:\t0000000000014002\n", SIGTERM},
+		{"SigCgt", SIGTERM},
+		{"", SIGTERM},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		assert_int_equal(ga_init_off_signal(rows[i].status), rows[i].signal);
+}
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH_GUEST(exec_results),
+		WITH_ITS_INIT(init_beside),
+		WITH_ITS_INIT(init_that_is_none),
+		ALONE(init_checks),
+		cmocka_unit_test(init_signals),
 		WITH_GUEST(exec_environment),
 		WITH_GUEST(ended_by_signal),
 		WITH_GUEST(exec_limits),

@@ -76,7 +76,8 @@ static void programs(void **state)
 	static const struct row most[] = {
 		{"", "", 0}, {"064", "64", 0}, {"0", NULL, ERANGE}, {"65", NULL, ERANGE}};
 	static const struct row inits[] = {{"msb", "msb", 0}, {"cmd", "cmd", 0}, {"", NULL, EINVAL},
-		{"/sbin/init", NULL, EINVAL}};
+		{"/sbin/init", "/sbin/init", 0}, {"systemd", NULL, EINVAL}, {"/", NULL, EINVAL},
+		{"/sbin/../init", NULL, EINVAL}};
 
 	check(conf_check_entrypoint, rows, ARRAY_LEN(rows));
 	check(conf_check_cmd, rows, ARRAY_LEN(rows));
