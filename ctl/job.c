@@ -78,15 +78,36 @@ struct ctl_job *job_alloc(struct ctl_sandbox *sb, uint32_t number)
 	return j;
 }
 
+/* Every request for a file of a job names the job by that. */
+static struct ctl_job **chain(struct ctl *c, uint32_t serial)
+{
+	return &c->job[serial % CTL_JOB_CHAINS];
+}
+
 void job_insert(struct ctl_job *j)
 {
-	struct ctl_job **at = &j->sb->jobs;
+	struct ctl_job **at = &j->sb->jobs, **all = chain(j->sb->c, j->serial);
 
 	while (*at && (*at)->number < j->number)
 		at = &(*at)->next;
 	j->next = *at;
 	*at = j;
+	j->chained = *all;
+	*all = j;
 	j->sb->njobs++;
+}
+
+static void take_out(struct ctl_job *j)
+{
+	struct ctl_job **at = &j->sb->jobs, **all = chain(j->sb->c, j->serial);
+
+	while (*at != j)
+		at = &(*at)->next;
+	*at = j->next;
+	while (*all != j)
+		all = &(*all)->chained;
+	*all = j->chained;
+	j->sb->njobs--;
 }
 
 int ctl_job_new(struct ctl_sandbox *sb, struct ctl_job **ret, struct msb_err *e)
@@ -117,11 +138,11 @@ struct ctl_job *ctl_job_find(const struct ctl_sandbox *sb, uint32_t number)
 
 struct ctl_job *ctl_job_by_serial(struct ctl *c, uint32_t serial)
 {
-	for (size_t i = 0; i < c->nsb; i++)
-		for (struct ctl_job *j = c->sb[i]->jobs; j; j = j->next)
-			if (j->serial == serial)
-				return j;
-	return NULL;
+	struct ctl_job *j = *chain(c, serial);
+
+	while (j && j->serial != serial)
+		j = j->chained;
+	return j;
 }
 
 struct ctl_job *ctl_job_ref(struct ctl_job *j)
@@ -160,12 +181,7 @@ void ctl_job_unref(struct ctl_job *j)
 
 static void drop(struct ctl_job *j)
 {
-	struct ctl_job **at = &j->sb->jobs;
-
-	while (*at != j)
-		at = &(*at)->next;
-	*at = j->next;
-	j->sb->njobs--;
+	take_out(j);
 	j->gone = true;
 	job_forget(j);
 	pthread_cond_broadcast(&j->changed);

@@ -56,8 +56,9 @@ struct ctl_job_reader {
 };
 
 struct ctl_job {
-	struct ctl_job *next;	/* of the sandbox's, by number */
-	struct ctl_sandbox *sb; /* borrowed: who holds a job holds its sandbox */
+	struct ctl_job *next;	 /* of the sandbox's, by number */
+	struct ctl_job *chained; /* the next in its chain of ctl.job */
+	struct ctl_sandbox *sb;	 /* borrowed: who holds a job holds its sandbox */
 	unsigned int refs;
 	uint32_t serial, number;
 	bool gone, keep;

@@ -34,6 +34,7 @@
 #define CTL_MAX_PATCH_DEPTH	32	    /* names of a path there */
 #define CTL_MAX_KEPT_PATH	1024	    /* bytes of a path below scripts/ or patches/ */
 #define CTL_MAX_JOBS		512	    /* directories of jobs/ of a sandbox */
+#define CTL_JOB_CHAINS		4096	    /* in which all of them are found by their serial */
 #define CTL_MAX_ARGV_BYTES	28672 /* of a job; with both environments one message to the agent */
 #define CTL_MAX_ARGV_TEXT	(8 * CTL_MAX_ARGV_BYTES) /* of it as it is written: JSON has escapes */
 #define CTL_MAX_JOB_ENV_BYTES	4096

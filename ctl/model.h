@@ -252,6 +252,7 @@ struct ctl {
 	struct ctl_sandbox *by_serial[CTL_MAX_SANDBOXES]; /* the same */
 	struct ctl_sandbox *by_id[CTL_MAX_SANDBOXES];
 	size_t nsb;
+	struct ctl_job *job[CTL_JOB_CHAINS]; /* of all sandboxes, by the remainder of the serial */
 	struct ctl_image *img[CTL_MAX_IMAGES]; /* by name */
 	size_t nimg;
 	struct ctl_volume *vol[CTL_MAX_VOLUMES]; /* by name */

@@ -304,6 +304,37 @@ static void argv_in_pieces(void **state)
 	assert_memory_equal(j->argv, "b\0cd", 5);
 }
 
+/* Jobs of two sandboxes, several in one chain: each is found by its serial until it goes. */
+static void by_serial(void **state)
+{
+	enum { N = 9 };
+	struct ctl_sandbox other = {.c = &c, .refs = 1, .state = ST_RUNNING, .job_bound = 1000};
+	uint32_t serial[N];
+	struct ctl_job *made[N];
+	struct msb_err e = {0};
+
+	assert_int_equal(ctl_ring_init(&other.events, 8), 0);
+	for (int i = 0; i < N; i++) {
+		assert_int_equal(ctl_job_new(i % 2 ? &other : &sb, &made[i], &e), 0);
+		serial[i] = made[i]->serial;
+		c.next_serial += i % 3 ? CTL_JOB_CHAINS - 1 : 0;
+	}
+	assert_ptr_equal(ctl_job_by_serial(&c, j->serial), j);
+	for (int gone = 0; gone < N; gone++) {
+		int last = (gone + 4) % N; /* from the middle of the chains, then their ends */
+
+		for (int i = 0; i < N; i++)
+			assert_ptr_equal(ctl_job_by_serial(&c, serial[i]), made[i]);
+		ctl_job_keep(made[last], false);
+		made[last] = NULL;
+	}
+	for (int i = 0; i < N; i++)
+		assert_null(ctl_job_by_serial(&c, serial[i]));
+	assert_ptr_equal(ctl_job_by_serial(&c, j->serial), j);
+	assert_null(ctl_job_by_serial(&c, j->serial + CTL_JOB_CHAINS));
+	ctl_ring_done(&other.events);
+}
+
 static void signals(void **state)
 {
 	assert_int_equal(ctl_signal_parse("TERM"), 15);
@@ -328,6 +359,7 @@ int main(void)
 		TEST(a_peer_gone_mad),
 		TEST(input),
 		TEST(argv_in_pieces),
+		TEST(by_serial),
 		cmocka_unit_test(signals),
 	};
 
