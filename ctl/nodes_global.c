@@ -61,9 +61,25 @@ static int do_start(const struct call *v, struct msb_err *e)
 	return ctl_verb(v->q, v->at->sb, VERB_START, e);
 }
 
+/* The argument of `stop` and `restart`; 0: none. */
+static int stop_seconds(const struct call *v, unsigned int *ret, struct msb_err *e)
+{
+	uint64_t sec = 0;
+	int r = v->arg[0] ? msb_parse_u64(v->arg[0], 1, CTL_MAX_STOP_SEC, &sec) : 0;
+
+	if (r < 0)
+		return msb_err_set(e, -r, "it may take from 1 to %d seconds, not `%.32s`",
+			CTL_MAX_STOP_SEC, v->arg[0]);
+	*ret = (unsigned int)sec;
+	return 0;
+}
+
 static int do_stop(const struct call *v, struct msb_err *e)
 {
-	return ctl_verb(v->q, v->at->sb, VERB_STOP, e);
+	unsigned int sec = 0;
+	int r = stop_seconds(v, &sec, e);
+
+	return r < 0 ? r : ctl_stop(v->q, v->at->sb, sec, e);
 }
 
 static int do_kill(const struct call *v, struct msb_err *e)
@@ -73,7 +89,10 @@ static int do_kill(const struct call *v, struct msb_err *e)
 
 static int do_restart(const struct call *v, struct msb_err *e)
 {
-	return ctl_restart(v->q, v->at->sb, e);
+	unsigned int sec = 0;
+	int r = stop_seconds(v, &sec, e);
+
+	return r < 0 ? r : ctl_restart(v->q, v->at->sb, sec, e);
 }
 
 static int do_pause(const struct call *v, struct msb_err *e)
@@ -239,9 +258,9 @@ static const struct verb {
 	{VERBS_IMAGES, "login", 2, 2, do_login, "login REGISTRY USER"},
 	{VERBS_IMAGES, "logout", 1, 1, do_logout, "logout REGISTRY"},
 	{VERBS_SANDBOX, "start", 0, 0, do_start, "start"},
-	{VERBS_SANDBOX, "stop", 0, 0, do_stop, "stop"},
+	{VERBS_SANDBOX, "stop", 0, 1, do_stop, "stop [SECONDS]"},
 	{VERBS_SANDBOX, "kill", 0, 0, do_kill, "kill"},
-	{VERBS_SANDBOX, "restart", 0, 0, do_restart, "restart"},
+	{VERBS_SANDBOX, "restart", 0, 1, do_restart, "restart [SECONDS]"},
 	{VERBS_SANDBOX, "pause", 0, 0, do_pause, "pause"},
 	{VERBS_SANDBOX, "resume", 0, 0, do_resume, "resume"},
 	{VERBS_SANDBOX, "unset", 1, 1, do_unset, "unset VARIABLE"},

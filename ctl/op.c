@@ -354,7 +354,8 @@ static struct ctl_op *join(struct ctl_sandbox *sb)
 	return sb->op;
 }
 
-int ctl_verb(const struct ctl_req *q, struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
+static int verb(const struct ctl_req *q, struct ctl_sandbox *sb, enum ctl_verb v,
+	unsigned int stop_sec, struct msb_err *e)
 {
 	struct ctl *c = sb->c;
 
@@ -371,7 +372,8 @@ int ctl_verb(const struct ctl_req *q, struct ctl_sandbox *sb, enum ctl_verb v, s
 			what = msb_err_set(e, EBUSY, "msbd is ending");
 		if (what == 4)
 			r = begin(sb, v, e);
-		if (what == 4 && r == 0) {
+		if (what == 4 && r == 0) { /* its thread takes the lock before it looks */
+			sb->op->stop_sec = stop_sec;
 			sb->op->who = *q;
 			sb->op->who.cancel = NULL;
 		}
@@ -389,6 +391,16 @@ int ctl_verb(const struct ctl_req *q, struct ctl_sandbox *sb, enum ctl_verb v, s
 		if (r < 0 || what == 1 || what == 4)
 			return r;
 	}
+}
+
+int ctl_verb(const struct ctl_req *q, struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
+{
+	return verb(q, sb, v, 0, e);
+}
+
+int ctl_stop(const struct ctl_req *q, struct ctl_sandbox *sb, unsigned int sec, struct msb_err *e)
+{
+	return verb(q, sb, VERB_STOP, sec, e);
 }
 
 /* The new table, in place of the one that is stored or carried out; lock held. */
@@ -477,14 +489,15 @@ int ctl_op_resize(const struct ctl_req *q, struct ctl_sandbox *sb, uint32_t cpus
 	}
 }
 
-int ctl_restart(const struct ctl_req *q, struct ctl_sandbox *sb, struct msb_err *e)
+int ctl_restart(
+	const struct ctl_req *q, struct ctl_sandbox *sb, unsigned int sec, struct msb_err *e)
 {
 	int r;
 
 	pthread_mutex_lock(&sb->c->lock);
 	sb->restarting++;
 	pthread_mutex_unlock(&sb->c->lock);
-	r = ctl_verb(q, sb, VERB_STOP, e);
+	r = ctl_stop(q, sb, sec, e);
 	if (r == 0)
 		r = ctl_verb(q, sb, VERB_START, e);
 	LOCK_SCOPE(&sb->c->lock);

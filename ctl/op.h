@@ -34,15 +34,16 @@ struct ctl_op {
 	enum ctl_verb verb;
 	struct ctl_sandbox *sb; /* a reference */
 	enum ctl_state before;
-	int cancel_fd;	      /* eventfd: readable once doomed */
-	int done_fd;	      /* eventfd: readable once done */
-	int result;	      /* 0 or -errno, once done */
-	struct ctl_req who;   /* who began it, without a cancellation; of msbd's own verbs: msbd */
-	unsigned int waiting; /* callers; ctl.lock */
-	bool own;	      /* nobody asked for it */
-	bool pulling;	      /* the last of them that is interrupted ends it; ctl.lock */
-	char *table;	      /* VERB_MOUNTS: the new one */
-	uint32_t cpus;	      /* VERB_RESIZE; 0: as it is */
+	int cancel_fd;	       /* eventfd: readable once doomed */
+	int done_fd;	       /* eventfd: readable once done */
+	int result;	       /* 0 or -errno, once done */
+	struct ctl_req who;    /* who began it, without a cancellation; of msbd's own verbs: msbd */
+	unsigned int waiting;  /* callers; ctl.lock */
+	bool own;	       /* nobody asked for it */
+	bool pulling;	       /* the last of them that is interrupted ends it; ctl.lock */
+	char *table;	       /* VERB_MOUNTS: the new one */
+	unsigned int stop_sec; /* VERB_STOP; 0: as the value stop_timeout_sec says */
+	uint32_t cpus;	       /* VERB_RESIZE; 0: as it is */
 	uint64_t memory_bytes;
 	struct msb_err err;
 };
@@ -53,7 +54,11 @@ struct ctl_op {
  * on); what made it fail, with a sentence. The sandbox is `failed` then, or as it was.
  */
 int ctl_verb(const struct ctl_req *q, struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e);
-int ctl_restart(const struct ctl_req *q, struct ctl_sandbox *sb, struct msb_err *e);
+/* `stop`, and `restart`, with a time of their own before it is killed; 0: stop_timeout_sec's. One
+ * that is under way keeps its own. */
+int ctl_stop(const struct ctl_req *q, struct ctl_sandbox *sb, unsigned int sec, struct msb_err *e);
+int ctl_restart(
+	const struct ctl_req *q, struct ctl_sandbox *sb, unsigned int sec, struct msb_err *e);
 
 /**
  * ctl_op_mounts() - Exchange the table of mounts

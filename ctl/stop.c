@@ -41,20 +41,22 @@ static bool machine_gone(struct ctl_sandbox *sb)
 	return sb->machine_ended;
 }
 
-static unsigned int timeout_ms(struct ctl_sandbox *sb)
+static unsigned int timeout_ms(const struct ctl_op *op)
 {
-	uint64_t sec = 0;
+	uint64_t sec;
 
-	LOCK_SCOPE(&sb->c->lock);
-	(void)msb_parse_u64(ctl_conf_value(sb, CONF_STOP_TIMEOUT), 1, CTL_MAX_STOP_SEC,
-		&sec); /* it was checked */
+	LOCK_SCOPE(&op->sb->c->lock);
+	sec = op->stop_sec;
+	if (!sec)
+		(void)msb_parse_u64(ctl_conf_value(op->sb, CONF_STOP_TIMEOUT), 1, CTL_MAX_STOP_SEC,
+			&sec); /* it was checked */
 	return (unsigned int)sec * 1000;
 }
 
 int ctl_op_stop(struct ctl_op *op, struct msb_err *e)
 {
 	struct ctl_sandbox *sb = op->sb;
-	unsigned int all = timeout_ms(sb);
+	unsigned int all = timeout_ms(op);
 	uint64_t until = msb_now_ms() + all;
 	struct msb_err why = {0};
 	struct vmm *vmm;

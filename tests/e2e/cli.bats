@@ -271,10 +271,7 @@ from file $HOME
 	[ "$output" = x ]
 	[ "$stderr" = "echo 'start' > $m/x/ctl" ]
 	run --separate-stderr msb stop -x -t 5 x
-	[ "$stderr" = "cat $m/x/stop_timeout_sec
-echo '5' > $m/x/stop_timeout_sec
-echo 'stop' > $m/x/ctl
-echo '10' > $m/x/stop_timeout_sec" ]
+	[ "$stderr" = "echo 'stop 5' > $m/x/ctl" ]
 	run --separate-stderr msb -xq rm x
 	[ "$output$stderr" = "rmdir $m/x" ]
 	run --separate-stderr msb -x tag bb other

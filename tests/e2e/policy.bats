@@ -164,14 +164,29 @@ kill_machine() { kill -9 "$(has qemu_pid)"; }
 	[ "$(cat root/done)" = 'done' ]
 }
 
-@test "stop_timeout_sec: what does not end is killed then" {
+@test "stop_timeout_sec, or what stop and restart say themselves: what does not end is killed then" {
+	stubborn() {
+		exec 8<>exec
+		echo 'trap "" TERM HUP; while :; do sleep 0.1; done' >&8
+	}
 	echo 1 >stop_timeout_sec
 	echo start >ctl
-	exec 8<>exec
-	echo 'trap "" TERM HUP; while :; do sleep 0.1; done' >&8
-	begun=${EPOCHREALTIME/./}
+	stubborn
 	echo stop >ctl
-	[ $((${EPOCHREALTIME/./} - begun)) -lt 9000000 ]
 	exec 8>&-
 	[ "$(cat state)" = stopped ]
+	# With an hour of the value's own this ends in time only by the time that is said.
+	echo 3600 >stop_timeout_sec
+	echo start >ctl
+	fails 'range' 'from 1 to 3600 seconds, not `0`' error 'echo stop 0 >ctl'
+	fails 'Invalid' 'not `soon`' error 'echo restart soon >ctl'
+	fails 'Invalid' 'it is `stop [SECONDS]`' error 'echo stop 1 2 >ctl'
+	stubborn
+	timeout 120 sh -c 'echo restart 1 >ctl'
+	exec 8>&-
+	[ "$(cat state)" = running ]
+	stubborn
+	timeout 60 sh -c 'echo stop 1 >ctl'
+	exec 8>&-
+	[ "$(cat state stop_timeout_sec)" = $'stopped\n3600' ]
 }

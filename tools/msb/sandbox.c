@@ -78,26 +78,18 @@ static int start_one(
 	return sandbox_verb(m, name, "start", e);
 }
 
-/* `stop` and `restart` with a time of their own: the sandbox's is put back. */
+/* `stop` and `restart`, with a time of their own where one is given. */
 static int within(const struct mnt *m, const struct cli_args *a, const char *name, const char *verb,
 	struct msb_err *e)
 {
 	const char *sec = cli_get(a, "time");
-	_cleanup_str_ struct msb_str old = MSB_STR_INIT;
-	int r = 0, k;
+	_cleanup_str_ struct msb_str line = MSB_STR_INIT;
 
 	if (!sec)
 		return sandbox_verb(m, name, verb, e);
-	r = sandbox_read(m, name, "stop_timeout_sec", &old, e);
-	if (r == 0)
-		r = sandbox_set(m, name, "stop_timeout_sec", sec, e);
-	if (r < 0)
-		return r;
-	r = sandbox_verb(m, name, verb, e);
-	k = sandbox_set(m, name, "stop_timeout_sec", *old.buf ? old.buf : "10", r < 0 ? NULL : e);
-	if (k == -ENOENT || k == -ENODEV)
-		k = 0; /* it was removed at its end */
-	return r < 0 ? r : k;
+	msb_str_addf(&line, "%s ", verb);
+	mnt_quote(&line, sec);
+	return line.oom ? msb_err_set(e, ENOMEM, "no memory") : sandbox_verb(m, name, line.buf, e);
 }
 
 static int stop_one(
