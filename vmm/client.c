@@ -16,6 +16,9 @@
 
 #define READY_TIMEOUT_MS 30000 /* from the worker's start: libvirt's own waits, and a slow host */
 #define EXIT_TIMEOUT_MS	 2000  /* for a worker whose socket is closed */
+/* For an answer: the longest that a start takes, or libvirt's own waits, on a busy host. */
+#define ANSWER_TIMEOUT_MS 120000
+#define DESTROY_TRIES	  3 /* of workers, each of which may be killed, or find itself stuck */
 
 /* One request that waits for its answer; lives on its caller's stack. */
 struct call {
@@ -238,7 +241,7 @@ static int answer_of(const struct call *c, struct msb_err *e)
 	return msb_err_set(e, (int)code, "%s", msb_msg_get(c->msg, "msg") ?: "no reason given");
 }
 
-/* @within_ms: 0: as long as it takes. Return: whether it was answered. Lock held. */
+/* Return: whether it was answered; else the answer is dropped when it comes. Lock held. */
 static bool await_answer(struct vmm *v, const struct call *c, unsigned int within_ms)
 {
 	uint64_t until = msb_now_ms() + within_ms;
@@ -246,15 +249,13 @@ static bool await_answer(struct vmm *v, const struct call *c, unsigned int withi
 		.tv_sec = (time_t)(until / 1000), .tv_nsec = (long)(until % 1000) * 1000000};
 
 	while (!c->done)
-		if (!within_ms)
-			pthread_cond_wait(&v->answered, &v->lock);
-		else if (pthread_cond_clockwait(&v->answered, &v->lock, CLOCK_MONOTONIC, &t) != 0)
+		if (pthread_cond_clockwait(&v->answered, &v->lock, CLOCK_MONOTONIC, &t) != 0)
 			break;
 	return c->done;
 }
 
 /* Sends @m, a request whose seq is not set yet, and waits for the answer, which replaces it. Where
- * it is to come @within_ms, no worker is started for it. */
+ * it is to come @within_ms, no worker is started for it; 0: as long as any may take. */
 static int call_within(struct vmm *v, struct msb_msg *m, unsigned int within_ms, struct msb_err *e)
 {
 	struct call c = {.msg = m}, **p;
@@ -276,11 +277,12 @@ static int call_within(struct vmm *v, struct msb_msg *m, unsigned int within_ms,
 	/* Under the lock: a message at a time. The worker always reads, so this does not block
 	 * long. */
 	r = v->sock < 0 ? -EPIPE : msb_msg_send(v->sock, m);
-	if (r < 0) {
+	/* Of a worker that has ended the reader tells all who wait, once there can be another. */
+	if (r < 0 && (v->sock < 0 || r != -EPIPE)) {
 		c.result = r;
 		c.done = true;
 	}
-	if (!await_answer(v, &c, within_ms))
+	if (!await_answer(v, &c, within_ms ?: ANSWER_TIMEOUT_MS))
 		r = msb_err_set(e, ETIMEDOUT, "the machine worker does not answer");
 	unlink_call(v, &c);
 	return c.done ? answer_of(&c, e) : r;
@@ -347,9 +349,26 @@ int vmm_suspend(struct vmm *v, const char *id, struct msb_err *e)
 	return call_id(v, "suspend", id, e);
 }
 
+/* Has the worker end: what it did not do the next one finds undone, and nothing in the way. */
+static void dismiss(struct vmm *v)
+{
+	LOCK_SCOPE(&v->lock);
+
+	if (v->sock >= 0)
+		(void)shutdown(v->sock, SHUT_RDWR); /* the reader closes it */
+}
+
 int vmm_destroy(struct vmm *v, const char *id, struct msb_err *e)
 {
-	return call_id(v, "destroy", id, e);
+	struct msb_err why = {0};
+	int r = -EPIPE;
+
+	for (int i = 0; i < DESTROY_TRIES && (r == -EPIPE || r == -ETIMEDOUT); i++) {
+		r = call_id(v, "destroy", id, &why);
+		if (r == -ETIMEDOUT)
+			dismiss(v);
+	}
+	return r < 0 ? msb_err_set(e, why.code, "%s", why.msg) : 0;
 }
 
 int vmm_power_button(struct vmm *v, const char *id, struct msb_err *e)

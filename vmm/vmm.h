@@ -95,13 +95,15 @@ int vmm_new(const struct msb_paths *paths, int log_fd, vmm_ended_fn, vmm_lost_fn
 	struct vmm **ret, struct msb_err *e);
 struct vmm *vmm_free(struct vmm *); /* machines go on */
 
-/* All block, from any thread, several at once. -ENOENT with a sentence where QEMU, the kernel or
- * the initramfs is missing; -ENOMEM where the host lacks the memory. */
+/* All block, from any thread, several at once, for at most two minutes: -ETIMEDOUT, and it may yet
+ * be done; vmm_destroy() settles that. -EPIPE the worker ended; -ENOENT with a sentence where QEMU,
+ * the kernel or the initramfs is missing; -ENOMEM where the host lacks the memory. */
 int vmm_start_paused(struct vmm *, const struct vmm_spec *,
 	struct msb_err *e); /* its QEMU exists, sockets are connectable */
 int vmm_resume(struct vmm *, const char *id, struct msb_err *e);
 int vmm_suspend(struct vmm *, const char *id, struct msb_err *e);
-int vmm_destroy(struct vmm *, const char *id, struct msb_err *e); /* 0 where it is gone already */
+/* 0 where it is gone already. Where a worker ends, or cannot do it, others try. */
+int vmm_destroy(struct vmm *, const char *id, struct msb_err *e);
 /* Presses its power button; what the guest makes of that is the guest's. */
 int vmm_power_button(struct vmm *, const char *id, struct msb_err *e);
 /* Says how much memory the guest is to have, at most what vmm_spec set: vmm_memory() tells what it

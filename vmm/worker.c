@@ -168,6 +168,11 @@ static void carry_out(struct worker *w, struct request *r)
 		reply_err(w, r->seq, &e);
 	else
 		send_msg(w, &m);
+	if (rc == -ETIMEDOUT && r->verb->fn == do_destroy) {
+		log_err("libvirt does not let go of machine %s; the next worker puts that in order",
+			r->spec.id);
+		_exit(1);
+	}
 }
 
 /* The first request that may run now, taken off the queue. Under w->lock. */

@@ -106,8 +106,14 @@ int host_parts_find(const char *share, const char *told, const struct vmm_spec *
 
 /**
  * host_pid_of() - The process whose pid is in @pidfile and whose command line holds @word
+ * @word: or HOST_FORK_OF_US, for one whose command line is this process's own, and which is neither
+ * this process nor its parent
  * Return: its pid; -ESRCH where there is none; -errno.
  */
+#define HOST_FORK_OF_US NULL
 pid_t host_pid_of(const char *pidfile, const char *word);
+
+/* Kills that process, if there is one, and waits up to 2 s for its end. */
+void host_kill(const char *pidfile, const char *word);
 
 #endif

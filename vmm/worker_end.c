@@ -7,33 +7,9 @@
 
 #include <fcntl.h>
 #include <libvirt/libvirt-qemu.h>
-#include <poll.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/syscall.h>
 
 #define LOG_TAIL_BYTES 4096
-#define KILL_WAIT_MS   2000 /* for a killed QEMU to be gone: longer only in a stuck system call */
-#define REAP_WAIT_MS   100  /* for a dead QEMU to be reaped */
-
-void machine_kill(const struct machines *m, const char *id)
-{
-	_cleanup_close_ int pidfd = -1;
-	pid_t pid;
-
-	if (machine_pid(m, id, &pid) < 0)
-		return;
-	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	/* Looked up again: only now it is certain that the descriptor is that QEMU's. */
-	if (pidfd < 0 || machine_pid(m, id, &pid) < 0)
-		return;
-	if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 ||
-		msb_wait_fd(pidfd, POLLIN, KILL_WAIT_MS) < 0)
-		return; /* libvirt tries on from there */
-	/* Dead, but as long as our parent has not reaped it libvirt sees it alive. */
-	for (int i = 0; i < REAP_WAIT_MS && kill(pid, 0) == 0; i++)
-		(void)poll(NULL, 0, 1);
-}
 
 void end_foretell(struct machines *m, const char *id, enum vmm_end how)
 {

@@ -6,10 +6,18 @@
 #include "base/str.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #define QEMU   "/usr/bin/qemu-system-x86_64"
 #define LOADER "/usr/share/qemu/qboot.rom"
+
+#define KILL_WAIT_MS                                                                               \
+	2000		 /* for a killed process to be gone: longer only in a stuck system call    \
+			  */
+#define REAP_WAIT_MS 100 /* for a dead one to be reaped */
 
 int host_memory_check(const char *meminfo, uint64_t memory_bytes, struct msb_err *e)
 {
@@ -94,12 +102,31 @@ int host_parts_find(const char *share, const char *told, const struct vmm_spec *
 	return r;
 }
 
+static int read_cmdline(const char *pid, struct msb_str *ret)
+{
+	char path[64];
+	int r;
+
+	(void)snprintf(path, sizeof(path), "/proc/%s/cmdline", pid);
+	r = msb_read_file(AT_FDCWD, path, 1 << 20, ret);
+	return r < 0 || !ret->len ? -ESRCH : 0;
+}
+
+/* A process that we forked, or an earlier one of us, before it became another program. */
+static bool is_fork_of_us(pid_t pid, const struct msb_str *cmdline)
+{
+	_cleanup_str_ struct msb_str ours = MSB_STR_INIT;
+
+	return pid != getpid() && pid != getppid() && read_cmdline("self", &ours) == 0 &&
+	       ours.len == cmdline->len && !memcmp(ours.buf, cmdline->buf, ours.len);
+}
+
 pid_t host_pid_of(const char *pidfile, const char *word)
 {
 	_cleanup_str_ struct msb_str text = MSB_STR_INIT, cmdline = MSB_STR_INIT;
-	char path[64];
-	uint64_t pid;
 	int r = msb_read_file(AT_FDCWD, pidfile, 64, &text);
+	uint64_t pid;
+	bool is_it;
 
 	if (r < 0)
 		return r == -ENOENT ? -ESRCH : r;
@@ -108,8 +135,26 @@ pid_t host_pid_of(const char *pidfile, const char *word)
 	if (!text.buf || msb_parse_u64(text.buf, 1, INT32_MAX, &pid) < 0)
 		return -ESRCH;
 	/* The pid may be somebody else's by now. */
-	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
-	if (msb_read_file(AT_FDCWD, path, 1 << 20, &cmdline) < 0 || !cmdline.len)
+	if (read_cmdline(text.buf, &cmdline) < 0)
 		return -ESRCH;
-	return memmem(cmdline.buf, cmdline.len, word, strlen(word)) ? (pid_t)pid : -ESRCH;
+	is_it = word == HOST_FORK_OF_US
+			? is_fork_of_us((pid_t)pid, &cmdline)
+			: memmem(cmdline.buf, cmdline.len, word, strlen(word)) != NULL;
+	return is_it ? (pid_t)pid : -ESRCH;
+}
+
+void host_kill(const char *pidfile, const char *word)
+{
+	pid_t pid = host_pid_of(pidfile, word);
+	_cleanup_close_ int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+
+	/* Looked up again: only now it is certain that the descriptor is that process's. */
+	if (pidfd < 0 || host_pid_of(pidfile, word) != pid)
+		return;
+	if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 ||
+		msb_wait_fd(pidfd, POLLIN, KILL_WAIT_MS) < 0)
+		return;
+	/* Dead, but as long as its parent has not reaped it libvirt sees it alive. */
+	for (int i = 0; i < REAP_WAIT_MS && kill(pid, 0) == 0; i++)
+		(void)poll(NULL, 0, 1);
 }

@@ -144,29 +144,6 @@ static int lock_root(const char *root, struct msb_err *e)
 	return 0;
 }
 
-/* A worker that was killed while libvirt asked a QEMU what it can do has left that QEMU. */
-static void sweep_probes(const char *root)
-{
-	_cleanup_str_ struct msb_str dir = MSB_STR_INIT;
-	_cleanup_closedir_ DIR *d = NULL;
-	struct dirent *de;
-
-	msb_str_addf(&dir, "%s/lib/qemu", root);
-	d = dir.oom ? NULL : opendir(dir.buf);
-	while (d && (de = readdir(d))) {
-		char path[3 * MSB_PATH_MAX];
-		pid_t pid;
-
-		if (strncmp(de->d_name, "qmp-", 4) != 0)
-			continue;
-		(void)snprintf(path, sizeof(path), "%s/%s/qmp.pid", dir.buf, de->d_name);
-		pid = host_pid_of(path, path);
-		if (pid > 0)
-			(void)kill(pid, SIGKILL);
-		(void)msb_rm_rf(dirfd(d), de->d_name); /* a directory too many at worst */
-	}
-}
-
 /* A path as the value of a URI's query, RFC 3986. */
 static void add_uri_escaped(struct msb_str *s, const char *path)
 {
@@ -212,35 +189,8 @@ static int locate(struct machines *m, const char *run, const char *share, struct
 	if (r == 0)
 		r = lock_root(root, e);
 	if (r == 0)
-		sweep_probes(root);
+		left_sweep(m);
 	return r;
-}
-
-/* What ended while nobody watched leaves a log, half a status file, or a QEMU stopped by a panic.
- */
-static void sweep(struct machines *m)
-{
-	struct {
-		const char *dir, *suffix;
-	} const t[] = {{m->logs, ".log"}, {m->pids, ".xml.new"}};
-
-	for (size_t i = 0; m->logs[0] && i < ARRAY_LEN(t); i++) {
-		_cleanup_closedir_ DIR *d = opendir(t[i].dir);
-		struct dirent *de;
-
-		while (d && (de = readdir(d))) {
-			char id[33] = "";
-			pid_t pid;
-
-			if (strlen(de->d_name) != 32 + strlen(t[i].suffix) ||
-				strcmp(de->d_name + 32, t[i].suffix) != 0)
-				continue;
-			memcpy(id, de->d_name, 32);
-			if (machine_pid(m, id, &pid) < 0)
-				(void)unlinkat(
-					dirfd(d), de->d_name, 0); /* one file too many at worst */
-		}
-	}
 }
 
 /* What libvirt needs root for: to hand each QEMU its files, its uid, and a signal. */
@@ -292,7 +242,6 @@ int machines_open(const char *run, const char *share, const char *accel, machine
 	r = ends_watch(m, e);
 	if (r < 0)
 		return r;
-	sweep(m);
 	r = background(warm_up, m, e);
 	if (r < 0)
 		return r;

@@ -45,6 +45,8 @@ virDomainPtr machine_find(struct machines *m, const char *id, struct msb_err *e)
 int machine_memory_check(uint64_t bytes, struct msb_err *e);
 /* The pid of machine @id's QEMU: 0; -ESRCH; -errno. */
 int machine_pid(const struct machines *m, const char *id, pid_t *ret);
+/* Kills QEMU at once and waits up to 2 s; libvirt alone asks it nicely and looks every 200 ms. */
+void machine_kill(const struct machines *m, const char *id);
 
 /* ---- worker_end.c: how machines end */
 
@@ -57,7 +59,10 @@ void end_fulfil(struct machines *m, const char *id, enum vmm_end *how);
 /* The last line that QEMU itself wrote into its log, or ""; the log is removed. */
 void end_take_log(const struct machines *m, const char *id, char *line, size_t size);
 
-/* Kills QEMU at once and waits up to 2 s; libvirt alone asks it nicely and looks every 200 ms. */
-void machine_kill(const struct machines *m, const char *id);
+/* ---- worker_sweep.c: before libvirt is opened */
+
+/* Ends and removes what earlier workers left that libvirt must not find: machines whose start was
+ * cut off, files of those that have ended, QEMUs that were only asked what they can do. */
+void left_sweep(const struct machines *m);
 
 #endif

@@ -15,17 +15,32 @@
 #define GONE_WAIT_MS  3000 /* libvirt's own pace: it looks every 200 ms */
 #define GONE_POLL_MS  10
 
+/* Where libvirt keeps its pid, and how libvirt calls it on its command line. */
+static void known_by(
+	const struct machines *m, const char *id, char path[MSB_PATH_MAX + 128], char name[64])
+{
+	(void)snprintf(path, MSB_PATH_MAX + 128, "%s/%s.pid", m->pids, id);
+	(void)snprintf(name, 64, "guest=%s", id);
+}
+
 int machine_pid(const struct machines *m, const char *id, pid_t *ret)
 {
 	char path[MSB_PATH_MAX + 128], name[64];
 	pid_t pid;
 
-	(void)snprintf(path, sizeof(path), "%s/%s.pid", m->pids, id);
-	(void)snprintf(name, sizeof(name), "guest=%s", id); /* what libvirt calls it */
+	known_by(m, id, path, name);
 	pid = host_pid_of(path, name);
 	if (pid > 0)
 		*ret = pid;
 	return pid < 0 ? (int)pid : 0;
+}
+
+void machine_kill(const struct machines *m, const char *id)
+{
+	char path[MSB_PATH_MAX + 128], name[64];
+
+	known_by(m, id, path, name);
+	host_kill(path, name);
 }
 
 int machine_memory_check(uint64_t bytes, struct msb_err *e)

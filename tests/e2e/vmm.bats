@@ -73,6 +73,14 @@ drive_as_nobody() {
 	drive stuck
 }
 
+@test "a worker killed in the middle of a start: nothing is left of it, and it starts again" {
+	drive cut-off
+}
+
+@test "machines that libvirt hangs on are ended all the same, and others go on" {
+	drive deaf
+}
+
 @test "a worker that ends at once leaves no QEMU behind" {
 	probes() { pgrep -f -- "-machine none.*/qmp-" | sort; }
 	before=$(probes)

@@ -400,13 +400,10 @@ static void *stuck_thread(void *arg)
 	return NULL;
 }
 
-/* A file server that says nothing stops QEMU's start; destroying the machine ends that. */
-static void case_stuck(void)
+/* A file server that says nothing: QEMU connects to it, and its start goes no further. */
+static int start_stuck(struct machine *m, pthread_t *thread)
 {
-	struct machine *m = spec(0, "idle");
 	struct msb_err e = {0};
-	pthread_t thread;
-	uint64_t t;
 	int fd;
 
 	m->spec.nfs = 1;
@@ -415,15 +412,158 @@ static void case_stuck(void)
 		m->spec.fs[0].socket, sizeof(m->spec.fs[0].socket), "%.90s/sb/0/fs", paths.run);
 	fd = msb_unix_listen(m->spec.fs[0].socket, SOCK_STREAM, 0600, &e);
 	CHECK(fd >= 0, "%s", e.msg);
-	CHECK(!pthread_create(&thread, NULL, stuck_thread, m), "thread");
-	/* Connected to, and not answered. */
+	CHECK(!pthread_create(thread, NULL, stuck_thread, m), "thread");
 	CHECK(msb_wait_fd(fd, POLLIN, BOOT_MS) == 0, "QEMU does not come");
-	t = msb_now_ms();
+	return fd;
+}
+
+/* Destroying the machine ends that. */
+static void case_stuck(void)
+{
+	struct machine *m = spec(0, "idle");
+	struct msb_err e = {0};
+	pthread_t thread;
+	int fd = start_stuck(m, &thread);
+	uint64_t t = msb_now_ms();
+
 	CHECK(vmm_destroy(vmm, m->spec.id, &e) == 0, "%s", e.msg);
 	CHECK(!pthread_join(thread, NULL), "join");
 	printf("freed in %llu ms\n", (unsigned long long)(msb_now_ms() - t));
 	CHECK(listed() == 0, "%zu", listed());
 	close(fd);
+}
+
+/* ---- what a killed worker leaves, changed to what it leaves at some other instant */
+
+/* libvirt's file of @m, by its suffix. */
+static void status_path(const struct machine *m, const char *suffix, char ret[MSB_PATH_MAX + 96])
+{
+	(void)snprintf(
+		ret, MSB_PATH_MAX + 96, "%s/libvirt/run/qemu/%s%s", paths.run, m->spec.id, suffix);
+}
+
+/* The status of @m says what it said before libvirt knew its QEMU's pid. */
+static void forge_early_status(const struct machine *m)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT, out = MSB_STR_INIT;
+	char path[MSB_PATH_MAX + 96], *first, *job;
+
+	status_path(m, ".xml", path);
+	CHECK(msb_read_file(AT_FDCWD, path, 1 << 20, &s) == 0, "%s", path);
+	first = strstr(s.buf, "<domstatus ");
+	job = first ? strstr(first, "</qemuCaps>") : NULL;
+	CHECK(job, "not a status file");
+	msb_str_add(&out, s.buf, (size_t)(first - s.buf));
+	msb_str_adds(&out, "<domstatus state='paused' reason='starting up' pid='0'>");
+	first += strcspn(first, "\n");
+	job += strcspn(job, "\n");
+	msb_str_add(&out, first, (size_t)(job - first));
+	msb_str_adds(&out, "\n<job type='none' async='start' flags='0x1' asyncStarted='1'/>");
+	msb_str_adds(&out, job);
+	CHECK(!out.oom && msb_write_file_atomic(AT_FDCWD, path, out.buf, out.len, 0600) == 0, "%s",
+		path);
+	status_path(m, ".pid", path);
+	CHECK(unlink(path) == 0, "%s", path);
+}
+
+static bool left(const struct machine *m)
+{
+	static const char *const pattern[][2] = {{"run/qemu/", "*"}, {"run/qemu/channel/*-", ""},
+		{"lib/qemu/*-", ""}, {"lib/qemu/ram/*-", ""}, {"log/qemu/", "*"}};
+	bool any = false;
+
+	for (size_t i = 0; i < ARRAY_LEN(pattern); i++) {
+		char path[MSB_PATH_MAX + 96];
+		glob_t found = {0};
+
+		(void)snprintf(path, sizeof(path), "%s/libvirt/%s%.20s%s", paths.run, pattern[i][0],
+			m->spec.id, pattern[i][1]);
+		(void)glob(path, 0, NULL, &found);
+		for (size_t k = 0; k < found.gl_pathc; k++) {
+			fprintf(stderr, "left: %s\n", found.gl_pathv[k]);
+			any = true;
+		}
+		globfree(&found);
+	}
+	return any;
+}
+
+/* Workers that were killed while a machine was being started: nothing is left of it, and it starts.
+ */
+static void case_cut_off(void)
+{
+	struct machine *m = spec(0, "idle"), *other = spec(1, "idle");
+	pthread_t thread;
+	pid_t pid;
+	int fd;
+
+	start(other);
+	start(m);
+	pid = pid_of(m);
+	kill_worker();
+	CHECK(kill(pid, SIGKILL) == 0, "%m");
+	forge_early_status(m);
+	CHECK(listed() == 1, "%zu", listed());
+	CHECK(!left(m), "files");
+	start(m);
+	expect(m, "ready\n", BOOT_MS);
+	(void)destroy(m);
+
+	told.lost = 0;
+	fd = start_stuck(m, &thread); /* QEMU waits for its file server */
+	kill_worker();
+	CHECK(!pthread_join(thread, NULL), "join");
+	CHECK(listed() == 1, "%zu", listed());
+	CHECK(!left(m), "files");
+	close(fd);
+	m->spec.nfs = 0;
+	start(m);
+	expect(m, "ready\n", BOOT_MS);
+	expect(other, "ready\n", BOOT_MS);
+}
+
+/* A monitor that takes connections and answers nothing: libvirt waits for it for ever. */
+static int deafen(const struct machine *m)
+{
+	char pattern[MSB_PATH_MAX + 96];
+	struct msb_err e = {0};
+	glob_t found = {0};
+	int fd;
+
+	(void)snprintf(pattern, sizeof(pattern), "%s/libvirt/lib/qemu/domain-*-%.20s/monitor.sock",
+		paths.run, m->spec.id);
+	CHECK(glob(pattern, 0, NULL, &found) == 0 && found.gl_pathc == 1, "%s", pattern);
+	fd = msb_unix_listen(found.gl_pathv[0], SOCK_STREAM, 0600, &e);
+	CHECK(fd >= 0, "%s", e.msg);
+	globfree(&found);
+	return fd;
+}
+
+/* What libvirt hangs on while there is no worker does not keep the next one from ending it. */
+static void case_deaf(void)
+{
+	struct machine *m = spec(0, "idle"), *ended = spec(1, "idle"), *other = spec(2, "idle");
+	struct msb_err e = {0};
+	int fd[2];
+	pid_t pid;
+
+	start(other);
+	start(m);
+	start(ended);
+	pid = pid_of(ended);
+	kill_worker();
+	CHECK(kill(pid, SIGKILL) == 0, "%m");
+	fd[0] = deafen(m);
+	fd[1] = deafen(ended);
+	CHECK(listed() == 2, "%zu", listed());
+	CHECK(vmm_start_paused(vmm, &ended->spec, &e) == 0, "%s", e.msg);
+	(void)destroy(m);
+	CHECK(listed() == 2 && !left(m), "%zu", listed());
+	close(fd[0]);
+	close(fd[1]);
+	start(m);
+	expect(m, "ready\n", BOOT_MS);
+	expect(other, "ready\n", BOOT_MS);
 }
 
 /* Ends while libvirt still asks QEMU what it can do, as a killed msbd does. */
@@ -483,7 +623,8 @@ int main(int argc, char **argv)
 	} cases[] = {{"life", case_life}, {"eight", case_eight}, {"crash", case_crash},
 		{"worker", case_worker}, {"adopt", case_adopt}, {"ends", case_ends},
 		{"missed", case_missed}, {"stuck", case_stuck}, {"hasty", case_hasty},
-		{"identity", case_identity}, {"refused", case_refused}};
+		{"cut-off", case_cut_off}, {"deaf", case_deaf}, {"identity", case_identity},
+		{"refused", case_refused}};
 	struct msb_err e = {0};
 
 	msb_log_init("vmm_driver", NULL, -1);

@@ -5,10 +5,13 @@
 #include "vmm/worker.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <cmocka.h>
 
 #define MIB(n) (UINT64_C(n) << 20)
@@ -107,12 +110,73 @@ static void pid(void **state)
 	assert_int_equal(host_pid_of(path, "test_worker_host"), getpid());
 }
 
+/* A child of ours, and its pid in the file. @name: of the program that it becomes; NULL: none. */
+static pid_t child(const char *name)
+{
+	char text[32];
+	pid_t p = fork();
+
+	if (p == 0) {
+		if (name)
+			(void)execl("/bin/sleep", name, "600", NULL);
+		(void)pause();
+		_exit(1);
+	}
+	assert_true(p > 0);
+	(void)snprintf(text, sizeof(text), "%d\n", (int)p);
+	put("pid", text, 0644);
+	return p;
+}
+
+static int end_of(pid_t p, int flags)
+{
+	int status = 0;
+
+	return waitpid(p, &status, flags) == p && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+static void killing(void **state)
+{
+	char path[128], text[32];
+	int status = -1;
+	pid_t p;
+
+	(void)snprintf(path, sizeof(path), "%s/pid", dir);
+	p = child(NULL);
+	host_kill(path, "guest=abc");
+	assert_int_equal(end_of(p, WNOHANG), 0);
+	assert_int_equal(host_pid_of(path, HOST_FORK_OF_US), p);
+	host_kill(path, HOST_FORK_OF_US);
+	assert_int_equal(end_of(p, 0), SIGKILL);
+	host_kill(path, HOST_FORK_OF_US); /* there is none any more */
+
+	p = child("guest=abc");
+	while (host_pid_of(path, "guest=abc") != p) /* until it is that program */
+		(void)poll(NULL, 0, 1);
+	host_kill(path, HOST_FORK_OF_US);
+	host_kill(path, "guest=abd");
+	assert_int_equal(end_of(p, WNOHANG), 0);
+	host_kill(path, "guest=abc");
+	assert_int_equal(end_of(p, 0), SIGKILL);
+
+	/* Neither we nor who started us. */
+	(void)snprintf(text, sizeof(text), "%d\n", (int)getpid());
+	put("pid", text, 0644);
+	assert_int_equal(host_pid_of(path, HOST_FORK_OF_US), -ESRCH);
+	p = fork();
+	if (p == 0)
+		_exit(host_pid_of(path, HOST_FORK_OF_US) == -ESRCH ? 0 : 1);
+	assert_int_equal(waitpid(p, &status, 0), p);
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(memory),
 		cmocka_unit_test(parts),
 		cmocka_unit_test(pid),
+		cmocka_unit_test(killing),
 	};
 
 	unsetenv("MSB_QEMU");
