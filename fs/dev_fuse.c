@@ -6,9 +6,11 @@
  * the next one for a while before it sleeps in read() (fs/spin.h), so that who asks one thing after
  * the other is served by a thread that is awake. It gives the turn away with a request that may
  * take long, and with data while more waits, and takes it again when that is done. A signal without
- * a meaning of its own ends the wait.
+ * a meaning of its own ends the wait. Another thread tells the kernel what others changed
+ * (fs/fuse_notify.h).
  */
 #include "fs/dev_fuse.h"
+#include "fs/fuse_notify.h"
 #include "fs/spin.h"
 #include "base/cleanup.h"
 
@@ -32,6 +34,7 @@ struct dev_fuse {
 	pthread_t thread[DEV_FUSE_THREADS];
 	_Atomic unsigned int running;
 	struct fsd_session *session;
+	struct fuse_notify *notify; /* NULL: only while it is set up */
 };
 
 /* What a thread needs besides the session. */
@@ -96,6 +99,11 @@ static bool gives_way(const struct dev_fuse *d, const struct iovec *in)
 	return (h->opcode == FUSE_READ || in->iov_len > LONG_BYTES) && waits(d->fd);
 }
 
+static uint32_t opcode_of(const struct buffers *b)
+{
+	return ((const struct fuse_in_header *)(const void *)b->in)->opcode;
+}
+
 /* Serves one message, with the turn, and says whether that is still had. 0; -errno at the end of
  * the mount. */
 static int serve_one(struct dev_fuse *d, struct buffers *b, bool *ret_turn)
@@ -115,7 +123,7 @@ static int serve_one(struct dev_fuse *d, struct buffers *b, bool *ret_turn)
 	fuse_worker_count(d->session, &b->w);
 	/* A failed reply means that the requester was killed, or the mount is gone: read() tells.
 	 */
-	if (reply > 0)
+	if (reply > 0 && !fuse_notify_reply(d->notify, opcode_of(b), b->out, (size_t)reply))
 		(void)!write(d->fd, b->out, (size_t)reply);
 	return 0;
 }
@@ -169,6 +177,10 @@ int dev_fuse_new(
 		r = -ENOMEM;
 	if (d->session)
 		fuse_view_came(d->session);
+	if (r == 0)
+		r = fuse_notify_new(d->fd, d->session, &d->notify);
+	if (r == 0)
+		fuse_view_watch(d->session, fuse_notify_changed, d->notify);
 	while (r == 0 && d->threads < DEV_FUSE_THREADS) {
 		atomic_fetch_add(&d->running, 1);
 		r = -pthread_create(&d->thread[d->threads], NULL, thread_main, d);
@@ -189,6 +201,8 @@ struct dev_fuse *dev_fuse_free(struct dev_fuse *d)
 {
 	if (!d)
 		return NULL;
+	if (d->notify)
+		fuse_notify_stop(d->notify); /* while requests are served */
 	atomic_store(&d->stop, true);
 	/* A thread may be on its way into read(): again, until the last has seen it. */
 	while (atomic_load(&d->running)) {
@@ -202,6 +216,7 @@ struct dev_fuse *dev_fuse_free(struct dev_fuse *d)
 	if (d->session)
 		fuse_view_went(d->session);
 	(void)fsd_session_free(d->session);
+	(void)fuse_notify_free(d->notify);
 	pthread_mutex_destroy(&d->turn);
 	free(d);
 	return NULL;

@@ -290,10 +290,13 @@ static int do_plugin(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 static int do_patch(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 {
 	_cleanup_close_ int dir = take_fd(m, "dir"), changes = take_fd(m, "changes");
+	int r;
 
 	if (!d->have_tree || changes < 0)
 		return msb_err_set(e, EINVAL, "patches take a tree, and where its changes are");
-	return fs_patch(d->tree.b, dir, changes, e);
+	r = fs_patch(d->tree.b, dir, changes, e);
+	fuse_views_forget();
+	return r;
 }
 
 static int do_status(struct fsd *d, struct msb_msg *m, struct msb_err *e)

@@ -83,8 +83,12 @@ const struct fsb_cache *fuse_cache_of(struct fsd_session *s, uint64_t node)
 	if (!c || !c->alone)
 		return &s->profile->cache;
 	atomic_store(&told_ms, now_ms());
-	return atomic_load(&guests) || atomic_load(&views) > !s->readonly ? &s->profile->cache
-									  : &view_alone;
+	return fuse_view_alone(s) ? &view_alone : &s->profile->cache;
+}
+
+bool fuse_view_alone(const struct fsd_session *s)
+{
+	return !atomic_load(&guests) && atomic_load(&views) <= !s->readonly;
 }
 
 /* Until what views were told last is not believed any more. */
@@ -102,7 +106,13 @@ static void wait_for_views(void)
 
 void fuse_view_came(const struct fsd_session *s)
 {
-	if (!s->readonly && atomic_fetch_add(&views, 1))
+	bool others;
+
+	if (s->readonly)
+		return;
+	others = atomic_fetch_add(&views, 1);
+	fuse_view_older();
+	if (others)
 		wait_for_views();
 }
 
@@ -120,6 +130,7 @@ void fuse_set_ready(struct fsd_session *s, bool ready)
 	}
 	if (ready) {
 		atomic_fetch_add(&guests, 1);
+		fuse_view_older();
 		wait_for_views();
 	}
 	atomic_store(&s->ready, ready);

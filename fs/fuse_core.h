@@ -98,6 +98,20 @@ void fsd_session_commit(struct fsd_session *s);
 void fuse_view_came(const struct fsd_session *s);
 void fuse_view_went(const struct fsd_session *s);
 
+/**
+ * fuse_view_watch() - Be told of contents that others change
+ * @changed: the first @bytes (0: all) of a node that the view has open are to be dropped from its
+ * kernel's cache; node 0: all of every node. Called by any session's threads: must neither wait nor
+ * call back
+ * Before the first request, or not at all: then the kernel keeps nothing past a call.
+ */
+void fuse_view_watch(
+	struct fsd_session *s, void (*changed)(void *, uint64_t node, uint64_t bytes), void *arg);
+/* The next node that the view has open, from *@at, which begins at 0; 0: none. */
+uint64_t fuse_view_next_open(struct fsd_session *s, size_t *at);
+/* Contents were changed by no session. */
+void fuse_views_forget(void);
+
 struct fuse_counts {
 	uint64_t nodes, handles, requests;
 };

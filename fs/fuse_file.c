@@ -2,6 +2,7 @@
 // The FUSE server: open files and their data.
 #include "fs/fuse_priv.h"
 #include "fs/fuse_iov.h"
+#include "fs/backends/relatime.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -56,7 +57,27 @@ static uint32_t open_flags(struct fuse_call *c, uint64_t node)
 	uint32_t flags = fuse_cache_of(c->s, node)->open_flags;
 	const struct fsb_cache *own = c->ops->cache ? c->ops->cache(c->b, node) : NULL;
 
+	if (c->s->explicit_inval)
+		flags = fuse_view_open(c->s, node);
 	return flags | (own ? own->open_flags & FOPEN_DIRECT_IO : 0);
+}
+
+static void closed(struct fuse_call *c, uint64_t node, uint64_t fh)
+{
+	if (c->s->explicit_inval)
+		fuse_view_close(c->s, node);
+	fuse_release(c->s, false, fh);
+}
+
+/* Whether reading the node moves its access time. */
+static bool moves_atime(struct fuse_call *c)
+{
+	struct fuse_attr a;
+
+	return CALL(c, getattr, c->h.nodeid, 0, &a) == 0 &&
+	       relatime_due((struct timespec){(time_t)a.atime, a.atimensec},
+		       (struct timespec){(time_t)a.mtime, a.mtimensec},
+		       (struct timespec){(time_t)a.ctime, a.ctimensec});
 }
 
 int64_t fuse_do_open(struct fuse_call *c)
@@ -86,10 +107,15 @@ int64_t fuse_do_open(struct fuse_call *c)
 	}
 	if (r < 0)
 		return r;
+	if (in->flags & O_TRUNC)
+		fuse_contents_changed(c, c->h.nodeid);
 	o.open_flags = open_flags(c, c->h.nodeid);
+	if (c->s->explicit_inval && o.open_flags & FOPEN_KEEP_CACHE &&
+		(in->flags & O_ACCMODE) != O_WRONLY && moves_atime(c))
+		fuse_view_read_again(c->s, c->h.nodeid);
 	n = fuse_reply(c, &o, sizeof(o));
 	if (n < 0)
-		fuse_release(c->s, false, o.fh);
+		closed(c, c->h.nodeid, o.fh);
 	return n;
 }
 
@@ -100,7 +126,7 @@ static int64_t reply_created(
 	struct {
 		struct fuse_entry_out entry;
 		struct fuse_open_out open;
-	} o = {.open.open_flags = open_flags(c, e->node)};
+	} o;
 	int64_t n = fuse_own_node(c->s, e->node);
 
 	/* Where OPEN carries no state the kernel does not send RELEASE either. */
@@ -115,10 +141,12 @@ static int64_t reply_created(
 		n = fuse_own_handle(c->s, false, e->node, fh, flags);
 	if (n == 0) {
 		fuse_entry_out(c->s, c->h.nodeid, e, &o.entry);
-		o.open.fh = fh;
+		if (flags & O_TRUNC)
+			fuse_contents_changed(c, e->node);
+		o.open = (struct fuse_open_out){.fh = fh, .open_flags = open_flags(c, e->node)};
 		n = fuse_reply(c, &o, sizeof(o));
-		if (n < 0 && fh)
-			fuse_release(c->s, false, fh);
+		if (n < 0)
+			closed(c, e->node, fh);
 	}
 	if (n < 0)
 		fuse_forget(c->s, e->node, 1);
@@ -159,7 +187,7 @@ int64_t fuse_do_release(struct fuse_call *c)
 {
 	const struct fuse_release_in *in = ARGS(c, struct fuse_release_in);
 
-	fuse_release(c->s, false, in->fh);
+	closed(c, c->h.nodeid, in->fh);
 	return 0;
 }
 
@@ -208,6 +236,7 @@ int64_t fuse_do_write(struct fuse_call *c)
 	fuse_unpin_handle(c->s, false, in->fh);
 	if (r < 0)
 		return r;
+	fuse_contents_changed(c, c->h.nodeid);
 	o.size = (uint32_t)r;
 	return fuse_reply(c, &o, sizeof(o));
 }
@@ -244,6 +273,7 @@ int64_t fuse_do_fallocate(struct fuse_call *c)
 	if (r >= 0 && c->req.uid != 0)
 		r = kill_suidgid(c);
 	fuse_unpin_handle(c->s, false, in->fh);
+	fuse_contents_changed(c, c->h.nodeid);
 	return r;
 }
 
@@ -299,6 +329,7 @@ int64_t fuse_do_copy_file_range(struct fuse_call *c)
 	fuse_let_go(c, in->nodeid_out);
 	if (r < 0)
 		return r;
+	fuse_contents_changed(c, in->nodeid_out);
 	o.size = (uint32_t)r;
 	return fuse_reply(c, &o, sizeof(o));
 }

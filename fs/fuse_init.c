@@ -67,6 +67,10 @@ int64_t fuse_do_init(struct fuse_call *c)
 		taken &= ~(uint64_t)FUSE_ATOMIC_O_TRUNC;
 	if (!(c->ops->caps & FSB_CAP_EXPORT))
 		taken &= ~(uint64_t)FUSE_EXPORT_SUPPORT;
+	/* What of a file may be mapped must be so where its data goes by the server. */
+	if (offered & FUSE_EXPLICIT_INVAL_DATA && offered & FUSE_DIRECT_IO_ALLOW_MMAP &&
+		fuse_view_explicit(c->s))
+		taken = (taken & ~(uint64_t)FUSE_AUTO_INVAL_DATA) | FUSE_EXPLICIT_INVAL_DATA;
 	taken &= offered;
 
 	fsd_session_reset(c->s); /* a rebooted guest mounts again on the same rings */
@@ -81,6 +85,8 @@ int64_t fuse_do_init(struct fuse_call *c)
 	out.time_gran = 1;
 	atomic_store(&c->s->init_flags, taken);
 	atomic_store(&c->s->minor, out.minor);
+	if (taken & FUSE_EXPLICIT_INVAL_DATA)
+		fuse_view_begin(c->s);
 	fuse_set_ready(c->s, true);
 	if (c->s->keep)
 		fuse_keep_facts(c->s);

@@ -135,6 +135,8 @@ int64_t fuse_do_setattr(struct fuse_call *c)
 		fh = 0;
 	r = CALL(c, setattr, &c->req, c->h.nodeid, fh, &set, &a);
 	fuse_unpin_handle(c->s, false, fh);
+	if (in->valid & FATTR_SIZE)
+		fuse_contents_changed(c, c->h.nodeid);
 	return r < 0 ? r : reply_attr(c, &a);
 }
 

@@ -18,7 +18,15 @@ struct fsd_session {
 	_Atomic uint64_t init_flags;
 	_Atomic uint32_t minor;
 
+	/* A view's (fs/fuse_view.c). Set before requests. */
+	void (*changed)(void *arg, uint64_t node, uint64_t bytes);
+	void *changed_arg;
+	bool explicit_inval; /* INIT: cached contents are dropped when we say so; set before others
+			      */
+	struct fsd_session *next_view;
+
 	pthread_mutex_t lock;	/* guards what follows; never held across a backend's op */
+	uint64_t opens;		/* of a view, that are not released */
 	struct fuse_keep *keep; /* set before requests; NULL: seldom otherwise */
 	struct fuse_refs nodes, files, dirs;
 };
@@ -139,6 +147,29 @@ void fuse_set_ready(
 void fuse_valid(uint32_t ms, uint64_t *ret_sec, uint32_t *ret_nsec);
 void fuse_attr_valid(const struct fsb_cache *c, const struct fuse_attr *a, uint64_t *ret_sec,
 	uint32_t *ret_nsec);
+bool fuse_view_alone(const struct fsd_session *s); /* nobody else can change files */
+
+/* ---- fuse_view.c: contents that views have cached */
+extern _Atomic uint64_t fuse_view_opens;	      /* of all views */
+bool fuse_view_explicit(const struct fsd_session *s); /* whether INIT is to ask for it */
+void fuse_view_begin(struct fsd_session *s);
+void fuse_view_end(struct fsd_session *s);
+void fuse_view_older(void); /* somebody comes: nothing that is cached outlives its last close */
+/* The FOPEN_* flags for an open of @node, which is held by the kernel. Counted until it is closed.
+ */
+uint32_t fuse_view_open(struct fsd_session *s, uint64_t node);
+/* Before the reply to such an open: a read of the file's beginning is to be seen. */
+void fuse_view_read_again(struct fsd_session *s, uint64_t node);
+void fuse_view_close(struct fsd_session *s, uint64_t node);
+/* @node's contents were changed through @from (NULL: somehow, any node): tells the other views. */
+void fuse_view_tell(const struct fsd_session *from, uint64_t node);
+static inline void fuse_contents_changed(const struct fuse_call *c, uint64_t node)
+{
+	if (__builtin_expect(
+		    __atomic_load_n((const uint64_t *)&fuse_view_opens, __ATOMIC_RELAXED) != 0, 0))
+		fuse_view_tell(c->s, node);
+}
+
 int64_t fuse_do_open(struct fuse_call *c); /* fuse_file.c */
 /* Whether OPEN and OPENDIR are answered ENOSYS; notes that they were. */
 bool fuse_skips_open(struct fuse_call *c);

@@ -20,6 +20,9 @@ struct fuse_ref {
 	uint32_t pins;
 	uint32_t flags; /* of a handle: O_* as at OPEN; FUSE_REF_STALE */
 	uint32_t kept;	/* its slot in @keep; 0: none */
+	/* Of a view's node (fs/fuse_view.c): its opens that are not released, and how old what is
+	 * cached of it is. */
+	uint32_t opens, cached_age;
 };
 #define FUSE_REF_STALE (1u << 31) /* the backend does not know it: every use is -ESTALE */
 

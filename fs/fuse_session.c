@@ -181,6 +181,7 @@ void fsd_session_reset(struct fsd_session *s)
 		fuse_release(s, true, key);
 	for (size_t i = 0; (key = next_held(s, &s->nodes, &i));)
 		fuse_forget(s, key, UINT64_MAX);
+	fuse_view_end(s);
 	fuse_set_ready(s, false);
 	atomic_store(&s->opens_off, false);
 	atomic_store(&s->init_flags, 0);

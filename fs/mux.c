@@ -236,6 +236,23 @@ struct fsb *mux_find(struct fsb *mux, const char *name)
 	return s ? s->b : NULL;
 }
 
+static void mux_stop(struct fsb *b);
+
+struct fsb *mux_child(struct fsb *b, uint64_t *node)
+{
+	struct mux_seat *s;
+	struct fsb *child;
+
+	if (b->ops->stop != mux_stop)
+		return b;
+	if (mux_enter(b, *node, &s) < 0)
+		return NULL;
+	*node &= MUX_MASK;
+	child = s->b;
+	(void)mux_leave(s, 0);
+	return child;
+}
+
 unsigned int mux_count(const struct fsb *mux)
 {
 	return ((const struct mux *)(const void *)mux)->n;

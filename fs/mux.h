@@ -34,6 +34,9 @@ int mux_remove(struct fsb *mux, const char *name);
 
 /* The child of that name, valid until it is removed; NULL. For the thread that adds and removes. */
 struct fsb *mux_find(struct fsb *mux, const char *name);
+/* The child that @*node, held by the caller, belongs to, and @*node as the child knows it; NULL. @b
+ * itself where it is no mux. */
+struct fsb *mux_child(struct fsb *b, uint64_t *node);
 unsigned int mux_count(const struct fsb *mux);
 
 #endif

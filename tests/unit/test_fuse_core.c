@@ -24,6 +24,7 @@ struct counting {
 	_Atomic bool waiting, gate;
 	_Atomic uint64_t forgotten_inside; /* forgets while a getattr was held */
 	uint32_t written, last_mode;
+	uint64_t atime; /* of every node; what was written was at 0 */
 };
 
 static struct counting back;
@@ -62,7 +63,7 @@ static void b_forget(struct fsb *b, uint64_t node, uint64_t count)
 
 static int b_getattr(struct fsb *b, uint64_t node, uint64_t fh, struct fuse_attr *ret)
 {
-	*ret = (struct fuse_attr){.ino = node, .mode = S_IFREG | 06755};
+	*ret = (struct fuse_attr){.ino = node, .mode = S_IFREG | 06755, .atime = of(b)->atime};
 	if (node == 100 + strlen("wait")) {
 		of(b)->waiting = true;
 		while (!of(b)->gate)
@@ -739,6 +740,132 @@ static void who_is_alone_believes_more(void **state)
 	assert_int_equal(o->entry_valid, 5);
 }
 
+static _Atomic uint64_t told, told_of, told_bytes; /* how often a view, and of what at last */
+
+static void b_changed(void *arg, uint64_t node, uint64_t bytes)
+{
+	told++;
+	told_of = node;
+	told_bytes = bytes;
+}
+
+/* FOPEN_* of an open of @node. */
+static uint32_t opened(struct fsd_session *s, uint64_t node)
+{
+	q.s = s;
+	assert_int_equal(req_open(&q, FUSE_OPEN, node, O_RDONLY), 0);
+	return REQ_REPLY(&q, struct fuse_open_out)->open_flags;
+}
+
+static void closed(struct fsd_session *s, uint64_t node)
+{
+	q.s = s;
+	assert_int_equal(req_release(&q, FUSE_RELEASE, node, 0), 0);
+}
+
+static void written(struct fsd_session *s, uint64_t node)
+{
+	q.s = s;
+	assert_int_equal(req_write(&q, node, 0, 0, "x", 1, 0), 0);
+}
+
+/* A view keeps contents from one open to the next while nobody else could change them; where
+ * somebody did while a file was open, its kernel is told. */
+static void what_a_view_keeps_of_contents(void **state)
+{
+	struct fsd_session *guest = q.s, *view = fsd_session_new(&fs, &fuse_profile_view, false);
+	size_t at = 0;
+
+	back.ops.cache = b_alone;
+	back.ops.caps |= FSB_CAP_NO_OPEN;
+	back.atime = (uint64_t)time(NULL);
+	fuse_view_watch(view, b_changed, NULL);
+	fsd_session_reset(guest);
+	fuse_view_came(view);
+	q.s = view;
+	assert_int_equal(req_init(&q), 0);
+	assert_true(REQ_REPLY(&q, struct fuse_init_out)->flags & FUSE_EXPLICIT_INVAL_DATA);
+	assert_false(REQ_REPLY(&q, struct fuse_init_out)->flags & FUSE_AUTO_INVAL_DATA);
+	assert_true(req_lookup(&q, 1, "a") == 101);
+	assert_int_equal(opened(view, 101), 0); /* what was there before is nothing */
+	closed(view, 101);
+	assert_int_equal(opened(view, 101), FOPEN_KEEP_CACHE);
+	written(view, 101);
+	assert_int_equal(told, 0); /* its own */
+	assert_int_equal(req_create(&q, 1, "ccc", O_RDWR, 0644), 0);
+
+	/* A read that moves the access time is to be seen. */
+	back.atime = 0;
+	assert_int_equal(req_open(&q, FUSE_OPEN, 101, O_WRONLY), 0);
+	closed(view, 101);
+	assert_int_equal(told, 0);
+	assert_int_equal(opened(view, 101), FOPEN_KEEP_CACHE);
+	closed(view, 101);
+	assert_int_equal(told, 1);
+	assert_int_equal(told_of, 101);
+	assert_int_equal(told_bytes, 1);
+	back.atime = (uint64_t)time(NULL);
+	told = 0;
+
+	/* A guest comes: the open file is told of, a new open goes by the server. */
+	q.s = guest;
+	assert_int_equal(req_init(&q), 0);
+	assert_true(req_lookup(&q, 1, "a") == 101);
+	assert_true(req_lookup(&q, 1, "bb") == 102);
+	written(guest, 102);
+	assert_int_equal(told, 0);
+	written(guest, 101);
+	assert_int_equal(told, 1);
+	assert_int_equal(told_of, 101);
+	assert_int_equal(told_bytes, 0);
+	{
+		const struct fuse_setattr_in cut = {.valid = FATTR_SIZE},
+					     mode = {.valid = FATTR_MODE};
+
+		assert_int_equal(req_setattr(&q, 101, &mode), 0);
+		assert_int_equal(told, 1);
+		assert_int_equal(req_setattr(&q, 101, &cut), 0);
+		assert_int_equal(told, 2);
+	}
+	assert_int_equal(opened(view, 101), FOPEN_DIRECT_IO);
+	assert_true(fuse_view_next_open(view, &at) != 0);
+	closed(view, 101);
+	written(guest, 101);
+	assert_int_equal(told, 3); /* the first open is still there */
+	closed(view, 101);
+	written(guest, 101);
+	assert_int_equal(told, 3);
+
+	/* It has gone: what was cached before it came, or may have been while it was there, goes.
+	 */
+	fsd_session_reset(guest);
+	assert_int_equal(opened(view, 101), 0);
+	assert_int_equal(opened(view, 101), FOPEN_KEEP_CACHE);
+	fuse_views_forget(); /* patches */
+	assert_int_equal(told, 4);
+	assert_int_equal(told_of, 0);
+	assert_int_equal(opened(view, 101), 0);
+	fuse_view_went(view);
+	(void)fsd_session_free(view);
+	assert_int_equal(fuse_view_opens, 0);
+
+	/* A backend that others change too, or a kernel that could not map such a file. */
+	view = fsd_session_new(&fs, &fuse_profile_view, false);
+	fuse_view_watch(view, b_changed, NULL);
+	back.ops.cache = NULL;
+	q.s = view;
+	assert_int_equal(req_init(&q), 0);
+	assert_true(REQ_REPLY(&q, struct fuse_init_out)->flags & FUSE_AUTO_INVAL_DATA);
+	back.ops.cache = b_alone;
+	req_start(&q, FUSE_INIT, 0);
+	req_add(&q, &(struct fuse_init_in){.major = 7, .minor = 38, .flags = ~0u, .flags2 = 0}, 16);
+	assert_int_equal(req_run(&q), 0);
+	assert_true(REQ_REPLY(&q, struct fuse_init_out)->flags & FUSE_AUTO_INVAL_DATA);
+	assert_int_equal(opened(view, 1), FOPEN_KEEP_CACHE); /* it is alone */
+	(void)fsd_session_free(view);
+	q.s = guest;
+}
+
 static void end_gives_all_back(void **state)
 {
 	struct fuse_counts n = {0};
@@ -928,9 +1055,9 @@ int main(void)
 		T(handles_are_the_sessions), T(write_sizes), T(readonly_holds), T(stateless_open),
 		T(truncating_open_takes_setid_bits), T(directories), T(symlink_targets),
 		T(unknown_is_enosys), T(statx_has_a_birth_time), T(cache_times_are_the_backends),
-		T(who_is_alone_believes_more), T(end_gives_all_back), T(forget_waits_for_requests),
-		T(backend_that_pins), T(what_may_wait), cmocka_unit_test(references_table),
-		cmocka_unit_test(counting)};
+		T(who_is_alone_believes_more), T(what_a_view_keeps_of_contents),
+		T(end_gives_all_back), T(forget_waits_for_requests), T(backend_that_pins),
+		T(what_may_wait), cmocka_unit_test(references_table), cmocka_unit_test(counting)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
