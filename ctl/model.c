@@ -114,6 +114,8 @@ static void sandbox_free(struct ctl_sandbox *sb)
 	free(sb->other_mounts);
 	if (sb->news_fd >= 0)
 		close(sb->news_fd);
+	if (sb->denied_fd >= 0)
+		close(sb->denied_fd);
 	ctl_health_done(&sb->health);
 	ctl_kept_free(sb);
 	ctl_ring_done(&sb->events);
@@ -130,7 +132,7 @@ static struct ctl_sandbox *sandbox_new(struct ctl *c, const char *id, const char
 	sb->c = c;
 	sb->refs = 1;
 	sb->serial = ++c->next_serial;
-	sb->agent.pidfd = sb->qemu.pidfd = sb->news_fd = -1;
+	sb->agent.pidfd = sb->qemu.pidfd = sb->news_fd = sb->denied_fd = -1;
 	sb->main_exit = -1;
 	ctl_health_init(&sb->health);
 	ctl_files_init(&sb->files);

@@ -208,8 +208,9 @@ struct ctl_sandbox {
 	enum ctl_state end_state; /* at the last end */
 	struct ctl_ring events;
 	int news_fd;	 /* of msb-agentd, for events of the guest; -1: none */
+	int denied_fd;	 /* of msb-fsd, for what it refuses; -1: none */
 	bool agent_told; /* that it was lost, and not yet that it is back */
-	struct ctl_notes oom_notes, agent_notes;
+	struct ctl_notes oom_notes, agent_notes, denied_notes;
 
 	/* The verb under way; only its thread changes what follows. See ctl/op.h. */
 	struct ctl_op *op;

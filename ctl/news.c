@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What msb-agentd tells of a guest that nobody asked for.
+// What msb-agentd and msb-fsd tell of a guest that nobody asked for.
 #include "ctl/news.h"
 #include "base/cleanup.h"
 #include "base/msg.h"
 #include "base/str.h"
 #include "ctl/report.h"
+#include "fs/fsd.h"
 
 #include <errno.h>
 #include <string.h>
@@ -61,5 +62,37 @@ void ctl_news_read(struct ctl_sandbox *sb)
 		}
 		msb_msg_close_fds(&m);
 		take(sb, &m);
+	}
+}
+
+static void denied(struct ctl_sandbox *sb, const struct fsd_denied *x)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+
+	msb_str_adds(&s, ",\"mount\":");
+	msb_str_add_json(&s, x->mount, strlen(x->mount));
+	msb_str_adds(&s, ",\"path\":");
+	msb_str_add_json(&s, x->path, strlen(x->path));
+	msb_str_addf(&s, ",\"op\":\"%s\",\"errno\":\"%s\",\"guest_uid\":%u,\"guest_pid\":%u", x->op,
+		strerrorname_np(x->error), x->uid, x->pid);
+	sb->denied_notes.more += x->more;
+	ctl_notice(sb->c, sb, &sb->denied_notes, "denied", s.buf ?: "");
+}
+
+void ctl_denied_read(struct ctl_sandbox *sb)
+{
+	struct fsd_denied x;
+
+	for (int i = 0; i < MESSAGES_AT_ONCE && sb->denied_fd >= 0; i++) {
+		int r = fsd_watch_next(sb->denied_fd, &x);
+
+		if (r == -EAGAIN)
+			return;
+		if (r > 0)
+			denied(sb, &x);
+		if (r < 0) { /* it has ended, or says what makes no sense */
+			close(sb->denied_fd);
+			sb->denied_fd = -1;
+		}
 	}
 }

@@ -41,6 +41,7 @@ enum kind {
 	K_JOB,
 	K_POLICY,
 	K_NEWS,
+	K_DENIED,
 	K_HEALTH
 };
 #define TAG(kind, serial) ((uint64_t)(serial) << 8 | (kind))
@@ -57,6 +58,22 @@ static int watch(int ep, int fd, uint64_t tag)
 	return epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
+/* What it refuses a guest. Nothing else depends on that. */
+static void watch_denied(struct ctl_sandbox *sb)
+{
+	struct msb_err e = {0};
+	char sock[108];
+
+	ctl_sock_path(sb->c, sb->id, "fsd", sock);
+	if (sb->denied_fd >= 0)
+		close(sb->denied_fd); /* of an earlier one */
+	sb->denied_fd = fsd_watch(sock, &e);
+	if (sb->denied_fd < 0)
+		log_warn("%s: no events of what is denied: %s", sb->name, e.msg);
+	else if (watch(sb->c->epoll_fd, sb->denied_fd, TAG(K_DENIED, sb->serial)) < 0)
+		log_err("%s: no events of what is denied: %m", sb->name);
+}
+
 void ctl_supervise_fsd(const struct ctl_files_of *of)
 {
 	uint32_t serial =
@@ -67,6 +84,8 @@ void ctl_supervise_fsd(const struct ctl_files_of *of)
 	if (watch(of->c->epoll_fd, of->f->fsd.pidfd,
 		    TAG(of->sb ? K_FSD_SANDBOX : K_FSD_IMAGE, serial)) < 0)
 		log_err("%s: its file server is not watched: %m", of->name);
+	if (of->sb)
+		watch_denied(of->sb);
 }
 
 void ctl_supervise_agent(struct ctl_sandbox *sb)
@@ -337,14 +356,14 @@ static void on_job(struct ctl *c, uint32_t serial)
 		ctl_job_event(j);
 }
 
-static void on_news(struct ctl *c, uint32_t serial)
+static void on_news(struct ctl *c, uint32_t serial, void (*read_it)(struct ctl_sandbox *sb))
 {
 	struct ctl_sandbox *sb;
 
 	LOCK_SCOPE(&c->lock);
 	sb = ctl_sandbox_by_serial(c, serial);
 	if (sb)
-		ctl_news_read(sb);
+		read_it(sb);
 }
 
 static void on_health(struct ctl *c, uint32_t serial)
@@ -390,7 +409,9 @@ static void *loop(void *arg)
 			else if (kind == K_POLICY)
 				on_policy(s->c);
 			else if (kind == K_NEWS)
-				on_news(s->c, (uint32_t)(ev[i].data.u64 >> 8));
+				on_news(s->c, (uint32_t)(ev[i].data.u64 >> 8), ctl_news_read);
+			else if (kind == K_DENIED)
+				on_news(s->c, (uint32_t)(ev[i].data.u64 >> 8), ctl_denied_read);
 			else if (kind == K_HEALTH)
 				on_health(s->c, (uint32_t)(ev[i].data.u64 >> 8));
 			else if (kind == K_JOB)

@@ -104,6 +104,7 @@ typedef int (*fsb_dirent_fn)(void *arg, const char *name, size_t name_bytes, uin
 
 struct fsb_options;
 struct audit_sink;
+struct denials;
 struct fsb; /* a backend's instance; each backend embeds it first in its own struct */
 
 struct fsb_ops {
@@ -241,6 +242,7 @@ struct fsb_start {
 	int count_fd; /* quota, borrowed: where on the host its files are; -1: nowhere */
 	struct fsb *inner;	 /* plugin: what it is laid over, or NULL; taken over */
 	struct audit_sink *sink; /* audit: outlives the backend */
+	struct denials *denials; /* denied: likewise; NULL: nobody is told */
 };
 #define FSB_START_NONE                                                                             \
 	{                                                                                          \

@@ -21,8 +21,9 @@
  *{name=} its files answer ESTALE from then on view   {mount=NAME, absent: the tree} fd: an open
  * /dev/fuse that was just mounted; serves the tree there too unview {} ends every view status -> ok
  *{exports= views= mounts= audit_lost= nodes= fds= requests=} stats -> ok {errors= read_bytes=
- *written_bytes= CLASS=USEC,N,N..}: see struct fsd_stats sync   flush everything to disk quit
- *sync, then exit 0
+ *written_bytes= CLASS=USEC,N,N..}: see struct fsd_stats watch -> ok, then "denied" {mount= path=
+ *op= errno= uid= pid= more=} as they come: see struct fsd_denied sync   flush everything to disk
+ *quit sync, then exit 0
  */
 #ifndef MSB_FS_FSD_H
 #define MSB_FS_FSD_H
@@ -40,6 +41,7 @@
 #define FSD_MAX_NODES	    (1u << 20) /* inodes a server keeps in memory; ENFILE past it */
 #define FSD_MAX_BACKEND_FDS 4096       /* open host descriptors, least recently used closed first */
 #define FSD_QUEUE_SIZE	    1024
+#define FSD_MAX_DENIED_PATH 1024      /* bytes of a path in a refusal; cut there */
 #define FSD_PATCH_RECORD    "patched" /* in a directory of changes: which patches were done */
 
 /* What servers that share a directory count together: a file of this, mapped by each of them. Made
@@ -136,6 +138,21 @@ struct fsd_stats {
  * agent_stats_ask() and agent_stats_answer() of vmm/agent.h. */
 int fsd_stats_ask(const char *control_path, struct msb_err *e);
 int fsd_stats_answer(int fd, struct fsd_stats *ret, struct msb_err *e);
+
+/* What rules of a mount, or its plugin, have refused. Texts are untrusted bytes. */
+struct fsd_denied {
+	char mount[FSD_MAX_DENIED_PATH + 1]; /* its path in the guest; `root` */
+	char path[FSD_MAX_DENIED_PATH + 1];  /* in the mount; begins with ? where it is not known */
+	char op[24];			     /* of fs/options.h: [a-z_]+ */
+	int error;			     /* EACCES or EPERM */
+	uint32_t uid, pid;		     /* of the guest */
+	uint64_t more;			     /* before it that were not told */
+};
+/* A connected socket, non-blocking, on which they come. Does not wait. */
+int fsd_watch(const char *control_path, struct msb_err *e);
+/* The next of them: 1; 0 it was something else; -EAGAIN none now; -EBADMSG; what recvmsg(2) says.
+ */
+int fsd_watch_next(int fd, struct fsd_denied *ret);
 int fsd_quit(int sock, struct msb_err *e);
 
 /**

@@ -226,7 +226,7 @@ int fsd_sync(int sock, struct msb_err *e)
 	return msb_msg_call(sock, &m, SYNC_MS, e);
 }
 
-int fsd_stats_ask(const char *control_path, struct msb_err *e)
+static int ask(const char *control_path, const char *verb, struct msb_err *e)
 {
 	_cleanup_close_ int fd = msb_unix_connect(control_path, SOCK_SEQPACKET | SOCK_NONBLOCK);
 	struct msb_msg m;
@@ -234,9 +234,57 @@ int fsd_stats_ask(const char *control_path, struct msb_err *e)
 
 	if (fd < 0)
 		return msb_err_set(e, -fd, "the file server is not running: %s", strerror(-fd));
-	msb_msg_init(&m, "stats");
+	msb_msg_init(&m, verb);
 	r = msb_msg_send(fd, &m);
 	return r < 0 ? msb_err_set(e, -r, "the file server: %s", strerror(-r)) : steal_fd(&fd);
+}
+
+int fsd_watch(const char *control_path, struct msb_err *e)
+{
+	return ask(control_path, "watch", e);
+}
+
+static int number(const struct msb_msg *m, const char *key, uint64_t max, uint64_t *ret)
+{
+	return msb_msg_get_u64(m, key, ret) < 0 || *ret > max ? -EBADMSG : 0;
+}
+
+/* The peer parses a guest's bytes. */
+static int parse_denied(const struct msb_msg *m, struct fsd_denied *ret)
+{
+	const char *mount = msb_msg_get(m, "mount"), *path = msb_msg_get(m, "path"),
+		   *op = msb_msg_get(m, "op");
+	uint64_t error, uid, pid, more;
+
+	if (!mount || !path || !op || strlen(mount) >= sizeof(ret->mount) ||
+		strlen(path) >= sizeof(ret->path) || !*op || strlen(op) >= sizeof(ret->op) ||
+		op[strspn(op, "abcdefghijklmnopqrstuvwxyz_")] ||
+		number(m, "errno", INT32_MAX, &error) < 0 || (error != EACCES && error != EPERM) ||
+		number(m, "uid", UINT32_MAX, &uid) < 0 || number(m, "pid", UINT32_MAX, &pid) < 0 ||
+		number(m, "more", UINT64_MAX, &more) < 0)
+		return -EBADMSG;
+	*ret = (struct fsd_denied){
+		.error = (int)error, .uid = (uint32_t)uid, .pid = (uint32_t)pid, .more = more};
+	memcpy(ret->mount, mount, strlen(mount));
+	memcpy(ret->path, path, strlen(path));
+	memcpy(ret->op, op, strlen(op));
+	return 1;
+}
+
+int fsd_watch_next(int fd, struct fsd_denied *ret)
+{
+	struct msb_msg m;
+	int r = msb_msg_recv(fd, &m);
+
+	if (r < 0)
+		return r;
+	msb_msg_close_fds(&m);
+	return strcmp(msb_msg_verb(&m), "denied") != 0 ? 0 : parse_denied(&m, ret);
+}
+
+int fsd_stats_ask(const char *control_path, struct msb_err *e)
+{
+	return ask(control_path, "stats", e);
 }
 
 /* USEC,N,N..: exactly as many numbers as there are. The peer parses a guest's bytes. */

@@ -70,6 +70,7 @@ static int start(
 		return r;
 	s.options = o;
 	s.sink = d->sink;
+	s.denials = d->denials;
 	s.mount = msb_msg_get(m, "label") ?: msb_msg_get(m, "name") ?: "root";
 	s.dir_fd = take_fd(m, "dir");
 	s.index_fd = take_fd(m, "index");
@@ -426,4 +427,5 @@ void fsd_done(struct fsd *d)
 		fsd_fs_done(&d->shares);
 	d->have_tree = d->have_shares = false;
 	d->sink = audit_sink_free(d->sink);
+	d->denials = denials_free(d->denials);
 }

@@ -4,6 +4,7 @@
 #define MSB_FS_FSD_SERVER_H
 
 #include "base/msg.h"
+#include "fs/denials.h"
 #include "fs/dev_fuse.h"
 #include "fs/virtiofs.h"
 
@@ -20,6 +21,7 @@ struct fsd_viewed {
 
 struct fsd {
 	struct audit_sink *sink; /* NULL: nothing is audited */
+	struct denials *denials; /* made by fsd_control(); NULL: they are not told */
 	struct fsd_fs tree, shares;
 	bool have_tree, have_shares, quit;
 	struct fsd_export export[FSD_MAX_EXPORTS];

@@ -68,6 +68,20 @@ comes() {
 	event '.event == "denied" and .errno == "EPERM" and .path == "/a/cpus"'
 }
 
+@test "what rules refuse a guest, and no more of it than there is room for" {
+	mkdir "$dir/share"
+	printf k >"$dir/share/x.key"
+	echo "$dir/share /share passthrough deny=*.key" >"$m/a/mounts"
+	guest a 'cat /share/x.key 2>&1' | grep -q 'Permission denied'
+	comes '.event == "denied" and .mount == "/share" and .path == "/x.key" and .op == "lookup" and .errno == "EACCES" and .guest_uid == 0 and .guest_pid > 0'
+	guest a 'i=0; while [ $i -lt 300 ]; do [ -e /share/$i.key ]; i=$((i + 1)); done'
+	told() { jq -e 'select(.event == "denied" and .mount == "/share")' "$m/a/events" | jq -s length; }
+	[ "$(told)" -le 40 ] # two spans of 10 s may have been touched
+	# Once there is room again, the next one says how many were not told.
+	until_is 60 yes eval "guest a '[ -e /share/late.key ]'; jq -e 'select(.event == \"denied\" and .more > 200)' \"\$m/a/events\" >/dev/null && echo yes"
+	echo >"$m/a/mounts"
+}
+
 @test "a guest that runs out of memory" {
 	echo 'tail /dev/zero' >"$m/a/exec" || true
 	comes '.event == "oom"'

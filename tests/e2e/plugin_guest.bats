@@ -65,6 +65,7 @@ teardown() {
 @test "writes are refused by what is in them, whoever makes them" {
 	[ "$(guest box 'cd /deny && echo fine >a && cat a')" = fine ]
 	[[ $(guest box 'echo a SECRET >/deny/b') == *"Permission denied"* ]]
+	until_is 10 '/deny /b' jq -r 'select(.event == "denied" and .op == "write") | "\(.mount) \(.path)"' "$m/box/events"
 	[[ $(guest box 'echo a SECRET >/tmp/s; cp /tmp/s /deny/c') == *"Permission denied"* ]]
 	[ "$(cat "$dir/inner/a")" = fine ]
 	run ! grep -r SECRET "$dir/inner"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What msbd takes of a file server's figures: any message, and what is said of it is within bounds.
+// What msbd takes of a file server's figures and refusals: any message, and what is said of it is
+// within bounds.
 #include "base/msg.h"
 #include "fs/fsd.h"
 
@@ -14,6 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct msb_msg m;
 	static int sv[2] = {-1, -1};
+	struct fsd_denied x;
 	struct fsd_stats t;
 	char text[4096], *line, *rest = text;
 
@@ -22,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size = size < sizeof(text) ? size : sizeof(text) - 1;
 	memcpy(text, data, size);
 	text[size] = '\0';
-	msb_msg_init(&m, "ok");
+	msb_msg_init(&m, size && text[0] == 'd' ? "denied" : "ok");
 	while ((line = strsep(&rest, "\n"))) {
 		char *value = strchr(line, '=');
 
@@ -31,7 +33,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			msb_msg_set(&m, line, "%s", value);
 		}
 	}
-	if (msb_msg_send(sv[0], &m) < 0 || fsd_stats_answer(sv[1], &t, NULL) < 0)
+	if (msb_msg_send(sv[0], &m) < 0)
+		return 0;
+	if (!strcmp(msb_msg_verb(&m), "denied")) {
+		if (fsd_watch_next(sv[1], &x) > 0 &&
+			(strlen(x.path) > FSD_MAX_DENIED_PATH ||
+				strlen(x.mount) > FSD_MAX_DENIED_PATH || !*x.op ||
+				!strerrorname_np(x.error)))
+			abort();
+		return 0;
+	}
+	if (fsd_stats_answer(sv[1], &t, NULL) < 0)
 		return 0;
 	for (int i = 0; i < FSD_OPS; i++)
 		for (int k = 0; k < FSD_BUCKETS; k++)

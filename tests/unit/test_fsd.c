@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/mount.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -623,6 +624,47 @@ static void audit_is_written(void **state)
 	assert_non_null(strstr(s.buf, "\"path\":\"/made\""));
 }
 
+static void denials_are_told(void **state)
+{
+	struct fsd_denied x = {0};
+	struct msb_err e = {0};
+	int watch[2], r = 0;
+
+	if (!pid)
+		skip();
+	export_share("share.sock", "deny=/no*");
+	attach("share.sock");
+	/* What was refused before anybody watched is told then. */
+	assert_int_equal(req_mkdir(&q, base, "no", 0755), -EACCES);
+	for (int i = 0; i < 2; i++) {
+		watch[i] = fsd_watch(in_top("control"), &e);
+		assert_true(watch[i] >= 0);
+	}
+	for (int i = 0; i < 2; i++) {
+		do {
+			if (r == -EAGAIN)
+				assert_int_equal(msb_wait_fd(watch[i], POLLIN, 10000), 0);
+			r = fsd_watch_next(watch[i], &x);
+			assert_true(r >= 0 || r == -EAGAIN);
+		} while (r != 1 && i == 0);
+		if (i == 0) {
+			assert_string_equal(x.mount, "m");
+			assert_string_equal(x.path, "/no");
+			assert_string_equal(x.op, "mkdir");
+			assert_int_equal(x.error, EACCES);
+		}
+	}
+	close(watch[0]); /* the others go on */
+	assert_int_equal(req_mkdir(&q, base, "none", 0755), -EACCES);
+	for (int i = 0; i < 3 && strcmp(x.path, "/none") != 0; i++) {
+		assert_int_equal(msb_wait_fd(watch[1], POLLIN, 10000), 0);
+		assert_true(fsd_watch_next(watch[1], &x) >= 0);
+	}
+	assert_string_equal(x.path, "/none");
+	close(watch[1]);
+	assert_int_equal(fsd_sync(control, &e), 0);
+}
+
 /* A server that was taken over has no descriptor that leads above what it serves. */
 static void descriptors_lead_nowhere(void **state)
 {
@@ -663,7 +705,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {T(share_serves_a_guest), T(tree_serves_a_guest),
 		T(readonly_share), T(broken_queue_ends_nothing_else), T(hostile_rings_hurt_nobody),
 		T(control_comes_and_goes), T(bad_control_messages), T(tree_is_seen_from_the_host),
-		T(mounts_come_and_go), T(audit_is_written), T(descriptors_lead_nowhere)};
+		T(mounts_come_and_go), T(audit_is_written), T(denials_are_told),
+		T(descriptors_lead_nowhere)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
