@@ -25,6 +25,7 @@
 #define GA_ANNOUNCE_MS	2000 /* and again */
 #define GA_SETTLE_MS	5000 /* most that sync and unmount may take at shutdown */
 #define GA_KILL_WAIT_MS 2000 /* most that killed processes may take to end at shutdown */
+#define GA_ASK_MS	100  /* until an init that was not ready is asked again to power off */
 #define GA_OWN_END_MS	5000 /* from SIGTERM to SIGKILL where the guest itself asked */
 #define GA_MAX_TASKS	64   /* helper children at once */
 
@@ -144,6 +145,7 @@ struct ga {
 	enum ga_ending ending;
 	uint32_t ending_id, ending_session;
 	uint64_t ending_at; /* when the next phase begins at the latest */
+	uint64_t ask_at;    /* when the init is asked to power off; UINT64_MAX: it was */
 	bool off;
 
 	int stat_fd, meminfo_fd, vmstat_fd; /* of /proc; -1: not there */
@@ -170,9 +172,10 @@ int ga_init_check(const char *path, struct msb_err *e);
 /* Forks: this process becomes the init of g->boot, and the child returns as the agent, with a task
  * under way that answers @id once it is known whether the init runs. -errno where it could not. */
 int ga_init_start(struct ga *g, uint32_t id);
-void ga_init_ask_off(const struct ga *g); /* by a signal */
+/* By a signal. Return: whether the init was ready for one; else it is to be asked again. */
+bool ga_init_ask_off(const struct ga *g);
 /* The one by which an init powers off that catches or blocks what its /proc/PID/status says:
- * systemd's, busybox's, or SIGTERM. */
+ * systemd's, busybox's, or SIGTERM; 0: none of them. */
 int ga_init_off_signal(const char *status);
 
 /* ga_job.c */

@@ -105,21 +105,23 @@ static bool in_mask(const char *status, const char *key, int sig)
 
 int ga_init_off_signal(const char *status)
 {
-	static const int known[] = {SYSTEMD_POWER_OFF, SIGUSR2};
+	static const int known[] = {SYSTEMD_POWER_OFF, SIGUSR2, SIGTERM};
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
 		if (in_mask(status, "\nSigCgt:", known[i]) ||
 			in_mask(status, "\nSigBlk:", known[i]))
 			return known[i];
-	return SIGTERM;
+	return 0;
 }
 
-void ga_init_ask_off(const struct ga *g)
+bool ga_init_ask_off(const struct ga *g)
 {
 	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
 	char path[32];
+	int sig;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)g->init);
-	(void)msb_read_file(AT_FDCWD, path, 65536, &s); /* unreadable: as one that knows neither */
-	(void)kill(g->init, ga_init_off_signal(s.buf ?: ""));
+	(void)msb_read_file(AT_FDCWD, path, 65536, &s); /* unreadable: as one that is not ready */
+	sig = ga_init_off_signal(s.buf ?: "");
+	return sig && kill(g->init, sig) == 0;
 }

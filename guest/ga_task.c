@@ -172,10 +172,8 @@ void ga_end(struct ga *g, uint32_t id, uint32_t timeout_ms)
 		return;
 	g->ending = GA_TERM;
 	g->ending_at = msb_now_ms() + timeout_ms;
-	if (g->init) { /* which ends everything, and the machine; what it has not by then, we do */
-		ga_init_ask_off(g);
+	if (g->init) /* it ends everything, and the machine; what it has not by then, we do */
 		return;
-	}
 	ga_jobs_signal(g, SIGTERM);
 	g->ops->kill_all(SIGTERM);
 }
@@ -194,8 +192,10 @@ uint64_t ga_end_tick(struct ga *g, uint64_t now)
 	switch (g->ending) {
 	case GA_UP: return UINT64_MAX;
 	case GA_TERM:
+		if (g->init && now >= g->ask_at)
+			g->ask_at = ga_init_ask_off(g) ? UINT64_MAX : now + GA_ASK_MS;
 		if ((g->init || !quiet(g)) && now < g->ending_at)
-			break;
+			return g->init && g->ask_at < g->ending_at ? g->ask_at : g->ending_at;
 		g->ending = GA_KILL;
 		g->ending_at = now + GA_KILL_WAIT_MS;
 		ga_jobs_signal(g, SIGKILL);
