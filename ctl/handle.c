@@ -162,9 +162,11 @@ static bool says_last(const struct ctl_handle *h)
 
 /* The text of a file as it is now. A slow one is made without any lock: the thread that answers the
  * kernel takes h->lock. */
-static int make_text(struct ctl_handle *h, struct msb_str *s, struct msb_err *e)
+static int make_text(
+	const struct ctl_req *q, struct ctl_handle *h, struct msb_str *s, struct msb_err *e)
 {
-	struct ctl *c = h->at.c;
+	struct ctl_at at = h->at;
+	struct ctl *c = at.c;
 	bool slow = h->at.node->flags & NF_SLOW;
 	int r;
 
@@ -176,7 +178,8 @@ static int make_text(struct ctl_handle *h, struct msb_str *s, struct msb_err *e)
 	h->seen = ctl_handle_changes(&h->at);
 	if (slow)
 		pthread_mutex_unlock(&c->lock);
-	r = h->at.node->read(&h->at, s, e);
+	at.cancel = q->cancel;
+	r = at.node->read(&at, s, e);
 	if (!slow)
 		pthread_mutex_unlock(&c->lock);
 	return r == 0 && s->oom ? msb_err_set(e, ENOMEM, "no memory") : r;
@@ -224,7 +227,7 @@ static int read_text(const struct ctl_req *q, struct ctl_handle *h, uint64_t off
 	fresh = off == 0 || !h->snapped;
 	pthread_mutex_unlock(&h->lock);
 	if (fresh)
-		r = make_text(h, &text, e);
+		r = make_text(q, h, &text, e);
 	LOCK_SCOPE(&h->lock);
 	if (fresh) {
 		msb_str_done(&h->snap);

@@ -140,6 +140,11 @@ struct ctl_volume {
 	mode_t mode;
 	uint64_t created_usec, quota_bytes; /* 0: none */
 	bool disk;			    /* its kind; quota_bytes is its size then */
+	/* Its files are being given from giver's to uid's. Whoever does that, one at a time, holds
+	 * give_lock, which is taken before ctl.lock. */
+	pthread_mutex_t give_lock;
+	bool giving;
+	uid_t giver;
 };
 
 /* What a name meant when it was first used: the sandbox goes on with that image. */

@@ -38,19 +38,22 @@ int ctl_write_volume_quota(const struct ctl_at *at, const struct ctl_line *l, st
 
 int ctl_read_volume_used(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
 {
-	static const _Atomic bool never = false;
+	static const atomic_bool never = false;
+	const atomic_bool *stop = at->cancel ? &at->cancel->set : &never;
 	_cleanup_close_ int fd =
 		at->vol->disk ? ctl_volume_disk(at->vol, true) : ctl_volume_files(at->vol);
+	uint64_t bytes;
 	struct stat st;
 	bool partial;
 
 	if (fd < 0)
 		return msb_err_set(
 			e, -fd, "the files of volume %s: %s", at->vol->name, strerror(-fd));
-	if (at->vol->disk && fstat(fd, &st) == 0)
-		msb_str_addf(s, "%" PRIu64 "\n", (uint64_t)st.st_blocks * 512);
-	else
-		msb_str_addf(s, "%" PRIu64 "\n", fs_du(fd, &never, &partial));
+	bytes = at->vol->disk && fstat(fd, &st) == 0 ? (uint64_t)st.st_blocks * 512
+						     : fs_du(fd, stop, &partial);
+	if (*stop)
+		return msb_err_set(e, EINTR, "interrupted");
+	msb_str_addf(s, "%" PRIu64 "\n", bytes);
 	return 0;
 }
 

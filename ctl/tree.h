@@ -73,6 +73,7 @@ struct ctl_at {
 	uint32_t aux;	 /* of env/X, and of what is below scripts/ and patches/: its serial */
 	uint32_t serial; /* of D_IMAGE_DIR, a login, a pull (its number) */
 	uid_t uid;	 /* who looks: each sees their own logins */
+	const struct ctl_cancel *cancel; /* of the read of a slow file; NULL: nobody to cancel */
 };
 
 /* A line that is written. */

@@ -47,9 +47,16 @@ static struct ctl_volume *volume_new(struct ctl *c, const char *id, const char *
 	v->refs = 1;
 	v->serial = ++c->next_serial;
 	v->mode = MODE;
+	pthread_mutex_init(&v->give_lock, NULL);
 	(void)snprintf(v->id, sizeof(v->id), "%s", id);
 	(void)snprintf(v->name, sizeof(v->name), "%s", name);
 	return v;
+}
+
+static void volume_free(struct ctl_volume *v)
+{
+	pthread_mutex_destroy(&v->give_lock);
+	free(v);
 }
 
 static void insert(struct ctl *c, struct ctl_volume *v)
@@ -92,18 +99,21 @@ void ctl_volume_unref(struct ctl_volume *v)
 	last = --v->refs == 0;
 	pthread_mutex_unlock(&v->c->lock);
 	if (last)
-		free(v);
+		volume_free(v);
 }
 
 /* ---- the state file */
 
 int ctl_volume_save(const struct ctl_volume *v, struct msb_err *e)
 {
-	char key[80], value[160];
+	char key[80], value[160], giver[16] = "";
 
 	(void)snprintf(key, sizeof(key), CTL_VOLUME_KEY "%s", v->name);
-	(void)snprintf(value, sizeof(value), "%s %s %u %u %o %" PRIu64 " %" PRIu64, v->id,
-		v->disk ? "disk" : "dir", v->uid, v->gid, v->mode, v->created_usec, v->quota_bytes);
+	if (v->giving)
+		(void)snprintf(giver, sizeof(giver), " %u", v->giver);
+	(void)snprintf(value, sizeof(value), "%s %s %u %u %o %" PRIu64 " %" PRIu64 "%s", v->id,
+		v->disk ? "disk" : "dir", v->uid, v->gid, v->mode, v->created_usec, v->quota_bytes,
+		giver);
 	return ctl_db_fact_set(v->c->db, key, value, e);
 }
 
@@ -111,10 +121,10 @@ int ctl_volume_load(struct ctl *c, const char *name, const char *value)
 {
 	struct ctl_volume t = {0}, *v;
 	char kind[8];
+	int n = sscanf(value, "%32s %7s %u %u %o %" SCNu64 " %" SCNu64 " %u", t.id, kind, &t.uid,
+		&t.gid, &t.mode, &t.created_usec, &t.quota_bytes, &t.giver);
 
-	if (!msb_name_valid(name) ||
-		sscanf(value, "%32s %7s %u %u %o %" SCNu64 " %" SCNu64, t.id, kind, &t.uid, &t.gid,
-			&t.mode, &t.created_usec, &t.quota_bytes) != 7)
+	if (!msb_name_valid(name) || n < 7)
 		return -EBADMSG;
 	if (c->nvol == CTL_MAX_VOLUMES)
 		return -EDQUOT;
@@ -127,24 +137,13 @@ int ctl_volume_load(struct ctl *c, const char *name, const char *value)
 	v->created_usec = t.created_usec;
 	v->quota_bytes = t.quota_bytes;
 	v->disk = !strcmp(kind, "disk");
+	v->giving = n == 8;
+	v->giver = t.giver;
 	insert(c, v);
 	return 0;
 }
 
 /* ---- making */
-
-/* Lets those pass to its files who may use it. The mode first: at no time may more be let in than
- * both ask for. */
-static int gate(const struct ctl_volume *v)
-{
-	int at = v->c->volumes_fd;
-
-	if (fchmodat(at, v->id, 0700, 0) < 0 ||
-		fchownat(at, v->id, v->uid, v->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-		fchmodat(at, v->id, 0700 | (v->mode & 0011), 0) < 0)
-		return -errno;
-	return 0;
-}
 
 /* Whoever owns a volume may have moved its directory away, or put a link there. */
 int ctl_volume_files(const struct ctl_volume *v)
@@ -193,7 +192,7 @@ static int lay_out(const struct ctl_volume *v)
 		return dir;
 	if (fchown(dir, v->uid, v->gid) < 0 || fchmod(dir, 0755) < 0)
 		return -errno;
-	return gate(v);
+	return ctl_volume_gate(v);
 }
 
 static int delete_files(struct ctl *c, const char *id)
@@ -238,7 +237,7 @@ int ctl_volume_create(struct ctl *c, const char *name, uid_t uid, gid_t gid, str
 		r = ctl_volume_save(v, e);
 	if (r < 0) {
 		(void)delete_files(c, id); /* the next start would too */
-		free(v);
+		volume_free(v);
 		return r;
 	}
 	insert(c, v);
@@ -309,48 +308,6 @@ int ctl_volume_remove(struct ctl_volume *v, struct msb_err *e)
 }
 
 /* ---- values */
-
-/* Who owns it, and who may pass to its files; in @ret_was what was. */
-static int set_owner(struct ctl_volume *v, uid_t uid, gid_t gid, mode_t mode,
-	struct ctl_volume *ret_was, struct msb_err *e)
-{
-	int r;
-
-	LOCK_SCOPE(&v->c->lock);
-	if (v->gone)
-		return msb_err_set(e, ENOENT, "the volume was removed");
-	*ret_was = *v;
-	v->uid = uid;
-	v->gid = gid;
-	v->mode = mode;
-	r = ctl_volume_save(v, e);
-	if (r < 0) {
-		v->uid = ret_was->uid;
-		v->gid = ret_was->gid;
-		v->mode = ret_was->mode;
-		return r;
-	}
-	r = gate(v);
-	return r < 0 ? msb_err_set(e, -r, "cannot give away volume %s: %s", v->name, strerror(-r))
-		     : 0;
-}
-
-int ctl_volume_own(struct ctl_volume *v, uid_t uid, gid_t gid, mode_t mode, struct msb_err *e)
-{
-	_cleanup_close_ int dir = -1;
-	struct ctl_volume was;
-	int r = set_owner(v, uid, gid, mode, &was, e);
-
-	if (r < 0 || (uid == was.uid && gid == was.gid))
-		return r;
-	dir = v->disk ? ctl_volume_disk(&was, false) : ctl_volume_files(v);
-	r = dir < 0 ? dir : fchown(dir, uid, gid) < 0 ? -errno : 0;
-	if (r == 0 && !v->disk)
-		r = ctl_volume_give(dir, was.uid, uid, gid, 0);
-	return r < 0 ? msb_err_set(e, -r, "volume %s is given away, but not all of its files: %s",
-			       v->name, strerror(-r))
-		     : 0;
-}
 
 int ctl_volume_set_quota(struct ctl_volume *v, const char *line, size_t n, struct msb_err *e)
 {
@@ -473,6 +430,7 @@ void ctl_volumes_recover(struct ctl *c)
 	for (size_t i = 0; i < c->nvol; i++) { /* a disk that was being made */
 		(void)snprintf(fresh, sizeof(fresh), "%s/" CTL_VOLUME_NEW_DISK, c->vol[i]->id);
 		(void)unlinkat(c->volumes_fd, fresh, 0);
+		ctl_volume_own_recover(c->vol[i]);
 	}
 	while (d && (de = readdir(d))) {
 		char id[33] = "";

@@ -36,11 +36,13 @@ void ctl_volume_unref(struct ctl_volume *v); /* takes the lock itself; NULL is f
  */
 int ctl_volume_create(struct ctl *c, const char *name, uid_t uid, gid_t gid, struct msb_err *e);
 int ctl_volume_remove(struct ctl_volume *v, struct msb_err *e);
-/* With the files that were its owner's on the host; waits. */
+/* With the files that were its owner's on the host; waits. That they are being given is in the
+ * state file until it is done, and a new msbd goes on with it: ctl_volume_own_recover(), on a
+ * thread. */
 int ctl_volume_own(struct ctl_volume *v, uid_t uid, gid_t gid, mode_t mode, struct msb_err *e);
-/* Within it: gives what is below @fd and @from's to @to. Goes on where one fails, which is
- * returned. */
-int ctl_volume_give(int fd, uid_t from, uid_t to, gid_t gid, unsigned int depth);
+void ctl_volume_own_recover(struct ctl_volume *v);
+/* Within it: lets those pass to its files who may use it. */
+int ctl_volume_gate(const struct ctl_volume *v);
 
 /**
  * ctl_volume_set_kind() - `kind`, from one line: `disk` makes a file system of quota_bytes; waits
@@ -55,6 +57,7 @@ int ctl_volume_set_quota(struct ctl_volume *v, const char *line, size_t n, struc
 /* Its files' directory, opened, or its disk; -errno. */
 int ctl_volume_files(const struct ctl_volume *v);
 int ctl_volume_disk(const struct ctl_volume *v, bool readonly);
+int ctl_volume_disk_of(const struct ctl_volume *v, uid_t owner, bool readonly);
 /* Where they are. */
 void ctl_volume_path(const struct ctl_volume *v, char ret[MSB_PATH_MAX + 64]);
 /* The names of the sandboxes that have it in their mounts, with @between them; lock held. */

@@ -31,6 +31,11 @@ static int open_dir(const struct ctl_volume *v)
 /* Whoever owns a volume can put something else there. */
 int ctl_volume_disk(const struct ctl_volume *v, bool readonly)
 {
+	return ctl_volume_disk_of(v, v->uid, readonly);
+}
+
+int ctl_volume_disk_of(const struct ctl_volume *v, uid_t owner, bool readonly)
+{
 	_cleanup_close_ int dir = open_dir(v), fd = -1;
 	struct stat st;
 
@@ -40,8 +45,8 @@ int ctl_volume_disk(const struct ctl_volume *v, bool readonly)
 		dir, "disk", (readonly ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
-	return S_ISREG(st.st_mode) && st.st_uid == v->uid && st.st_nlink == 1 ? steal_fd(&fd)
-									      : -EPERM;
+	return S_ISREG(st.st_mode) && st.st_uid == owner && st.st_nlink == 1 ? steal_fd(&fd)
+									     : -EPERM;
 }
 
 /* ---- making */

@@ -202,6 +202,35 @@ teardown() {
 	rmdir "$m/volumes/theirs"
 }
 
+@test "given away, and msbd killed in the middle: the next one goes on" {
+	[ "$(id -u)" = 0 ] || skip "for root: users of one instance"
+	local uid=6000 files=$m/volumes/big/data pid
+	mkdir "$m/volumes/big"
+	mkdir "$files"/{1..40}
+	(cd "$files/" && for d in *; do (cd "$d" && seq 400 | xargs touch); done)
+	# It is killed once the directory itself has its new owner: what is in it follows that.
+	while :; do
+		uid=$((uid + 1))
+		[ $uid -lt 6020 ]
+		pid=$(msbd_pid)
+		files=$(readlink "$m/volumes/big/data")
+		(chown $uid:7000 "$m/volumes/big" 2>/dev/null || true) 3>&- &
+		until [ "$(stat -c %u "$files")" = $uid ]; do :; done
+		kill -9 "$pid"
+		wait $!
+		until_is 5 gone eval "[ -e /proc/$pid ] || echo gone"
+		[ -z "$(find "$files" ! -uid $uid -print -quit)" ] || break # else it was too late
+		"$bin/msbd"
+	done
+	"$bin/msbd"
+	[ "$(stat -c %u "$m/volumes/big")" = $uid ]
+	until_is 60 '' find "$files" ! -uid $uid -print -quit
+	# Another chown comes after it, and finds all of them.
+	chown 6900:7000 "$m/volumes/big"
+	[ -z "$(find "$files" ! -uid 6900 -print -quit)" ]
+	rmdir "$m/volumes/big"
+}
+
 @test "a disk: made once, mounted by its serial, one machine's to write, any number's to read" {
 	mkdir "$m/volumes/disk"
 	d=$m/volumes/disk
