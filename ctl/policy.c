@@ -294,7 +294,7 @@ void ctl_policy_recovered(struct ctl *c)
 			ctl_health_look(sb, sb->active_ms);
 			if (ctl_auto_remove(sb))
 				continue; /* another one is in its place */
-		} else {
+		} else if (!ctl_state_ended(sb->state)) {
 			ctl_health_recovered(sb, sb->active_ms, ran_ms(sb));
 			ctl_auto_remove_ran(sb);
 		}

@@ -375,7 +375,8 @@ static void on_health(struct ctl *c, uint32_t serial)
 	if (!sb)
 		return;
 	ctl_health_event(sb);
-	ctl_policy_run(c); /* the next one is due then */
+	if (sb->health.check.sock < 0)
+		ctl_policy_run(c); /* it has ended, and the next one is due some time */
 }
 
 static void on_policy(struct ctl *c)

@@ -66,6 +66,7 @@ sleepers() {
 	[ "$(cat health)" = starting ]
 	until_is 20 1 last exit_code
 	[ "$(last output)" = nobody ]
+	[[ $(msb ps --format '{{.Status}}') == "Up "*" (health: starting)" ]]
 	echo >user
 	echo 'touch /tmp/well' >exec
 	[ "$(msb wait --healthy dev)" = healthy ]

@@ -3,13 +3,13 @@
 // here.
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "base/log.h"
 #include "base/msg.h"
 #include "ctl/conf.h"
 #include "ctl/health.h"
 #include "ctl/meta.h"
 #include "ctl/model.h"
 #include "ctl/ring.h"
+#include "tests/unit/ctl_fixture.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -90,8 +90,6 @@ static void what_follows(void **state)
 
 /* ---- a sandbox, and its agent */
 
-static char dir[] = "/tmp/msbu.XXXXXX";
-static struct msb_paths paths;
 static struct ctl *c;
 static struct ctl_sandbox *sb;
 static int agent = -1, conn = -1;
@@ -99,31 +97,22 @@ static struct msb_msg m;
 
 static void open_it(void)
 {
-	struct msb_err e = {0};
-
-	if (ctl_open(&paths, -1, &c, &e) < 0)
-		fail_msg("%s", e.msg);
+	c = open_ctl();
 	c->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	sb = ctl_sandbox_find(c, "h");
 }
 
 static void close_it(void)
 {
 	close(c->epoll_fd);
-	c->db = ctl_db_close(c->db);
+	forget(c);
 }
 
 static int setup(void **state)
 {
 	char path[128];
 
-	(void)strcpy(dir, "/tmp/msbu.XXXXXX");
-	assert_non_null(mkdtemp(dir));
-	memset(&paths, 0, sizeof(paths));
-	(void)snprintf(paths.state, sizeof(paths.state), "%s/s", dir);
-	(void)snprintf(paths.run, sizeof(paths.run), "%s/r", dir);
-	(void)snprintf(paths.mnt, sizeof(paths.mnt), "%s/m", dir);
-	(void)snprintf(paths.bin, sizeof(paths.bin), "%s/none", dir);
-	msb_log_init("test", NULL, open("/dev/null", O_WRONLY | O_CLOEXEC));
+	assert_int_equal(fixture_setup(state), 0);
 	open_it();
 	assert_int_equal(ctl_sandbox_create(c, "h", 0, 0, NULL), 0);
 	sb = ctl_sandbox_find(c, "h");
@@ -144,7 +133,7 @@ static int teardown(void **state)
 	close(agent);
 	conn = -1;
 	close_it();
-	return msb_rm_rf(AT_FDCWD, dir);
+	return fixture_teardown(state);
 }
 
 static void set(enum ctl_conf_id id, const char *value)
@@ -443,7 +432,6 @@ static void by_the_next_msbd(void **state)
 	assert_int_equal(sb->health.status, HEALTH_UNHEALTHY);
 	close_it();
 	open_it();
-	sb = ctl_sandbox_find(c, "h");
 	{
 		LOCK_SCOPE(&c->lock);
 		ctl_health_recovered(sb, msb_now_ms(), 60000);
@@ -458,7 +446,6 @@ static void by_the_next_msbd(void **state)
 	assert_int_equal(sb->health.status, HEALTH_NONE);
 	close_it();
 	open_it();
-	sb = ctl_sandbox_find(c, "h");
 	assert_int_equal(sb->health.status, HEALTH_NONE);
 }
 

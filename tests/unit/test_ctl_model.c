@@ -14,6 +14,7 @@
 #include "ctl/policy.h"
 #include "ctl/tree.h"
 #include "ctl/volumes.h"
+#include "tests/unit/ctl_fixture.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -22,57 +23,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <cmocka.h>
-
-static char dir[] = "/tmp/msbu.XXXXXX";
-static struct msb_paths paths;
-
-static int setup(void **state)
-{
-	assert_non_null(mkdtemp(dir));
-	(void)snprintf(paths.state, sizeof(paths.state), "%s/s", dir);
-	(void)snprintf(paths.run, sizeof(paths.run), "%s/r", dir);
-	(void)snprintf(paths.mnt, sizeof(paths.mnt), "%s/m", dir);
-	(void)snprintf(paths.bin, sizeof(paths.bin), "%s/none", dir);
-	msb_log_init("test", NULL, open("/dev/null", O_WRONLY | O_CLOEXEC));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	return msb_rm_rf(AT_FDCWD, dir);
-}
-
-static struct ctl *open_ctl(void)
-{
-	struct msb_err e = {0};
-	struct ctl *c = NULL;
-
-	if (ctl_open(&paths, -1, &c, &e) < 0)
-		fail_msg("%s", e.msg);
-	return c;
-}
-
-/* What a process's end would do. */
-static void forget(struct ctl *c)
-{
-	c->db = ctl_db_close(c->db);
-	for (size_t i = 0; i < c->nsb; i++)
-		ctl_sandbox_unref(c->sb[i]);
-	for (size_t i = 0; i < c->nimg; i++)
-		ctl_image_unref(c->img[i]);
-	for (size_t i = 0; i < c->nvol; i++)
-		ctl_volume_unref(c->vol[i]);
-	for (size_t i = 0; i < c->ndirs; i++)
-		free(c->dir[i].path);
-	free(c->registries);
-	ctl_ring_done(&c->events);
-	ctl_ring_done(&c->errors);
-	close(c->store_fd);
-	close(c->sandboxes_fd);
-	close(c->volumes_fd);
-	close(c->run_fd);
-	free(c);
-}
 
 static const char some_digest[] =
 	"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -690,6 +640,14 @@ static void auto_remove(void **state)
 	sb->restarting = 1;
 	assert_false(ctl_auto_remove(sb));
 	sb->restarting = 0;
+	/* Every machine is stopped, and the next msbd would start it again. */
+	c->stopping_all = true;
+	pthread_mutex_unlock(&c->lock);
+	assert_int_equal(ctl_conf_set(sb, CONF_RESTART, "unless-stopped", 14, NULL), 0);
+	pthread_mutex_lock(&c->lock);
+	sb->started_once = sb->wanted = true;
+	assert_false(ctl_auto_remove(sb));
+	c->stopping_all = false;
 	(void)snprintf(path, sizeof(path), "%s/sandboxes/%s", paths.state, sb->id);
 	assert_int_equal(access(path, F_OK), 0);
 	assert_true(ctl_auto_remove(sb));
@@ -747,5 +705,5 @@ int main(void)
 		cmocka_unit_test(auto_remove_later),
 	};
 
-	return cmocka_run_group_tests_name("ctl_model", tests, setup, teardown);
+	return cmocka_run_group_tests_name("ctl_model", tests, fixture_setup, fixture_teardown);
 }

@@ -85,7 +85,8 @@ static void words(const struct row *r, struct msb_str *s)
 		msb_str_addf(s, "%c%s", *state.buf - 32, state.buf + 1);
 	}
 	if (health.len && strcmp(health.buf, "none") != 0)
-		msb_str_addf(s, " (%s)", health.buf);
+		msb_str_addf(s, " (%s%s)", !strcmp(health.buf, "starting") ? "health: " : "",
+			health.buf);
 	if (reason.len)
 		msb_str_addf(s, ": %s", reason.buf);
 }
