@@ -90,6 +90,13 @@ static void lines(void **state)
 		{"{\"time\":\"0123456789012345678901234567890123456789\",\"job\":3,\"stream\":\"stdout\","
 		 "\"data\":\"x\"}",
 			"", SIZE_MAX},
+		{"{\"time\":\"\\u001b[2J\",\"job\":3,\"stream\":\"stdout\",\"data\":\"x\"}", "",
+			SIZE_MAX},
+		{"{\"time\":\"T\\u0000Z\",\"job\":3,\"stream\":\"stdout\",\"data\":\"x\"}", "",
+			SIZE_MAX},
+		{"{\"time\":\"T\",\"job\":-1,\"stream\":\"stdout\",\"data\":\"x\"}", "", SIZE_MAX},
+		{"{\"time\":\"T\",\"job\":4294967299,\"stream\":\"stdout\",\"data\":\"x\"}", "",
+			SIZE_MAX},
 		{"{\"time\":\"T\",\"job\":3,\"str", "", SIZE_MAX},
 		{"[]", "", SIZE_MAX},
 		{"", "", SIZE_MAX},

@@ -53,6 +53,12 @@ void cp_left_out(struct cp *c, const char *path, const char *fmt, ...)
 
 /* A regular file's descriptor for reading, of one that is O_PATH. Or -errno. */
 int cp_reopen(int path_fd);
+/* Calls @one with @arg for each name in the directory @from (O_PATH), in no order: an O_PATH
+ * descriptor of it, which is closed after, the name, and the path below @path, which may be "".
+ * What is not 0 ends it. */
+int cp_each(int from, const char *path,
+	int (*one)(void *arg, int fd, const char *name, const char *path, struct msb_err *e),
+	void *arg, struct msb_err *e);
 /* Copies a file's bytes, at most @size; holes stay holes where both know of them. @name is for
  * sentences. */
 int cp_bytes(struct cp *c, int from, int to, uint64_t size, const char *name, struct msb_err *e);

@@ -139,42 +139,19 @@ static int add_file(
 	return r < 0 ? r : pad(t, size, e);
 }
 
+struct adding {
+	const struct tar *t;
+	unsigned int depth;
+};
+
 static int add(
 	const struct tar *t, int from, const char *name, unsigned int depth, struct msb_err *e);
 
-static int add_contents(
-	const struct tar *t, int from, const char *name, unsigned int depth, struct msb_err *e)
+static int add_one(void *arg, int from, const char *name, const char *path, struct msb_err *e)
 {
-	_cleanup_closedir_ DIR *d = NULL;
-	const struct dirent *de;
-	int fd = cp_reopen(from), r = 0;
+	const struct adding *x = arg;
 
-	if (fd < 0)
-		return msb_err_set(e, -fd, "cannot open %s: %s", name, strerror(-fd));
-	d = fdopendir(fd);
-	if (!d) {
-		close(fd);
-		return msb_err_set(e, ENOMEM, "no memory");
-	}
-	while (r == 0 && (errno = 0, de = readdir(d))) {
-		_cleanup_close_ int one = -1;
-		_cleanup_free_ char *below = NULL;
-
-		if (!strcmp(de->d_name, ".") || !strcmp(de->d_name, ".."))
-			continue;
-		if (asprintf(&below, "%s%s%s", name, *name ? "/" : "", de->d_name) < 0) {
-			below = NULL;
-			return msb_err_set(e, ENOMEM, "no memory");
-		}
-		one = openat(dirfd(d), de->d_name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-		if (one >= 0)
-			r = add(t, one, below, depth, e);
-		else if (errno != ENOENT)
-			r = msb_err_set(e, errno, "cannot look at %s: %m", below);
-	}
-	if (r == 0 && errno)
-		r = msb_err_set(e, errno, "cannot list %s: %m", name);
-	return r;
+	return add(x->t, from, path, x->depth, e);
 }
 
 static int add(
@@ -200,7 +177,7 @@ static int add(
 			return msb_err_set(e, ENOMEM, "no memory");
 		}
 		r = *name ? entry(t, IMG_TAR_DIR, slash, "", &st, e) : 0;
-		return r < 0 ? r : add_contents(t, from, name, depth + 1, e);
+		return r < 0 ? r : cp_each(from, name, add_one, &(struct adding){t, depth + 1}, e);
 	case S_IFLNK:
 		n = readlinkat(from, "", target, sizeof(target) - 1);
 		if (n < 0)

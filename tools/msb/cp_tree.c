@@ -200,11 +200,9 @@ static int fifo(struct cp *c, const struct stat *st, int dir, const char *name, 
 
 /* ---- directories */
 
-static int tree(struct cp *c, int from, int dir, const char *name, const char *path,
-	unsigned int depth, struct msb_err *e);
-
-static int contents(
-	struct cp *c, int from, int dir, const char *path, unsigned int depth, struct msb_err *e)
+int cp_each(int from, const char *path,
+	int (*one)(void *, int, const char *, const char *, struct msb_err *), void *arg,
+	struct msb_err *e)
 {
 	_cleanup_closedir_ DIR *d = NULL;
 	const struct dirent *de;
@@ -218,26 +216,42 @@ static int contents(
 		return msb_err_set(e, ENOMEM, "no memory");
 	}
 	while (r == 0 && (errno = 0, de = readdir(d))) {
-		_cleanup_close_ int one = -1;
-		_cleanup_free_ char *below = NULL;
+		_cleanup_close_ int below = -1;
+		_cleanup_free_ char *full = NULL;
 
 		if (!strcmp(de->d_name, ".") || !strcmp(de->d_name, ".."))
 			continue;
 		if (strchr(de->d_name, '/'))
 			return msb_err_set(e, EBADMSG, "%s holds a name with a slash", path);
-		if (asprintf(&below, "%s/%s", path, de->d_name) < 0) {
-			below = NULL;
+		if (asprintf(&full, "%s%s%s", path, *path ? "/" : "", de->d_name) < 0) {
+			full = NULL;
 			return msb_err_set(e, ENOMEM, "no memory");
 		}
-		one = openat(dirfd(d), de->d_name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-		if (one >= 0)
-			r = tree(c, one, dir, de->d_name, below, depth, e);
+		below = openat(dirfd(d), de->d_name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		if (below >= 0)
+			r = one(arg, below, de->d_name, full, e);
 		else if (errno != ENOENT) /* it has just gone */
-			r = msb_err_set(e, errno, "cannot look at %s: %m", below);
+			r = msb_err_set(e, errno, "cannot look at %s: %m", full);
 	}
 	if (r == 0 && errno)
 		r = msb_err_set(e, errno, "cannot list %s: %m", path);
 	return r;
+}
+
+static int tree(struct cp *c, int from, int dir, const char *name, const char *path,
+	unsigned int depth, struct msb_err *e);
+
+struct copying {
+	struct cp *c;
+	int dir;
+	unsigned int depth;
+};
+
+static int copy_one(void *arg, int from, const char *name, const char *path, struct msb_err *e)
+{
+	const struct copying *x = arg;
+
+	return tree(x->c, from, x->dir, name, path, x->depth, e);
 }
 
 static int directory(struct cp *c, int from, const struct stat *st, int dir, const char *name,
@@ -266,7 +280,7 @@ static int directory(struct cp *c, int from, const struct stat *st, int dir, con
 		c->into_dev = made.st_dev;
 		c->into_ino = made.st_ino;
 	}
-	r = contents(c, from, into, path, depth + 1, e);
+	r = cp_each(from, path, copy_one, &(struct copying){c, into, depth + 1}, e);
 	/* After what is in it, which moves its time, and may need to write there. */
 	return r < 0 || !is_new ? r : cp_attributes(c, into, st, path, e);
 }
@@ -302,5 +316,5 @@ int cp_contents(struct cp *c, int from, int dir, const char *path, struct msb_er
 		c->into_dev = st.st_dev;
 		c->into_ino = st.st_ino;
 	}
-	return contents(c, from, dir, path, 1, e);
+	return cp_each(from, path, copy_one, &(struct copying){c, dir, 1}, e);
 }

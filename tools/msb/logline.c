@@ -40,6 +40,15 @@ static int base64(const char *p, size_t n, struct msb_str *s)
 	return s->oom ? -ENOMEM : 0;
 }
 
+/* What goes to a terminal as it is: a time's characters alone. */
+static bool is_time(const json_t *o, size_t max)
+{
+	const char *p = json_string_value(o);
+	size_t n = json_string_length(o);
+
+	return p && n < max && strspn(p, "0123456789-:.TZ") == n;
+}
+
 int logline_parse(const char *p, size_t n, struct logline *ret)
 {
 	json_t *o = json_loadb(p, n, JSON_ALLOW_NUL, NULL);
@@ -49,8 +58,8 @@ int logline_parse(const char *p, size_t n, struct logline *ret)
 	struct logline x = {0};
 	int r = -EINVAL;
 
-	if (json_is_string(time) && json_is_integer(job) && json_is_string(stream) &&
-		json_string_length(time) < sizeof(x.time)) {
+	if (is_time(time, sizeof(x.time)) && json_is_integer(job) && json_is_string(stream) &&
+		json_integer_value(job) >= 0 && json_integer_value(job) <= UINT32_MAX) {
 		memcpy(x.time, json_string_value(time), json_string_length(time));
 		x.job = (uint32_t)json_integer_value(job);
 		x.is_err = strcmp(json_string_value(stream), "stderr") == 0;
