@@ -22,6 +22,7 @@ static struct {
 } docs[16];
 static size_t ndocs, reads;
 
+static const char *add(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static const char *add(const char *fmt, ...)
 {
 	struct msb_str *s = &docs[ndocs].text;
