@@ -332,20 +332,35 @@ from file $HOME
 
 @test "the table, --help, completion and the manual have the same commands and options" {
 	local c o
-	"$repo/tools/msb/msb.1.sh" msb >page
+	"$repo/tools/msb/msb.1.sh" msb >all
 	for c in $(msb --help | sed -n 's/^  \([a-z][a-z-]*\)  *[^ ].*/\1/p'); do
 		msb __complete "$c" | cut -f1 | grep -qx -- "$c"
-		grep -q "^## msb $c$" page
+		grep -q "^\*msb-$c\*(1)$" all
+		msb __page "$c" >page
+		[ "$(msb help "$c")" = "$(msb "$c" --help)" ]
 		msb "$c" --help | sed -n 's/^  \(-[a-zA-Z],\|   \) \(--[a-z-]*\).*/\2/p' >options
 		while read -r o; do
 			msb __complete "$c" "$o" | cut -f1 | grep -qx -- "$o" || { echo "$c $o is not completed"; return 1; }
-			grep -q -- "$o" page || { echo "$c $o is not in the manual"; return 1; }
 		done <options
+		# its page has the same options, and no others
+		sed -n '/^# OPTIONS/,/^# EXIT/s/^\(\*-[a-zA-Z]\*, \|\)\*\(--[a-z-]*\)\*.*/\2/p' page | diff options -
+		msb "$c" --help | sed '1,/^Examples:/d;s/^ *//;s/^# //' >examples
+		[ -s examples ]
+		while read -r o; do
+			grep -qF -- "${o%%[\`_*]*}" page || { echo "$c: an example is not in the manual: $o"; return 1; }
+		done <examples
 		# and none is completed that --help has not, but those of msb itself
 		msb __complete "$c" -- | cut -f1 | sort >completed
 		msb --help | sed -n 's/^  \(-[a-zA-Z],\|   \) \(--[a-z-]*\).*/\2/p' | sort - options | comm -13 - completed >extra
 		[ ! -s extra ] || { cat extra; return 1; }
 	done
+}
+
+@test "help of what is no command names the nearest" {
+	run msb help inspetc
+	[ "$status" = 125 ]
+	[ "$output" = "msb: \`inspetc\` is not a command; the nearest is \`inspect\`, and \`msb --help\` lists them" ]
+	[[ $(msb help ls) == "usage: msb ps "* ]]
 }
 
 @test "completion: commands, options, their values, sandboxes and images from the mount" {

@@ -194,16 +194,24 @@ told() { grep -cx "$1" "$dir/told"; }
 }
 
 @test "the manual: a page for each program, with every option; what they name exists" {
-	local word page
+	local word page n
 	for page in msb.1 msb-libfuse.1 msbd.8; do
 		[ -s "$d/usr/share/man/man${page##*.}/$page" ]
 	done
 	for word in $("$d/usr/bin/msbd" --help | grep -oE '^ .*' | grep -oE -- '--[a-z]+' | sort -u); do
 		grep -qF -- "$word" "$d/usr/share/man/man8/msbd.8" || { echo "$word is not in msbd(8)"; return 1; }
 	done
-	for word in $("$d/usr/bin/msb" --help | sed -n 's/^  \([a-z][a-z-]*\)  *[^ ].*/\1/p'); do
-		grep -qF "usage: msb $word" "$d/usr/share/man/man1/msb.1" || { echo "msb $word is not in msb(1)"; return 1; }
-	done
+	"$d/usr/bin/msb" --help | sed -n 's/^  \([a-z][a-z-]*\)  *[^ ].*/msb-\1.1/p' | sort >"$dir/pages"
+	find "$d/usr/share/man/man1" -name 'msb-*.1' ! -name msb-libfuse.1 -printf '%f\n' | sort | diff "$dir/pages" -
+	while read -r page; do
+		grep -q "^\.SH NAME" "$d/usr/share/man/man1/$page"
+		grep -qF "\\fB${page%.1}\\fR(1)" "$d/usr/share/man/man1/msb.1" || { echo "$page is not in msb(1)"; return 1; }
+		# every page that it names is there
+		for word in $(grep -oE '\\fBmsb[a-z-]*\\fR\([0-9]\)' "$d/usr/share/man/man1/$page"); do
+			word=${word#'\fB'} n=${word//[!0-9]/}
+			[ -s "$d/usr/share/man/man$n/${word%%\\*}.$n" ] || { echo "$page: $word"; return 1; }
+		done
+	done <"$dir/pages"
 	for page in "$d"/usr/lib/systemd/*/*.service; do
 		for word in $(sed -n 's/^Documentation=//p' "$page"); do
 			word=${word#man:}

@@ -27,8 +27,8 @@ static const struct cli_option options[] = {
 	CLI_OPTION(0, "long", "TEXT", "no short form"),
 	{0},
 };
-static const struct cli_command command =
-	CLI_COMMAND("cmd", "alias", "[OPTION]... A [B]", "Does", 1, 2, options, NULL);
+static const struct cli_command command = CLI_COMMAND("cmd", "alias", "[OPTION]... A [B]", "Does",
+	1, 2, options, NULL, .about = "It does.", .examples = "msb cmd a");
 static const struct cli_command runs = CLI_COMMAND("cmd", NULL, "[OPTION]... A [WORD]...", "Does",
 	1, SIZE_MAX, options, NULL, .word_ends = true);
 
@@ -174,6 +174,74 @@ static void too_many_options(void **state)
 	assert_int_equal(parse_as(&command, NULL, argv, &a), -EINVAL);
 }
 
+/* The words of a command in a line of sh, up to where it ends; $(..) is a word. */
+static int words_of(char *line, char **words, int max)
+{
+	int n = 0;
+
+	for (char *p = line, *to; n < max && (p += strspn(p, " ")) && *p && !strchr("|;<>&", *p);) {
+		char quote = 0;
+
+		for (words[n++] = to = p; *p && (quote || !strchr(" |;<>&", *p)); p++) {
+			if (quote ? *p == quote : strchr("'\"", *p) != NULL)
+				quote = quote ? 0 : *p;
+			else if (!quote && !strncmp(p, "$(", 2))
+				while (*p != ')')
+					*to++ = *p++;
+			else
+				*to++ = *p;
+		}
+		assert_false(quote);
+		if (*p == ' ')
+			p++;
+		else if (*p)
+			*p = '\0';
+		*to = '\0';
+	}
+	words[n] = NULL;
+	return n;
+}
+
+/* What the manual shows is what parsing takes; one of its lines at least is of the command. */
+static void examples(void **state)
+{
+	static struct cli_args global, a;
+	char *words[64];
+
+	for (const struct cli_group *g = cli_groups; g->commands; g++)
+		for (const struct cli_command *c = g->commands; c->name; c++) {
+			_cleanup_free_ char *text = strdup(c->examples);
+			bool of_it = false;
+			char *save = NULL;
+
+			for (char *line = strtok_r(text, "\n", &save); line;
+				line = strtok_r(NULL, "\n", &save)) {
+				char *msb = *line == '#' ? NULL : strstr(line, "msb ");
+				const struct cli_command *used;
+
+				assert_true(*line != '#' || line[1] == ' ');
+				if (!msb)
+					continue;
+				assert_true(words_of(msb, words, 63) > 1);
+				assert_int_equal(parse_as(NULL, NULL, words, &global), 0);
+				used = cli_find(cli_groups, global.word[0]);
+				if (!used || parse_as(used, &global, global.word, &a) != 0)
+					fail_msg("an example of %s is none: %s", c->name, line);
+				of_it |= used == c;
+			}
+			if (!of_it)
+				fail_msg("no example of %s shows it", c->name);
+			for (const char *p = c->see ?: ""; *p; p += strspn(p, " ")) {
+				size_t n = strcspn(p, " ");
+				_cleanup_free_ char *name = strndup(p, n);
+
+				if (!strchr(name, '('))
+					assert_non_null(cli_find(cli_groups, name));
+				p += n;
+			}
+		}
+}
+
 /* Every command has what --help and parsing need, and no two have one name. */
 static void table(void **state)
 {
@@ -186,6 +254,8 @@ static void table(void **state)
 				assert_ptr_equal(cli_find(cli_groups, c->alias), c);
 			assert_true(c->usage && *c->summary && c->run && c->min <= c->max);
 			assert_true(strlen(c->summary) + 13 <= 80);
+			assert_true(c->about && *c->about);
+			assert_true(c->about[strlen(c->about) - 1] == '.');
 			for (const struct cli_option *o = c->options; o && o->name; o++) {
 				assert_false(o->key && seen[(unsigned char)o->key]);
 				seen[(unsigned char)o->key] = true;
@@ -622,6 +692,7 @@ int main(void)
 		cmocka_unit_test(options_of_msb),
 		cmocka_unit_test(too_many_options),
 		cmocka_unit_test(table),
+		cmocka_unit_test(examples),
 		cmocka_unit_test(misspelt),
 		cmocka_unit_test(lines_of_sh),
 		cmocka_unit_test(other_hosts),

@@ -64,6 +64,12 @@ struct cli_command {
 	int (*run)(const struct cli_args *);	    /* the exit status */
 	const char *complete;			    /* its words; may be NULL */
 	bool word_ends; /* the first word ends the options: what follows is another program's */
+	/* What a person has to write of it, for --help and the manual: text in which a newline ends
+	 * a paragraph and `..` is what is typed. */
+	const char *about;    /* never NULL, as examples; see cli_help_of() */
+	const char *status;   /* its exit status, past what all have; may be NULL */
+	const char *examples; /* lines of sh; those that begin with # say what the next ones do */
+	const char *see;      /* other commands, and pages as msbd(8); words, may be NULL */
 };
 
 struct cli_group {
@@ -114,7 +120,12 @@ const char *cli_nearest(const struct cli_command *c, const char *name);
 const struct cli_option *cli_option(const struct cli_command *c, const char *name, size_t len);
 
 void cli_help(const struct cli_group *groups);
+/* What --help says of a command. */
 void cli_help_of(const struct cli_command *c);
+/* Its page of the manual, the same in other words, for scdoc. */
+void cli_page_of(const struct cli_command *c);
+/* An option, as a help has it. */
+void cli_help_option(const struct cli_option *o);
 
 /* Says `msb: SENTENCE`; returns CLI_FAILED. */
 int cli_fail(const struct msb_err *e);

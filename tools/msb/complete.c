@@ -301,6 +301,14 @@ static int completion(const struct cli_args *a)
 
 const struct cli_command cli_completion_commands[] = {
 	CLI_COMMAND("completion", NULL, "bash|zsh|fish", "Print what makes a shell complete msb", 1,
-		1, NULL, completion, .complete = "bash zsh fish"),
+		1, NULL, completion, .complete = "bash zsh fish",
+		.about =
+			"`make install` and the package put it where each shell looks; this is for "
+			"everywhere else. It completes the names of sandboxes, images and volumes as they "
+			"are at the time.",
+		.examples = "# in ~/.bashrc\n"
+			    "source <(msb completion bash)\n"
+			    "# for fish\n"
+			    "msb completion fish > ~/.config/fish/completions/msb.fish"),
 	{0},
 };

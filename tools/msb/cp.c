@@ -378,6 +378,20 @@ static const struct cli_option cp_options[] = {
 const struct cli_command cli_cp_commands[] = {
 	CLI_COMMAND("cp", NULL, "[OPTION]... SRC DST",
 		"Copy files; NAME:PATH is in a sandbox, - is a tar archive", 2, 2, cp_options, cp,
-		.complete = CLI_FILES),
+		.complete = CLI_FILES,
+		.about =
+			"NAME:PATH is in the root of a sandbox, which may run or not. As with cp(1), what is "
+			"copied into a directory that is there keeps its name, and SRC that ends in `/.` is "
+			"what is in it. `-` as DST writes a tar archive to stdout, as SRC unpacks one from "
+			"stdin. A file whose name has a colon is written with ./ in front.\n"
+			"Paths in a sandbox stay in it, whatever links the guest has made. Modes and times "
+			"are kept, owners and set-id bits only with `-a`. Devices and sockets are left out, "
+			"as is what the guest has mounted: each is said, and the exit status is 125 then.",
+		.examples = "msb cp ./app web:/srv\n"
+			    "msb cp web:/var/log/dpkg.log .\n"
+			    "# as an archive\n"
+			    "msb cp web:/etc - | tar t\n"
+			    "tar c src | msb cp - web:/srv",
+		.see = "exec volume"),
 	{0},
 };

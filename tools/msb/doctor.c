@@ -377,8 +377,15 @@ static const struct cli_option format_option[] = {
 
 const struct cli_command cli_doctor_commands[] = {
 	CLI_COMMAND("doctor", NULL, "[OPTION]...", "Look whether what msb needs is there", 0, 0,
-		format_option, doctor),
+		format_option, doctor,
+		.about =
+			"A line for each thing: msbd and its mount, the machine's kernel, QEMU, KVM, memory, "
+			"disk and what an ordinary user needs besides. What is wrong says what to do.",
+		.status = "1 where something that is needed is not there.",
+		.examples = "msb doctor", .see = "version msbd(8)"),
 	CLI_COMMAND("version", NULL, "[OPTION]...", "Print the versions of msb and msbd", 0, 0,
-		format_option, version),
+		format_option, version,
+		.about = "That of msbd is what the one that runs says of itself.",
+		.examples = "msb version --format json", .see = "doctor"),
 	{0},
 };

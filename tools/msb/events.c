@@ -210,6 +210,16 @@ static const struct cli_option events_options[] = {
 
 const struct cli_command cli_events_commands[] = {
 	CLI_COMMAND("events", NULL, "[OPTION]... [NAME]...", "What happened, and what happens", 0,
-		SIZE_MAX, events_options, events, .complete = CLI_SANDBOXES),
+		SIZE_MAX, events_options, events, .complete = CLI_SANDBOXES,
+		.about =
+			"Of the sandboxes that are named, or of everything: states and the reasons for them, "
+			"commands that began and ended, mounts, images, volumes, limits that were met. The "
+			"last 2048 are kept, 256 for one sandbox alone.\n"
+			"A TIME is as `msb logs` has it. Filters must all be true.",
+		.examples = "msb events --since 1h\n"
+			    "# as it happens, until ^C\n"
+			    "msb events -f --filter event=state\n"
+			    "msb events --format json web",
+		.see = "logs ps"),
 	{0},
 };

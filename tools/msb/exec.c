@@ -111,10 +111,45 @@ static const struct cli_option attach_options[] = {
 const struct cli_command cli_exec_commands[] = {
 	CLI_COMMAND("exec", NULL, "[OPTION]... NAME COMMAND [ARGUMENT]...",
 		"Run a command in a sandbox", 2, SIZE_MAX, exec_options, exec,
-		.complete = CLI_SANDBOXES, .word_ends = true),
+		.complete = CLI_SANDBOXES, .word_ends = true,
+		.about =
+			"The sandbox has to run. The command gets exactly the words that are given, without "
+			"a shell; `sh -c` makes one.\n"
+			"stdin is only given to it with `-i`, or where it is a pipe or a file. ^C and other "
+			"signals go to the command, as does the size of a terminal (`-t`). ctrl-p ctrl-q "
+			"lets go of it, and `msb attach` comes back.",
+		.status =
+			"As the command ended: 124 a timeout, 126 it cannot be run, 127 it is not there, 128 "
+			"and a signal's number where that ended it; 255 the machine ended before it did. 125 "
+			"where it could not be begun.",
+		.examples = "msb exec web ls -l /srv\n"
+			    "# a shell there, with what it knows put in front\n"
+			    "msb exec -it -e TERM web sh\n"
+			    "# a stream through a guest\n"
+			    "tar c . | msb exec -i web tar x -C /srv\n"
+			    "# in the background\n"
+			    "msb exec -d web sh -c 'sleep 60; touch /done'",
+		.see = "shell attach logs run"),
 	CLI_COMMAND("shell", NULL, "[OPTION]... NAME", "Open a login shell in a sandbox", 1, 1,
-		shell_options, shell, .complete = CLI_SANDBOXES),
+		shell_options, shell, .complete = CLI_SANDBOXES,
+		.about =
+			"It is the login shell of the user that it runs as, else `sh`. Lines from a pipe are "
+			"run as a script.",
+		.status = "As the shell ended, as `msb exec` says it.",
+		.examples = "msb shell web\n"
+			    "msb shell -u nobody -w /tmp web\n"
+			    "echo 'uname -a; id' | msb shell web",
+		.see = "exec"),
 	CLI_COMMAND("attach", NULL, "[OPTION]... NAME[/JOB]", "Join a command that runs", 1, 1,
-		attach_options, attach, .complete = CLI_SANDBOXES),
+		attach_options, attach, .complete = CLI_SANDBOXES,
+		.about =
+			"What it has printed lately comes first. JOB is the number of one of the commands "
+			"that run (`jobs` in the control tree, or what `msb exec -d` printed); without it "
+			"there must be only one. ctrl-p ctrl-q lets go of it again.",
+		.status = "As the command ended, as `msb exec` says it; 0 where it was let go of.",
+		.examples = "msb attach web\n"
+			    "# only look at one of several\n"
+			    "msb attach --no-stdin web/3",
+		.see = "exec run"),
 	{0},
 };

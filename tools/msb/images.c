@@ -309,26 +309,81 @@ static const struct cli_option prune_options[] = {
 
 const struct cli_command cli_image_commands[] = {
 	CLI_COMMAND("pull", NULL, "[OPTION]... REF...", "Fetch images from their registries", 1,
-		SIZE_MAX, quiet, pull, .complete = CLI_IMAGES),
+		SIZE_MAX, quiet, pull, .complete = CLI_IMAGES,
+		.about =
+			"A REF without a host is docker.io's, one without a tag `:latest`; `@sha256:` and a "
+			"digest is one image for ever. What is here already is not fetched again. Mirrors "
+			"and registries with a certificate of their own: `images/registries` in the control "
+			"tree.",
+		.examples = "msb pull python:3.12\n"
+			    "msb pull -q ghcr.io/me/tool:1 debian",
+		.see = "images login run"),
 	CLI_COMMAND("push", NULL, "[OPTION]... REF [AS]", "Put an image into a registry", 1, 2,
-		quiet, push, .complete = CLI_IMAGES),
+		quiet, push, .complete = CLI_IMAGES,
+		.about =
+			"It goes to the registry of its own name, or of AS. The digest is printed.",
+		.examples = "msb tag tool ghcr.io/me/tool:1\n"
+			    "msb push ghcr.io/me/tool:1",
+		.see = "login tag pull"),
 	CLI_COMMAND("images", "image-ls", "[OPTION]... [REF]", "List images", 0, 1, images_options,
-		images, .complete = CLI_IMAGES),
+		images, .complete = CLI_IMAGES, .about = "All, or those that REF names.",
+		.examples = "msb images\n"
+			    "msb images --format json debian | jq .size_bytes",
+		.see = "pull rmi verify"),
 	CLI_COMMAND("rmi", NULL, "REF...", "Take names of images away", 1, SIZE_MAX, NULL, rmi,
-		.complete = CLI_IMAGES),
+		.complete = CLI_IMAGES,
+		.about =
+			"What no other name and no sandbox needs is deleted with it. A name that a sandbox "
+			"uses is refused.",
+		.examples = "msb rmi debian\n"
+			    "msb rmi python:3.11 python:3.10",
+		.see = "images prune"),
 	CLI_COMMAND("tag", NULL, "REF NEW", "Give an image one more name", 2, 2, NULL, tag,
-		.complete = CLI_IMAGES),
+		.complete = CLI_IMAGES,
+		.about = "A NEW that names another image already is taken from that.",
+		.examples = "msb tag debian base:1", .see = "images push"),
 	CLI_COMMAND("load", "import", "[OPTION]... [NAME]", "Take in an image from an archive", 0,
-		1, load_options, load),
+		1, load_options, load,
+		.about =
+			"An OCI layout (a directory), an OCI archive or what `docker save` has written. "
+			"Without NAME it is called as its file; from stdin it needs one.",
+		.examples =
+			"msb load -i debian.tar\n"
+			"docker save python:3.12 | msb load python:3.12\n"
+			"skopeo copy docker://alpine oci-archive:alpine.tar && msb load -i alpine.tar",
+		.see = "save pull images"),
 	CLI_COMMAND("save", "export", "[OPTION]... REF", "Write an image as an OCI archive", 1, 1,
-		save_options, save, .complete = CLI_IMAGES),
+		save_options, save, .complete = CLI_IMAGES,
+		.about = "docker, podman and skopeo take it.",
+		.examples = "msb save -o debian.tar debian\n"
+			    "msb save debian | podman load",
+		.see = "load push"),
 	CLI_COMMAND("login", NULL, "[OPTION]... [REGISTRY]", "Keep who you are at a registry", 0, 1,
-		login_options, login),
-	CLI_COMMAND("logout", NULL, "[REGISTRY]", "Forget that", 0, 1, NULL, logout),
+		login_options, login,
+		.about =
+			"The secret, a password or a token, is asked for, or is the first line of stdin; it "
+			"is kept for you alone, readable by msbd, and is given to that registry and to "
+			"nobody else. Without a login those of docker (~/.docker/config.json, credential "
+			"helpers) are used. REGISTRY is docker.io where none is said.",
+		.examples = "msb login -u me ghcr.io\n"
+			    "msb login -u me --password-stdin ghcr.io < token",
+		.see = "logout pull push"),
+	CLI_COMMAND("logout", NULL, "[REGISTRY]", "Forget a login", 0, 1, NULL, logout,
+		.about =
+			"The login that `msb login` has kept for a registry, docker.io where none is said.",
+		.examples = "msb logout ghcr.io", .see = "login"),
 	CLI_COMMAND("verify", NULL, "[OPTION]... [REF]",
 		"Read and hash what an image, or all, is made of", 0, 1, quiet, verify,
-		.complete = CLI_IMAGES),
+		.complete = CLI_IMAGES,
+		.about =
+			"Every byte that the image, or without REF the store, is made of is read and "
+			"compared with its digest. What is damaged is put right by the next `msb pull` or "
+			"`msb load` of that image.",
+		.status = "1 where something is damaged.", .examples = "msb verify debian",
+		.see = "images pull"),
 	CLI_COMMAND("prune", NULL, "[OPTION]...", "Remove every image that no sandbox uses", 0, 0,
-		prune_options, prune),
+		prune_options, prune,
+		.about = "It asks first, unless `-f` is given. Sandboxes and volumes stay.",
+		.examples = "msb prune -f", .see = "rmi rm"),
 	{0},
 };

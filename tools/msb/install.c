@@ -249,9 +249,23 @@ static const struct cli_option uninstall_options[] = {DIR_OPTION, {0}};
 const struct cli_command cli_install_commands[] = {
 	CLI_COMMAND("install", NULL, "[OPTION]... IMAGE",
 		"Make an image a command: a shell, or what its words say", 1, 1, install_options,
-		install, .complete = CLI_IMAGES),
+		install, .complete = CLI_IMAGES,
+		.about =
+			"The command is a script in DIR. Without `--tmp` all calls share one sandbox of the "
+			"command's name, which is made by the first and goes on running: without words it "
+			"opens a shell there, with words it runs them. With `--tmp` each call has a sandbox "
+			"of its own, and the words are arguments of the image's entrypoint or a command.",
+		.examples = "# `python` is a command now, in a sandbox that stays\n"
+			    "msb install python:3.12\n"
+			    "# each call in a new sandbox that sees this user's sources\n"
+			    "msb install --tmp --name lint -v ~/src:/src:ro debian",
+		.see = "uninstall run exec"),
 	CLI_COMMAND("uninstall", NULL, "[OPTION]... COMMAND...",
 		"Remove what install has made; sandboxes stay", 1, SIZE_MAX, uninstall_options,
-		uninstall),
+		uninstall,
+		.about =
+			"Only what `msb install` has made is removed. The sandbox of the command's name "
+			"stays; `msb rm -f COMMAND` removes that.",
+		.examples = "msb uninstall python", .see = "install rm"),
 	{0},
 };

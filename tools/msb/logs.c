@@ -183,15 +183,25 @@ static int logs(const struct cli_args *a)
 
 static const struct cli_option logs_options[] = {
 	CLI_OPTION('f', "follow", NULL, "go on until the sandbox has ended"),
-	CLI_OPTION('n', "tail", "LINES", "only the last ones"),
+	CLI_OPTION('n', "tail", "LINES", "only so many of the last"),
 	CLI_OPTION(0, "since", "TIME", "no older ones: 10m, or 2026-01-31T12:00:00"),
-	CLI_OPTION('t', "timestamps", NULL, "when each line began"),
-	CLI_OPTION(0, "job", "JOB", "of this one alone"),
+	CLI_OPTION('t', "timestamps", NULL, "with the time at which each line began"),
+	CLI_OPTION(0, "job", "JOB", "only of the job with this number"),
 	{0},
 };
 
 const struct cli_command cli_logs_commands[] = {
 	CLI_COMMAND("logs", NULL, "[OPTION]... NAME", "Show what a sandbox's commands have printed",
-		1, 1, logs_options, logs, .complete = CLI_SANDBOXES),
+		1, 1, logs_options, logs, .complete = CLI_SANDBOXES,
+		.about =
+			"What commands have printed on stdout comes out on stdout, stderr's on stderr. Some "
+			"30 MiB are kept, also when the sandbox has ended.\n"
+			"A TIME is 90s, 10m, 2h or 1d ago, or a date and time in UTC: 2026-01-31, "
+			"2026-01-31T12:00:00.",
+		.examples = "msb logs web\n"
+			    "# the last 20 lines, and what comes\n"
+			    "msb logs -f --tail 20 web\n"
+			    "msb logs -t --since 10m web",
+		.see = "exec events"),
 	{0},
 };

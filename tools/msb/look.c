@@ -262,9 +262,24 @@ static const struct cli_option stats_options[] = {
 
 const struct cli_command cli_look_commands[] = {
 	CLI_COMMAND("inspect", NULL, "[OPTION]... NAME...", "All that there is to say, as JSON", 1,
-		SIZE_MAX, inspect_options, inspect, .complete = CLI_SANDBOXES),
+		SIZE_MAX, inspect_options, inspect, .complete = CLI_SANDBOXES,
+		.about =
+			"An array with an object for each: its configuration, status, mounts and the rest of "
+			"its files. FIELD is one value of it, with dots between the names.",
+		.examples = "msb inspect web\n"
+			    "msb inspect -f status.start_ms web\n"
+			    "msb inspect -f '{{.Image}} {{.State}}' web",
+		.see = "ps stats"),
 	CLI_COMMAND("stats", "metrics", "[OPTION]... [NAME]...",
 		"What sandboxes use, again each second", 0, SIZE_MAX, stats_options, stats,
-		.complete = CLI_SANDBOXES),
+		.complete = CLI_SANDBOXES,
+		.about =
+			"Without a NAME of all that run. CPU is of one processor of this host, so two busy "
+			"ones are 200 %. What the guest uses is as its kernel counts it; HOST MEM is what "
+			"the machine takes here.",
+		.examples = "msb stats\n"
+			    "# once, for programs\n"
+			    "msb stats --no-stream --format json web",
+		.see = "ps"),
 	{0},
 };

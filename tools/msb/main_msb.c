@@ -57,6 +57,15 @@ static void complete(char **words)
 	printf("%s", s.buf ?: "");
 }
 
+static int no_command(const char *name)
+{
+	const char *near = cli_nearest(NULL, name);
+
+	(void)fprintf(stderr, "msb: `%s` is not a command; %s%s%s`msb --help` lists them\n", name,
+		near ? "the nearest is `" : "", near ?: "", near ? "`, and " : "");
+	return CLI_FAILED;
+}
+
 /* `msb help COMMAND`, and what the options before a command may be instead. Return: whether that
  * was all. */
 static bool helped(int argc, char **argv, int *status)
@@ -69,8 +78,12 @@ static bool helped(int argc, char **argv, int *status)
 		printf("msb " MSB_VERSION "\n");
 	else if (!strcmp(word, "__complete"))
 		complete(argv + 2);
+	else if (!strcmp(word, "__page") && c)
+		cli_page_of(c);
 	else if (!strcmp(word, "help") && c)
 		cli_help_of(c);
+	else if (!strcmp(word, "help") && argc > 2)
+		*status = no_command(argv[2]);
 	else if (!strcmp(word, "--help") || !strcmp(word, "-h") ||
 		 (!strcmp(word, "help") && argc == 2))
 		cli_help(cli_groups);
@@ -114,14 +127,8 @@ int main(int argc, char **argv)
 		return remote(host, words);
 	}
 	c = global.n ? cli_find(cli_groups, global.word[0]) : NULL;
-	if (!c) {
-		const char *near = global.n ? cli_nearest(NULL, global.word[0]) : NULL;
-
-		(void)fprintf(stderr, "msb: `%s` is not a command; %s%s%s`msb --help` lists them\n",
-			global.word[0] ?: "", near ? "the nearest is `" : "", near ?: "",
-			near ? "`, and " : "");
-		return CLI_FAILED;
-	}
+	if (!c)
+		return no_command(global.n ? global.word[0] : "");
 	r = cli_parse(c, &global, (int)global.n, global.word, &args);
 	if (r == 0)
 		r = showing(&args) < 0 ? CLI_FAILED : c->run(&args);

@@ -39,13 +39,11 @@ aliases as ever. Paths are that host's. *ssh* gives 255 where it could not get t
 
 # COMMANDS
 
+*msb help* _COMMAND_ and *msb* _COMMAND_ *--help* say what its page says.
+
 END
-# `  NAME   summary` lines are the commands; a command's own help goes in as it is.
-"$msb" --help | sed -n 's/^  \([a-z][a-z-]*\)  *[^ ].*/\1/p' | while read -r command; do
-	printf '## msb %s\n\n```\n' "$command"
-	"$msb" "$command" --help
-	printf '```\n\n'
-done
+# `  NAME   summary` lines are the commands, and each has a page.
+"$msb" --help | sed -n 's/^  \([a-z][a-z-]*\)  *\([^ ].*\)/*msb-\1*(1)\n\t\2\n/p'
 cat <<'END'
 # ENVIRONMENT
 
@@ -76,5 +74,5 @@ msb ps --filter state=failed --format '{{.Name}}\t{{.Reason}}'
 
 # SEE ALSO
 
-*msbd*(8), *msb-fs-passthrough*(5)
+*msbd*(8), *msb-fs-passthrough*(5) and the pages that it names
 END

@@ -361,6 +361,20 @@ static const struct cli_option ps_options[] = {
 };
 
 const struct cli_command cli_ps_commands[] = {
-	CLI_COMMAND("ps", "ls", "[OPTION]...", "List sandboxes", 0, 0, ps_options, ps),
+	CLI_COMMAND("ps", "ls", "[OPTION]...", "List sandboxes", 0, 0, ps_options, ps,
+		.about =
+			"Those that run; with `-a` all. Filters of one key are any of them, those of "
+			"different keys must all be true; `name` and `id` may be a part. A filter on a state "
+			"shows those that do not run, too.\n"
+			"Fields of a text as FORMAT: Name ID Image Digest State Status Reason CreatedAt "
+			"StartedAt RunningFor Restarts Labels Health ExitCode; \\t and \\n are a tab and a "
+			"new line.",
+		.examples = "msb ps -a\n"
+			    "# the machines that failed, and why\n"
+			    "msb ps -a -f state=failed --format '{{.Name}}\\t{{.Reason}}'\n"
+			    "# for programs\n"
+			    "msb ps -a --format json | jq -r .name\n"
+			    "msb ps -q -f label=tier=web",
+		.see = "inspect stats"),
 	{0},
 };

@@ -122,11 +122,11 @@ static const struct cli_option create_options[] = {
 };
 
 static const struct cli_option run_options[] = {
-	CLI_OPTION('d', "detach", NULL, "let it run, and print its name"),
+	CLI_OPTION('d', "detach", NULL, "do not wait for it; print the sandbox's name"),
 	CLI_OPTION('i', "interactive", NULL, "the command reads what msb reads"),
 	CLI_OPTION('t', "tty", NULL, "the command has a terminal"),
 	CLI_OPTION(0, "idle", NULL, "with -d: start no command; it waits for `msb exec`"),
-	CLI_OPTION(0, "detach-keys", "KEYS", "what leaves the command running: ctrl-p,ctrl-q"),
+	CLI_OPTION(0, "detach-keys", "KEYS", "what leaves the command running; else ctrl-p,ctrl-q"),
 	CREATE_OPTIONS,
 	{0},
 };
@@ -134,9 +134,51 @@ static const struct cli_option run_options[] = {
 const struct cli_command cli_run_commands[] = {
 	CLI_COMMAND("run", NULL, "[OPTION]... IMAGE [COMMAND [ARGUMENT]...]",
 		"Make a sandbox, start it and run a command in it", 1, SIZE_MAX, run_options, run,
-		.complete = CLI_IMAGES, .word_ends = true),
+		.complete = CLI_IMAGES, .word_ends = true,
+		.about =
+			"The image is fetched where it is not here yet. COMMAND takes the place of what the "
+			"image runs, as its entrypoint's arguments where it has one.\n"
+			"Without `-d` msb stays: what the command prints comes out here, ^C and other "
+			"signals go to it, and the machine ends with it. What the command has changed in the "
+			"sandbox's files is there until `msb rm`; `--rm` removes it at once. `-i` lets the "
+			"command read what msb reads, `-t` gives it a terminal; `-it` makes a shell usable, "
+			"and ctrl-p ctrl-q leaves it running (`msb attach` comes back).\n"
+			"With `-d` the command is the sandbox's own program: its output is in `msb logs`, it "
+			"is started again by `msb start` and by `--restart`, and its end is the machine's. "
+			"`--idle` starts none, and the machine waits for `msb exec`.\n"
+			"SOURCE of `-v` is a directory of this host where a slash or a dot is in front, else "
+			"a volume of `msb volume`. Its OPTIONS have commas between: `ro`, `audit`, "
+			"`quota_bytes=1G` and the others of msb-fs-passthrough(5); a volume that is a disk "
+			"takes `ro` alone. A SIZE is in bytes, or 512k, 256m, 2g; a TIME in seconds, or 90s, "
+			"1h30m. A line of an `--env-file` is as a value of `-e`; one that begins with # "
+			"counts for nothing.",
+		.status =
+			"As the command ended: 124 a timeout, 126 it cannot be run, 127 it is not there, 128 "
+			"and a signal's number where that ended it; 255 the machine ended before it did. 125 "
+			"where the sandbox could not be made or started. With `-d` 0 once it runs.",
+		.examples =
+			"# a shell in a new sandbox, which is gone afterwards\n"
+			"msb run -it --rm debian sh\n"
+			"# a program, with this directory of the host to read, and a volume to keep what it "
+			"makes\n"
+			"msb run --rm -v ./src:/app:ro,audit -v results:/out debian sh /app/build.sh\n"
+			"# a service that starts again when it fails\n"
+			"msb run -d --name web -m 512m -e PORT=8080 --restart on-failure:5 debian sleep 1d\n"
+			"# what a pipe brings\n"
+			"seq 3 | msb run -i --rm debian wc -l",
+		.see = "create exec logs rm volume msb-fs-passthrough(5)"),
 	CLI_COMMAND("create", NULL, "[OPTION]... IMAGE [COMMAND [ARGUMENT]...]",
 		"Make a sandbox, to be started later", 1, SIZE_MAX, create_options, create,
-		.complete = CLI_IMAGES, .word_ends = true),
+		.complete = CLI_IMAGES, .word_ends = true,
+		.about =
+			"All is as with `msb run -d`, but nothing is started: `msb start` does. Between the "
+			"two its files can be changed, by `msb cp` or in the control tree.",
+		.examples = "# made now, with a file put in, and started\n"
+			    "msb create --name web debian sleep 1d\n"
+			    "msb cp ./app.conf web:/etc/app.conf\n"
+			    "msb start web\n"
+			    "# what that is in the control tree, to be kept as a script\n"
+			    "msb --dry-run create --name web --memory 512m debian sleep 1d",
+		.see = "run start cp"),
 	{0},
 };

@@ -314,21 +314,60 @@ static const struct cli_option rm_options[] = {
 
 const struct cli_command cli_sandbox_commands[] = {
 	CLI_COMMAND("start", NULL, "NAME...", "Start sandboxes", 1, SIZE_MAX, NULL, start,
-		.complete = CLI_SANDBOXES),
-	CLI_COMMAND("stop", NULL, "[OPTION]... NAME...", "Stop them in order", 1, SIZE_MAX,
-		time_option, stop, .complete = CLI_SANDBOXES),
+		.complete = CLI_SANDBOXES,
+		.about = "Each returns when commands can run in it. One that runs already is well.",
+		.examples = "msb start web db", .see = "stop restart run"),
+	CLI_COMMAND("stop", NULL, "[OPTION]... NAME...", "End programs and machines in order", 1,
+		SIZE_MAX, time_option, stop, .complete = CLI_SANDBOXES,
+		.about =
+			"Programs in the guest get SIGTERM, then SIGKILL; what they have written is on the "
+			"disk when it returns. A machine that has not ended in the sandbox's "
+			"`stop_timeout_sec` (10 seconds), or in the time that `-t` says for this once, is "
+			"killed.",
+		.examples = "msb stop web\n"
+			    "# with a minute to end in\n"
+			    "msb stop -t 60 db",
+		.see = "kill start"),
 	CLI_COMMAND("restart", NULL, "[OPTION]... NAME...", "Stop and start them", 1, SIZE_MAX,
-		time_option, restart, .complete = CLI_SANDBOXES),
+		time_option, restart, .complete = CLI_SANDBOXES,
+		.about = "As `msb stop` and then `msb start`. One that does not run is started.",
+		.examples = "msb restart -t 30 web", .see = "stop start"),
 	CLI_COMMAND("kill", NULL, "NAME...", "End their machines at once", 1, SIZE_MAX, NULL,
-		kill_it, .complete = CLI_SANDBOXES),
+		kill_it, .complete = CLI_SANDBOXES,
+		.about =
+			"As by pulling a machine's plug: what it has not written yet is lost. It always gets "
+			"through, also to a sandbox that is being started or stopped.",
+		.examples = "msb kill web", .see = "stop rm"),
 	CLI_COMMAND("pause", NULL, "NAME...", "Let their machines stand still", 1, SIZE_MAX, NULL,
-		pause_it, .complete = CLI_SANDBOXES),
+		pause_it, .complete = CLI_SANDBOXES,
+		.about =
+			"No processor of the machine goes on until `msb resume`; its memory stays as it is.",
+		.examples = "msb pause web\n"
+			    "msb resume web",
+		.see = "resume"),
 	CLI_COMMAND("resume", "unpause", "NAME...", "Let them go on", 1, SIZE_MAX, NULL, resume,
-		.complete = CLI_SANDBOXES),
+		.complete = CLI_SANDBOXES, .about = "Ends `msb pause`.",
+		.examples = "msb resume web", .see = "pause"),
 	CLI_COMMAND("rm", NULL, "[OPTION]... NAME...", "Remove sandboxes that do not run", 1,
-		SIZE_MAX, rm_options, rm, .complete = CLI_SANDBOXES),
+		SIZE_MAX, rm_options, rm, .complete = CLI_SANDBOXES,
+		.about =
+			"Their files, logs and settings go; volumes and images stay. One that runs is "
+			"refused, unless `-f` ends it.",
+		.examples = "msb rm web\n"
+			    "# all that have ended\n"
+			    "msb rm $(msb ps -q -f state=stopped -f state=failed)\n"
+			    "# whatever it does\n"
+			    "msb rm -f web",
+		.see = "stop volume"),
 	CLI_COMMAND("wait", NULL, "[OPTION]... NAME...",
 		"Wait until they have ended; print exit statuses, or states", 1, SIZE_MAX,
-		wait_options, wait_for, .complete = CLI_SANDBOXES),
+		wait_options, wait_for, .complete = CLI_SANDBOXES,
+		.about =
+			"For each there is a line: the exit status of its command where it was made with one "
+			"(`msb run -d`, `msb create`), else the state in which it ended.",
+		.status = "0 where all could be waited for, however they ended.",
+		.examples = "msb run -d --name job debian sh -c 'sleep 5; exit 3'\n"
+			    "msb wait job",
+		.see = "logs run"),
 	{0},
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What msb says of its commands, of what failed, and of sizes and times.
+// What msb says of all its commands, of what failed, and of sizes and times.
 #include "tools/msb/cli.h"
 #include "base/cleanup.h"
 
@@ -8,8 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* An option, as --help has it. */
-static void option_line(const struct cli_option *o)
+void cli_help_option(const struct cli_option *o)
 {
 	char left[80], key[5] = "    ";
 
@@ -34,22 +33,11 @@ void cli_help(const struct cli_group *groups)
 	}
 	printf("\nOptions:\n");
 	for (const struct cli_option *o = cli_globals; o->name; o++)
-		option_line(o);
+		cli_help_option(o);
 	printf("  %-26s %s\n", "-h, --help", "print this");
 	printf("  %-26s %s\n", "-V, --version", "print the version of msb");
 	printf("\n`msb COMMAND --help` says more of one. The control tree is at /run/msb, or\n"
 	       "$XDG_RUNTIME_DIR/msb for an ordinary user; MSB_MNT says otherwise.\n");
-}
-
-void cli_help_of(const struct cli_command *c)
-{
-	printf("usage: msb %s%s%s\n%s.\n", c->name, *c->usage ? " " : "", c->usage, c->summary);
-	if (c->alias)
-		printf("Also called `msb %s`.\n", c->alias);
-	printf("\n");
-	for (const struct cli_option *o = c->options; o && o->name; o++)
-		option_line(o);
-	printf("  %-26s %s\n", "-h, --help", "print this");
 }
 
 int cli_fail(const struct msb_err *e)

@@ -206,6 +206,16 @@ static const struct cli_option volume_options[] = {
 const struct cli_command cli_volume_commands[] = {
 	CLI_COMMAND("volume", NULL, "[OPTION]... ls|create|rm|inspect [NAME]...",
 		"List, make, remove and show volumes", 1, SIZE_MAX, volume_options, volume,
-		.complete = "ls create rm inspect"),
+		.complete = "ls create rm inspect",
+		.about =
+			"A volume is a directory that outlives sandboxes, and that several of them may have "
+			"mounted at once (`-v NAME:PATH` of `msb run`). `ls` lists them, `create` makes "
+			"those that are named, `rm` removes them with all that is in them, unless a sandbox "
+			"has one in its mounts; `inspect` prints an object a line.",
+		.examples = "msb volume create --size 10G work\n"
+			    "msb run --rm -v work:/work debian touch /work/x\n"
+			    "msb volume ls\n"
+			    "msb volume rm work",
+		.see = "run"),
 	{0},
 };

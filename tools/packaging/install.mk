@@ -6,9 +6,10 @@ bindir   := $(PREFIX)/bin
 # Programs for people; the others are started by msbd.
 FACES    := msb msbd
 
-# Manual pages lie beside what they describe; msb(1) is what the program says of itself.
+# Manual pages lie beside what they describe; msb(1) and those of its commands are what the program says of itself.
 MAN_SRCS := $(wildcard fs/backends/*.scd ctl/*.scd tools/plugins/*.scd)
-MAN      := $(patsubst %.scd,build/man/%,$(notdir $(MAN_SRCS))) build/man/msb.1
+MAN_CMDS := $(patsubst %,build/man/msb-%.1,$(shell sed -n 's/.*CLI_COMMAND."\([a-z-]*\)".*/\1/p' tools/msb/*.c))
+MAN      := $(patsubst %.scd,build/man/%,$(notdir $(MAN_SRCS))) build/man/msb.1 $(MAN_CMDS)
 .PHONY: man
 man: $(MAN) ## the manual pages, in build/man
 
@@ -20,6 +21,10 @@ build/man/%: %.scd
 build/man/msb.1: tools/msb/msb.1.sh $(B)/bin/msb
 	@mkdir -p $(@D)
 	$(Q)$< $(B)/bin/msb | scdoc >$@
+
+$(MAN_CMDS): build/man/msb-%.1: $(B)/bin/msb
+	@mkdir -p $(@D)
+	$(Q)$< __page $* | scdoc >$@
 
 # What makes shells complete msb is what it prints itself.
 COMPLETIONS := build/completions/bash build/completions/zsh build/completions/fish
