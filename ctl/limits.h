@@ -116,16 +116,14 @@
 	((all) / 10 * 7) /* of it from SIGTERM to SIGKILL; the rest is for sync */
 #define CTL_MAX_MEMORY_TIMES                                                                       \
 	16 /* max_memory_bytes of memory_bytes: a 64th of it is the kernel's to count it */
-#define CTL_RESIZE_MS	   30000 /* most that a guest may take to give memory back */
-#define CTL_RESIZE_LOOK_MS 50
-#define CTL_RESIZE_LEFT_BYTES                                                                      \
-	(UINT64_C(32) << 20) /* that a guest can spare: never taken from it                        \
-			      */
-#define CTL_RESIZE_ASK_MS    10000
-#define CTL_END_TIMEOUT_MS   500   /* a helper that was asked to end, then SIGKILL */
-#define CTL_CHECKPOINT_MS    30000 /* the write-ahead log is folded in by a thread of its own */
-#define CTL_LOOK_AGAIN_MS    50	   /* for a ^C behind a signal that meant nothing */
-#define CTL_DRAIN_TIMEOUT_MS 5000  /* --stop waits for verbs under way */
+#define CTL_RESIZE_MS	      30000 /* most that a guest may take to give memory back */
+#define CTL_RESIZE_LOOK_MS    50
+#define CTL_RESIZE_LEFT_BYTES (UINT64_C(32) << 20) /* of a guest, never taken from it */
+#define CTL_RESIZE_ASK_MS     10000
+#define CTL_END_TIMEOUT_MS    500   /* a helper that was asked to end, then SIGKILL */
+#define CTL_CHECKPOINT_MS     30000 /* the write-ahead log is folded in by a thread of its own */
+#define CTL_LOOK_AGAIN_MS     50    /* for a ^C behind a signal that meant nothing */
+#define CTL_DRAIN_TIMEOUT_MS  5000  /* --stop waits for verbs under way */
 
 #define CTL_DEFAULT_CPUS	 "1"
 #define CTL_DEFAULT_MEMORY_BYTES "268435456"

@@ -343,8 +343,7 @@ int ctl_op_begin(struct ctl_sandbox *sb, enum ctl_verb v, struct msb_err *e)
 	return r;
 }
 
-/* The verb under way, for one more who waits for it, or NULL: wait_for() lets go of it. Lock held.
- */
+/* The verb under way, for one more to wait for, or NULL: wait_for() lets go of it. Lock held. */
 static struct ctl_op *join(struct ctl_sandbox *sb)
 {
 	if (sb->op) {

@@ -227,7 +227,9 @@ static int entry_type(const struct img_tar *t, enum img_tar_type *ret)
 	case '7': *ret = IMG_TAR_FILE; return 0;
 	case 'S':
 		*ret = IMG_TAR_FILE;
-		return memcmp(t->h.magic, "ustar  ", 8) == 0 ? 0 : -EOPNOTSUPP;
+		return memcmp(t->h.magic, "ustar ", 6) == 0 && memcmp(t->h.version, " ", 2) == 0
+			       ? 0
+			       : -EOPNOTSUPP;
 	case '1':
 	case '2':
 	case '3':

@@ -131,7 +131,7 @@ static void pull_killed(void **state)
 {
 	_cleanup_close_ int store = fix_store("store");
 	long us = time_of(pull, store);
-	int dead = 0, there = 0;
+	int dead = 0;
 
 	empty(store);
 	for (long k = 0; k < ROUNDS; k++) { /* from the first moment to past the end */
@@ -139,7 +139,6 @@ static void pull_killed(void **state)
 		int r = pull(store, us * 12 / 10 * k / ROUNDS + 1, &e);
 
 		dead += r == -EINTR;
-		there += r == 0;
 		assert_true(r == 0 || r == -EINTR);
 		if (r == 0 || fix_count(store, "images", NULL))
 			whole(store);

@@ -495,15 +495,15 @@ static void bad_regions(void **state)
 {
 	static const struct {
 		const char *what;
-		struct vq_inflight head;
 		uint16_t cap;
+		struct vq_inflight head;
 	} row[] = {
-		{"another version", {0, 2, FRONT_NUM, 0, 0}, FRONT_NUM},
-		{"another size", {0, 1, FRONT_NUM * 2, 0, 0}, FRONT_NUM},
-		{"room for half", {0, 0, 0, 0, 0}, FRONT_NUM / 2},
-		{"a batch larger than the ring", {0, 1, FRONT_NUM, 0, 100}, FRONT_NUM},
-		{"a list that leaves the ring", {0, 1, FRONT_NUM, FRONT_NUM, UINT16_MAX},
-			FRONT_NUM},
+		{"another version", FRONT_NUM, {0, 2, FRONT_NUM, 0, 0}},
+		{"another size", FRONT_NUM, {0, 1, FRONT_NUM * 2, 0, 0}},
+		{"room for half", FRONT_NUM / 2, {0, 0, 0, 0, 0}},
+		{"a batch larger than the ring", FRONT_NUM, {0, 1, FRONT_NUM, 0, 100}},
+		{"a list that leaves the ring", FRONT_NUM,
+			{0, 1, FRONT_NUM, FRONT_NUM, UINT16_MAX}},
 	};
 	struct vq_layout l = tracked();
 

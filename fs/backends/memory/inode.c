@@ -53,7 +53,7 @@ static void list_chunk(struct mem *m, uint32_t c)
 {
 	_Atomic(uintptr_t) *chunk = m->chunk[c];
 
-	for (uint32_t s = MEM_CHUNK; s-- > (c == 0);) {
+	for (uint32_t s = MEM_CHUNK; s-- > (c == 0 ? 1 : 0);) {
 		if (atomic_load(&chunk[s]) == 0) {
 			atomic_store(&chunk[s], FREE(m->free_slot));
 			m->free_slot = c * MEM_CHUNK + s;
