@@ -85,15 +85,19 @@ setup() {
 	mkdir -p src/sub
 	echo host >src/f
 	printf '# a comment\nB=from file\nHOME\n\n' >vars
-	[ "$(msb run --name web -m 128m -v ./src:/app:ro,audit --tmpfs /mem:size=8m --max-cpus 3 --max-memory 256m -l app=web --ulimit nofile=64:65 \
-		--env-file vars --entrypoint sh bb -c 'cat /app/f; touch /app/g || echo ro; echo "$B $HOME"; ulimit -n; touch /mem/x' 2>err)" = \
+	[ "$(msb volume create --kind disk --size 32m db)" = db ]
+	[ "$(msb run --name web -m 128m -v ./src:/app:ro,audit -v db:/db --tmpfs /mem:size=8m --max-cpus 3 --max-memory 256m -l app=web --ulimit nofile=64:65 \
+		--env-file vars --entrypoint sh bb -c 'cat /app/f; touch /app/g || echo ro; echo "$B $HOME"; ulimit -n; touch /mem/x
+		grep -c "^/dev/.* /db ext4 rw" /proc/mounts' 2>err)" = \
 		"host
 ro
 from file $HOME
-64" ]
+64
+1" ]
 	grep -q 'Read-only' err
 	[ "$(cat "$m/web/state")" = stopped ]
-	[ "$(cat "$m/web/mounts")" = "$dir/src /app passthrough ro,audit" ]
+	[ "$(cat "$m/web/mounts")" = "$dir/src /app passthrough ro,audit
+volume:db /db disk rw" ]
 	[ "$(cat "$m/web/tmpfs")" = '/mem rw,size=8388608' ]
 	[ "$(cat "$m/web/max_cpus" "$m/web/max_memory_bytes")" = $'3\n268435456' ]
 	[ "$(msb ps -a --filter label=app=web -q)" = web ]
@@ -102,6 +106,7 @@ from file $HOME
 	[ "$status" = 125 ]
 	[[ $output == 'msb: there is a `web` already' ]]
 	msb rm web
+	msb volume rm db
 }
 
 @test "run -d: the name on stdout, the command is the machine's; create, and its start" {
@@ -151,7 +156,7 @@ from file $HOME
 	refused "does not --restart" --rm --restart always bb
 	refused "--idle goes with" --idle bb
 	refused "no name of a sandbox" --name Bad bb
-	refused "something is missing"
+	refused "IMAGE is missing"
 	refused "no option --nothing" --nothing bb
 	refused "the nearest is --volume" --volumes bb
 	refused "no image nosuch" --pull never nosuch
@@ -364,7 +369,7 @@ from file $HOME
 }
 
 @test "completion: commands, options, their values, sandboxes and images from the mount" {
-	[ "$(msb __complete sto)" = $'stop\tStop them in order' ]
+	[ "$(msb __complete sto)" = $'stop\tStop sandboxes in order' ]
 	[ "$(msb __complete stop d)" = $'dev\trunning' ]
 	[ "$(msb __complete -q stop -t '')" = "" ]
 	[ "$(msb __complete ps --format '')" = $'table\njson' ]

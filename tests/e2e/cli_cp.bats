@@ -261,9 +261,12 @@ listing() { (cd "$1" && find . -mindepth 1 -printf '%p %y %m %s %l\n' | sort && 
 	"$msb" volume ls --format json | python3 -c 'import json, sys; json.load(sys.stdin)'
 	run -125 "$msb" volume create -s lots more
 	[ ! -e "$m/volumes/more" ]
+	run -125 "$msb" volume create -s 1m --kind disk more # too small for one
+	[ ! -e "$m/volumes/more" ]
 	run -125 "$msb" volume create 'No Name'
 	run -125 "$msb" volume inspect none
 	run -125 "$msb" volume
+	[[ $output == 'msb volume: one of ls|create|rm|inspect is missing'* ]]
 	run -125 "$msb" volume frobnicate
 	echo "volume:data /data passthrough" >"$m/dev/mounts"
 	run -125 "$msb" volume rm data

@@ -16,6 +16,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -172,6 +173,46 @@ static void too_many_options(void **state)
 		argv[i + 2] = "-eX";
 	argv[1] = "a";
 	assert_int_equal(parse_as(&command, NULL, argv, &a), -EINVAL);
+}
+
+/* What is wrong with the words of a command line is said by the usage's names for them. */
+static void words_that_are_wrong(void **state)
+{
+	static const struct {
+		const char *usage;
+		size_t min, max;
+		const char *argv[4], *says;
+	} rows[] = {
+		{"[OPTION]... IMAGE [COMMAND [ARGUMENT]...]", 1, SIZE_MAX, {"c"},
+			"IMAGE is missing"},
+		{"[OPTION]... NAME COMMAND [ARGUMENT]...", 2, SIZE_MAX, {"c", "x"},
+			"COMMAND is missing"},
+		{"NAME...", 1, SIZE_MAX, {"c"}, "NAME is missing"},
+		{"[OPTION]... ls|rm [NAME]...", 1, SIZE_MAX, {"c"}, "one of ls|rm is missing"},
+		{"REF [AS]", 1, 2, {"c", "x", "y", "z"}, "`z` is one word too many"},
+		{"[OPTION]...", 0, 0, {"c", "x"}, "`x` is one word too many"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const struct cli_command c = {.name = "c",
+			.usage = rows[i].usage,
+			.min = rows[i].min,
+			.max = rows[i].max};
+		char *argv[5] = {NULL}, said[256] = "", want[256];
+		int err = dup(2), fd = memfd_create("said", MFD_CLOEXEC), n = 0;
+		static struct cli_args a;
+
+		for (; n < 4 && rows[i].argv[n]; n++)
+			argv[n] = (char *)(uintptr_t)rows[i].argv[n];
+		assert_true(dup2(fd, 2) == 2);
+		assert_int_equal(cli_parse(&c, NULL, n, argv, &a), -EINVAL);
+		assert_true(dup2(err, 2) == 2 && pread(fd, said, sizeof(said) - 1, 0) > 0);
+		(void)snprintf(want, sizeof(want), "msb c: %s\nusage: msb c %s\n", rows[i].says,
+			rows[i].usage);
+		assert_string_equal(said, want);
+		close(err);
+		close(fd);
+	}
 }
 
 /* The words of a command in a line of sh, up to where it ends; $(..) is a word. */
@@ -693,6 +734,7 @@ int main(void)
 		cmocka_unit_test(too_many_options),
 		cmocka_unit_test(table),
 		cmocka_unit_test(examples),
+		cmocka_unit_test(words_that_are_wrong),
 		cmocka_unit_test(misspelt),
 		cmocka_unit_test(lines_of_sh),
 		cmocka_unit_test(other_hosts),

@@ -95,6 +95,40 @@ static int short_options(struct cli_args *a, int argc, char **argv)
 	return 1;
 }
 
+/* The @n-th word that a command wants, out of its usage: what is not in brackets. */
+static int wanted(const char *usage, size_t n, const char **ret)
+{
+	int depth = 0;
+
+	for (const char *p = usage; *p; p++) {
+		size_t len = strcspn(p, " .[");
+
+		depth += (*p == '[') - (*p == ']');
+		if (depth || !len || *p == ']')
+			continue;
+		if (n-- == 0) {
+			*ret = p;
+			return (int)len;
+		}
+		p += len - 1;
+	}
+	*ret = "a word";
+	return (int)strlen(*ret);
+}
+
+static void refuse_words(const struct cli_args *a)
+{
+	const struct cli_command *c = a->command;
+	const char *word;
+	int len = wanted(c->usage, a->n, &word);
+
+	if (a->n > c->max)
+		(void)cli_fail_usage(c, "`%s` is one word too many", a->word[c->max]);
+	else
+		(void)cli_fail_usage(c, "%s%.*s is missing",
+			memchr(word, '|', (size_t)len) ? "one of " : "", len, word);
+}
+
 int cli_parse(const struct cli_command *c, const struct cli_args *global, int argc, char **argv,
 	struct cli_args *ret)
 {
@@ -126,7 +160,7 @@ int cli_parse(const struct cli_command *c, const struct cli_args *global, int ar
 	argv[ret->n] = NULL;
 	if (ret->n >= c->min && ret->n <= c->max)
 		return 0;
-	(void)cli_fail_usage(c, ret->n < c->min ? "something is missing" : "that is too much");
+	refuse_words(ret);
 	return -EINVAL;
 }
 

@@ -209,8 +209,9 @@ static const struct cli_option events_options[] = {
 };
 
 const struct cli_command cli_events_commands[] = {
-	CLI_COMMAND("events", NULL, "[OPTION]... [NAME]...", "What happened, and what happens", 0,
-		SIZE_MAX, events_options, events, .complete = CLI_SANDBOXES,
+	CLI_COMMAND("events", NULL, "[OPTION]... [NAME]...",
+		"Print what happened, and what happens", 0, SIZE_MAX, events_options, events,
+		.complete = CLI_SANDBOXES,
 		.about =
 			"Of the sandboxes that are named, or of everything: states and the reasons for them, "
 			"commands that began and ended, mounts, images, volumes, limits that were met. The "

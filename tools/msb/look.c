@@ -261,8 +261,8 @@ static const struct cli_option stats_options[] = {
 };
 
 const struct cli_command cli_look_commands[] = {
-	CLI_COMMAND("inspect", NULL, "[OPTION]... NAME...", "All that there is to say, as JSON", 1,
-		SIZE_MAX, inspect_options, inspect, .complete = CLI_SANDBOXES,
+	CLI_COMMAND("inspect", NULL, "[OPTION]... NAME...", "Print all that sandboxes are, as JSON",
+		1, SIZE_MAX, inspect_options, inspect, .complete = CLI_SANDBOXES,
 		.about =
 			"An array with an object for each: its configuration, status, mounts and the rest of "
 			"its files. FIELD is one value of it, with dots between the names.",
@@ -271,7 +271,7 @@ const struct cli_command cli_look_commands[] = {
 			    "msb inspect -f '{{.Image}} {{.State}}' web",
 		.see = "ps stats"),
 	CLI_COMMAND("stats", "metrics", "[OPTION]... [NAME]...",
-		"What sandboxes use, again each second", 0, SIZE_MAX, stats_options, stats,
+		"Show what sandboxes use, again each second", 0, SIZE_MAX, stats_options, stats,
 		.complete = CLI_SANDBOXES,
 		.about =
 			"Without a NAME of all that run. CPU is of one processor of this host, so two busy "

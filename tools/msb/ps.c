@@ -75,10 +75,12 @@ static void words(const struct row *r, struct msb_str *s)
 		return;
 	if (!strcmp(state.buf, "running") || !strcmp(state.buf, "paused")) {
 		ago(started, &time_text);
-		if (time_text.len > 4)
-			time_text.buf[time_text.len - 4] = '\0'; /* ` ago`, or ` now` */
-		msb_str_addf(
-			s, "Up %s%s", time_text.buf ?: "", *state.buf == 'p' ? " (paused)" : "");
+		msb_str_adds(s, "Up ");
+		if (time_text.len > 4 && !strcmp(time_text.buf + time_text.len - 4, " ago"))
+			msb_str_add(s, time_text.buf, time_text.len - 4);
+		else
+			msb_str_adds(s, "less than a second");
+		msb_str_adds(s, *state.buf == 'p' ? " (paused)" : "");
 	} else if (code.len && (!strcmp(state.buf, "stopped") || !strcmp(state.buf, "failed"))) {
 		msb_str_addf(s, "Exited (%s)", code.buf);
 	} else {

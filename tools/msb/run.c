@@ -3,29 +3,14 @@
 #include "base/cleanup.h"
 #include "tools/msb/cli.h"
 #include "tools/msb/create.h"
+#include "tools/msb/interrupt.h"
 #include "tools/msb/job.h"
 #include "tools/msb/sandbox.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
-
-static void on_signal(int sig)
-{
-	(void)sig; /* the write that waits returns: EINTR */
-}
-
-/* ^C ends what is under way, and then what was made goes. */
-static void interruptible(void)
-{
-	const struct sigaction sa = {.sa_handler = on_signal}; /* no SA_RESTART */
-
-	(void)sigaction(SIGINT, &sa, NULL); /* valid signals */
-	(void)sigaction(SIGTERM, &sa, NULL);
-	(void)sigaction(SIGHUP, &sa, NULL);
-}
 
 static int create(const struct cli_args *a)
 {
@@ -34,9 +19,13 @@ static int create(const struct cli_args *a)
 	struct mnt m;
 	int r = mnt_open(&m, &e);
 
-	interruptible();
+	interrupt_catch();
 	if (r == 0)
 		r = create_sandbox(&m, a, !cli_get(a, "idle"), name, &e);
+	if (interrupt_hold() && r == 0) {
+		(void)mnt_rmdir(&m, name, NULL); /* nobody knows of it yet */
+		r = -EINTR;
+	}
 	if (r == 0)
 		printf("%s\n", name);
 	return cli_status(r, &e);
@@ -56,8 +45,12 @@ static int refuse(const struct cli_args *a)
 static void end(const struct mnt *m, const char *name, bool remove)
 {
 	struct msb_err e = {0};
-	int r = sandbox_verb(m, name, remove ? "kill" : "stop", &e);
+	int r;
 
+	/* Only what may take its time is left to itself by ^C. */
+	if (!remove)
+		interrupt_release();
+	r = sandbox_verb(m, name, remove ? "kill" : "stop", &e);
 	if (r == 0 && remove && faccessat(m->fd, name, F_OK, 0) == 0) {
 		r = mnt_rmdir(m, name, &e);
 		r = r == -ENOENT ? 0 : r; /* it went meanwhile */
@@ -82,13 +75,15 @@ static int run(const struct cli_args *a)
 
 	if (r)
 		return r;
-	interruptible();
+	interrupt_catch();
 	r = mnt_open(&m, &e);
 	if (r == 0)
 		r = create_sandbox(&m, a, main, name, &e);
 	if (r < 0)
 		return cli_status(r, &e);
 	r = sandbox_verb(&m, name, "start", &e);
+	if (interrupt_hold() && r == 0)
+		r = -EINTR;
 	if (r < 0) {
 		status = cli_status(r, &e);
 		if (remove || r == -EINTR)
@@ -123,7 +118,7 @@ static const struct cli_option create_options[] = {
 
 static const struct cli_option run_options[] = {
 	CLI_OPTION('d', "detach", NULL, "do not wait for it; print the sandbox's name"),
-	CLI_OPTION('i', "interactive", NULL, "the command reads what msb reads"),
+	CLI_OPTION('i', "interactive", NULL, "give it stdin, which a pipe or a file is without"),
 	CLI_OPTION('t', "tty", NULL, "the command has a terminal"),
 	CLI_OPTION(0, "idle", NULL, "with -d: start no command; it waits for `msb exec`"),
 	CLI_OPTION(0, "detach-keys", "KEYS", "what leaves the command running; else ctrl-p,ctrl-q"),
@@ -140,9 +135,8 @@ const struct cli_command cli_run_commands[] = {
 			"image runs, as its entrypoint's arguments where it has one.\n"
 			"Without `-d` msb stays: what the command prints comes out here, ^C and other "
 			"signals go to it, and the machine ends with it. What the command has changed in the "
-			"sandbox's files is there until `msb rm`; `--rm` removes it at once. `-i` lets the "
-			"command read what msb reads, `-t` gives it a terminal; `-it` makes a shell usable, "
-			"and ctrl-p ctrl-q leaves it running (`msb attach` comes back).\n"
+			"sandbox's files is there until `msb rm`; `--rm` removes it at once. A pipe or a file as "
+			"stdin is the command's input; with `-i` a terminal is, too. `-t` gives it a terminal of its own: `-it` makes a shell usable, and ctrl-p ctrl-q leaves it running (`msb attach` comes back).\n"
 			"With `-d` the command is the sandbox's own program: its output is in `msb logs`, it "
 			"is started again by `msb start` and by `--restart`, and its end is the machine's. "
 			"`--idle` starts none, and the machine waits for `msb exec`.\n"

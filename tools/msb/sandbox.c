@@ -317,8 +317,8 @@ const struct cli_command cli_sandbox_commands[] = {
 		.complete = CLI_SANDBOXES,
 		.about = "Each returns when commands can run in it. One that runs already is well.",
 		.examples = "msb start web db", .see = "stop restart run"),
-	CLI_COMMAND("stop", NULL, "[OPTION]... NAME...", "End programs and machines in order", 1,
-		SIZE_MAX, time_option, stop, .complete = CLI_SANDBOXES,
+	CLI_COMMAND("stop", NULL, "[OPTION]... NAME...", "Stop sandboxes in order", 1, SIZE_MAX,
+		time_option, stop, .complete = CLI_SANDBOXES,
 		.about =
 			"Programs in the guest get SIGTERM, then SIGKILL; what they have written is on the "
 			"disk when it returns. A machine that has not ended in the sandbox's "
@@ -328,25 +328,25 @@ const struct cli_command cli_sandbox_commands[] = {
 			    "# with a minute to end in\n"
 			    "msb stop -t 60 db",
 		.see = "kill start"),
-	CLI_COMMAND("restart", NULL, "[OPTION]... NAME...", "Stop and start them", 1, SIZE_MAX,
+	CLI_COMMAND("restart", NULL, "[OPTION]... NAME...", "Stop and start sandboxes", 1, SIZE_MAX,
 		time_option, restart, .complete = CLI_SANDBOXES,
 		.about = "As `msb stop` and then `msb start`. One that does not run is started.",
 		.examples = "msb restart -t 30 web", .see = "stop start"),
-	CLI_COMMAND("kill", NULL, "NAME...", "End their machines at once", 1, SIZE_MAX, NULL,
+	CLI_COMMAND("kill", NULL, "NAME...", "End sandboxes' machines at once", 1, SIZE_MAX, NULL,
 		kill_it, .complete = CLI_SANDBOXES,
 		.about =
 			"As by pulling a machine's plug: what it has not written yet is lost. It always gets "
 			"through, also to a sandbox that is being started or stopped.",
 		.examples = "msb kill web", .see = "stop rm"),
-	CLI_COMMAND("pause", NULL, "NAME...", "Let their machines stand still", 1, SIZE_MAX, NULL,
+	CLI_COMMAND("pause", NULL, "NAME...", "Let sandboxes stand still", 1, SIZE_MAX, NULL,
 		pause_it, .complete = CLI_SANDBOXES,
 		.about =
 			"No processor of the machine goes on until `msb resume`; its memory stays as it is.",
 		.examples = "msb pause web\n"
 			    "msb resume web",
 		.see = "resume"),
-	CLI_COMMAND("resume", "unpause", "NAME...", "Let them go on", 1, SIZE_MAX, NULL, resume,
-		.complete = CLI_SANDBOXES, .about = "Ends `msb pause`.",
+	CLI_COMMAND("resume", "unpause", "NAME...", "Let paused sandboxes go on", 1, SIZE_MAX, NULL,
+		resume, .complete = CLI_SANDBOXES, .about = "Ends `msb pause`.",
 		.examples = "msb resume web", .see = "pause"),
 	CLI_COMMAND("rm", NULL, "[OPTION]... NAME...", "Remove sandboxes that do not run", 1,
 		SIZE_MAX, rm_options, rm, .complete = CLI_SANDBOXES,
@@ -360,7 +360,7 @@ const struct cli_command cli_sandbox_commands[] = {
 			    "msb rm -f web",
 		.see = "stop volume"),
 	CLI_COMMAND("wait", NULL, "[OPTION]... NAME...",
-		"Wait until they have ended; print exit statuses, or states", 1, SIZE_MAX,
+		"Wait until sandboxes end; print exit statuses, or states", 1, SIZE_MAX,
 		wait_options, wait_for, .complete = CLI_SANDBOXES,
 		.about =
 			"For each there is a line: the exit status of its command where it was made with one "
