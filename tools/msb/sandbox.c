@@ -364,10 +364,14 @@ const struct cli_command cli_sandbox_commands[] = {
 		wait_options, wait_for, .complete = CLI_SANDBOXES,
 		.about =
 			"For each there is a line: the exit status of its command where it was made with one "
-			"(`msb run -d`, `msb create`), else the state in which it ended.",
+			"(`msb run -d`, `msb create`), else the state in which it ended.\n"
+			"With `--healthy` it is waited until each passes its health check; one that turns "
+			"unhealthy, or ends, is an error.",
 		.status = "0 where all could be waited for, however they ended.",
 		.examples = "msb run -d --name job debian sh -c 'sleep 5; exit 3'\n"
-			    "msb wait job",
+			    "msb wait job\n"
+			    "# for a service to answer\n"
+			    "msb wait --healthy web",
 		.see = "logs run"),
 	{0},
 };
