@@ -89,6 +89,7 @@ int conf_keep(struct ctl_sandbox *sb, struct ctl_db_value *v, size_t n, struct m
 	v[n] = (struct ctl_db_value){".generation", text};
 	v[n + 1] = (struct ctl_db_value){NULL, NULL};
 	r = ctl_db_values_set(sb->c->db, sb->id, v, e);
+	v[n] = (struct ctl_db_value){NULL, NULL}; /* its text ends here */
 	if (r == 0)
 		sb->generation++;
 	return r;

@@ -239,7 +239,7 @@ static int give_tree(struct ctl_files_of *of, uint64_t *ret_bytes, struct msb_er
 	if (r == 0 && of->sb)
 		r = upper = open_upper(of, &fresh, e);
 	/* What the host has changed in a directory is taken up while nothing lies on it. */
-	if (r >= 0 && of->root == CTL_ROOT_DIR && !fresh && unchanged(of->sb, upper)) {
+	if (r >= 0 && of->root == CTL_ROOT_DIR && !fresh && of->sb && unchanged(of->sb, upper)) {
 		(void)snprintf(path, sizeof(path), "%s/upper", of->id);
 		r = msb_rm_rf(of->c->sandboxes_fd, path);
 		if (r < 0)

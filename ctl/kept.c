@@ -122,10 +122,13 @@ static int load_dir(
 {
 	_cleanup_closedir_ DIR *d = fdopendir(fd);
 	struct dirent *de;
-	int r = d ? 0 : -errno;
+	int r = 0;
 
-	if (!d)
+	if (!d) {
+		r = -errno;
 		close(fd);
+		return r;
+	}
 	while (r == 0 && (de = readdir(d))) {
 		struct ctl_kept f = {.parent = parent, .area = area, .name = de->d_name}, *made;
 		struct stat st;
@@ -221,12 +224,14 @@ static int make_at(int at, const char *path, mode_t mode, const char *target, st
 	_cleanup_close_ int fd = -1;
 	int r = 0;
 
-	if (S_ISDIR(mode))
+	if (S_ISDIR(mode)) {
 		r = mkdirat(at, path, 0700);
-	else if (S_ISLNK(mode))
+	} else if (S_ISLNK(mode)) {
 		r = symlinkat(target, at, path);
-	else
-		r = fd = openat(at, path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	} else {
+		fd = openat(at, path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+		r = fd;
+	}
 	/* Whatever umask msbd has. */
 	if (r >= 0 && !S_ISLNK(mode))
 		r = fchmodat(at, path, mode & 07777, 0);

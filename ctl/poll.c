@@ -31,7 +31,7 @@ void ctl_poll_wake(struct ctl *c, const struct ctl_sandbox *sb)
 			continue;
 		/* What happens to a job wakes those who poll it; all jobs' readers for each would
 		 * be the square of them. */
-		if (h->at.job && !h->at.job->gone && !h->at.sb->gone)
+		if (h->at.job && !h->at.job->gone && h->at.sb && !h->at.sb->gone)
 			continue;
 		(void)fuse_lowlevel_notify_poll(h->ph); /* fails where the mount is gone */
 		unlink_poller(h);

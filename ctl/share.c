@@ -91,7 +91,7 @@ static int pin(
 	int r = ctl_image_resolve(sb->c, s->source, &parsed, &img, &why);
 
 	img_ref_print(&parsed, &ref);
-	p = r != -EINVAL && !ref.oom ? ctl_pin_find(sb, img ? img->name : ref.buf) : NULL;
+	p = r != -EINVAL && !ref.oom ? ctl_pin_find(sb, r == 0 ? img->name : ref.buf) : NULL;
 	if (p && (p->kept || sb->machine || r < 0)) {
 		memcpy(digest, p->digest, sizeof(p->digest));
 		return ctl_pin_set(sb, p->ref, digest, p->kept || overlay, e);

@@ -146,7 +146,7 @@ static int map(struct reader *r, struct ctl_yaml_entry *en, struct msb_err *e)
 		if (r->ev.type != YAML_SCALAR_EVENT)
 			return at(e, EINVAL, r->ev.start_mark, "a name is a text");
 		err = scalar(&r->ev, &key, e);
-		for (size_t i = 0; err == 0 && i < en->n; i++)
+		for (size_t i = 0; err == 0 && key && i < en->n; i++)
 			if (strcmp(en->v[i].key, key) == 0)
 				err = twice(r, key, e);
 		if (err == 0)

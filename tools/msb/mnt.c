@@ -264,7 +264,8 @@ int mnt_list(const struct mnt *m, const char *dir, int type, struct msb_str *s, 
 			char **more =
 				realloc(names, (size = size ? 2 * size : 64) * sizeof(*names));
 
-			names = more ?: names;
+			if (more)
+				names = more;
 			r = more ? 0 : -ENOMEM;
 		}
 		if (r == 0 && !(names[n++] = strdup(de->d_name)))

@@ -64,7 +64,8 @@ int sandbox_each(const struct cli_args *a,
 
 		e = (struct msb_err){0};
 		one = cli_status(fn(&m, a, a->word[i], &e), &e);
-		status = one ?: status;
+		if (one)
+			status = one;
 		if (one == 0 && !cli_get(a, "quiet"))
 			printf("%s\n", a->word[i]);
 		(void)fflush(stdout); /* seen as it is done; main() looks whether it was */
@@ -299,7 +300,9 @@ static int wait_for(const struct cli_args *a)
 
 		e = (struct msb_err){0};
 		one = cli_get(a, "healthy") ? wait_healthy(&m, name, &e) : wait_one(&m, name, &e);
-		status = cli_status(one, &e) ?: status;
+		one = cli_status(one, &e);
+		if (one)
+			status = one;
 		(void)fflush(stdout); /* seen as it comes; main() looks whether it was */
 	}
 	return status;

@@ -134,9 +134,9 @@ static uint64_t prepare(
 		uint32_t *e = &l->page[k % MEM_FAN];
 		uint64_t page = k * MEM_PAGE;
 
-		if (!*e && n == got)
-			return page > at ? page : at;
 		if (!*e) {
+			if (n == got)
+				return page > at ? page : at;
 			*e = fresh[n++] | MEM_UNWRITTEN;
 			l->used++;
 			map->pages++;
