@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Random operations by several clients on an instance of msb, while its processes are killed.
+"""Random operations by several clients on an instance of msb, while its processes are killed or stand still.
 
 usage: chaos.py MSBD MNT STATE   with MSB_CHAOS_SEED, MSB_CHAOS_OPS (60), MSB_CHAOS_CLIENTS (8)
 
@@ -16,6 +16,7 @@ OPS = int(os.environ.get("MSB_CHAOS_OPS") or 60)
 CLIENTS = int(os.environ.get("MSB_CHAOS_CLIENTS") or 8)
 NAMES = [f"c{i}" for i in range(4)]
 PAUSE_SEC = 4  # at most, before an operation: machines need time to start between two kills
+FROZEN_SEC = 3
 STUCK_SEC = 400  # one operation: a start under TCG with all of this at once is slow
 # What an operation may meet: the state does not allow it, it was removed, its machine or helper was
 # killed, msbd was. Anything else is a finding.
@@ -121,6 +122,18 @@ def kill_some(rng, kind):
     pids = [p for p, cmd in mine().items() if os.path.basename(cmd.split()[0]).startswith(kind)]
     if pids:
         kill_pid(rng.choice(sorted(pids)))
+
+
+def freeze_some(rng):
+    """One of them stands still for a while: whoever waits for it has to."""
+    pid = rng.choice(sorted(mine()) or [0])
+    try:
+        if pid:
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(rng.random() * FROZEN_SEC)
+            os.kill(pid, signal.SIGCONT)
+    except ProcessLookupError:
+        pass
 
 
 # ---- operations: each gets the client's own generator and a sandbox's name
@@ -229,13 +242,21 @@ def op_config(rng, n):
     put(f"{n}/config", text.replace("idle_timeout_sec: 0", "idle_timeout_sec: 3600"))
 
 
+FAULTS = "error=create+write+unlink:EIO:0.05,delay=lookup+create+write:20ms:0.1"
+
+
 def op_mounts(rng, n):
-    table = rng.choice(["none /scratch memory\n", "\n", "none /a memory\nnone /a/b memory\n"])
+    table = rng.choice(["none /scratch memory\n", f"none /scratch memory {FAULTS}\n", "\n",
+                        "none /a memory\nnone /a/b memory\n"])
     fd = os.open(f"{MNT}/{n}/mounts", os.O_WRONLY)
     try:
         os.write(fd, table.encode())
     finally:
         os.close(fd)
+
+
+def op_files(rng, n):
+    put(f"{n}/exec", "cd /scratch && for i in $(seq 30); do mkdir d; echo $i >d/$i; mv d/$i f; rm -r f d; done\n")
 
 
 def op_policy(rng, n):
@@ -282,6 +303,10 @@ def op_kill_msbd(rng, n):
     kill_msbd(rng)
 
 
+def op_freeze(rng, n):
+    freeze_some(rng)
+
+
 def killer(kind):
     def op(rng, n):
         kill_some(rng, kind)
@@ -291,9 +316,10 @@ def killer(kind):
 
 TABLE = ([op_start] * 14 + [op_mkdir] * 4 + [verb("stop")] * 4 + [verb("kill")] * 4 + [verb("pause")] * 3 +
          [verb("resume")] * 4 + [verb("restart")] * 2 + [op_rmdir] * 4 + [op_exec] * 10 + [op_exec_killed] * 4 +
-         [op_job] * 6 + [op_job_kept] * 5 + [op_values] * 4 + [op_config] * 3 + [op_mounts] * 5 + [op_policy] * 3 +
-         [op_look] * 4 + [op_root] * 4 + [op_wait_killed] * 3 + [op_gc] * 2 + [op_cli] * 3 + [op_kill_msbd] * 4 +
-         [killer("msb-vmm")] * 3 + [killer("msb-agentd")] * 3 + [killer("msb-fsd")] * 3 + [killer("qemu")] * 3)
+         [op_job] * 6 + [op_job_kept] * 5 + [op_values] * 4 + [op_config] * 3 + [op_mounts] * 5 + [op_files] * 4 +
+         [op_policy] * 3 + [op_look] * 4 + [op_root] * 4 + [op_wait_killed] * 3 + [op_gc] * 2 + [op_cli] * 3 +
+         [op_kill_msbd] * 4 + [killer("msb-vmm")] * 3 + [killer("msb-agentd")] * 3 + [killer("msb-fsd")] * 3 +
+         [killer("qemu")] * 3 + [op_freeze] * 4)
 
 
 def answers():
