@@ -230,17 +230,23 @@ ends() {
 }
 
 @test "msbd's end is a sentence; afterwards what was let go of runs on, what was not has gone" {
-	job=$("$msb" exec -d dev sh -c 'sleep 5; echo after; exec sleep 4717')
+	job=$("$msb" exec -d dev sh -c 'echo before; sleep 5; echo after; exec sleep 4717')
 	begins 'echo up; exec sleep 4716'
+	"$msb" attach --no-stdin "$job" >out2 2>err2 &
+	joined=$!
+	until_is 20 before head -n 1 out2
 	kill -9 "$(msbd_pid)"
 	ends 125
-	[[ $(cat err) == *'msbd ended'* ]]
+	[[ $(cat err) == *'msbd ended; the command is hung up once msbd runs again'* ]]
+	pid=$joined
+	ends 125
+	[[ $(cat err2) == *"msbd ended; the command may run on: try \`msb attach $job\`"* ]]
 	run -125 "$msb" exec dev true
 	"$bin/msbd"
 	until_is 20 0 processes 'sleep 4716'
 	"$msb" attach --no-stdin "$job" >out 2>err &
 	pid=$!
-	until_is 30 after cat out
+	until_is 30 after tail -n 1 out
 	echo signal KILL >"$m/dev/jobs/${job#dev/}/ctl"
 	ends 137
 	until_is 10 0 jobs_of dev

@@ -23,6 +23,7 @@ struct held {
 	const struct mnt *m;
 	const char *name; /* of its sandbox */
 	unsigned int number;
+	bool joined;		      /* it was there before, and others may have it too */
 	int clone, dir, in, out, err; /* -1: not open */
 };
 #define HELD_INIT(mount, sandbox)                                                                  \
@@ -270,10 +271,14 @@ static int follow(struct held *h, struct stream *s, struct cli_job_end *ret, str
 		/* ENODEV: the sandbox was removed. Otherwise msbd itself has gone. */
 		if (e->code == ENODEV)
 			return (void)fprintf(stderr, "msb: %s is gone\n", h->name), EXIT_LOST;
-		if (e->code == ENOTCONN || e->code == ECONNABORTED)
+		if (e->code != ENOTCONN && e->code != ECONNABORTED)
+			return r;
+		if (!h->joined)
 			return msb_err_set(e, e->code,
-				"msbd ended; what happens in %s cannot be seen any more", h->name);
-		return r;
+				"msbd ended; the command is hung up once msbd runs again");
+		return msb_err_set(e, e->code,
+			"msbd ended; the command may run on: try `msb attach %s/%u` once msbd runs again",
+			h->name, h->number);
 	}
 }
 
@@ -430,6 +435,7 @@ static int attach(
 	uint64_t number;
 	int r = term_keys_parse(keys ?: TERM_KEYS_DEFAULT, &s.keys, e);
 
+	h->joined = true;
 	if (r == 0 && !msb_name_valid(h->name))
 		return msb_err_set(e, EINVAL, "`%s` is not a sandbox's name", h->name);
 	if (r == 0 && !which)
