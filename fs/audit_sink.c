@@ -26,10 +26,11 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#define MAX_TEXT  4096
-#define PADDING	  0x80000000u
-#define TAIL_STEP 16384 /* bytes taken at a time, as the requests' threads see it */
-#define OUT_BYTES (4 * AUDIT_MAX_LINE)
+#define MAX_TEXT    4096
+#define PADDING	    0x80000000u
+#define TAIL_STEP   16384	/* bytes taken at a time, as the requests' threads see it */
+#define WRITE_BYTES (32u << 10) /* at a time: they are still in the nearest cache */
+#define OUT_BYTES   (WRITE_BYTES + AUDIT_MAX_LINE)
 
 struct record {
 	_Atomic uint32_t size; /* of all; 0: not yet */
@@ -235,7 +236,7 @@ static void format(struct audit_sink *s, const struct record *r)
 		.path2 = r->text + r->mount_bytes + 1 + r->path_bytes,
 		.path2_bytes = r->path2_bytes};
 
-	if (OUT_BYTES - s->used < AUDIT_MAX_LINE) {
+	if (s->used >= WRITE_BYTES) {
 		flush(s);
 		tell_dropped(s);
 	}

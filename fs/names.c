@@ -186,8 +186,11 @@ void fsb_names_enter(
 
 void fsb_names_soon(struct fsb_names *t, uint64_t node)
 {
-	struct fsb_node_shard *s = fsb_node_lock(&t->map, node);
+	struct fsb_node_shard *s;
 
+	if (node == FSB_ROOT)
+		return;
+	s = fsb_node_lock(&t->map, node);
 	fsb_node_fetch(s, node);
 	fsb_node_unlock(s);
 }
