@@ -178,7 +178,7 @@ static int make_text(
 	h->seen = ctl_handle_changes(&h->at);
 	if (slow)
 		pthread_mutex_unlock(&c->lock);
-	at.cancel = q->cancel;
+	at.cancel = q ? q->cancel : NULL;
 	r = at.node->read(&at, s, e);
 	if (!slow)
 		pthread_mutex_unlock(&c->lock);
