@@ -16,8 +16,6 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-#define NOBODY 65534
-
 static int put(const char *path, const char *text)
 {
 	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -171,6 +169,8 @@ int msb_jail_enter(const struct msb_jail *j, struct msb_err *e)
 {
 	unsigned int ns = (j->flags & MSB_JAIL_NET ? CLONE_NEWNET : 0) |
 			  (j->flags & MSB_JAIL_IPC ? CLONE_NEWIPC | CLONE_NEWUTS : 0);
+	static const struct msb_user nobody = {.uid = MSB_USER_NOBODY, .gid = MSB_USER_NOBODY};
+	const struct msb_user *user = j->flags & MSB_JAIL_NOBODY ? &nobody : j->user;
 	const struct rlimit no_core = {0, 0};
 	int r = 0;
 
@@ -186,11 +186,8 @@ int msb_jail_enter(const struct msb_jail *j, struct msb_err *e)
 		log_warn("namespaces are not permitted here (%s); continuing without them",
 			strerror(-r));
 	drop_bounding(j->keep_caps);
-	if ((j->flags & MSB_JAIL_NOBODY) && geteuid() == 0)
-		if (syscall(SYS_setgroups, 0, NULL) < 0 ||
-			syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY) < 0 ||
-			syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY) < 0)
-			return msb_err_set(e, errno, "cannot leave uid 0: %m");
+	if (user && (r = msb_user_become(user)) < 0)
+		return msb_err_set(e, -r, "cannot leave uid 0: %s", strerror(-r));
 	r = j->ndirs ? only_beneath(j->dirs, j->ndirs) : 0;
 	if (r < 0)
 		log_warn(

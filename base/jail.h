@@ -4,6 +4,7 @@
 #define MSB_BASE_JAIL_H
 
 #include "base/err.h"
+#include "base/user.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,6 +34,8 @@ struct msb_jail {
 	 * (Landlock). */
 	const struct msb_jail_dir *dirs;
 	size_t ndirs;
+	const struct msb_user *user; /* root becomes that one, once it has its namespaces; NULL:
+					nobody else. A no-op for an ordinary user. */
 };
 
 /**

@@ -52,11 +52,7 @@ static int become(const struct msb_spawn_as *g)
 		setrlimit(RLIMIT_DATA, &data) < 0 || chdir("/") < 0)
 		return -1;
 	umask(022);
-	/* By system call: the libc's functions would talk to the other threads that the parent had.
-	 */
-	if (geteuid() == 0 && (syscall(SYS_setgroups, 0, NULL) < 0 ||
-				      syscall(SYS_setresgid, g->gid, g->gid, g->gid) < 0 ||
-				      syscall(SYS_setresuid, g->uid, g->uid, g->uid) < 0))
+	if (msb_user_become(g->user) < 0)
 		return -1;
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }

@@ -4,6 +4,7 @@
 #define MSB_BASE_SPAWN_H
 
 #include "base/err.h"
+#include "base/user.h"
 
 #include <stddef.h>
 #include <sys/resource.h>
@@ -30,9 +31,8 @@ pid_t msb_spawn_alone(const char *path, char *const argv[], const int *fds, size
 struct msb_spawn_as {
 	const char *path; /* opened by the user itself, in the child */
 	char *const *argv, *const *envp;
-	int sock_fd, out_fd; /* become 3, and 1 and 2 */
-	uid_t uid;	     /* taken on where the caller is root; no supplementary groups */
-	gid_t gid;
+	int sock_fd, out_fd;		  /* become 3, and 1 and 2 */
+	const struct msb_user *user;	  /* taken on where the caller is root */
 	rlim_t max_files, max_data_bytes; /* RLIMIT_NOFILE, RLIMIT_DATA; core files are off */
 };
 /* Its working directory is /. */

@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "base/str.h"
 #include "ctl/conf.h"
+#include "ctl/owner.h"
 #include "ctl/root.h"
 #include "fs/image/open.h"
 #include "fs/image/qcow2.h"
@@ -160,7 +161,7 @@ static bool is_empty(int own)
 int ctl_disk_open(struct ctl_sandbox *sb, const struct ctl_disk_base *b, struct vmm_disk *ret,
 	struct msb_err *e)
 {
-	struct img_open o = ctl_root_opener(sb);
+	struct img_open o = ctl_owner_opener(sb);
 	_cleanup_close_ int own = -1, base = -1;
 	struct img_disk d = {.fd = -1};
 	uint64_t bytes = 0;

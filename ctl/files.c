@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "ctl/conf.h"
 #include "ctl/image_names.h"
+#include "ctl/owner.h"
 #include "ctl/plugin.h"
 #include "ctl/supervise.h"
 #include "ctl/tree.h"
@@ -165,17 +166,26 @@ int ctl_files_open_image(
 	return 0;
 }
 
+int ctl_files_give(const struct ctl_files_of *of, int *fd, bool readonly, struct msb_err *e)
+{
+	const struct msb_ids ours = {of->c->uid, of->c->gid};
+
+	return ctl_owner_give(of->c, fd, ours, of->f->as, readonly, e);
+}
+
 /* The directory that audit lines of all of a sandbox's mounts go to. */
 static int give_audit(struct ctl_files_of *of, struct msb_err *e)
 {
 	_cleanup_close_ int dir = -1;
 	char path[64];
+	int r;
 
 	(void)snprintf(path, sizeof(path), "%s/" CTL_AUDIT_DIR, of->id);
 	if (mkdirat(of->c->sandboxes_fd, path, 0700) < 0 && errno != EEXIST)
 		return msb_err_set(e, errno, "cannot make the directory for audit lines: %m");
 	dir = open_below(of->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY, e);
-	return dir < 0 ? dir : fsd_audit(of->f->sock, dir, e);
+	r = dir < 0 ? dir : ctl_files_give(of, &dir, false, e);
+	return r < 0 ? r : fsd_audit(of->f->sock, dir, e);
 }
 
 static char *root_options(const struct ctl_files_of *of)
@@ -203,6 +213,8 @@ static int give_image(struct ctl_files_of *of, const char *options, int upper, s
 	_cleanup_close_ int index = -1, packs = -1;
 	int r = ctl_files_open_image(of->c, of->digest, &index, &packs, e);
 
+	if (r == 0)
+		r = ctl_files_give(of, &packs, true, e);
 	return r < 0 ? r : fsd_tree(of->f->sock, index, packs, upper, options, e);
 }
 
@@ -226,7 +238,7 @@ static bool unchanged(struct ctl_sandbox *sb, int upper)
 static int give_tree(struct ctl_files_of *of, uint64_t *ret_bytes, struct msb_err *e)
 {
 	_cleanup_free_ char *options = root_options(of);
-	_cleanup_close_ int upper = -1;
+	_cleanup_close_ int upper = -1, given = -1;
 	bool fresh = false;
 	char path[64];
 	int r = options ? 0 : msb_err_set(e, ENOMEM, "no memory");
@@ -250,8 +262,12 @@ static int give_tree(struct ctl_files_of *of, uint64_t *ret_bytes, struct msb_er
 	}
 	if (r < 0)
 		return r;
-	r = of->root == CTL_ROOT_DIR ? give_dir(of, options, upper, fresh, e)
-				     : give_image(of, options, upper, e);
+	given = of->sb ? fcntl(upper, F_DUPFD_CLOEXEC, 0) : -1;
+	r = of->sb && given < 0 ? msb_err_set(e, errno, "the directory for changes: %m")
+				: ctl_files_give(of, &given, false, e);
+	if (r == 0)
+		r = of->root == CTL_ROOT_DIR ? give_dir(of, options, given, fresh, e)
+					     : give_image(of, options, given, e);
 	if (r == 0 && fresh)
 		*ret_bytes = upper_bytes(upper);
 	/* One that no server has had says nothing of what it was made for. */
@@ -285,20 +301,68 @@ static struct ctl_exit drop(struct ctl_files_of *of, int grace_ms)
 	return x;
 }
 
+/* Ends a server that another one is to follow. That it ends is no surprise to who looks after it.
+ */
+static void retire(struct ctl_files_of *of)
+{
+	pthread_mutex_lock(&of->c->lock);
+	ctl_supervise_drop(of->c, of->f->fsd.pidfd);
+	pthread_mutex_unlock(&of->c->lock);
+	if (of->f->sock >= 0)
+		(void)fsd_quit(of->f->sock, NULL); /* flushes; where it fails drop() ends it */
+	(void)drop(of, CTL_END_TIMEOUT_MS);
+}
+
+/* Whether it has the rights of somebody whose the sandbox was before. */
+static bool is_anothers(const struct ctl_files_of *of)
+{
+	LOCK_SCOPE(&of->c->lock);
+	return of->sb && !of->sb->machine &&
+	       of->f->as.uid != (ctl_is_other(of->c, of->sb->uid) ? of->sb->uid : of->c->uid);
+}
+
+/* Who it is to be, written down before it is there: what it may do is never believed to be less. */
+static int take_user(struct ctl_files_of *of, struct msb_user *ret, struct msb_err *e)
+{
+	int other = of->sb ? ctl_owner(of->sb, ret, e) : 0, r = 0;
+	struct msb_ids as = {of->c->uid, of->c->gid};
+	char text[32];
+
+	if (other < 0)
+		return other;
+	if (other)
+		as = (struct msb_ids){ret->uid, ret->gid};
+	(void)snprintf(text, sizeof(text), "%u %u", as.uid, as.gid);
+	pthread_mutex_lock(&of->c->lock);
+	if (of->sb && (as.uid != of->f->as.uid || as.gid != of->f->as.gid))
+		r = ctl_db_value_set(of->c->db, of->sb->id, ".served", other ? text : NULL, e);
+	pthread_mutex_unlock(&of->c->lock);
+	if (r < 0)
+		return r;
+	of->f->as = as;
+	return other;
+}
+
 int ctl_files_start(struct ctl_files_of *of, struct msb_err *e)
 {
 	struct ctl *c = of->c;
 	struct ctl_helper_note note = {c, of->id, "fsd"};
 	char sock[108], dir[80];
 	struct ctl_helper h;
+	struct msb_user user;
 	uint64_t bytes = 0;
-	int r, pidfd = -1;
+	int r, other, pidfd = -1;
 	pid_t pid;
 
 	if (of->f->closed)
 		return msb_err_set(e, ENODEV, "%s was removed", of->name);
+	if (of->f->sock >= 0 && is_anothers(of))
+		retire(of);
 	if (of->f->sock >= 0)
 		return 0;
+	other = take_user(of, &user, e);
+	if (other < 0)
+		return other;
 	if (of->sb && of->root == CTL_ROOT_IMAGE) {
 		/* From here on its changes lie on top of this image. */
 		LOCK_SCOPE(&c->lock);
@@ -311,7 +375,7 @@ int ctl_files_start(struct ctl_files_of *of, struct msb_err *e)
 		return msb_err_set(e, errno, "cannot make %s/%s: %m", c->paths.run, dir);
 	ctl_sock_path(c, of->id, "fsd", sock);
 	ctl_helper_noted(&note);
-	pid = fsd_spawn(c->paths.bin, of->name, sock, c->log_fd, &pidfd, e);
+	pid = fsd_spawn(c->paths.bin, of->name, other ? &user : NULL, sock, c->log_fd, &pidfd, e);
 	if (pid < 0)
 		return pid;
 	h = ctl_helper_new(pid, pidfd);
@@ -322,6 +386,9 @@ int ctl_files_start(struct ctl_files_of *of, struct msb_err *e)
 	r = of->f->sock < 0
 		    ? msb_err_set(e, -of->f->sock, "the file server: %s", strerror(-of->f->sock))
 		    : give_tree(of, &bytes, e);
+	/* Its root was opened with the rights of who had it then. */
+	if (r == 0 && is_anothers(of))
+		r = msb_err_set(e, EBUSY, "%s was given away meanwhile; try again", of->name);
 	if (r < 0) {
 		drop(of, 0);
 		if (of->sb) {
@@ -423,9 +490,7 @@ void ctl_files_reset(struct ctl_sandbox *sb)
 		return;
 	}
 	pthread_mutex_unlock(&sb->c->lock);
-	if (sb->files.sock >= 0)
-		(void)fsd_quit(sb->files.sock, NULL); /* flushes; where it fails drop() ends it */
-	drop(&of, CTL_END_TIMEOUT_MS);
+	retire(&of);
 	(void)snprintf(path, sizeof(path), "%s/upper", sb->id);
 	upper = openat(sb->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (upper < 0 || upper_bytes(upper) != sb->fresh_bytes)
@@ -451,10 +516,8 @@ int ctl_files_set_options(struct ctl_sandbox *sb, const char *line, size_t n, st
 	if (r < 0)
 		return r;
 	/* Before they are kept: at no time may a server have others than are read here. */
-	if (r && sb->files.sock >= 0) {
-		(void)fsd_quit(sb->files.sock, NULL); /* flushes; where it fails drop() ends it */
-		(void)drop(&of, CTL_END_TIMEOUT_MS);
-	}
+	if (r && sb->files.sock >= 0)
+		retire(&of);
 	return ctl_conf_set(sb, CONF_ROOT_OPTIONS, line, n, e);
 }
 

@@ -28,8 +28,11 @@ void ctl_files_of_image(struct ctl_image *img, struct ctl_files_of *ret);
 
 /**
  * ctl_files_start() - Have a file server with its tree; files.lock held by the caller
- * Errors: -ENOENT the image's files are gone; -ENODEV its owner was removed. A sandbox's has a
- * directory for audit lines too.
+ * It runs as the sandbox's owner. One that was another's before, which no machine uses, makes way;
+ * under a machine it stays as it is until that ends.
+ * Errors: -ENOENT the image's files are gone; -ENODEV its owner was removed; -EBUSY it was given
+ * away meanwhile; -EOPNOTSUPP the state directory's file system. A sandbox's has a directory for
+ * audit lines too.
  */
 int ctl_files_start(struct ctl_files_of *of, struct msb_err *e);
 /* Have the view mounted, and its path. Takes files.lock. -EOPNOTSUPP: the root is a disk. */
@@ -43,6 +46,8 @@ void ctl_files_reset(struct ctl_sandbox *sb);
 /* `root_options`: sets them, and ends a server that has others; the next use starts it with these.
  * Errors: as ctl_conf_set(). Takes files.lock. */
 int ctl_files_set_options(struct ctl_sandbox *sb, const char *line, size_t n, struct msb_err *e);
+/* Makes @fd, a directory of msbd's own, one that the server can use: see ctl_owner_give(). */
+int ctl_files_give(const struct ctl_files_of *of, int *fd, bool readonly, struct msb_err *e);
 /* An image's index and the directory of packs. */
 int ctl_files_open_image(
 	struct ctl *c, const char *digest, int *ret_index, int *ret_packs, struct msb_err *e);

@@ -283,7 +283,7 @@ static struct ctl_image *image_new(struct ctl *c, const char *id, const char *na
 	img->refs = 1;
 	img->size_bytes = size_bytes;
 	img->created_usec = created_usec;
-	ctl_files_init(&img->files);
+	ctl_files_init(&img->files, c);
 	(void)snprintf(img->id, sizeof(img->id), "%s", id);
 	(void)snprintf(img->name, sizeof(img->name), "%s", name);
 	(void)snprintf(img->digest, sizeof(img->digest), "%s", digest);

@@ -80,9 +80,10 @@ int ctl_new_id(char ret[33], struct msb_err *e)
 	return 0;
 }
 
-void ctl_files_init(struct ctl_files *f)
+void ctl_files_init(struct ctl_files *f, const struct ctl *c)
 {
 	pthread_mutex_init(&f->lock, NULL);
+	f->as = (struct msb_ids){c->uid, c->gid};
 	f->fsd.pidfd = f->sock = -1;
 }
 
@@ -135,7 +136,7 @@ static struct ctl_sandbox *sandbox_new(struct ctl *c, const char *id, const char
 	sb->agent.pidfd = sb->qemu.pidfd = sb->news_fd = sb->denied_fd = -1;
 	sb->main_exit = -1;
 	ctl_health_init(&sb->health);
-	ctl_files_init(&sb->files);
+	ctl_files_init(&sb->files, c);
 	(void)snprintf(sb->id, sizeof(sb->id), "%s", id);
 	(void)snprintf(sb->name, sizeof(sb->name), "%s", name);
 	if (ctl_ring_init(&sb->events, CTL_MAX_EVENTS) < 0) {
@@ -483,6 +484,9 @@ static int load_value(void *arg, const char *id, const char *key, const char *va
 		sb->room_cpus = (uint32_t)strtoul(value, NULL, 10);
 	} else if (!strcmp(key, ".room_memory_bytes")) {
 		sb->room_memory_bytes = strtoull(value, NULL, 10);
+	} else if (!strcmp(key, ".served")) {
+		(void)sscanf(
+			value, "%u %u", &sb->files.as.uid, &sb->files.as.gid); /* msbd wrote it */
 	} else if (!strcmp(key, ".foreign")) {
 		sb->foreign = true;
 	} else if (!strcmp(key, ".mounts")) {

@@ -11,6 +11,7 @@
 #define MSB_CTL_MODEL_H
 
 #include "base/err.h"
+#include "base/idmap.h"
 #include "base/paths.h"
 #include "ctl/db.h"
 #include "ctl/health.h"
@@ -90,6 +91,7 @@ struct ctl_files {
 	pthread_mutex_t lock;  /* may be held across waits; taken before ctl.lock, never after it */
 	struct ctl_helper fsd; /* ctl.lock */
 	int sock;	       /* control connection, -1: none; files.lock */
+	struct msb_ids as;     /* as whom it runs, while it does; files.lock: ctl/owner.h */
 	bool viewed;	       /* mounted at run/views/ID/root; files.lock */
 	unsigned int nmounts;  /* what else it serves, by name; files.lock */
 	char mount[FSD_MAX_MOUNTS][FSD_MAX_MOUNT_NAME + 1];
@@ -350,7 +352,7 @@ void ctl_sandbox_state(struct ctl_sandbox *sb, enum ctl_state s, const char *rea
 void ctl_sandbox_fact(struct ctl_sandbox *sb, const char *key, const char *value);
 
 int ctl_new_id(char ret[33], struct msb_err *e); /* 32 hex digits, never given before */
-void ctl_files_init(struct ctl_files *f);
+void ctl_files_init(struct ctl_files *f, const struct ctl *c);
 void ctl_files_done(struct ctl_files *f);
 
 /* run/sb/ID/FILE, as short as a socket's path has to be (base/paths.h bounds the rest). */

@@ -64,18 +64,21 @@ bool ctl_share_is_disk(const struct ctl_share *s);
 /* What a line is made of, opened. -1: not needed. */
 struct ctl_share_fds {
 	int dir, index, packs, upper, usage;
+	bool host;	    /* dir is the host's, opened with the rights of ids.uid; */
+	struct msb_ids ids; /* else it is msbd's own, with files of these */
 };
 #define CTL_SHARE_NO_FDS                                                                           \
 	{                                                                                          \
-		-1, -1, -1, -1, -1                                                                 \
+		.dir = -1, .index = -1, .packs = -1, .upper = -1, .usage = -1                      \
 	}
 void ctl_share_close(struct ctl_share_fds *fds);
 /* -ENOENT and others with the source named; nothing is begun. Takes ctl.lock. */
 int ctl_share_open(struct ctl_sandbox *sb, const struct ctl_share *s, struct ctl_share_fds *ret,
 	struct msb_err *e);
-/* Has the server serve it; a plugin's process is started. files.lock held. 0 where it does. */
-int ctl_share_up(struct ctl_files_of *of, const struct ctl_share *s,
-	const struct ctl_share_fds *fds, struct msb_err *e);
+/* Has the server serve it; a plugin's process is started. files.lock held. 0 where it does. -EBUSY
+ * the server runs as another than who opened it: the sandbox was given away under its machine. */
+int ctl_share_up(struct ctl_files_of *of, const struct ctl_share *s, struct ctl_share_fds *fds,
+	struct msb_err *e);
 /* The opposite; fine where it is not served. files.lock held. */
 void ctl_share_down(struct ctl_files_of *of, const char *name);
 void ctl_shares_down(struct ctl_files_of *of); /* all of them */

@@ -28,6 +28,7 @@ int ctl_patches_apply(struct ctl_files_of *of, struct msb_err *e)
 	_cleanup_close_ int dir = -1, changes = -1;
 	int at = of->c->sandboxes_fd;
 	char path[CTL_KEPT_PATH];
+	int r;
 
 	(void)snprintf(path, sizeof(path), "%s/upper", of->id);
 	changes = openat(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -41,5 +42,8 @@ int ctl_patches_apply(struct ctl_files_of *of, struct msb_err *e)
 	} else if (faccessat(changes, FSD_PATCH_RECORD, F_OK, 0) < 0) {
 		return 0; /* there never were any */
 	}
-	return ctl_files_answer(of, fsd_patch(of->f->sock, dir, changes, e));
+	r = ctl_files_give(of, &changes, false, e);
+	if (r == 0)
+		r = ctl_files_give(of, &dir, true, e);
+	return r < 0 ? r : ctl_files_answer(of, fsd_patch(of->f->sock, dir, changes, e));
 }

@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/spawn.h"
+#include "ctl/owner.h"
 #include "ctl/plugin_log.h"
 #include "ctl/report.h"
 #include "ctl/thread.h"
@@ -76,12 +77,14 @@ static int run(struct ctl_plugin *p, int *ret_sock, struct msb_err *e)
 	struct ctl_sandbox *sb = p->sb;
 	_cleanup_free_ char *mount = NULL, *name = NULL;
 	char *argv[] = {p->share.source, NULL}, *envp[8] = {NULL};
+	struct msb_user user;
 	struct msb_spawn_as s = {.path = p->share.source,
 		.argv = argv,
 		.envp = envp,
+		.user = &user,
 		.max_files = CTL_MAX_PLUGIN_FILES,
 		.max_data_bytes = CTL_MAX_PLUGIN_BYTES};
-	int sv[2], pidfd = -1, out = -1;
+	int sv[2], pidfd = -1, out = -1, r;
 	char file[32];
 	struct ctl_helper_note note = {sb->c, sb->id, file};
 	pid_t pid;
@@ -93,10 +96,9 @@ static int run(struct ctl_plugin *p, int *ret_sock, struct msb_err *e)
 	envp[1] = "LANG=C.UTF-8";
 	envp[2] = mount;
 	envp[3] = name;
-	pthread_mutex_lock(&sb->c->lock);
-	s.uid = sb->uid;
-	s.gid = sb->gid;
-	pthread_mutex_unlock(&sb->c->lock);
+	r = ctl_owner(sb, &user, e);
+	if (r < 0)
+		return r;
 	if (ctl_plugin_log_open(&p->log, &out) < 0)
 		return msb_err_set(e, errno, "pipe: %m");
 	s.out_fd = out;

@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "base/str.h"
 #include "ctl/conf.h"
+#include "ctl/owner.h"
 #include "fs/image/open.h"
 
 #include <fcntl.h>
@@ -71,15 +72,6 @@ void ctl_root_close(struct ctl_root_fds *fds)
 	}
 }
 
-struct img_open ctl_root_opener(struct ctl_sandbox *sb)
-{
-	LOCK_SCOPE(&sb->c->lock);
-	return (struct img_open){.bin_dir = sb->c->paths.bin,
-		.log_fd = sb->c->log_fd,
-		.uid = sb->uid,
-		.gid = sb->gid};
-}
-
 static int open_at(int dirfd, const char *dir, const char *file, int flags)
 {
 	char path[96];
@@ -110,7 +102,7 @@ static int sync_dir(int dirfd, const char *path)
 static int walk(struct ctl_sandbox *sb, const char *path, const char *lower,
 	struct ctl_root_fds *ret, struct msb_err *e)
 {
-	struct img_open o = ctl_root_opener(sb);
+	struct img_open o = ctl_owner_opener(sb);
 	int at = sb->c->sandboxes_fd, r;
 	char fresh[80];
 
@@ -138,7 +130,7 @@ static int walk(struct ctl_sandbox *sb, const char *path, const char *lower,
 int ctl_root_dir_open(struct ctl_sandbox *sb, const char *path, bool fresh,
 	struct ctl_root_fds *ret, struct msb_err *e)
 {
-	struct img_open o = ctl_root_opener(sb);
+	struct img_open o = ctl_owner_opener(sb);
 	int at = sb->c->sandboxes_fd, r = 0;
 	char lower[64];
 

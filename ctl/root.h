@@ -4,7 +4,6 @@
 #define MSB_CTL_ROOT_H
 
 #include "ctl/model.h"
-#include "fs/image/open.h"
 
 enum ctl_root_kind {
 	CTL_ROOT_NONE,
@@ -25,8 +24,6 @@ int ctl_root_check(
 	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e);
 /* Whether @options, as `root_options` keeps them, fit a root of that kind: -EINVAL. */
 int ctl_root_options_check(enum ctl_root_kind kind, const char *options, struct msb_err *e);
-
-struct img_open ctl_root_opener(struct ctl_sandbox *sb); /* as its owner; takes ctl.lock */
 
 /* A tree of a directory of the host, opened: see fs/image/dir.h. -1: none. */
 struct ctl_root_fds {

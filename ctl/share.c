@@ -7,6 +7,7 @@
 #include "ctl/image_names.h"
 #include "ctl/kept.h"
 #include "ctl/mounts.h"
+#include "ctl/owner.h"
 #include "ctl/plugin.h"
 #include "ctl/scripts.h"
 #include "ctl/volumes.h"
@@ -29,10 +30,14 @@ void ctl_share_close(struct ctl_share_fds *fds)
 	}
 }
 
-static int open_dir(const char *path, int *ret, struct msb_err *e)
+static int open_dir(
+	struct ctl_sandbox *sb, const char *path, struct ctl_share_fds *ret, struct msb_err *e)
 {
-	*ret = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return *ret < 0 ? msb_err_set(e, errno, "mount source %s: %m", path) : 0;
+	struct msb_err why = {0};
+	int r = ctl_owner_dir(sb, path, &ret->dir, &ret->ids.uid, &why);
+
+	ret->host = true;
+	return r < 0 ? msb_err_set(e, -r, "mount source %s", why.msg) : 0;
 }
 
 /* How many directories of changes there are; a bound on what may be left behind. */
@@ -121,15 +126,15 @@ int ctl_share_open(struct ctl_sandbox *sb, const struct ctl_share *s, struct ctl
 	int r = 0;
 
 	*ret = (struct ctl_share_fds)CTL_SHARE_NO_FDS;
+	ret->ids = (struct msb_ids){sb->c->uid, sb->c->gid};
 	if (ctl_scripts_is(s))
 		r = ctl_scripts_open(sb, &ret->dir, e);
 	else if (*s->volume)
-		r = ctl_volume_open(sb, s->volume, ctl_share_is_disk(s), s->readonly, &ret->dir,
-			&ret->usage, e);
+		r = ctl_volume_open(sb, s->volume, ctl_share_is_disk(s), s->readonly, ret, e);
 	else if (!strcmp(s->backend, "passthrough"))
-		r = open_dir(s->source, &ret->dir, e);
+		r = open_dir(sb, s->source, ret, e);
 	else if (s->over)
-		r = open_dir(s->over, &ret->dir, e);
+		r = open_dir(sb, s->over, ret, e);
 	else if (!strcmp(s->backend, "image") || !strcmp(s->backend, "overlay"))
 		r = open_image(sb, s, ret, digest, e);
 	if (r == 0 && !strcmp(s->backend, "overlay"))
@@ -156,8 +161,27 @@ static bool note(struct ctl_files *f, const char *name)
 	return true;
 }
 
-int ctl_share_up(struct ctl_files_of *of, const struct ctl_share *s,
-	const struct ctl_share_fds *fds, struct msb_err *e)
+/* Makes them the server's to use. */
+static int give(const struct ctl_files_of *of, const struct ctl_share *s, struct ctl_share_fds *fds,
+	struct msb_err *e)
+{
+	int r;
+
+	if (fds->host && fds->ids.uid != of->f->as.uid)
+		return msb_err_set(e, EBUSY,
+			"the sandbox was given away, and until it is stopped and started its files are "
+			"served with the rights of uid %u, who had it when it was started",
+			of->f->as.uid);
+	r = ctl_files_give(of, &fds->packs, true, e);
+	if (r == 0)
+		r = ctl_files_give(of, &fds->upper, false, e);
+	return r < 0 || fds->host
+		       ? r
+		       : ctl_owner_give(of->c, &fds->dir, fds->ids, of->f->as, s->readonly, e);
+}
+
+int ctl_share_up(struct ctl_files_of *of, const struct ctl_share *s, struct ctl_share_fds *fds,
+	struct msb_err *e)
 {
 	bool plugin = !strcmp(s->backend, "plugin");
 	_cleanup_close_ int sock = -1;
@@ -166,6 +190,9 @@ int ctl_share_up(struct ctl_files_of *of, const struct ctl_share *s,
 
 	if (ctl_share_is_disk(s))
 		return 0;
+	r = give(of, s, fds, e);
+	if (r < 0)
+		return msb_err_wrap(e, "mount %.200s", s->path);
 	m.name = s->name;
 	m.label = s->path;
 	m.backend = s->backend;

@@ -12,6 +12,7 @@
 #include "ctl/mixtape.h"
 #include "ctl/mounts.h"
 #include "ctl/op.h"
+#include "ctl/owner.h"
 #include "ctl/patches.h"
 #include "ctl/resize.h"
 #include "ctl/run_main.h"
@@ -276,16 +277,25 @@ static int agent_process(struct ctl_sandbox *sb, struct msb_err *e)
 	_cleanup_close_ int dir =
 		openat(c->sandboxes_fd, sb->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct ctl_helper_note note = {c, sb->id, "agent"};
+	int pidfd = -1, other, r;
+	struct msb_user user;
 	struct ctl_helper h;
 	char sock[108];
-	int pidfd = -1;
 	pid_t pid;
 
 	if (dir < 0)
 		return msb_err_set(e, errno, "cannot open the sandbox's directory: %m");
+	other = ctl_owner(sb, &user, e);
+	if (other < 0)
+		return other;
+	r = ctl_owner_give(c, &dir, (struct msb_ids){c->uid, c->gid},
+		(struct msb_ids){user.uid, user.gid}, false, e);
+	if (r < 0)
+		return r;
 	ctl_sock_path(c, sb->id, "agent", sock);
 	ctl_helper_noted(&note);
-	pid = agent_spawn(c->paths.bin, sb->name, sock, dir, c->log_fd, &pidfd, e);
+	pid = agent_spawn(
+		c->paths.bin, sb->name, other ? &user : NULL, sock, dir, c->log_fd, &pidfd, e);
 	if (pid < 0)
 		return pid;
 	h = ctl_helper_new(pid, pidfd);

@@ -385,7 +385,7 @@ int ctl_volume_check(
 }
 
 int ctl_volume_open(struct ctl_sandbox *sb, const char *name, bool disk, bool readonly,
-	int *ret_dir, int *ret_usage, struct msb_err *e)
+	struct ctl_share_fds *ret, struct msb_err *e)
 {
 	_cleanup_close_ int dir = -1, usage = -1;
 	struct ctl_volume *v;
@@ -399,14 +399,15 @@ int ctl_volume_open(struct ctl_sandbox *sb, const char *name, bool disk, bool re
 	if (dir < 0)
 		return msb_err_set(e, -dir, "the files of volume %s: %s", name, strerror(-dir));
 	if (disk) {
-		*ret_dir = steal_fd(&dir);
+		ret->dir = steal_fd(&dir);
 		return 0;
 	}
 	usage = open_usage(v);
 	if (usage < 0)
 		return msb_err_set(e, -usage, "the count of volume %s: %s", name, strerror(-usage));
-	*ret_dir = steal_fd(&dir);
-	*ret_usage = steal_fd(&usage);
+	ret->ids = (struct msb_ids){v->uid, v->gid};
+	ret->dir = steal_fd(&dir);
+	ret->usage = steal_fd(&usage);
 	return 0;
 }
 

@@ -15,6 +15,8 @@
 
 #include "ctl/model.h"
 
+struct ctl_share_fds;
+
 #define CTL_VOLUME_KEY	    "volume/"  /* of the state file's facts */
 #define CTL_VOLUME_NEW_DISK "disk.new" /* in its directory, until it is whole */
 #define CTL_VOLUME_SOURCE   "volume:"  /* before its name, as the source of a mount */
@@ -68,7 +70,8 @@ void ctl_volume_users(const struct ctl_volume *v, const char *between, struct ms
  * Its owner may, and the instance's; others by the volume's mode. @disk: the kind it must be of
  * Errors: -ENOENT; -EACCES; -EINVAL the kind.
  *
- * ctl_volume_open() - The same, and its files and its count, or its disk; takes ctl.lock
+ * ctl_volume_open() - The same, and in @ret its files with whose they are, and its count; or its
+ * disk. Takes ctl.lock.
  *
  * ctl_volume_claim() - Whether no machine has the disk in a way that @sb's cannot join
  * Takes ctl.lock. -EBUSY: another writes it, or has it while @sb's is to write.
@@ -76,7 +79,7 @@ void ctl_volume_users(const struct ctl_volume *v, const char *between, struct ms
 int ctl_volume_check(
 	struct ctl_sandbox *sb, const char *name, bool disk, bool readonly, struct msb_err *e);
 int ctl_volume_open(struct ctl_sandbox *sb, const char *name, bool disk, bool readonly,
-	int *ret_dir, int *ret_usage, struct msb_err *e);
+	struct ctl_share_fds *ret, struct msb_err *e);
 int ctl_volume_claim(struct ctl_sandbox *sb, const char *name, bool readonly, struct msb_err *e);
 
 /* Within it: writes it down; ctl.lock held. */

@@ -19,7 +19,6 @@
 #include <sys/wait.h>
 
 #define MKE2FS "/sbin/mke2fs"
-#define NOBODY 65534u
 
 static int open_dir(const struct ctl_volume *v)
 {
@@ -59,13 +58,14 @@ static int make_file_system(struct ctl *c, int fd, struct msb_err *e)
 		(char *)"ext4", (char *)"-m", (char *)"0", (char *)"-E",
 		(char *)"root_owner=0:0,nodiscard", (char *)"/proc/self/fd/3", NULL};
 	char *const envp[] = {(char *)"PATH=/sbin:/usr/sbin", NULL};
+	const struct msb_user user = {
+		.uid = c->uid ? c->uid : MSB_USER_NOBODY, .gid = c->uid ? c->gid : MSB_USER_NOBODY};
 	const struct msb_spawn_as as = {.path = MKE2FS,
 		.argv = argv,
 		.envp = envp,
 		.sock_fd = fd,
 		.out_fd = c->log_fd,
-		.uid = c->uid ? c->uid : NOBODY,
-		.gid = c->uid ? c->gid : NOBODY,
+		.user = &user,
 		.max_files = 64,
 		.max_data_bytes = UINT64_C(1) << 30};
 	_cleanup_close_ int pidfd = -1;
@@ -74,7 +74,7 @@ static int make_file_system(struct ctl *c, int fd, struct msb_err *e)
 
 	if (access(MKE2FS, X_OK) < 0)
 		return msb_err_set(e, ENOENT, MKE2FS " makes it: %m; install e2fsprogs");
-	if (c->uid == 0 && fchown(fd, NOBODY, NOBODY) < 0)
+	if (c->uid == 0 && fchown(fd, MSB_USER_NOBODY, MSB_USER_NOBODY) < 0)
 		return msb_err_set(e, errno, "the volume's disk: %m");
 	pid = msb_spawn_as(&as, &pidfd, e);
 	if (pid < 0)

@@ -154,8 +154,8 @@ static void on_wake(int sig)
 {
 }
 
-int dev_fuse_new(
-	struct fsd_fs *fs, int fuse_fd, bool readonly, struct dev_fuse **ret, struct msb_err *e)
+int dev_fuse_new(struct fsd_fs *fs, int fuse_fd, bool private, bool readonly, struct dev_fuse **ret,
+	struct msb_err *e)
 {
 	struct dev_fuse *d = calloc(1, sizeof(*d));
 	const struct sigaction wake = {.sa_handler = on_wake}; /* and no SA_RESTART */
@@ -167,9 +167,8 @@ int dev_fuse_new(
 	}
 	d->fd = fuse_fd;
 	pthread_mutex_init(&d->turn, NULL);
-	/* A mount by an ordinary user is that user's alone. */
 	d->session = fsd_session_new(
-		fs, geteuid() == 0 ? &fuse_profile_view : &fuse_profile_view_owner, readonly);
+		fs, private ? &fuse_profile_view_owner : &fuse_profile_view, readonly);
 	if (flags < 0 || fcntl(fuse_fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ||
 		sigaction(SIGUSR1, &wake, NULL) < 0)
 		r = -errno;

@@ -12,10 +12,11 @@ struct dev_fuse;
 /**
  * dev_fuse_new() - Serve a mounted /dev/fuse descriptor
  * @fuse_fd: taken over in any case
+ * @private: mounted by an ordinary user, whose alone it is
  * Its threads end when the mount goes away or by dev_fuse_free().
  */
-int dev_fuse_new(
-	struct fsd_fs *fs, int fuse_fd, bool readonly, struct dev_fuse **ret, struct msb_err *e);
+int dev_fuse_new(struct fsd_fs *fs, int fuse_fd, bool private, bool readonly, struct dev_fuse **ret,
+	struct msb_err *e);
 
 /* Returns when nothing runs any more; the mount then answers ENOTCONN. Accepts NULL. */
 struct dev_fuse *dev_fuse_free(struct dev_fuse *d);

@@ -18,17 +18,18 @@
  *mounted
  *patch  {} fds by key: dir= changes=	 puts files into the tree: fs/patch.h
  *plugin {name=} fd: a connected socket			 a plugin that was started anew unmount
- *{name=} its files answer ESTALE from then on view   {mount=NAME, absent: the tree} fd: an open
- * /dev/fuse that was just mounted; serves the tree there too unview {} ends every view status -> ok
- *{exports= views= mounts= audit_lost= nodes= fds= requests=} stats -> ok {errors= read_bytes=
- *written_bytes= CLASS=USEC,N,N..}: see struct fsd_stats watch -> ok, then "denied" {mount= path=
- *op= errno= uid= pid= more=} as they come: see struct fsd_denied sync   flush everything to disk
- *quit sync, then exit 0
+ *{name=} its files answer ESTALE from then on view   {name=NAME, absent: the tree;
+ *private=0|1: an ordinary user has mounted it} fd: an open /dev/fuse that was just mounted; serves
+ *the tree there too unview {} ends every view status -> ok {exports= views= mounts= audit_lost=
+ *nodes= fds= requests=} stats -> ok {errors= read_bytes= written_bytes= CLASS=USEC,N,N..}: see
+ *struct fsd_stats watch -> ok, then "denied" {mount= path= op= errno= uid= pid= more=} as they
+ *come: see struct fsd_denied sync   flush everything to disk quit sync, then exit 0
  */
 #ifndef MSB_FS_FSD_H
 #define MSB_FS_FSD_H
 
 #include "base/err.h"
+#include "base/user.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -56,11 +57,13 @@ struct fsd_usage {
 
 /**
  * fsd_spawn() - Start a file server
+ * @user: with whose rights it is to serve, where the caller is root; NULL: the caller's. What it is
+ * given has to be that user's to use: a directory that is not is given by msb_idmap_dir().
  * @control_path: control socket to be made
  * Return: pid; connect with msb_unix_connect(control_path, SOCK_SEQPACKET) then.
  */
-pid_t fsd_spawn(const char *bin_dir, const char *sandbox, const char *control_path, int log_fd,
-	int *ret_pidfd, struct msb_err *e);
+pid_t fsd_spawn(const char *bin_dir, const char *sandbox, const struct msb_user *user,
+	const char *control_path, int log_fd, int *ret_pidfd, struct msb_err *e);
 
 /* Each of these is one call on a connected control socket; descriptors stay the caller's. */
 int fsd_audit(int sock, int dir_fd, struct msb_err *e);

@@ -18,19 +18,23 @@
 #define CALL_MS 10000
 #define SYNC_MS 60000
 
-pid_t fsd_spawn(const char *bin_dir, const char *sandbox, const char *control_path, int log_fd,
-	int *ret_pidfd, struct msb_err *e)
+pid_t fsd_spawn(const char *bin_dir, const char *sandbox, const struct msb_user *user,
+	const char *control_path, int log_fd, int *ret_pidfd, struct msb_err *e)
 {
 	_cleanup_close_ int sock = msb_unix_listen(control_path, SOCK_SEQPACKET, 0600, e);
 	char name[64], path[4096];
-	char *argv[] = {name, NULL, NULL};
-	char arg[64];
+	char *argv[] = {name, NULL, NULL, NULL};
+	char arg[64], who[MSB_USER_TEXT];
 
 	if (sock < 0)
 		return sock;
 	(void)snprintf(name, sizeof(name), "msb-fsd");
 	(void)snprintf(arg, sizeof(arg), "%s", sandbox);
 	argv[1] = arg;
+	if (user) {
+		msb_user_print(user, who);
+		argv[2] = who;
+	}
 	if ((size_t)snprintf(path, sizeof(path), "%s/msb-fsd", bin_dir) >= sizeof(path))
 		return msb_err_set(e, ENAMETOOLONG, "%s: the path is too long", bin_dir);
 	return msb_spawn_alone(path, argv, &sock, 1, log_fd, ret_pidfd, e);
@@ -42,21 +46,27 @@ pid_t fsd_spawn(const char *bin_dir, const char *sandbox, const char *control_pa
  * along where @below, so that they are recognised. -1 where that is not permitted: for an ordinary
  * user.
  */
-static int own_mount(int dir_fd, bool below)
+static int own_mount(int dir_fd, bool below, bool readonly)
 {
-	return dir_fd < 0 ? -1
-			  : (int)syscall(SYS_open_tree, dir_fd, "",
-				    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
-					    (below ? AT_RECURSIVE : 0));
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
+	int fd = dir_fd < 0 ? -1
+			    : (int)syscall(SYS_open_tree, dir_fd, "",
+				      OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
+					      (below ? AT_RECURSIVE : 0));
+
+	if (fd >= 0 && readonly) /* since Linux 5.12 */
+		(void)syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, &attr, sizeof(attr));
+	return fd;
 }
 
 struct part {
 	const char *key;
 	int fd;
 	enum {
-		FD,	  /* as it is */
-		TREE,	  /* a directory, with what is mounted below: see own_mount() */
-		DIR_ALONE /* a directory without that */
+		FD,	   /* as it is */
+		TREE,	   /* a directory, with what is mounted below: see own_mount() */
+		DIR_ALONE, /* a directory without that */
+		READ_ONLY  /* the same, where nobody writes */
 	} how;
 };
 
@@ -67,7 +77,9 @@ static int call_within(
 	int own[8], r;
 
 	for (size_t i = 0; i < n; i++) {
-		own[i] = part[i].how != FD ? own_mount(part[i].fd, part[i].how == TREE) : -1;
+		own[i] = part[i].how != FD ? own_mount(part[i].fd, part[i].how == TREE,
+						     part[i].how == READ_ONLY)
+					   : -1;
 		if (part[i].fd < 0)
 			continue;
 		msb_msg_set(m, part[i].key, "%u", m->nfds);
@@ -87,7 +99,7 @@ static int call_with(
 
 int fsd_patch(int sock, int dir_fd, int changes_fd, struct msb_err *e)
 {
-	const struct part part[] = {{"dir", dir_fd, TREE}, {"changes", changes_fd, TREE}};
+	const struct part part[] = {{"dir", dir_fd, READ_ONLY}, {"changes", changes_fd, TREE}};
 	struct msb_msg m;
 
 	msb_msg_init(&m, "patch");
@@ -107,7 +119,7 @@ int fsd_tree(
 	int sock, int index_fd, int packs_fd, int upper_fd, const char *options, struct msb_err *e)
 {
 	const struct part part[] = {
-		{"index", index_fd, FD}, {"packs", packs_fd, TREE}, {"upper", upper_fd, TREE}};
+		{"index", index_fd, FD}, {"packs", packs_fd, READ_ONLY}, {"upper", upper_fd, TREE}};
 	struct msb_msg m;
 
 	msb_msg_init(&m, "tree");
@@ -130,7 +142,7 @@ int fsd_tree_dir(int sock, int dir_fd, int index_fd, int files_fd, int upper_fd,
 int fsd_mount(int sock, const struct fsd_mount *mount, struct msb_err *e)
 {
 	const struct part part[] = {{"dir", mount->dir_fd, TREE}, {"index", mount->index_fd, FD},
-		{"packs", mount->packs_fd, TREE}, {"upper", mount->upper_fd, TREE},
+		{"packs", mount->packs_fd, READ_ONLY}, {"upper", mount->upper_fd, TREE},
 		{"sock", mount->sock_fd, FD}, {"usage", mount->usage_fd, FD}};
 	struct msb_msg m;
 
@@ -168,7 +180,14 @@ int fsd_unmount(int sock, const char *name, struct msb_err *e)
 
 int fsd_view(int sock, const char *mount, int fuse_fd, struct msb_err *e)
 {
-	return about(sock, "view", mount, fuse_fd, e);
+	struct msb_msg m;
+
+	msb_msg_init(&m, "view");
+	if (mount)
+		msb_msg_set(&m, "name", "%s", mount);
+	msb_msg_set(&m, "private", "%d", geteuid() != 0); /* as fsd_fuse_mount() has mounted it */
+	msb_msg_add_fd(&m, fuse_fd);
+	return msb_msg_call(sock, &m, CALL_MS, e);
 }
 
 static int export_call(int sock, const char *tag, const char *what, int listen_fd, bool readonly,

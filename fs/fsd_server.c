@@ -153,8 +153,8 @@ static int do_view(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 	(void)snprintf(v->name, sizeof(v->name), "%s", name ?: "");
 	if (name)
 		fsd_fs_init(&v->mount, b);
-	return dev_fuse_new(name ? &v->mount : &d->tree, msb_msg_take_fd(m, 0), flag(m, "readonly"),
-		&v->dev, e);
+	return dev_fuse_new(name ? &v->mount : &d->tree, msb_msg_take_fd(m, 0), flag(m, "private"),
+		flag(m, "readonly"), &v->dev, e);
 }
 
 static int do_unview(struct fsd *d, struct msb_msg *m, struct msb_err *e)

@@ -49,7 +49,8 @@ static const char *const syscalls[] = {
 
 int main(int argc, char **argv)
 {
-	const struct msb_jail jail = {.flags = MSB_JAIL_NET | MSB_JAIL_ROOT | MSB_JAIL_IPC,
+	static struct msb_user user;
+	struct msb_jail jail = {.flags = MSB_JAIL_NET | MSB_JAIL_ROOT | MSB_JAIL_IPC,
 		.keep_caps = KEEP_CAPS,
 		.idle_caps = IDLE_CAPS,
 		.syscalls = syscalls};
@@ -58,9 +59,13 @@ int main(int argc, char **argv)
 	static struct fsd d;
 	int r;
 
-	if (argc != 2) {
+	if (argc < 2 || argc > 3 || (argc == 3 && msb_user_parse(argv[2], &user) < 0)) {
 		(void)fprintf(stderr, "msb-fsd is started by msbd\n");
 		return 2;
+	}
+	if (argc == 3) {
+		jail.user = &user;
+		jail.keep_caps = jail.idle_caps = 0; /* it serves what is its own */
 	}
 	msb_log_init("msb-fsd", argv[1], -1);
 	(void)signal(SIGPIPE, SIG_IGN);

@@ -55,6 +55,7 @@
 
 #include "base/err.h"
 #include "base/msg.h"
+#include "base/user.h"
 #include "guest/wire.h"
 
 #include <stdbool.h>
@@ -71,8 +72,9 @@
 #define AGENT_LOG_OLD		7
 #define AGENT_CHUNK_BYTES	32768 /* most payload of one stream message */
 
-pid_t agent_spawn(const char *bin_dir, const char *sandbox, const char *control_path, int dir_fd,
-	int log_fd, int *ret_pidfd, struct msb_err *e);
+/* @user: who it becomes, where the caller is root; NULL: it stays. @dir_fd is that user's. */
+pid_t agent_spawn(const char *bin_dir, const char *sandbox, const struct msb_user *user,
+	const char *control_path, int dir_fd, int log_fd, int *ret_pidfd, struct msb_err *e);
 /* Both connected; @console_fd -1: none. A machine that was attached before is let go. */
 int agent_attach(const char *control_path, int agent_fd, int console_fd, struct msb_err *e);
 

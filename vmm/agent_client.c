@@ -15,16 +15,18 @@
 #define CALL_MS	      5000  /* for what the daemon answers by itself */
 #define GUEST_CALL_MS 15000 /* for what it asks the guest: longer than its own limit */
 
-pid_t agent_spawn(const char *bin_dir, const char *sandbox, const char *control_path, int dir_fd,
-	int log_fd, int *ret_pidfd, struct msb_err *e)
+pid_t agent_spawn(const char *bin_dir, const char *sandbox, const struct msb_user *user,
+	const char *control_path, int dir_fd, int log_fd, int *ret_pidfd, struct msb_err *e)
 {
 	_cleanup_close_ int listen_fd = msb_unix_listen(control_path, SOCK_SEQPACKET, 0600, e);
-	char path[4096];
-	char *argv[] = {path, (char *)(uintptr_t)sandbox, NULL};
+	char path[4096], who[MSB_USER_TEXT];
+	char *argv[] = {path, (char *)(uintptr_t)sandbox, user ? who : NULL, NULL};
 	int fds[2] = {listen_fd, dir_fd};
 
 	if (listen_fd < 0)
 		return listen_fd;
+	if (user)
+		msb_user_print(user, who);
 	if (snprintf(path, sizeof(path), "%s/msb-agentd", bin_dir) >= (int)sizeof(path))
 		return msb_err_set(e, ENAMETOOLONG, "%s is too long a path", bin_dir);
 	return msb_spawn_alone(path, argv, fds, 2, log_fd, ret_pidfd, e);

@@ -428,10 +428,10 @@ static int turn(struct agentd *a)
 	return r;
 }
 
-int agentd_run(int listen_fd, int dir_fd, int (*ready)(struct msb_err *e), struct msb_err *e)
+int agentd_run(int listen_fd, int dir_fd, struct msb_err *e)
 {
 	struct agentd *a = calloc(1, sizeof(*a));
-	int r;
+	int r = 0;
 
 	if (!a)
 		return msb_err_set(e, ENOMEM, "no memory for the agent");
@@ -450,7 +450,6 @@ int agentd_run(int listen_fd, int dir_fd, int (*ready)(struct msb_err *e), struc
 		r = msb_err_set(e, errno, "epoll: %m");
 	} else {
 		ad_watch_fd(a, listen_fd, EPOLLIN, &a->listen_fd);
-		r = ready ? ready(e) : 0;
 		while (r == 0)
 			r = turn(a);
 		if (!e->code)

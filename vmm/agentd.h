@@ -150,9 +150,8 @@ struct agentd {
 /**
  * agentd_run() - Serve until the listening socket fails
  * @listen_fd: SEQPACKET, @dir_fd: the sandbox's directory; both become the daemon's
- * @ready: called once everything is open, before the first client; a jail goes here. May be NULL.
  */
-int agentd_run(int listen_fd, int dir_fd, int (*ready)(struct msb_err *e), struct msb_err *e);
+int agentd_run(int listen_fd, int dir_fd, struct msb_err *e);
 
 /* agentd.c */
 void ad_watch_fd(struct agentd *a, int fd, uint32_t events, void *of);

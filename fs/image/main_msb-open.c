@@ -8,9 +8,9 @@
 #include "base/jail.h"
 #include "base/log.h"
 #include "base/msg.h"
+#include "base/user.h"
 
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <string.h>
@@ -22,14 +22,16 @@ enum { SOCK_FD = 3 };
 static struct msb_msg msg;
 
 /* Before the path is looked at. */
-static int become(uint64_t uid, uint64_t gid, struct msb_err *e)
+static int become(uid_t uid, gid_t gid, struct msb_err *e)
 {
+	struct msb_user user;
+	int r;
+
 	if (geteuid() != 0 || uid == 0)
 		return 0;
-	if (setgroups(0, NULL) < 0 || setresgid((gid_t)gid, (gid_t)gid, (gid_t)gid) < 0 ||
-		setresuid((uid_t)uid, (uid_t)uid, (uid_t)uid) < 0)
-		return msb_err_set(e, errno, "cannot become user %u: %m", (unsigned int)uid);
-	return 0;
+	msb_user_find(uid, gid, &user);
+	r = msb_user_become(&user);
+	return r < 0 ? msb_err_set(e, -r, "cannot become user %u: %s", uid, strerror(-r)) : 0;
 }
 
 /* No namespaces for an ordinary user: in one of users every other owner would look like nobody.
@@ -159,6 +161,18 @@ static int do_disk(const char *path, int *ret, struct msb_err *e)
 	return 0;
 }
 
+static int tell_user(uid_t uid, gid_t gid)
+{
+	char text[MSB_USER_TEXT];
+	struct msb_user user;
+
+	msb_user_find(uid, gid, &user);
+	msb_user_print(&user, text);
+	msb_msg_init(&msg, "ok");
+	msb_msg_set(&msg, "user", "%s", text);
+	return msb_msg_send(SOCK_FD, &msg);
+}
+
 static int serve(struct msb_err *e)
 {
 	int fd = -1, r = msb_msg_recv(SOCK_FD, &msg);
@@ -169,15 +183,18 @@ static int serve(struct msb_err *e)
 
 	if (r < 0)
 		return r;
+	if (msb_msg_get_u64(&msg, "uid", &uid) < 0 || msb_msg_get_u64(&msg, "gid", &gid) < 0)
+		return msb_err_set(e, EINVAL, "not a request");
+	if (!strcmp(msb_msg_verb(&msg), "user"))
+		return tell_user((uid_t)uid, (gid_t)gid);
 	asked = msb_msg_get(&msg, "path");
 	dir = !strcmp(msb_msg_verb(&msg), "dir");
-	if ((!dir && strcmp(msb_msg_verb(&msg), "disk") != 0) || !asked || *asked != '/' ||
-		msb_msg_get_u64(&msg, "uid", &uid) < 0 || msb_msg_get_u64(&msg, "gid", &gid) < 0)
+	if ((!dir && strcmp(msb_msg_verb(&msg), "disk") != 0) || !asked || *asked != '/')
 		return msb_err_set(e, EINVAL, "not a request");
 	path = strdup(asked);
 	if (!path)
 		return msb_err_set(e, ENOMEM, "out of memory");
-	r = become(uid, gid, e);
+	r = become((uid_t)uid, (gid_t)gid, e);
 	if (r == 0)
 		r = dir ? do_dir(path, &fd, e) : do_disk(path, &fd, e);
 	if (r < 0)

@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * msb-open: a short-lived process that opens what a sandbox's root is made of, with the rights of
- *the sandbox's owner and no others. Started by root it is that user, without other groups, before
- *it looks at the path; what is in the file or the directory it looks at only once it is jailed.
+ * msb-open: a short-lived process that opens what a sandbox is made of, its root and what is
+ *mounted in it, with the rights of the sandbox's owner and no others. Started by root it is that
+ *user (base/user.h) before it looks at the path; what is in the file or the directory it looks at
+ *only once it is jailed.
  *
  * fd 3 is a SEQPACKET socket, on which it reads one message and answers it:
  *	"dir" {path= uid= gid= max_inodes=} fds index and files: the directory is walked into them
  *		(fs/image/dir.h); none: it is only opened -> "ok" {inodes=} fd: the directory
  *	"disk" {path= uid= gid= format=raw|qcow2} fd, or none: the sandbox's own qcow2 over it
  *		-> "ok" {bytes= ino= size= mtime_sec= mtime_nsec= own_bytes=} fd: the file
+ *	"user" {uid= gid=} -> "ok" {user=}: who that is, as msb_user_print() has it
  *	-> "error" {code= msg=}
  */
 #ifndef MSB_FS_IMAGE_OPEN_H
 #define MSB_FS_IMAGE_OPEN_H
 
 #include "base/err.h"
+#include "base/user.h"
 
 #include <stdint.h>
 #include <sys/types.h>
@@ -23,8 +26,11 @@ struct img_open {
 	const char *bin_dir; /* where msb-open is */
 	int log_fd;
 	uid_t uid; /* whose rights count */
-	gid_t gid;
+	gid_t gid; /* of one that the host's user database does not know */
 };
+
+/* Who o->uid is, by the host's user database. -EIO where it cannot be asked. Blocks. */
+int img_open_user(const struct img_open *o, struct msb_user *ret, struct msb_err *e);
 
 /**
  * img_open_dir() - Open the directory @path, and walk it where @index_fd >= 0

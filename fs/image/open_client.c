@@ -22,7 +22,8 @@ static int answer_of(const struct msb_msg *m, struct msb_err *e)
 	return msb_err_set(e, (int)code, "%s", msb_msg_get(m, "msg") ?: "no reason given");
 }
 
-/* Sends @m to a new msb-open; its answer replaces it, and brings the descriptor @ret. */
+/* Sends @m to a new msb-open; its answer replaces it, and brings the descriptor @ret, unless that
+ * is NULL. */
 static int run(const struct img_open *o, struct msb_msg *m, int *ret, struct msb_err *e)
 {
 	_cleanup_close_ int ours = -1, theirs = -1;
@@ -52,14 +53,33 @@ static int run(const struct img_open *o, struct msb_msg *m, int *ret, struct msb
 	if (r < 0)
 		return msb_err_set(e, EIO, "msb-open ended without a word; its log says more");
 	r = answer_of(m, e);
-	if (r == 0)
+	if (r == 0 && ret)
 		fd = msb_msg_take_fd(m, 0);
 	msb_msg_close_fds(m);
-	if (r == 0 && fd < 0)
+	if (r < 0 || !ret)
+		return r;
+	if (fd < 0)
 		return msb_err_set(e, EIO, "msb-open gave no descriptor");
-	if (r == 0)
-		*ret = fd;
-	return r;
+	*ret = fd;
+	return 0;
+}
+
+int img_open_user(const struct img_open *o, struct msb_user *ret, struct msb_err *e)
+{
+	_cleanup_free_ struct msb_msg *m = malloc(sizeof(*m));
+	const char *text;
+	int r;
+
+	if (!m)
+		return msb_err_set(e, ENOMEM, "out of memory");
+	msb_msg_init(m, "user");
+	r = run(o, m, NULL, e);
+	if (r < 0)
+		return r;
+	text = msb_msg_get(m, "user");
+	if (!text || msb_user_parse(text, ret) < 0 || ret->uid != o->uid)
+		return msb_err_set(e, EIO, "msb-open does not say who uid %u is", o->uid);
+	return 0;
 }
 
 int img_open_dir(const struct img_open *o, const char *path, int index_fd, int files_fd, int *ret,

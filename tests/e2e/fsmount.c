@@ -157,7 +157,7 @@ int main(int argc, char **argv)
 		die("fsmount: %s: %m", dir);
 	(void)snprintf(control, sizeof(control), "%s/control", dir);
 	bin_dir(bin);
-	pid = fsd_spawn(bin, "fsmount", control, -1, NULL, &e);
+	pid = fsd_spawn(bin, "fsmount", NULL, control, -1, NULL, &e);
 	sock = pid < 0 ? -1 : msb_unix_connect(control, SOCK_SEQPACKET);
 	if (sock < 0 || (audit >= 0 && fsd_audit(sock, audit, &e) < 0) ||
 		fsd_mount(sock, &m, &e) < 0)

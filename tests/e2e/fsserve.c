@@ -108,7 +108,7 @@ int main(int argc, char **argv)
 	if (mkdir(below(argv[1], "upper"), 0700) < 0 && errno != EEXIST)
 		die("fsserve: %s: %m", argv[1]);
 	upper = open_dir(below(argv[1], "upper"));
-	pid = fsd_spawn(bin_dir(), "by-hand", below(argv[1], "control"), -1, NULL, &e);
+	pid = fsd_spawn(bin_dir(), "by-hand", NULL, below(argv[1], "control"), -1, NULL, &e);
 	sock = pid < 0 ? -1 : msb_unix_connect(below(argv[1], "control"), SOCK_SEQPACKET);
 	root = msb_unix_listen(below(argv[1], "root"), SOCK_STREAM, 0600, &e);
 	shares = msb_unix_listen(below(argv[1], "shares"), SOCK_STREAM, 0600, &e);

@@ -121,7 +121,7 @@ static void start_agentd(void)
 	memcpy(bin + strlen(bin), "/bin/msb-agentd", sizeof("/bin/msb-agentd"));
 	if (access(bin, X_OK) == 0) {
 		*strrchr(bin, '/') = '\0';
-		agentd = agent_spawn(bin, "test", ctl, dir_fd, silent, NULL, &e);
+		agentd = agent_spawn(bin, "test", NULL, ctl, dir_fd, silent, NULL, &e);
 		assert_true(agentd > 0);
 		return;
 	}
@@ -130,7 +130,7 @@ static void start_agentd(void)
 	agentd = spawn();
 	if (agentd == 0) {
 		msb_log_init("test", NULL, silent);
-		_exit(agentd_run(fd, dir_fd, NULL, &e) < 0);
+		_exit(agentd_run(fd, dir_fd, &e) < 0);
 	}
 	close(fd);
 }

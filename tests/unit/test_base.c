@@ -98,11 +98,11 @@ static void spawn_as_gives_nothing_more(void **state)
 		"grep NoNewPrivs /proc/self/status",
 		NULL};
 	char *envp[] = {"PATH=/bin:/usr/bin", "HOME=/", "GIVEN=yes", NULL};
+	const struct msb_user user = {.uid = 54321, .gid = 54322, .ngroups = 1, .groups = {54323}};
 	struct msb_spawn_as s = {.path = "/bin/sh",
 		.argv = argv,
 		.envp = envp,
-		.uid = 54321,
-		.gid = 54322,
+		.user = &user,
 		.max_files = 77,
 		.max_data_bytes = 1u << 30};
 	char want[256], got[512] = "", in[16] = "";
@@ -130,7 +130,7 @@ static void spawn_as_gives_nothing_more(void **state)
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	if (geteuid() == 0) {
 		(void)snprintf(want, sizeof(want),
-			"3\n/\n%u\n%u\n%u\n77\n0\nnone yes\nNoNewPrivs:\t1\n", uid, gid, gid);
+			"3\n/\n%u\n%u\n%u 54323\n77\n0\nnone yes\nNoNewPrivs:\t1\n", uid, gid, gid);
 		assert_string_equal(got, want);
 	}
 	close(out[0]);

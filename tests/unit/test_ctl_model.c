@@ -424,7 +424,7 @@ static void volumes(void **state)
 	struct ctl_sandbox *sb;
 	struct ctl_volume *v;
 	char path[MSB_PATH_MAX + 64];
-	int dir_fd = -1, usage_fd = -1;
+	struct ctl_share_fds fds;
 	uint64_t limit = 0;
 
 	assert_int_equal(ctl_sandbox_create(c, "box", geteuid() + 1, 77, NULL), 0);
@@ -461,19 +461,19 @@ static void volumes(void **state)
 	assert_int_equal(v->mode, 0706);
 	assert_int_equal(v->quota_bytes, 65536);
 	sb = ctl_sandbox_find(c, "box");
-	assert_int_equal(ctl_volume_open(sb, "vol", false, false, &dir_fd, &usage_fd, NULL), 0);
-	assert_int_equal(msb_pread_full(usage_fd, &limit, sizeof(limit), 0), sizeof(limit));
+	assert_int_equal(ctl_volume_open(sb, "vol", false, false, &fds, NULL), 0);
+	assert_int_equal(msb_pread_full(fds.usage, &limit, sizeof(limit), 0), sizeof(limit));
 	assert_int_equal(limit, 65536);
 	assert_int_equal(ctl_volume_set_quota(v, "", 0, NULL), 0);
-	assert_int_equal(msb_pread_full(usage_fd, &limit, sizeof(limit), 0), sizeof(limit));
+	assert_int_equal(msb_pread_full(fds.usage, &limit, sizeof(limit), 0), sizeof(limit));
 	assert_int_equal(limit, 0);
-	close(dir_fd);
-	close(usage_fd);
+	assert_int_equal(fds.ids.uid, v->uid);
+	ctl_share_close(&fds);
 	/* Its owner may put a link there: it leads nowhere. */
 	ctl_volume_path(v, path);
 	assert_int_equal(rmdir(path), 0);
 	assert_int_equal(symlink("/etc", path), 0);
-	assert_true(ctl_volume_open(sb, "vol", false, false, &dir_fd, &usage_fd, NULL) < 0);
+	assert_true(ctl_volume_open(sb, "vol", false, false, &fds, NULL) < 0);
 	/* Kinds: what a line says of one, and what a disk takes to be made. */
 	assert_int_equal(set_mounts(sb, "volume:vol /v disk", true), -EINVAL);
 	assert_int_equal(set_mounts(sb, "/dir /v disk", true), -EINVAL);

@@ -51,7 +51,7 @@ static int setup(void **state)
 		pid = 0;
 		return 0;
 	}
-	pid = fsd_spawn(bin_dir, "test", in_top("control"), -1, NULL, &e);
+	pid = fsd_spawn(bin_dir, "test", NULL, in_top("control"), -1, NULL, &e);
 	if (pid < 0)
 		fail_msg("%s", e.msg);
 	control = msb_unix_connect(in_top("control"), SOCK_SEQPACKET);

@@ -47,7 +47,7 @@ static void start_server(void)
 	_cleanup_close_ int l = -1;
 	struct msb_err e = {0};
 
-	pid = fsd_spawn(bin_dir, "test", in_top("control"), -1, NULL, &e);
+	pid = fsd_spawn(bin_dir, "test", NULL, in_top("control"), -1, NULL, &e);
 	if (pid < 0)
 		fail_msg("%s", e.msg);
 	control = msb_unix_connect(in_top("control"), SOCK_SEQPACKET);

@@ -48,7 +48,7 @@ static int start_ours(struct server *s, const char *backend, const char *options
 		return msb_err_set(e, errno, "%s: %m", share);
 	mount.name = s->subdir = "share";
 	(void)snprintf(control, sizeof(control), "%s/control", s->dir);
-	s->pid = fsd_spawn(bin_dir, "bench", control, -1, NULL, e);
+	s->pid = fsd_spawn(bin_dir, "bench", NULL, control, -1, NULL, e);
 	if (s->pid < 0)
 		return s->pid;
 	s->control = msb_unix_connect(control, SOCK_SEQPACKET);
