@@ -8,6 +8,7 @@
  *has its turn, a round after another. find=1: nothing is written, and the one operation is to find
  *every name. Lines on the console:
  *	@ OP TAG US REQUESTS	microseconds of one operation, and requests sent (-1: not counted)
+ *	@ OP TAG OPCODE=N,...	the same requests by kind, of all of the turn
  *	@ end
  * Requests are counted by the kernel's own trace point, in a turn of its own that is not timed.
  */
@@ -26,10 +27,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_MOUNTS 8
-#define FILES	   200
-#define DATA_BYTES (16u << 20)
-#define EVENT	   "/sys/kernel/tracing/events/fuse/fuse_request_send"
+#define MAX_MOUNTS	8
+#define FILES		200
+#define DATA_BYTES	(16u << 20)
+#define FIO_SMALL_BYTES (4u << 20)
+#define EVENT		"/sys/kernel/tracing/events/fuse/fuse_request_send"
+#define HIST		"hist:keys=connection,opcode"
 
 static struct {
 	char tag[40], dir[200];
@@ -66,22 +69,30 @@ static void drop_caches(void)
 static void count_start(void)
 {
 	if (counting) {
-		put(EVENT "/trigger", "!hist:keys=connection");
-		put(EVENT "/trigger", "hist:keys=connection");
+		put(EVENT "/trigger", "!" HIST);
+		put(EVENT "/trigger", HIST);
 	}
 }
 
-static long count_of(unsigned int minor)
+/* How many were sent on the connection, or -1; by kind in @kinds. */
+static long count_of(unsigned int minor, char *kinds, size_t cap)
 {
 	FILE *f = counting ? fopen(EVENT "/hist", "re") : NULL;
-	unsigned long key, hits;
+	unsigned long key, opcode, hits;
 	char line[256];
-	long n = counting ? 0 : -1;
+	long n = f ? 0 : -1;
+	size_t at = 0;
 
+	*kinds = '\0';
 	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "{ connection: %lu } hitcount: %lu", &key, &hits) == 2 &&
-			key == minor)
-			n = (long)hits;
+		if (sscanf(line, "{ connection: %lu, opcode: %lu } hitcount: %lu", &key, &opcode,
+			    &hits) == 3 &&
+			key == minor) {
+			n += (long)hits;
+			if (at + 32 < cap)
+				at += (size_t)sprintf(
+					kinds + at, "%s%lu=%lu", at ? "," : "", opcode, hits);
+		}
 	if (f)
 		(void)fclose(f);
 	return n;
@@ -242,6 +253,47 @@ static void random_4k(bool writes)
 	close(fd);
 }
 
+/* fio's own jobs, past the guest's cache; what it says of one operation is in fio_us. */
+static double fio_us;
+
+static void fio(bool writes, const char *rw, const char *block, size_t bytes)
+{
+	char arg_rw[32], arg_bs[32], arg_size[32], line[4096] = "", *p = line;
+	int iops_field = writes ? 49 : 8; /* of the terse format, from 1 */
+	int fd;
+
+	(void)snprintf(arg_rw, sizeof(arg_rw), "--rw=%s", rw);
+	(void)snprintf(arg_bs, sizeof(arg_bs), "--bs=%s", block);
+	(void)snprintf(arg_size, sizeof(arg_size), "--size=%zu", bytes);
+	run((char *[]){"/usr/bin/fio", "--name=job", "--filename=w/fio", arg_rw, arg_bs, arg_size,
+		"--direct=1", "--ioengine=psync", "--thread", "--minimal", "--output=/fio.out",
+		NULL});
+	fd = open("/fio.out", O_RDONLY | O_CLOEXEC);
+	must(fd >= 0 && read(fd, line, sizeof(line) - 1) > 0, "/fio.out");
+	close(fd);
+	for (int i = 1; p && i < iops_field; i++)
+		p = strchr(p + 1, ';');
+	must(p && atof(p + 1) > 0, line);
+	fio_us = 1e6 / atof(p + 1);
+}
+
+static void fio_write_4k(void)
+{
+	fio(true, "randwrite", "4k", FIO_SMALL_BYTES);
+}
+static void fio_read_4k(void)
+{
+	fio(false, "randread", "4k", FIO_SMALL_BYTES);
+}
+static void fio_write_1m(void)
+{
+	fio(true, "write", "1m", DATA_BYTES);
+}
+static void fio_read_1m(void)
+{
+	fio(false, "read", "1m", DATA_BYTES);
+}
+
 static void write_4k(void)
 {
 	data(true, 4096);
@@ -267,39 +319,50 @@ static void random_write_4k(void)
 	random_4k(true);
 }
 
+enum {
+	COLD = 1,  /* the guest has forgotten what it knew */
+	WARM = 2,  /* ... knows all of it: the same was done just before */
+	HEAVY = 4, /* in the first rounds alone: untars= */
+	GIT = 8,   /* needs git in the guest */
+	FIO = 16,  /* needs fio there, and takes the time from it */
+	TREE = 32, /* works on what is unpacked of tree.tar */
+};
+
 struct op {
 	const char *name;
 	void (*fn)(void);
-	int count;  /* operations of one run */
-	bool cold;  /* the guest has forgotten what it knew */
-	bool heavy; /* in the first rounds alone: untars= */
-	bool git;
+	int count; /* operations of one run */
+	int flags;
 };
 
 /* In the order of one round: later ones use what earlier ones made. */
 static const struct op all_ops[] = {
-	{"reopen", read_all, FILES, false, false, false},
-	{"first_open", read_all, FILES, true, false, false},
-	{"stat_cold", stat_all, FILES, true, false, false},
-	{"create", create_all, FILES, false, false, false},
-	{"rename", rename_all, FILES, false, false, false},
-	{"unlink", unlink_all, FILES, false, false, false},
-	{"find_cold", find, 1, true, false, false},
-	{"find_warm", find, 1, false, false, false},
-	{"git_status_cold", git_status, 1, true, false, true},
-	{"git_status_warm", git_status, 1, false, false, true},
-	{"write_4k", write_4k, DATA_BYTES / 4096, false, false, false},
-	{"write_1m", write_1m, DATA_BYTES >> 20, false, false, false},
-	{"read_4k", read_4k, DATA_BYTES / 4096, true, false, false},
-	{"read_1m", read_1m, DATA_BYTES >> 20, true, false, false},
-	{"random_read_4k", random_read_4k, FILES, true, false, false},
-	{"random_write_4k", random_write_4k, FILES, false, false, false},
-	{"untar", untar, 1, false, true, false},
-	{"rm_untarred", remove_untarred, 1, false, true, false},
+	{"reopen", read_all, FILES, WARM},
+	{"first_open", read_all, FILES, COLD},
+	{"stat_cold", stat_all, FILES, COLD},
+	{"create", create_all, FILES, 0},
+	{"rename", rename_all, FILES, 0},
+	{"unlink", unlink_all, FILES, 0},
+	{"find_cold", find, 1, COLD | TREE},
+	{"find_warm", find, 1, WARM | TREE},
+	{"git_status_cold", git_status, 1, COLD | GIT | TREE},
+	{"git_status_warm", git_status, 1, WARM | GIT | TREE},
+	{"write_4k", write_4k, DATA_BYTES / 4096, 0},
+	{"write_1m", write_1m, DATA_BYTES >> 20, 0},
+	{"read_4k", read_4k, DATA_BYTES / 4096, COLD},
+	{"read_1m", read_1m, DATA_BYTES >> 20, COLD},
+	{"random_read_4k", random_read_4k, FILES, COLD},
+	{"random_write_4k", random_write_4k, FILES, 0},
+	{"fio_write_4k", fio_write_4k, FIO_SMALL_BYTES / 4096, FIO},
+	{"fio_read_4k", fio_read_4k, FIO_SMALL_BYTES / 4096, FIO | COLD},
+	{"fio_write_1m", fio_write_1m, DATA_BYTES >> 20, FIO},
+	{"fio_read_1m", fio_read_1m, DATA_BYTES >> 20, FIO | COLD},
+	{"untar", untar, 1, HEAVY},
+	{"rm_untarred", remove_untarred, 1, HEAVY},
 };
 static const struct op find_ops[] = {
-	{"find_xdev_cold", find_all, 1, true, false, false},
-	{"find_xdev_warm", find_all, 1, false, false, false},
+	{"find_xdev_cold", find_all, 1, COLD},
+	{"find_xdev_warm", find_all, 1, WARM},
 };
 static const struct op *ops = all_ops;
 static int nops = sizeof(all_ops) / sizeof(all_ops[0]);
@@ -308,28 +371,33 @@ static void turn(int op, int m, bool count)
 {
 	double us;
 
+	fio_us = 0;
 	must(chdir(mounts[m].dir) == 0, mounts[m].dir);
 	sync();
-	if (ops[op].cold)
+	if (ops[op].flags & COLD)
 		drop_caches();
-	else if (op == 0 || ops == find_ops)
-		ops[op].fn(); /* now they are known */
+	if (ops[op].flags & WARM) /* other turns made the guest forget */
+		ops[op].fn();
 	if (count)
 		count_start();
 	us = now_us();
 	ops[op].fn();
-	us = now_us() - us;
-	if (count)
-		printf("@ %s %s -1 %.3f\n", ops[op].name, mounts[m].tag,
-			(double)count_of(mounts[m].minor) / ops[op].count);
-	else
+	us = ops[op].flags & FIO ? fio_us * ops[op].count : now_us() - us;
+	if (count) {
+		char kinds[512];
+		long n = count_of(mounts[m].minor, kinds, sizeof(kinds));
+
+		printf("@ %s %s -1 %.3f\n", ops[op].name, mounts[m].tag, (double)n / ops[op].count);
+		printf("@ %s %s %s\n", ops[op].name, mounts[m].tag, kinds);
+	} else {
 		printf("@ %s %s %.2f -1\n", ops[op].name, mounts[m].tag, us / ops[op].count);
+	}
 	(void)fflush(stdout);
 }
 
 /* ---- before and after */
 
-static void prepare(int m, bool git)
+static void prepare(int m, bool tree, bool git)
 {
 	char name[32], buf[4096];
 
@@ -344,9 +412,20 @@ static void prepare(int m, bool git)
 		must(fd >= 0 && write(fd, buf, sizeof(buf)) == sizeof(buf), name);
 		close(fd);
 	}
-	run((char *[]){"/bin/busybox", "tar", "xf", "/tree.tar", NULL});
-	if (git)
+	write_1m();
+	if (tree)
+		run((char *[]){"/bin/busybox", "tar", "xf", "/tree.tar", NULL});
+	if (tree && git)
 		git_status(); /* learns what the files' inodes are */
+}
+
+/* As our PID 1 does it for what it mounts (guest/init_share.c). */
+static void read_ahead(unsigned int minor)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/sys/class/bdi/0:%u/read_ahead_kb", minor);
+	put(path, "512");
 }
 
 static void mount_all(char *list)
@@ -372,19 +451,24 @@ static void mount_all(char *list)
 			must(mount(mounts[nmounts].dir, at, NULL, MS_BIND, NULL) == 0, dir);
 		}
 		(void)snprintf(mounts[nmounts].dir, sizeof(mounts[0].dir), "%s", at);
-		mounts[nmounts++].minor = minor(st.st_dev);
+		mounts[nmounts].minor = minor(st.st_dev);
+		if (!strncmp(p, "msb-", 4))
+			read_ahead(mounts[nmounts].minor);
+		nmounts++;
 	}
 }
 
 /* Whether this round has this operation: what is asked for by name has all rounds. */
-static bool has(const struct op *op, const char *only, int round, int untars, bool git)
+static bool has(const struct op *op, const char *only, int round, int untars)
 {
 	size_t n = strlen(op->name);
 
-	if (op->git && !git)
+	if (op->flags & GIT && access("/usr/bin/git", X_OK) < 0)
+		return false;
+	if (op->flags & FIO && access("/usr/bin/fio", X_OK) < 0)
 		return false;
 	if (!*only)
-		return !op->heavy || (round > 0 && round <= untars);
+		return !(op->flags & HEAVY) || (round > 0 && round <= untars);
 	for (const char *p = only; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
 		if (!strncmp(p, op->name, n) && (p[n] == ',' || !p[n]))
 			return true;
@@ -396,7 +480,7 @@ int main(void)
 	const char *only = getenv("only") ?: "";
 	int rounds = atoi(getenv("rounds") ?: "3"), untars = atoi(getenv("untars") ?: "1");
 	char *list = strdup(getenv("bench") ?: "");
-	bool git = access("/usr/bin/git", X_OK) == 0;
+	int needs = 0;
 
 	(void)mkdir("/proc", 0755);
 	(void)mkdir("/sys", 0755);
@@ -415,14 +499,16 @@ int main(void)
 		ops = find_ops;
 		nops = sizeof(find_ops) / sizeof(find_ops[0]);
 	} else {
+		for (int op = 0; op < nops; op++)
+			needs |= has(&ops[op], only, 1, 1) ? ops[op].flags : 0;
 		for (int m = 0; m < nmounts; m++)
-			prepare(m, git);
+			prepare(m, needs & TREE, needs & GIT);
 	}
 	/* The first round is not timed: it warms up, and counts. */
 	for (int r = 0; r <= rounds; r++)
 		for (int op = 0; op < nops; op++)
 			for (int m = 0; m < nmounts; m++)
-				if (has(&ops[op], only, r, untars, git))
+				if (has(&ops[op], only, r, untars))
 					turn(op, (m + r) % nmounts, r == 0);
 	printf("@ end\n");
 	(void)fflush(stdout);
