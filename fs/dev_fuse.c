@@ -41,7 +41,7 @@ struct dev_fuse {
 struct buffers {
 	struct fuse_worker w;
 	uint8_t *in, *out;
-	unsigned int spin_us;
+	struct spin spin;
 };
 
 static void buffers_free(struct buffers **b)
@@ -60,18 +60,11 @@ static bool waits(int fd) /* a request, or the end of the mount */
 	return poll(&p, 1, 0) != 0;
 }
 
-/* Looks for a request for *@us, or a while that will be better. */
-static void look_for_one(const struct dev_fuse *d, unsigned int *us)
+static bool has_work(const void *arg)
 {
-	uint64_t end = *us ? spin_now_us() + *us : 0;
-	bool caught = false;
+	const struct dev_fuse *d = arg;
 
-	while (*us && !caught && !atomic_load(&d->stop)) {
-		caught = waits(d->fd);
-		if (!caught && spin_now_us() >= end)
-			break;
-	}
-	*us = spin_next(*us, caught);
+	return waits(d->fd) || atomic_load(&d->stop);
 }
 
 /* Reads a message, and learns from how long that took. As read(). */
@@ -80,12 +73,11 @@ static ssize_t next_message(const struct dev_fuse *d, struct buffers *b)
 	uint64_t before;
 	ssize_t n;
 
-	look_for_one(d, &b->spin_us);
-	if (b->spin_us)
+	if (spin_look(&b->spin, has_work, d, 8))
 		return read(d->fd, b->in, BUFFER_BYTES);
 	before = spin_now_us();
 	n = read(d->fd, b->in, BUFFER_BYTES);
-	b->spin_us = spin_after_sleep(0, before);
+	spin_slept(&b->spin, before);
 	return n;
 }
 

@@ -2,9 +2,11 @@
 /*
  * How long a thread that serves requests looks for the next one before it sleeps.
  *
- * Waking up is what a request costs most, so a thread looks on for a while after work: twice as
- * long when that caught a request, half as long when not, down to not at all, so that an idle
- * client costs nothing.
+ * Waking up is what a request costs most, so a thread looks on after work for twice as long as
+ * would have caught the last request, where that is not too long; half as long each time that it
+ * was, down to not at all, so that an idle client costs nothing. Where there are not enough CPUs it
+ * takes one from who is to send the next request: a thread that lost its CPU while it looked sleeps
+ * at once for a number of requests.
  */
 #ifndef MSB_FS_SPIN_H
 #define MSB_FS_SPIN_H
@@ -16,6 +18,12 @@
 #define SPIN_FIRST_US 10
 #define SPIN_MIN_US   2
 #define SPIN_MAX_US   50
+#define SPIN_LOST_US  200 /* between two looks at the clock: somebody else ran, no interrupt */
+#define SPIN_REST     64  /* requests that are slept for then */
+
+struct spin {
+	unsigned int us, rest;
+};
 
 static inline uint64_t spin_now_us(void)
 {
@@ -25,18 +33,45 @@ static inline uint64_t spin_now_us(void)
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-/* Next time, after looking for @us did or did not catch a request. */
-static inline unsigned int spin_next(unsigned int us, bool caught)
+/* Looks whether something is @there; looks at the clock each @tries, which take some microseconds
+ * at most. */
+static inline bool spin_look(
+	struct spin *s, bool (*there)(const void *), const void *arg, unsigned int tries)
 {
-	if (caught)
-		return us * 2 < SPIN_MAX_US ? us * 2 : SPIN_MAX_US;
-	return us / 2 < SPIN_MIN_US ? 0 : us / 2;
+	uint64_t end = 0, last = 0;
+
+	while (s->us) {
+		uint64_t now;
+
+		for (unsigned int i = 0; i < tries; i++) {
+			if (there(arg))
+				return true;
+			__builtin_ia32_pause();
+		}
+		now = spin_now_us(); /* what comes at once is not to wait for a clock */
+		if (!end)
+			end = now + s->us;
+		else if (now - last > SPIN_LOST_US)
+			*s = (struct spin){.rest = SPIN_REST};
+		else if (now >= end)
+			break;
+		last = now;
+	}
+	return false;
 }
 
-/* ... and after a sleep since @before_us: looking would have caught one that came soon. */
-static inline unsigned int spin_after_sleep(unsigned int us, uint64_t before_us)
+/* After a sleep since @before_us. */
+static inline void spin_slept(struct spin *s, uint64_t before_us)
 {
-	return us == 0 && spin_now_us() - before_us < SPIN_MAX_US ? SPIN_FIRST_US : us;
+	uint64_t enough = s->us + (spin_now_us() - before_us);
+
+	if (s->rest)
+		s->rest--;
+	else if (enough > SPIN_MAX_US)
+		s->us = s->us / 2 < SPIN_MIN_US ? 0 : s->us / 2;
+	else
+		s->us = enough < SPIN_MAX_US / 2 ? SPIN_FIRST_US + 2 * (unsigned int)enough
+						 : SPIN_MAX_US;
 }
 
 #endif

@@ -5,6 +5,9 @@
  * Theory of operation. One thread accepts front ends and speaks vhost-user with one at a time. It
  * starts a thread a queue, which serves requests inline: pools only add wake-ups, and those are
  * what a request costs. After work a queue's thread looks at the ring for a while (fs/spin.h).
+ * Queue 0 brings FORGETs alone, which nobody waits for, one for each file that a guest removes:
+ * after some its thread naps without asking for kicks, so that a guest that forgets much neither
+ * calls us nor is called for each.
  */
 #include "fs/virtiofs.h"
 #include "fs/fuse_state.h"
@@ -26,6 +29,8 @@
 #define CALL_BYTES    (128u << 10) /* and their data */
 #define HOLD_CYCLES   100000	   /* some tens of microseconds */
 #define RETRY_MS      100	   /* after accept() failed */
+#define NAP_MS	      5
+#define NAP_BELOW     128 /* FORGETs at once: more would fill the ring in a nap */
 
 struct queue {
 	struct virtiofs *v;
@@ -35,6 +40,7 @@ struct queue {
 	_Atomic bool stop;
 	struct fuse_worker *w;
 	struct vq_elem e;
+	bool forgets;
 	unsigned int held; /* completions that the guest has not been called for */
 	size_t held_bytes;
 };
@@ -73,12 +79,12 @@ static bool due(const struct queue *k, uint64_t *since)
 	return k->held == CALL_BATCH || k->held_bytes >= CALL_BYTES || now - *since > HOLD_CYCLES;
 }
 
-/* Serves what waits. 0, or -EPROTO: the queue is broken. */
+/* Serves what waits. How many requests; or -EPROTO: the queue is broken. */
 static int serve_waiting(struct queue *k)
 {
 	struct vq *q = &k->q->vq;
 	uint64_t since = 0;
-	int r = 0;
+	int r = 0, served = 0;
 
 	while (!atomic_load_explicit(&k->stop, memory_order_relaxed) &&
 		(r = vq_pop(q, &k->e)) > 0) {
@@ -97,6 +103,7 @@ static int serve_waiting(struct queue *k)
 		vq_put(q, &k->e, (uint32_t)n);
 		k->held_bytes += k->e.out_bytes + (size_t)n;
 		k->held++;
+		served++;
 		if (!vq_pending(q) || due(k, &since))
 			hand_over(k);
 		else if (k->held % PUBLISH_BATCH == 0)
@@ -104,27 +111,14 @@ static int serve_waiting(struct queue *k)
 	}
 	hand_over(k);
 	fuse_worker_count(k->v->session, k->w);
-	return r;
+	return r < 0 ? r : served;
 }
 
-/* Whether a request came within @us. */
-static bool poll_ring(const struct queue *k, unsigned int us)
+static bool has_work(const void *arg)
 {
-	uint64_t end = 0;
+	const struct queue *k = arg;
 
-	while (us) {
-		for (int i = 0; i < 64; i++) {
-			if (vq_pending(&k->q->vq) || atomic_load(&k->stop))
-				return true;
-			__builtin_ia32_pause();
-		}
-		/* What comes at once is not to wait for a clock. */
-		if (!end)
-			end = spin_now_us() + us;
-		else if (spin_now_us() >= end)
-			break;
-	}
-	return false;
+	return vq_pending(&k->q->vq) || atomic_load(&k->stop);
 }
 
 /* Sleeps until the guest kicks or the queue is to stop. */
@@ -137,28 +131,40 @@ static void sleep_for_kick(struct queue *k)
 		(void)!read(k->q->kick_fd, &n, sizeof(n)); /* what it counts does not matter */
 }
 
+static void nap(const struct queue *k)
+{
+	struct pollfd p = {k->stop_fd, POLLIN, 0};
+
+	(void)poll(&p, 1, NAP_MS);
+}
+
 static void *queue_main(void *arg)
 {
 	struct queue *k = arg;
-	unsigned int us = SPIN_FIRST_US;
+	struct spin spin = {.us = k->forgets ? 0 : SPIN_FIRST_US};
 
 	while (!atomic_load(&k->stop)) {
-		bool caught;
+		int n;
 
 		vq_no_kicks(&k->q->vq);
-		if (serve_waiting(k) < 0) {
+		n = serve_waiting(k);
+		if (n < 0) {
 			if (!atomic_exchange(&k->v->warned, true))
 				log_warn("export %s: the guest broke a queue; it is not served",
 					k->v->tag);
 			break;
 		}
-		caught = poll_ring(k, us);
-		us = spin_next(us, caught);
-		if (!caught && vq_want_kicks(&k->q->vq)) {
+		if (k->forgets && n > 0) {
+			if (n < NAP_BELOW)
+				nap(k);
+			continue;
+		}
+		if (!spin_look(&spin, has_work, k, 64) && vq_want_kicks(&k->q->vq)) {
 			uint64_t before = spin_now_us();
 
 			sleep_for_kick(k);
-			us = spin_after_sleep(us, before);
+			if (!k->forgets)
+				spin_slept(&spin, before);
 		}
 	}
 	return NULL;
@@ -184,6 +190,7 @@ static int queue_start(struct vu_dev *d, unsigned int i)
 		return -ENOMEM;
 	k->v = v;
 	k->q = &d->q[i];
+	k->forgets = i == 0;
 	k->w = calloc(1, sizeof(*k->w));
 	if (k->w)
 		k->w->stats = &v->stats[i];

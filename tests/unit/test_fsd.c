@@ -327,6 +327,79 @@ static void readonly_share(void **state)
 	assert_int_equal(access(in_top("share/f"), F_OK), 0);
 }
 
+/* A step of xorshift64*. */
+static uint64_t dice(uint64_t *seed)
+{
+	*seed ^= *seed >> 12;
+	*seed ^= *seed << 25;
+	*seed ^= *seed >> 27;
+	return *seed * 0x2545f4914f6cdd1dULL;
+}
+
+/* Sends FORGET of one reference of @node from descriptor @i, as a guest's kernel does: with a kick
+ * only where one is asked for. Whether it was. */
+static bool forget_one(uint64_t node, uint16_t i)
+{
+	const struct fuse_forget_in in = {.nlookup = 1};
+	const size_t at = FRONT_DATA + i * 64u;
+	uint16_t asked;
+
+	req_start(&q, FUSE_FORGET, node);
+	req_add(&q, &in, sizeof(in));
+	req_head(&q)->len = (uint32_t)q.n;
+	memcpy(f.mem + at, q.in, q.n);
+	front_desc(&f, 0)[i] = (struct vring_desc){FRONT_GPA + at, (uint32_t)q.n, 0, 0};
+	front_offer(&f, 0, i);
+	asked = __atomic_load_n((const uint16_t *)(const void *)&front_used(&f, 0)->ring[FRONT_NUM],
+		__ATOMIC_SEQ_CST);
+	if (!vring_need_event(
+		    asked, front_avail(&f, 0)->idx, (uint16_t)(front_avail(&f, 0)->idx - 1)))
+		return false;
+	(void)eventfd_write(f.kick[0], 1);
+	return true;
+}
+
+/* Sends @n FORGETs of @node and waits for them. How many kicks that took. */
+static unsigned int forget(uint64_t node, unsigned int n)
+{
+	unsigned int kicks = 0;
+
+	for (uint16_t i = 0; i < n; i++)
+		kicks += forget_one(node, i);
+	for (uint16_t i = 0; i < n; i++)
+		assert_int_equal(front_wait(&f, 0, 10000), 0);
+	return kicks;
+}
+
+/* Burst after burst comes while the server naps: most need no kick at all. */
+static void forgetting_needs_few_kicks_and_loses_none(void **state)
+{
+	const unsigned int bursts = 100, most = 40; /* of one burst */
+	unsigned int kicks = 0, held = 0;
+	uint64_t seed = 1, node = 0;
+
+	if (!pid)
+		skip();
+	assert_int_equal(msb_write_file_atomic(AT_FDCWD, in_top("share/f"), "x", 1, 0644), 0);
+	export_share("share.sock", "");
+	attach("share.sock");
+	for (; held < bursts * most; held++)
+		node = req_lookup(&q, base, "f");
+	assert_int_equal(req_getattr(&q, node), 0);
+	for (unsigned int burst = 0; burst < bursts; burst++) {
+		unsigned int n = 1 + (unsigned int)(dice(&seed) % most);
+
+		kicks += forget(node, n);
+		held -= n;
+	}
+	assert_in_range(kicks, 1, bursts / 2);
+	for (; held > 1; held -= held > most ? most : held - 1)
+		(void)forget(node, held > most ? most : held - 1);
+	assert_int_equal(req_getattr(&q, node), 0);
+	(void)forget(node, 1);
+	assert_int_equal(req_getattr(&q, node), -ESTALE);
+}
+
 static void broken_queue_ends_nothing_else(void **state)
 {
 	if (!pid)
@@ -343,15 +416,6 @@ static void broken_queue_ends_nothing_else(void **state)
 	assert_int_equal(front_wait(&f, 2, 100), -ETIMEDOUT);
 	attach("share.sock");
 	assert_int_equal(req_getattr(&q, base), 0);
-}
-
-/* A step of xorshift64*. */
-static uint64_t dice(uint64_t *seed)
-{
-	*seed ^= *seed >> 12;
-	*seed ^= *seed << 25;
-	*seed ^= *seed >> 27;
-	return *seed * 0x2545f4914f6cdd1dULL;
 }
 
 /* Fills @n bytes, half of them with what makes sense somewhere. */
@@ -703,7 +767,8 @@ static void descriptors_lead_nowhere(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {T(share_serves_a_guest), T(tree_serves_a_guest),
-		T(readonly_share), T(broken_queue_ends_nothing_else), T(hostile_rings_hurt_nobody),
+		T(readonly_share), T(forgetting_needs_few_kicks_and_loses_none),
+		T(broken_queue_ends_nothing_else), T(hostile_rings_hurt_nobody),
 		T(control_comes_and_goes), T(bad_control_messages), T(tree_is_seen_from_the_host),
 		T(mounts_come_and_go), T(audit_is_written), T(denials_are_told),
 		T(descriptors_lead_nowhere)};
