@@ -148,6 +148,8 @@ static int mount_root(const struct ga_boot *b, struct msb_err *e)
 	if (chroot(GA_NEWROOT) < 0 || chdir("/") < 0)
 		return msb_err_set(e, errno, "cannot enter the sandbox's root: %m");
 	r = kernel_mounts(readonly, e);
+	if (r == 0 && !b->mounts[0].disk)
+		ga_read_ahead("/");
 	for (size_t i = 1; r == 0 && i < b->nmounts; i++)
 		r = b->mounts[i].share	  ? ga_share_mount(&b->mounts[i], e)
 		    : b->mounts[i].volume ? ga_volume_mount(&b->mounts[i], e)

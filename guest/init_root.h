@@ -54,6 +54,10 @@ int ga_volume_mount(const struct ga_mount *m, struct msb_err *e);
  */
 int ga_cpus_set(uint32_t n, struct msb_err *e);
 
+/* Has the kernel read ahead further in the virtiofs at @dir; one that has no say in it does as it
+ * does. The sandbox's /sys is there. */
+void ga_read_ahead(const char *dir);
+
 /* Both run in a child of PID 1 whose root directory is the sandbox's root. */
 int ga_share_mount(const struct ga_mount *m, struct msb_err *e);
 int ga_share_umount(const struct ga_umount *u, struct msb_err *e);

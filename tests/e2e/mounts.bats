@@ -67,6 +67,8 @@ live() {
 	[[ $(guest box 'echo x > /im/x; rm /im/bin/sh; ls /im/bin/sh') == *"Read-only file system"*"/im/bin/sh" ]]
 	echo 'rm /ov/etc/passwd && echo mine > /ov/etc/own && cmp /im/etc/group /ov/etc/group' >exec
 	[ "$(guest box 'ls /ov/etc/passwd 2>/dev/null; cat /ov/etc/own; ls /im/etc/own 2>/dev/null')" = mine ]
+	# the kernel reads ahead as far as PID 1 says
+	[ "$(guest box 'cat /sys/class/bdi/$(awk "\$5 == \"/mnt/a\" { print \$3 }" /proc/self/mountinfo)/read_ahead_kb')" = 512 ]
 	# a file server has a mount for each; the machine has two devices, however many there are
 	[ "$(guest box 'ls /sys/bus/virtio/drivers/virtiofs | grep -c virtio')" = 2 ]
 }

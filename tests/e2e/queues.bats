@@ -27,4 +27,6 @@ teardown() {
 	# Its own memory, in KiB: not the guest's, nor what it shares with other servers.
 	pid=$(status_of box fsd_pid)
 	[ "$(awk '/^Private/ { kb += $2 } END { print kb + 0 }' "/proc/$pid/smaps_rollup")" -lt 5000 ]
+	# The kernel reads ahead as far as PID 1 says.
+	[ "$(guest box 'cat /sys/class/bdi/$(awk "\$5 == \"/\" { print \$3 }" /proc/self/mountinfo)/read_ahead_kb')" = 512 ]
 }
