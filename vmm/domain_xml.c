@@ -200,7 +200,10 @@ static void add_platform(struct msb_str *s, const struct vmm_spec *spec, const s
 	/* AMD's have no IA32_ARCH_CAPABILITIES; QEMU before 10.1 takes it from KVM, and where KVM
 	 * then refuses the value, no machine starts. */
 	if (!h->kvm)
-		msb_str_adds(s, "<cpu mode='maximum'/>");
+		/* TCG makes of `rep movsb` a loop of a byte a turn: without these, Linux and C
+		 * libraries copy by words. */
+		msb_str_adds(s, "<cpu mode='maximum'><feature policy='disable' name='erms'/>"
+				"<feature policy='disable' name='fsrm'/></cpu>");
 	else if (h->amd)
 		msb_str_adds(s, "<cpu mode='host-passthrough' migratable='off'>"
 				"<feature policy='disable' name='arch-capabilities'/></cpu>");

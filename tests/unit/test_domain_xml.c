@@ -140,6 +140,10 @@ static void by_host(void **state)
 	assert_well_formed(with);
 	assert_non_null(strstr(with, "<domain type='kvm' "));
 	assert_non_null(strstr(with, "<cpu mode='host-passthrough'"));
+	/* What hardware does well and TCG a byte at a time. */
+	assert_non_null(strstr(tcg, "<feature policy='disable' name='erms'/>"));
+	assert_non_null(strstr(tcg, "<feature policy='disable' name='fsrm'/>"));
+	assert_null(strstr(with, "erms"));
 	assert_non_null(strstr(with, "<label>+1879048193:+105</label>"));
 	assert_null(strstr(with, "<loader"));
 	assert_null(strstr(with, "arch-capabilities"));
