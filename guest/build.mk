@@ -3,7 +3,7 @@
 GUEST_CC     := musl-gcc
 GUEST_SRCS   := $(wildcard guest/*.c) base/err.c base/io.c base/rlimits.c base/str.c
 GUEST_OBJS   := $(GUEST_SRCS:%.c=build/guest/obj/%.o)
-GUEST_CFLAGS := -std=gnu17 $(WARN) -Os -g -fstack-protector-strong -fno-asynchronous-unwind-tables \
+GUEST_CFLAGS := -std=gnu17 $(WARN) -O2 -g -fstack-protector-strong -fno-asynchronous-unwind-tables \
                 -ffunction-sections -fdata-sections -D_GNU_SOURCE -I.
 
 guest: build/guest/init

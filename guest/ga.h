@@ -139,8 +139,11 @@ struct ga {
 	pid_t init; /* the guest's own, beside which this runs; 0: this is PID 1 */
 	int cgroups;
 	uint64_t next_serial;
-	uint64_t *lingering; /* cgroups of ended jobs that still hold processes */
+	uint64_t *lingering; /* cgroups of ended jobs, to be removed once no process is in them */
 	size_t nlingering;
+	bool sweep_due;	  /* some may be */
+	int spare_cgroup; /* of the next job, spare_serial; -1: not made */
+	uint64_t spare_serial;
 
 	enum ga_ending ending;
 	uint32_t ending_id, ending_session;
@@ -199,9 +202,10 @@ pid_t ga_spawn(const struct ga_exec *x, const struct ga_boot *defaults, const st
 /* ga_cgroup.c: all are no-ops without cgroups */
 int ga_cgroup_make(struct ga *g, uint64_t serial); /* its directory, or -1 */
 bool ga_cgroup_kill(struct ga *g, uint64_t serial);
-bool ga_cgroup_oom(struct ga *g, uint64_t serial); /* did it lose a process to that? */
-void ga_cgroup_remove(struct ga *g, uint64_t serial);
-void ga_cgroup_sweep(struct ga *g); /* tries again what could not be removed */
+bool ga_cgroup_oom(struct ga *g, uint64_t serial);    /* did it lose a process to that? */
+void ga_cgroup_remove(struct ga *g, uint64_t serial); /* soon */
+/* While nobody waits and sweep_due: removes some, then makes the next job's. */
+void ga_cgroup_tidy(struct ga *g);
 
 /* ga_stats.c */
 void ga_stats_init(struct ga *g);

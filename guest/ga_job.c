@@ -14,6 +14,7 @@
 
 #define TTY_DRAIN_BYTES (64u << 10) /* what a terminal may still hold when its leader has ended */
 #define TTY_EOF		4	    /* ^D */
+#define IN_OWED		(WIRE_IN_WINDOW / 4) /* credit that is handed back in one frame, at least */
 
 static struct ga_job **slot(struct ga *g, uint32_t id)
 {
@@ -212,27 +213,51 @@ static bool draw(struct ga *g, struct ga_job *j, struct ga_stream *s)
 
 /* ---- what goes to the job */
 
+/* As much as it takes of @p. @ret_dead: it reads no more. */
+static size_t put(const struct ga_job *j, const uint8_t *p, size_t n, bool *ret_dead)
+{
+	size_t done = 0;
+
+	*ret_dead = false;
+	while (done < n && !*ret_dead) {
+		ssize_t k = write(j->in.fd, p + done, n - done);
+
+		if (k > 0)
+			done += (size_t)k;
+		else if (errno == EAGAIN)
+			break;
+		else if (errno != EINTR)
+			*ret_dead = true;
+	}
+	return done;
+}
+
+/* It took @n bytes. The host is told of a good part at once: each frame wakes it. */
+static void owe(struct ga *g, struct ga_job *j, size_t n)
+{
+	j->in_owed += (uint32_t)n;
+	if (j->in_owed >= IN_OWED)
+		ga_queue_job(g, j);
+}
+
 static void stdin_write(struct ga *g, struct ga_job *j)
 {
-	while (j->in.fd >= 0 && j->in_off < j->in_len) {
-		ssize_t n = write(j->in.fd, j->in_buf + j->in_off, j->in_len - j->in_off);
+	bool dead = false;
+	size_t n;
 
-		if (n > 0) {
-			j->in_off += (size_t)n;
-			j->in_owed += (uint32_t)n;
-		} else if (errno == EAGAIN) {
-			break;
-		} else if (errno != EINTR) {
-			close_stdin(j); /* it reads no more: what comes is taken and dropped */
-		}
+	if (j->in.fd >= 0 && j->in_off < j->in_len) {
+		n = put(j, j->in_buf + j->in_off, j->in_len - j->in_off, &dead);
+		j->in_off += n;
+		owe(g, j, n);
 	}
+	if (dead)
+		close_stdin(j);
 	if (j->in_off == j->in_len) {
 		j->in_off = j->in_len = 0;
 		if (j->in_eof)
 			close_stdin(j);
 	}
-	if (j->in_owed)
-		ga_queue_job(g, j);
+	owe(g, j, 0); /* what was dropped */
 }
 
 static void in_event(struct ga *g, struct ga_watch *w, uint32_t events)
@@ -245,31 +270,38 @@ static void in_event(struct ga *g, struct ga_watch *w, uint32_t events)
 
 static int stdin_data(struct ga *g, struct ga_job *j, const uint8_t *p, size_t n)
 {
-	j->in_owed += WIRE_COST(0);
+	bool dead = false;
+	size_t done = 0;
+
+	owe(g, j, WIRE_COST(0));
 	if (j->in.fd < 0 || j->in_eof) {
-		j->in_owed += (uint32_t)n;
-		ga_queue_job(g, j);
+		owe(g, j, n);
 		return 0;
 	}
-	if (!j->in_buf) {
+	if (!j->in_len)
+		done = put(j, p, n, &dead);
+	owe(g, j, done);
+	if (!dead && done < n && !j->in_buf) {
 		j->in_buf = malloc(WIRE_IN_WINDOW);
-		if (!j->in_buf) {
-			close_stdin(j); /* the job sees an end of file rather than a gap */
-			j->in_owed += (uint32_t)n;
-			ga_queue_job(g, j);
-			return 0;
-		}
+		dead = !j->in_buf; /* the job sees an end of file rather than a gap */
 	}
-	if (j->in_off) {
+	if (dead) { /* it is taken and dropped */
+		close_stdin(j);
+		owe(g, j, n - done);
+		return 0;
+	}
+	p += done;
+	n -= done;
+	if (n && j->in_off) {
 		memmove(j->in_buf, j->in_buf + j->in_off, j->in_len - j->in_off);
 		j->in_len -= j->in_off;
 		j->in_off = 0;
 	}
 	if (n > WIRE_IN_WINDOW - j->in_len)
 		return -EBADMSG;
-	memcpy(j->in_buf + j->in_len, p, n);
+	if (n)
+		memcpy(j->in_buf + j->in_len, p, n); /* it was full: its next edge writes them */
 	j->in_len += n;
-	stdin_write(g, j);
 	return 0;
 }
 
@@ -586,7 +618,7 @@ bool ga_job_pump(struct ga *g, struct ga_job *j)
 			return false;
 		j->said_started = true;
 	}
-	if (j->in_owed && !j->exited && say_credit(g, j) < 0)
+	if (j->in_owed >= IN_OWED && !j->exited && say_credit(g, j) < 0)
 		return false;
 	for (int i = 0; i < 2 && j->started; i++) {
 		if (wire_tx_space(&g->tx) < WIRE_STREAM_MAX)

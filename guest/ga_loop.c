@@ -367,7 +367,7 @@ static void signal_event(struct ga *g, struct ga_watch *w, uint32_t events)
 			break;
 		ga_job_reaped(g, pid, st);
 	}
-	ga_cgroup_sweep(g);
+	g->sweep_due = g->cgroups >= 0;
 }
 
 int ga_signals_open(struct ga *g)
@@ -413,6 +413,7 @@ static void turn(struct ga *g)
 {
 	struct epoll_event ev[EVENTS];
 	uint64_t now = msb_now_ms(), next = ga_jobs_tick(g, now), end = ga_end_tick(g, now);
+	bool idle;
 	int n, wait;
 
 	if (g->announce_at && g->announce_at <= now)
@@ -422,11 +423,14 @@ static void turn(struct ga *g)
 	if (end < next)
 		next = end;
 	pump(g);
-	wait = g->port_in || g->off	? 0
-	       : next == UINT64_MAX	? -1
-	       : next <= now		? 0
-	       : next - now > 60 * 1000 ? 60 * 1000
-					: (int)(next - now);
+	idle = !g->port_in && g->tx.off == g->tx.len;
+	if (idle && g->sweep_due)
+		ga_cgroup_tidy(g);
+	wait = g->port_in || g->off || (idle && g->sweep_due) ? 0
+	       : next == UINT64_MAX			      ? -1
+	       : next <= now				      ? 0
+	       : next - now > 60 * 1000			      ? 60 * 1000
+							      : (int)(next - now);
 	n = epoll_wait(g->ep, ev, EVENTS, wait);
 	for (int i = 0; i < n; i++) {
 		struct ga_watch *w = ev[i].data.ptr;
@@ -446,7 +450,7 @@ int ga_run(int port_fd, const struct ga_ops *ops, struct msb_err *e)
 	if (!g)
 		return msb_err_set(e, ENOMEM, "no memory for the agent");
 	g->ops = ops;
-	g->cgroups = -1;
+	g->cgroups = g->spare_cgroup = -1;
 	g->next_kill = UINT64_MAX;
 	g->ep = g->port.fd = g->signals.fd = -1;
 	g->replies_end = &g->replies;

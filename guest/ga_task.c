@@ -56,6 +56,7 @@ static bool root_mounted(struct ga *g, const struct ga_task *t, struct msb_err *
 	if (e->code)
 		return false;
 	g->cgroups = g->ops->cgroups();
+	g->sweep_due = g->cgroups >= 0; /* the first job's is made */
 	g->booted = !*g->boot.init;
 	if (g->booted)
 		return false;

@@ -168,8 +168,8 @@ static void input(struct agentd *a, struct ad_job *j)
 	while (j->in_off < j->in_len && j->in_credit > WIRE_COST(0)) {
 		size_t n = j->in_len - j->in_off;
 
-		if (n > WIRE_STREAM_MAX)
-			n = WIRE_STREAM_MAX;
+		if (n > WIRE_MAX_PAYLOAD)
+			n = WIRE_MAX_PAYLOAD;
 		if (n > j->in_credit - WIRE_COST(0))
 			n = j->in_credit - WIRE_COST(0);
 		if (wire_tx_frame(&a->tx, WIRE_IN, j->id, j->in + j->in_off, n) < 0)

@@ -273,4 +273,7 @@ ends() {
 		[ "$(cat "many.$i")" = "$i"$'\n'"$((i % 100))" ] || { cat "many.$i" "many.$i.err"; false; }
 	done
 	[ "$(jobs_of dev)" = 0 ]
+	# Of their cgroups none is left but that of the one who looks, and of the next.
+	n=$("$msb" exec dev sh -c 'set -- /sys/fs/cgroup/msb/job-*; echo $#')
+	[ "$n" -le 2 ] || { echo "$n cgroups"; false; }
 }
