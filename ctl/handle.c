@@ -202,7 +202,7 @@ static int wait_end(const struct ctl_req *q, struct ctl_handle *h, struct msb_er
 	LOCK_SCOPE(&c->lock);
 	ends = sb->ends;
 	while (!sb->gone && sb->ends == ends && (sb->op || !ctl_state_ended(sb->state))) {
-		if (h->nonblock)
+		if (h->nonblock || q->no_wait)
 			return msb_err_set(e, EAGAIN, "the machine has not ended");
 		if (q->cancel && q->cancel->set)
 			return msb_err_set(e, EINTR, "interrupted");
@@ -219,7 +219,8 @@ static int read_text(const struct ctl_req *q, struct ctl_handle *h, uint64_t off
 	int r = 0;
 
 	if (off == 0 && h->at.node->kind == K_WAIT) {
-		r = h->at.job ? ctl_job_wait(q, h->at.job, h->nonblock, e) : wait_end(q, h, e);
+		r = h->at.job ? ctl_job_wait(q, h->at.job, h->nonblock || q->no_wait, e)
+			      : wait_end(q, h, e);
 		if (r < 0)
 			return r;
 	}
@@ -378,7 +379,7 @@ static int read_exec(const struct ctl_req *q, struct ctl_handle *h, size_t max, 
 static int read_stream(const struct ctl_req *q, struct ctl_handle *h, size_t max, struct msb_str *s,
 	struct msb_err *e)
 {
-	int r = ctl_job_read(q, h->at.job, &h->stream, max, h->nonblock, s);
+	int r = ctl_job_read(q, h->at.job, &h->stream, max, h->nonblock || q->no_wait, s);
 
 	return r < 0 ? msb_err_set(e, -r, "%s", strerror(-r)) : 0;
 }
@@ -417,6 +418,16 @@ bool ctl_handle_waits(struct ctl_handle *h, uint64_t off)
 	case K_PULL: return true;
 	default: return h->at.node->flags & NF_SLOW;
 	}
+}
+
+bool ctl_handle_may_wait(const struct ctl_handle *h, uint64_t off)
+{
+	return h->at.node->kind == K_OUT || (h->at.node->kind == K_WAIT && off == 0);
+}
+
+bool ctl_handle_writes_now(const struct ctl_handle *h)
+{
+	return (h->at.node->flags & NF_QUICK) || (h->at.node->kind == K_IN && h->nonblock);
 }
 
 int ctl_handle_read(const struct ctl_req *q, struct ctl_handle *h, uint64_t off, size_t max,
@@ -516,7 +527,7 @@ int64_t ctl_handle_write(const struct ctl_req *q, struct ctl_handle *h, uint64_t
 	int r;
 
 	if (h->at.node->kind == K_IN)
-		return ctl_job_write(q, h->at.job, p, n, h->nonblock, e);
+		return ctl_job_write(q, h->at.job, p, n, h->nonblock || q->no_wait, e);
 	if (h->at.node->kind == K_FILE)
 		return ctl_kept_write(h->at.sb, h->at.aux, h->file, off, h->append, p, n, e);
 	r = owed(h, off, e);

@@ -50,6 +50,10 @@ struct ctl_handle *ctl_handle_ref(struct ctl_handle *h); /* takes ctl.lock itsel
 bool ctl_handle_streams(const struct ctl_handle *h);
 /* Whether reading at @off needs a thread of its own. */
 bool ctl_handle_waits(struct ctl_handle *h, uint64_t off);
+/* Whether it may do without one at times: to be tried with ctl_req.no_wait, which says -EAGAIN. */
+bool ctl_handle_may_wait(const struct ctl_handle *h, uint64_t off);
+/* Whether a write never waits for anything but ctl.lock. */
+bool ctl_handle_writes_now(const struct ctl_handle *h);
 /**
  * ctl_handle_read() - Append what a read gives to @s
  * Return: 0, and nothing appended at the end; -EAGAIN nothing yet, and O_NONBLOCK; -EINTR; others

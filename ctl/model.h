@@ -310,6 +310,7 @@ struct ctl_req {
 	uid_t uid;
 	gid_t gid;
 	struct ctl_cancel *cancel; /* NULL: nobody to cancel */
+	bool no_wait;		   /* what would wait is -EAGAIN, as with O_NONBLOCK */
 };
 
 const char *ctl_state_name(enum ctl_state s);

@@ -11,18 +11,29 @@
 #include <poll.h>
 #include <string.h>
 
+double serve_attr_sec(const struct ctl_at *at)
+{
+	switch (at->node->kind) {
+	case K_RING:
+	case K_PULL:
+	case K_LOG:
+	case K_FILE: return 0; /* they have a size */
+	default: return 0.1;
+	}
+}
+
 void serve_entry(const struct ctl_at *at, struct fuse_entry_param *ret)
 {
 	*ret = (struct fuse_entry_param){.ino = ctl_at_make_id(at),
-		.attr_timeout = SERVE_TIMEOUT,
-		.entry_timeout = SERVE_TIMEOUT};
+		.attr_timeout = serve_attr_sec(at),
+		.entry_timeout = SERVE_ENTRY_SEC};
 	ctl_at_stat(at, &ret->attr);
 }
 
 void serve_refuse(fuse_req_t req, const struct ctl_at *at, const char *child, struct msb_err *e)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
-	struct ctl_req q = {at->c, ctx->pid, ctx->uid, ctx->gid, NULL};
+	struct ctl_req q = {.c = at->c, .pid = ctx->pid, .uid = ctx->uid, .gid = ctx->gid};
 	_cleanup_str_ struct msb_str path = MSB_STR_INIT;
 	struct ctl_sandbox *sb;
 
@@ -89,7 +100,7 @@ void serve_attr(fuse_req_t req, fuse_ino_t ino)
 	if (r < 0)
 		fuse_reply_err(req, -r);
 	else
-		fuse_reply_attr(req, &st, SERVE_TIMEOUT);
+		fuse_reply_attr(req, &st, serve_attr_sec(&at));
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

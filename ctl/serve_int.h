@@ -9,14 +9,18 @@
 
 #include "ctl/work.h"
 
-/* Names come and go and node ids are fresh: the kernel keeps neither. */
-#define SERVE_TIMEOUT 0.0
+/* Names come and go and node ids are fresh: the kernel keeps none. */
+#define SERVE_ENTRY_SEC 0.0
 
 static inline struct ctl *serve_ctl(fuse_req_t req)
 {
 	return fuse_req_userdata(req);
 }
 
+/* How long the kernel may go by the attributes that it was told: not at all where they change by
+ * themselves. Others change by a SETATTR of a directory above, and every path comes by a LOOKUP,
+ * which tells them anew: only who holds a descriptor below sees the old ones, for so long. */
+double serve_attr_sec(const struct ctl_at *at);
 /* Fills what a reply to LOOKUP, MKDIR or CREATE needs; ctl.lock held. */
 void serve_entry(const struct ctl_at *at, struct fuse_entry_param *ret);
 /* Answers and records a refusal that needs no thread. */

@@ -56,7 +56,7 @@ static void do_own_volume(struct ctl_work *w)
 	ctl_at_stat(&at, &st);
 	pthread_mutex_unlock(&w->q.c->lock);
 	ctl_work_answer(w);
-	fuse_reply_attr(w->req, &st, SERVE_TIMEOUT);
+	fuse_reply_attr(w->req, &st, serve_attr_sec(&at));
 }
 
 static bool own_volume(fuse_req_t req, fuse_ino_t ino, const struct stat *attr, int to_set)

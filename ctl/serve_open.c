@@ -45,7 +45,7 @@ void serve_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	if (!h) {
 		const struct fuse_ctx *ctx = fuse_req_ctx(req);
-		const struct ctl_req q = {c, ctx->pid, uid, ctx->gid, NULL};
+		const struct ctl_req q = {.c = c, .pid = ctx->pid, .uid = uid, .gid = ctx->gid};
 
 		ctl_error(&q, sb, path.buf ?: "?", &e);
 		ctl_sandbox_unref(sb);
@@ -96,6 +96,28 @@ static struct ctl_work *work_on(fuse_req_t req, struct ctl_handle *h, size_t n)
 	return w;
 }
 
+/* Answers a read that waits for nothing. False: it does, and was not answered. */
+static bool read_now(fuse_req_t req, struct ctl_handle *h, uint64_t off, size_t size)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct ctl_req q = {.c = serve_ctl(req), .pid = ctx->pid, .uid = ctx->uid, .gid = ctx->gid};
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	struct msb_err e = {0};
+	int r;
+
+	q.no_wait = ctl_handle_may_wait(h, off);
+	if (ctl_handle_waits(h, off) && !q.no_wait)
+		return false;
+	r = ctl_handle_read(&q, h, off, size, &s, &e);
+	if (r == -EAGAIN && q.no_wait && !h->nonblock)
+		return false;
+	if (r < 0)
+		fuse_reply_err(req, e.code ?: EIO);
+	else
+		fuse_reply_buf(req, s.buf, s.len);
+	return true;
+}
+
 void serve_op_read(
 	fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
@@ -109,18 +131,8 @@ void serve_op_read(
 		fuse_reply_err(req, EINVAL);
 		return;
 	}
-	if (!ctl_handle_waits(h, (uint64_t)off)) {
-		const struct fuse_ctx *ctx = fuse_req_ctx(req);
-		struct ctl_req q = {serve_ctl(req), ctx->pid, ctx->uid, ctx->gid, NULL};
-		_cleanup_str_ struct msb_str s = MSB_STR_INIT;
-		struct msb_err e = {0};
-
-		if (ctl_handle_read(&q, h, (uint64_t)off, size, &s, &e) < 0)
-			fuse_reply_err(req, e.code ?: EIO);
-		else
-			fuse_reply_buf(req, s.buf, s.len);
+	if (read_now(req, h, (uint64_t)off, size))
 		return;
-	}
 	w = work_on(req, h, 0);
 	if (!w)
 		return;
@@ -157,6 +169,11 @@ void serve_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size
 		explicit_bzero((char *)buf, size); /* a secret, in the session's own buffer */
 	w->off = (uint64_t)off;
 	w->size = size;
+	if (ctl_handle_writes_now(h)) {
+		do_write(w);
+		ctl_work_done(w);
+		return;
+	}
 	ctl_work_run(w,
 		kind == K_EXEC || kind == K_IN				? CLASS_EXEC
 		: kind == K_CTL && size >= 4 && !memcmp(buf, "kill", 4) ? CLASS_KILL

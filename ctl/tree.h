@@ -34,6 +34,7 @@ enum ctl_node_flags {
 	NF_WHOLE = 8,	/* the lines of one write are written together */
 	NF_FEW = 16,	/* its text may be long: CTL_MAX_SCRAPES are open at once */
 	NF_HEALTH = 64, /* as NF_STATE, of its health */
+	NF_QUICK = 128, /* its write waits for nothing but ctl.lock: it needs no thread */
 	NF_LAST = 32, /* who has it open reads on where the sandbox was removed after its machine */
 };
 

@@ -29,7 +29,8 @@ struct ctl_work *ctl_work_new(struct ctl *c, fuse_req_t req, size_t n)
 	if (!w)
 		return NULL;
 	w->req = req;
-	w->q = (struct ctl_req){c, ctx->pid, ctx->uid, ctx->gid, &w->cancel};
+	w->q = (struct ctl_req){
+		.c = c, .pid = ctx->pid, .uid = ctx->uid, .gid = ctx->gid, .cancel = &w->cancel};
 	w->cancel.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (w->cancel.fd < 0) {
 		free(w);

@@ -23,18 +23,18 @@ struct held {
 	const struct mnt *m;
 	const char *name; /* of its sandbox */
 	unsigned int number;
-	bool joined;		      /* it was there before, and others may have it too */
-	int clone, dir, in, out, err; /* -1: not open */
+	bool joined; /* it was there before, and others may have it too */
+	int jobs, clone, dir, in, out, err, status; /* -1: not open */
 };
 #define HELD_INIT(mount, sandbox)                                                                  \
 	{                                                                                          \
-		.m = (mount), .name = (sandbox), .clone = -1, .dir = -1, .in = -1, .out = -1,      \
-		.err = -1                                                                          \
+		.m = (mount), .name = (sandbox), .jobs = -1, .clone = -1, .dir = -1, .in = -1,     \
+		.out = -1, .err = -1, .status = -1                                                 \
 	}
 
 static void held_done(struct held *h)
 {
-	const int fds[] = {h->in, h->out, h->err, h->dir, h->clone};
+	const int fds[] = {h->status, h->in, h->out, h->err, h->dir, h->clone, h->jobs};
 
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
 		if (fds[i] >= 0)
@@ -67,31 +67,43 @@ static int set(struct held *h, const char *file, const char *value, struct msb_e
 	return s.oom ? msb_err_set(e, ENOMEM, "no memory") : put(h, file, s.buf, s.len, e);
 }
 
+/* Each name of a path is a request: those that are used again are walked once. */
+static int open_jobs(struct held *h, struct msb_err *e)
+{
+	char path[80];
+
+	if (!msb_name_valid(h->name))
+		return msb_err_set(e, EINVAL, "`%s` is not a sandbox's name", h->name);
+	(void)snprintf(path, sizeof(path), "%s/jobs", h->name);
+	h->jobs = openat(h->m->fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (h->jobs < 0 && errno == ENOENT)
+		return msb_err_set(e, ENOENT, "there is no sandbox %s", h->name);
+	return h->jobs < 0 ? why(h, errno, e) : 0;
+}
+
 static int open_dir(struct held *h, struct msb_err *e)
 {
-	char path[128];
+	char number[16];
 
-	(void)snprintf(path, sizeof(path), "%s/jobs/%u", h->name, h->number);
-	h->dir = openat(h->m->fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	(void)snprintf(number, sizeof(number), "%u", h->number);
+	h->dir = openat(h->jobs, number, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return h->dir < 0 ? msb_err_set(e, errno, "%s has no job %u: %m", h->name, h->number) : 0;
 }
 
 static int make(struct held *h, struct msb_err *e)
 {
-	char path[80], text[16] = "";
+	int r = open_jobs(h, e);
+	char text[16] = "";
 	ssize_t n;
 
-	if (!msb_name_valid(h->name))
-		return msb_err_set(e, EINVAL, "`%s` is not a sandbox's name", h->name);
-	(void)snprintf(path, sizeof(path), "%s/jobs/clone", h->name);
-	h->clone = openat(h->m->fd, path, O_RDWR | O_CLOEXEC);
-	if (h->clone < 0 && errno == ENOENT)
-		return msb_err_set(e, ENOENT, "there is no sandbox %s", h->name);
+	if (r < 0)
+		return r;
+	h->clone = openat(h->jobs, "clone", O_RDWR | O_CLOEXEC);
 	if (h->clone < 0)
 		return why(h, errno, e);
 	n = read(h->clone, text, sizeof(text) - 1);
 	if (n <= 0 || sscanf(text, "%u", &h->number) != 1)
-		return msb_err_set(e, EIO, "%s does not say its number", path);
+		return msb_err_set(e, EIO, "%s/jobs/clone does not say its number", h->name);
 	return open_dir(h, e);
 }
 
@@ -210,14 +222,14 @@ static int start(struct held *h, const char *lines, int *ret_status, struct msb_
 
 /* ---- the end */
 
-static void value_of(const struct msb_str *text, const char *key, char *ret, size_t max)
+static void value_of(const char *text, const char *key, char *ret, size_t max)
 {
 	char line[64];
 	const char *p;
 
 	*ret = '\0';
 	(void)snprintf(line, sizeof(line), "\n%s ", key);
-	p = text->buf ? strstr(text->buf, line) : NULL;
+	p = strstr(text, line);
 	if (p)
 		(void)snprintf(
 			ret, max, "%.*s", (int)strcspn(p + strlen(line), "\n"), p + strlen(line));
@@ -226,17 +238,15 @@ static void value_of(const struct msb_str *text, const char *key, char *ret, siz
 /* How it ended, and what there is to say of it. */
 static int status_of(struct held *h, struct msb_err *e)
 {
-	_cleanup_str_ struct msb_str s = MSB_STR_INIT, error = MSB_STR_INIT;
-	char reason[32], code[16];
-	int r;
+	_cleanup_str_ struct msb_str error = MSB_STR_INIT;
+	char text[4096] = "\n", reason[32], code[16];
+	/* A snapshot of now, whenever it was opened, and all of it. */
+	ssize_t n = pread(h->status, text + 1, sizeof(text) - 2, 0);
 
-	msb_str_adds(&s, "\n");
-	r = msb_read_file(h->dir, "status", 4096, &s);
-	if (r < 0)
-		return msb_err_set(e, -r, "the end of the job is not known: %s", strerror(-r));
-	msb_str_add(&s, "", 1);
-	value_of(&s, "reason", reason, sizeof(reason));
-	value_of(&s, "exit_code", code, sizeof(code));
+	if (n < 0)
+		return msb_err_set(e, errno, "the end of the job is not known: %m");
+	value_of(text, "reason", reason, sizeof(reason));
+	value_of(text, "exit_code", code, sizeof(code));
 	if (!*code)
 		return msb_err_set(e, EIO, "job %u has no exit code", h->number);
 	if (strcmp(reason, "lost") != 0 && strcmp(reason, "oom") != 0 &&
@@ -251,8 +261,13 @@ static int status_of(struct held *h, struct msb_err *e)
 static int follow(struct held *h, struct stream *s, struct cli_job_end *ret, struct msb_err *e)
 {
 	char line[64];
-	int r = stream_run(s, e);
+	int r;
 
+	/* While the guest works anyway. */
+	h->status = openat(h->dir, "status", O_RDONLY | O_CLOEXEC);
+	if (h->status < 0)
+		return why(h, errno, e);
+	r = stream_run(s, e);
 	switch (r) {
 	case STREAM_ENDED: return status_of(h, e);
 	case STREAM_SIGNAL: return EXIT_SIGNAL + s->signal;
@@ -436,8 +451,8 @@ static int attach(
 	int r = term_keys_parse(keys ?: TERM_KEYS_DEFAULT, &s.keys, e);
 
 	h->joined = true;
-	if (r == 0 && !msb_name_valid(h->name))
-		return msb_err_set(e, EINVAL, "`%s` is not a sandbox's name", h->name);
+	if (r == 0)
+		r = open_jobs(h, e);
 	if (r == 0 && !which)
 		r = find(h, e);
 	else if (r == 0 && msb_parse_u64(which, 1, UINT32_MAX, &number) < 0)

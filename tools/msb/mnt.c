@@ -22,7 +22,8 @@ int mnt_open(struct mnt *ret, struct msb_err *e)
 	if (r < 0)
 		return r;
 	(void)snprintf(ret->path, sizeof(ret->path), "%s", p.mnt);
-	ret->fd = open(ret->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* O_PATH: opened for reading, msbd would make a listing of it. */
+	ret->fd = open(ret->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (ret->fd >= 0 && faccessat(ret->fd, "version", R_OK, 0) == 0)
 		return 0;
 	if (errno == ENOTCONN)
