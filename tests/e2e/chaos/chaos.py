@@ -330,6 +330,16 @@ def answers():
         return False
 
 
+def await_msbd():
+    """Until it answers. Who kills it starts another one: without that it must not have ended."""
+    while not answers():
+        time.sleep(0.05)
+        with msbd_lock:
+            if not answers() and not msbd_pid():
+                finding("msbd ended by itself; see the kernel's log")
+                start_msbd("after it ended by itself")
+
+
 def client(i):
     global left
     rng = random.Random(SEED * 1000 + i)
@@ -343,8 +353,7 @@ def client(i):
         op, n = rng.choice(TABLE), rng.choice(NAMES)
         time.sleep(rng.random() * PAUSE_SEC)
         doing[i] = (f"{number} {op.__name__[3:]} {n}", time.monotonic())
-        while not answers():
-            time.sleep(0.05)
+        await_msbd()
         try:
             op(rng, n)
             said = "ok"
