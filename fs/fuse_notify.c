@@ -114,11 +114,12 @@ static void say_all(struct fuse_notify *n)
 static void *run(void *arg)
 {
 	struct fuse_notify *n = arg;
-	struct item *i;
-	bool all;
 
 	pthread_mutex_lock(&n->lock);
 	for (;;) {
+		struct item *i;
+		bool all;
+
 		while (!n->all && !n->first && !n->stop)
 			pthread_cond_wait(&n->more, &n->lock);
 		i = n->first;

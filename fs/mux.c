@@ -152,7 +152,7 @@ static void add_up_caps(struct mux *m)
 	uint32_t all = FSB_CAP_NO_OPEN | FSB_CAP_PINS, any = 0;
 
 	for (unsigned int i = 0; i < FSD_MAX_MOUNTS; i++)
-		if (m->seat[i].id) {
+		if (m->seat[i].b) {
 			all &= m->seat[i].b->ops->caps;
 			any |= m->seat[i].b->ops->caps & (FSB_CAP_SEE_OPENS | FSB_CAP_WAITS);
 		}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash disable=SC2154 # helper.bash sets them
+# shellcheck shell=bash disable=SC2154,SC2016 # helper.bash sets them; the guest expands what is quoted
 # Nothing that a view of a root says is older than the call, though it keeps contents: files that it opened before
 # the machine ran, while it runs, mapped ones, and afterwards.
 
