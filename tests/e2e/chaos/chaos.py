@@ -261,6 +261,12 @@ def op_files(rng, n):
 
 def op_policy(rng, n):
     put(f"{n}/restart", rng.choice(["no", "no", "on-failure:2", "always"]) + "\n")
+    put(f"{n}/auto_remove", rng.choice("0001") + "\n")
+
+
+def op_health(rng, n):
+    put(f"{n}/healthcheck_interval_sec", "1\n")
+    put(f"{n}/healthcheck", rng.choice(['["CMD", "true"]', '["CMD-SHELL", "sleep 1; exit 3"]', '["NONE"]']) + "\n")
 
 
 def op_look(rng, n):
@@ -317,9 +323,9 @@ def killer(kind):
 TABLE = ([op_start] * 14 + [op_mkdir] * 4 + [verb("stop")] * 4 + [verb("kill")] * 4 + [verb("pause")] * 3 +
          [verb("resume")] * 4 + [verb("restart")] * 2 + [op_rmdir] * 4 + [op_exec] * 10 + [op_exec_killed] * 4 +
          [op_job] * 6 + [op_job_kept] * 5 + [op_values] * 4 + [op_config] * 3 + [op_mounts] * 5 + [op_files] * 4 +
-         [op_policy] * 3 + [op_look] * 4 + [op_root] * 4 + [op_wait_killed] * 3 + [op_gc] * 2 + [op_cli] * 3 +
-         [op_kill_msbd] * 4 + [killer("msb-vmm")] * 3 + [killer("msb-agentd")] * 3 + [killer("msb-fsd")] * 3 +
-         [killer("qemu")] * 3 + [op_freeze] * 4)
+         [op_policy] * 3 + [op_health] * 2 + [op_look] * 4 + [op_root] * 4 + [op_wait_killed] * 3 + [op_gc] * 2 +
+         [op_cli] * 3 + [op_kill_msbd] * 4 + [killer("msb-vmm")] * 3 + [killer("msb-agentd")] * 3 +
+         [killer("msb-fsd")] * 3 + [killer("qemu")] * 3 + [op_freeze] * 4)
 
 
 def answers():
@@ -406,7 +412,11 @@ def sandboxes():
 
 def settled():
     for n in sandboxes():
-        s = status(n)
+        try:
+            s = status(n)
+        except OSError as e:
+            return f"{n}: {e}"  # it has just gone by itself
+        seen.add(s["id"])  # msbd may have been killed before its maker learnt it
         if s["state"] not in ("created", "running", "paused", "stopped", "failed"):
             return f"{n} is {s['state']}"
         if s.get("restart_in_ms", "0") not in ("", "0"):
@@ -524,6 +534,7 @@ def fds():
 def remove_all():
     for n in sandboxes():
         put(f"{n}/restart", "no\n")
+        put(f"{n}/auto_remove", "0\n")
         put(f"{n}/ctl", "kill\n")
         os.rmdir(f"{MNT}/{n}")
 
