@@ -353,7 +353,7 @@ static int request_make(struct ctl_job *j, struct request *rq, struct msb_err *e
 		.user = user && *user ? user : rq->values.user,
 		.cwd = cwd && *cwd ? cwd : rq->values.workdir,
 		.tty = rows > 0,
-		.want_stdin = true,
+		.want_stdin = rows > 0 || !j->eof_due, /* else /dev/null, and nothing to tell */
 		.log = true,
 		.hold = j->at_close != JOB_CLOSE_HANGUP,
 		.rows = (uint16_t)rows,
@@ -429,6 +429,10 @@ static int begun(struct ctl_job *j, struct request *rq, int sock)
 		return sock;
 	}
 	j->sock = sock;
+	if (!rq->x.want_stdin) {
+		j->eof_sent = true;
+		j->eof_due = false;
+	}
 	if (rq->whole.len) { /* what is read is what runs */
 		free(j->argv);
 		j->argv_bytes = rq->whole.len;

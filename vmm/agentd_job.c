@@ -100,6 +100,7 @@ static int set_up(struct agentd *a, struct ad_job *j, const struct msb_msg *m)
 		j->signal_at_ms = msb_now_ms() + v;
 		a->ntimed++;
 	}
+	j->eof_told = msb_msg_get_u64(m, "stdin", &v) == 0 && !v; /* there is no input */
 	if (msb_msg_get_u64(m, "rows", &v) == 0)
 		j->rows = (uint16_t)v;
 	if (msb_msg_get_u64(m, "cols", &v) == 0)

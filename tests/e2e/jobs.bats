@@ -106,10 +106,12 @@ has() { sed -n "s/^$1 //p" $j/status; }
 	[ "$(cat $j/wait)" = 0 ]
 	run ! bash -c 'echo x >&8'
 	exec 8>&-
-	job '["cat"]'
+	job '["sh", "-c", "readlink /proc/self/fd/0; cat"]'
 	echo close-stdin >$j/ctl
 	start
 	[ "$(cat $j/wait)" = 0 ]
+	[ "$(cat $j/stdout)" = /dev/null ]
+	run ! bash -c "echo x >$j/stdin"
 }
 
 @test "a slow reader makes the job wait and loses nothing; nobody's output falls out, and is counted" {
