@@ -14,11 +14,11 @@ check-build: all unit
 	$(MAKE) VARIANT=asan unit
 	$(MAKE) VARIANT=fuzz fuzz-targets
 
-check-asan: ## unit and protocol tests under AddressSanitizer and UBSan
+check-asan: all ## unit and protocol tests under AddressSanitizer and UBSan
 	$(MAKE) -j$$(nproc) VARIANT=asan unit
 	tests/run.sh asan
 
-check-tsan: ## unit tests under ThreadSanitizer
+check-tsan: all ## unit tests under ThreadSanitizer
 	$(MAKE) -j$$(nproc) VARIANT=tsan unit
 	tests/run.sh tsan
 

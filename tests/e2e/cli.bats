@@ -106,7 +106,15 @@ volume:db /db disk rw" ]
 	[ "$status" = 125 ]
 	[[ $output == 'msb: there is a `web` already' ]]
 	msb rm web
-	msb volume rm db
+}
+
+@test "run --rm: what it has written to a volume is there for the next; -v makes a volume" {
+	[ -e "$m/volumes/db" ] || msb volume create --kind disk --size 32m db
+	msb run --rm -m 128m -v db:/db -v new:/new bb sh -c 'echo kept >/db/f; echo too >/new/f'
+	[ "$(msb run --rm -m 128m -v db:/db:ro -v new:/new:ro bb cat /db/f /new/f)" = $'kept\ntoo' ]
+	[ "$(cat "$m/volumes/new/kind")" = dir ]
+	[ "$(msb ps -aq)" = dev ]
+	msb volume rm db new
 }
 
 @test "run -d: the name on stdout, the command is the machine's; create, and its start" {

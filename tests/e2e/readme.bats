@@ -47,7 +47,7 @@ lines() {
 	echo "$output"
 	[ "$status" = 0 ]
 	[[ $output == *"hello from "* ]]
-	[[ $output == *srv/src/hello* ]]
+	[[ $output == *$'\nsrv/'*hello* ]]
 	[ -x "$dir/tree/debian" ]
 	[ "$(msb ps -aq)" = "" ]
 }

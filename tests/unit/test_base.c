@@ -312,6 +312,9 @@ static void jail_holds(void **state)
 	struct msb_jail filter = {.syscalls = calls};
 	int s;
 
+#ifdef __SANITIZE_THREAD__
+	skip(); /* its runtime has a thread of its own, whose calls no jail of ours lets through */
+#endif
 	/* Namespaces need root, or user namespaces: where neither is to be had the jail still runs.
 	 */
 	s = jailed(&roots, try_to_get_out);

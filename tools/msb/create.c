@@ -195,16 +195,24 @@ static int env(const struct making *k)
 	return r;
 }
 
-/* Whether what -v names is a volume that is a disk: its machine's kernel mounts it. */
-static bool is_disk(const struct mnt *m, const char *volume)
+/* A volume that -v names is made where it is not there, as docker does. @ret: whether it is a disk:
+ * its machine's kernel mounts it. */
+static int volume(const struct mnt *m, const char *text, bool *ret, struct msb_err *e)
 {
 	_cleanup_str_ struct msb_str kind = MSB_STR_INIT;
-	size_t n = strcspn(volume, ":");
-	char path[300];
+	_cleanup_free_ char *name = strndup(text, strcspn(text, ":"));
+	char path[80];
+	int r = 0;
 
-	(void)snprintf(path, sizeof(path), "volumes/%.*s/kind", (int)(n < 255 ? n : 255), volume);
-	return !memchr(volume, '/', n) && *volume != '.' && mnt_peek(m, path, &kind) == 0 &&
-	       !strcmp(kind.buf, "disk");
+	*ret = false;
+	if (!name || !msb_name_valid(name) || strncmp(text + strlen(name), ":/", 2) != 0)
+		return 0; /* a directory, or nothing: spec_volume() says so */
+	(void)snprintf(path, sizeof(path), "volumes/%s", name);
+	if (faccessat(m->fd, path, F_OK, 0) < 0 && errno == ENOENT)
+		r = mnt_mkdir(m, path, e);
+	(void)snprintf(path, sizeof(path), "volumes/%s/kind", name);
+	*ret = mnt_peek(m, path, &kind) == 0 && !strcmp(kind.buf, "disk");
+	return r == -EEXIST ? 0 : r; /* made meanwhile */
 }
 
 /* Options that are a line of a table each. */
@@ -218,10 +226,10 @@ static int tables(const struct making *k)
 	for (size_t n = 0; r == 0 && n < ARRAY_LEN(names); n++)
 		for (size_t i = 0; r == 0 && (v = cli_next(k->a, names[n], &i));) {
 			_cleanup_str_ struct msb_str s = MSB_STR_INIT;
-			bool tmpfs = false;
+			bool tmpfs = false, disk;
 
 			if (n == 0)
-				r = spec_volume(v, is_disk(k->m, v), &s, k->e);
+				r = volume(k->m, v, &disk, k->e) ?: spec_volume(v, disk, &s, k->e);
 			else if (n == 1)
 				r = spec_mount(v, &tmpfs, &s, k->e);
 			else if (n == 2)

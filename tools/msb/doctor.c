@@ -331,8 +331,7 @@ static int doctor(const struct cli_args *a)
 	if (cli_json(a) < 0)
 		return CLI_FAILED;
 	if (msb_paths_init(&d.paths, &e) < 0) {
-		say(&d, FAIL, "places", "log in by a session, or set MSB_MNT and MSB_STATE", "%s",
-			e.msg);
+		say(&d, FAIL, "places", "", "%s", e.msg);
 		return 1;
 	}
 	check_msbd(&d);

@@ -145,7 +145,8 @@ const struct cli_command cli_exec_commands[] = {
 		.about =
 			"What it has printed lately comes first. JOB is the number of one of the commands "
 			"that run (`jobs` in the control tree, or what `msb exec -d` printed); without it "
-			"there must be only one. ctrl-p ctrl-q lets go of it again.",
+			"there must be only one. Where it has a terminal ctrl-p ctrl-q lets go of it "
+			"again; `msb logs -f` only looks.",
 		.status = "As the command ended, as `msb exec` says it; 0 where it was let go of.",
 		.examples = "msb attach web\n"
 			    "# only look at one of several\n"

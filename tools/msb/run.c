@@ -42,15 +42,25 @@ static int refuse(const struct cli_args *a)
 
 /* The machine is not needed any more, whether or not it could be ended. With @remove its end is the
  * sandbox's too, but where the machine never ran. */
-static void end(const struct mnt *m, const char *name, bool remove)
+static void end(const struct mnt *m, const char *name, bool remove, bool ran)
 {
+	_cleanup_str_ struct msb_str mounts = MSB_STR_INIT;
 	struct msb_err e = {0};
+	bool in_order;
 	int r;
 
+	(void)sandbox_read(m, name, "mounts", &mounts, NULL); /* it may have gone */
+	/* What a guest has written and not yet given away is lost with its plug: of a root that is
+	 * removed nobody cares, of what is mounted in it somebody may. */
+	in_order = ran && (!remove || mounts.len);
 	/* Only what may take its time is left to itself by ^C. */
-	if (!remove)
+	if (in_order)
 		interrupt_release();
-	r = sandbox_verb(m, name, remove ? "kill" : "stop", &e);
+	r = sandbox_verb(m, name, in_order ? "stop" : "kill", &e);
+	if (r == -EINTR && remove) {
+		(void)interrupt_hold(); /* that is what kill is for */
+		r = sandbox_verb(m, name, "kill", &e);
+	}
 	if (r == 0 && remove && faccessat(m->fd, name, F_OK, 0) == 0) {
 		r = mnt_rmdir(m, name, &e);
 		r = r == -ENOENT ? 0 : r; /* it went meanwhile */
@@ -87,7 +97,7 @@ static int run(const struct cli_args *a)
 	if (r < 0) {
 		status = cli_status(r, &e);
 		if (remove || r == -EINTR)
-			end(&m, name, remove);
+			end(&m, name, remove, false);
 		return status;
 	}
 	status = 0;
@@ -106,7 +116,7 @@ static int run(const struct cli_args *a)
 	if (detach && status == 0)
 		printf("%s\n", name);
 	else if (!ended.detached)
-		end(&m, name, remove);
+		end(&m, name, remove, true);
 	return status;
 }
 
