@@ -146,13 +146,12 @@ int ga_volume_mount(const struct ga_mount *m, struct msb_err *e)
 	if (r < 0 && r != -EROFS)
 		return msb_err_set(
 			e, -r, "mount %s: cannot make the directory: %s", m->path, strerror(-r));
-	if (mount(device, m->path, "ext4", m->flags, NULL) < 0 && errno == EROFS)
+	if (mount(device, m->path, "ext4", m->flags, NULL) == 0)
+		return 0;
+	if (errno == EROFS)
 		return msb_err_set(e, EROFS,
 			"mount %s: the volume's disk was written by a machine that was killed: have it "
 			"mounted once without ro",
 			m->path);
-	if (mount(device, m->path, "ext4", m->flags, NULL) < 0)
-		return msb_err_set(
-			e, errno, "mount %s: the volume's disk: %m; see console", m->path);
-	return 0;
+	return msb_err_set(e, errno, "mount %s: the volume's disk: %m; see console", m->path);
 }
