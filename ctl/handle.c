@@ -39,6 +39,11 @@ uint64_t ctl_handle_changes(const struct ctl_at *at)
 	       (flags & NF_HEALTH ? at->sb->health.changes : 0);
 }
 
+static uid_t owner_of(const struct ctl_at *at)
+{
+	return at->sb ? at->sb->uid : at->vol ? at->vol->uid : at->c->uid;
+}
+
 int ctl_handle_new(
 	const struct ctl_at *at, uid_t uid, int flags, struct ctl_handle **ret, struct msb_err *e)
 {
@@ -95,6 +100,7 @@ int ctl_handle_new(
 	if (at->node->kind == K_OUT)
 		ctl_job_reader_add(h->at.job, &h->stream, (unsigned int)at->node->arg);
 	h->others = others;
+	h->owner = owner_of(at);
 	h->ring.seq = 1;
 	h->seen = ctl_handle_changes(&h->at);
 	pthread_mutex_init(&h->lock, NULL);
@@ -430,9 +436,23 @@ bool ctl_handle_writes_now(const struct ctl_handle *h)
 	return (h->at.node->flags & NF_QUICK) || (h->at.node->kind == K_IN && h->nonblock);
 }
 
+/* A verb or a value is carried out with the rights of whose the sandbox is now: who had it has no
+ * use of those by a descriptor of former times. */
+static int still_its(const struct ctl_handle *h, struct msb_err *e)
+{
+	LOCK_SCOPE(&h->at.c->lock);
+	if (!h->others || owner_of(&h->at) == h->owner)
+		return 0;
+	return msb_err_set(e, EACCES, "%s is another user's since it was opened", h->at.node->name);
+}
+
 int ctl_handle_read(const struct ctl_req *q, struct ctl_handle *h, uint64_t off, size_t max,
 	struct msb_str *s, struct msb_err *e)
 {
+	int r = still_its(h, e);
+
+	if (r < 0)
+		return r;
 	switch (h->at.node->kind) {
 	case K_RING: return read_ring(h, off, max, s);
 	case K_PULL: return read_pull(q, h, off, max, s, e);
@@ -524,8 +544,10 @@ int64_t ctl_handle_write(const struct ctl_req *q, struct ctl_handle *h, uint64_t
 	size_t n, struct msb_err *e)
 {
 	size_t pos = 0;
-	int r;
+	int r = still_its(h, e);
 
+	if (r < 0)
+		return r;
 	if (h->at.node->kind == K_IN)
 		return ctl_job_write(q, h->at.job, p, n, h->nonblock || q->no_wait, e);
 	if (h->at.node->kind == K_FILE)

@@ -18,6 +18,7 @@ struct ctl_handle {
 	bool nonblock, append, rdwr, rdonly; /* as it was opened */
 	int file;			     /* of K_FILE; -1 */
 	bool others;			     /* opened by another user than the instance's */
+	uid_t owner;			     /* whose its sandbox, or volume, was then */
 
 	pthread_mutex_t lock; /* guards what follows; never held across waits */
 	struct msb_str snap;  /* what reads give */
@@ -56,12 +57,14 @@ bool ctl_handle_may_wait(const struct ctl_handle *h, uint64_t off);
 bool ctl_handle_writes_now(const struct ctl_handle *h);
 /**
  * ctl_handle_read() - Append what a read gives to @s
- * Return: 0, and nothing appended at the end; -EAGAIN nothing yet, and O_NONBLOCK; -EINTR; others
- * with a sentence in @e.
+ * Return: 0, and nothing appended at the end; -EAGAIN nothing yet, and O_NONBLOCK; -EINTR; -EACCES
+ * it was given away since it was opened, but not to the instance's user's descriptors; others with
+ * a sentence in @e.
  */
 int ctl_handle_read(const struct ctl_req *q, struct ctl_handle *h, uint64_t off, size_t max,
 	struct msb_str *s, struct msb_err *e);
-/* Does the lines of a write. Return: bytes consumed, or -errno with its sentence in @e. */
+/* Does the lines of a write. Return: bytes consumed, or -errno with its sentence in @e; -EACCES as
+ * for a read. */
 int64_t ctl_handle_write(const struct ctl_req *q, struct ctl_handle *h, uint64_t off, const char *p,
 	size_t n, struct msb_err *e);
 

@@ -112,7 +112,16 @@ no() {
 
 @test "taking it back takes it from who had it" {
 	exec 8<dev/state
+	mkfifo -m 0666 "$dir/go"
+	as $ann "set -e; exec 9<>dev/mounts 8<dev/config 7>dev/ctl; read -r _ <$dir/go; no() { out=\$(\"\$@\" 2>&1) && exit 1; echo \"\$out\"; [[ \$out == *denied* ]]; }
+		put() { echo \"\$2\" >&\$1; }; no put 9 '/ /host passthrough'; no cat <&9; no cat <&8; no put 7 kill" 3>&- &
+	local former=$!
+	exec 6>"$dir/go" # returns once she reads it, and has all open
 	chown $bob:$bob dev
+	echo >&6
+	exec 6>&-
+	wait $former # of no use to who has them
+	[[ $(cat dev/error) == *"ctl is another user's since it was opened"* ]]
 	no as $ann 'cat dev/state'
 	no as $ann 'echo kill >dev/ctl'
 	[ "$(as $bob 'cat dev/state')" = running ]
