@@ -118,9 +118,10 @@ int ctl_files_answer(struct ctl_files_of *of, int r)
 	return r;
 }
 
+/* Also what others can write below, whose links lead nowhere. */
 static int open_below(int dirfd, const char *path, int flags, struct msb_err *e)
 {
-	int fd = openat(dirfd, path, flags | O_CLOEXEC);
+	int fd = openat(dirfd, path, flags | O_NOFOLLOW | O_CLOEXEC);
 
 	return fd < 0 ? msb_err_set(e, errno, "cannot open %s of the store: %m", path) : fd;
 }
@@ -492,7 +493,7 @@ void ctl_files_reset(struct ctl_sandbox *sb)
 	pthread_mutex_unlock(&sb->c->lock);
 	retire(&of);
 	(void)snprintf(path, sizeof(path), "%s/upper", sb->id);
-	upper = openat(sb->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	upper = open_below(sb->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY, NULL);
 	if (upper < 0 || upper_bytes(upper) != sb->fresh_bytes)
 		return;
 	if (msb_rm_rf(sb->c->sandboxes_fd, path) < 0)

@@ -162,7 +162,8 @@ int ctl_kept_load(struct ctl_sandbox *sb)
 		int fd;
 
 		ctl_kept_path(sb, (enum ctl_area)i, NULL, path);
-		fd = openat(sb->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		fd = openat(
+			sb->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (fd < 0 && errno == ENOENT)
 			continue;
 		r = fd < 0 ? -errno : load_dir(sb, (enum ctl_area)i, 0, fd, 1);

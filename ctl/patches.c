@@ -31,7 +31,7 @@ int ctl_patches_apply(struct ctl_files_of *of, struct msb_err *e)
 	int r;
 
 	(void)snprintf(path, sizeof(path), "%s/upper", of->id);
-	changes = openat(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	changes = openat(at, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (changes < 0)
 		return msb_err_set(e, errno, "cannot open the directory of changes: %m");
 	if (any(of->sb)) {

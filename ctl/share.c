@@ -41,9 +41,9 @@ static int open_dir(
 }
 
 /* How many directories of changes there are; a bound on what may be left behind. */
-static size_t count_entries(int dirfd, const char *path)
+static size_t count_entries(int dirfd)
 {
-	int fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_closedir_ DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
 	struct dirent *de;
 	size_t n = 0;
@@ -58,26 +58,28 @@ static size_t count_entries(int dirfd, const char *path)
 static int open_upper(
 	struct ctl_sandbox *sb, const char *path, const char *digest, int *ret, struct msb_err *e)
 {
+	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 	char key[CTL_MAX_GUEST_PATH + 80], name[FSD_MAX_MOUNT_NAME + 1], dir[96];
 	int n = snprintf(key, sizeof(key), "%s %s", digest, path);
+	_cleanup_close_ int all = -1;
 
 	(void)snprintf(dir, sizeof(dir), "%s/" OVERLAYS, sb->id);
 	if (mkdirat(sb->c->sandboxes_fd, dir, 0700) < 0 && errno != EEXIST)
 		return msb_err_set(e, errno, "mount %s: no directory for its changes: %m", path);
+	all = openat(sb->c->sandboxes_fd, dir, flags);
+	if (all < 0)
+		return msb_err_set(e, errno, "mount %s: no directory for its changes: %m", path);
 	ctl_mount_name(key, (size_t)n, name);
-	(void)snprintf(dir, sizeof(dir), "%s/" OVERLAYS "/%s", sb->id, name);
-	*ret = openat(sb->c->sandboxes_fd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	*ret = openat(all, name, flags);
 	if (*ret >= 0)
 		return 0;
-	*strrchr(dir, '/') = '\0';
-	if (count_entries(sb->c->sandboxes_fd, dir) >= CTL_MAX_OVERLAYS)
+	if (count_entries(all) >= CTL_MAX_OVERLAYS)
 		return msb_err_set(e, EDQUOT,
 			"mount %s: the sandbox keeps the changes of %d overlay mounts, the most there "
 			"can be",
 			path, CTL_MAX_OVERLAYS);
-	(void)snprintf(dir, sizeof(dir), "%s/" OVERLAYS "/%s", sb->id, name);
-	if (mkdirat(sb->c->sandboxes_fd, dir, 0700) == 0)
-		*ret = openat(sb->c->sandboxes_fd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (mkdirat(all, name, 0700) == 0)
+		*ret = openat(all, name, flags);
 	return *ret < 0 ? msb_err_set(e, errno, "mount %s: no directory for its changes: %m", path)
 			: 0;
 }

@@ -209,6 +209,20 @@ refused() {
 	rmdir two
 }
 
+@test "a link where msbd keeps something leads nowhere, whoever has put it there" {
+	sandbox links mounts='bb /over overlay'
+	kept=$MSB_STATE/sandboxes/$(cat links/id)
+	ls -A "$dir/secret" >"$BATS_TEST_TMPDIR/before"
+	for name in upper audit overlays; do
+		rm -rf "${kept:?}/$name"
+		ln -s "$dir/secret" "$kept/$name"
+		box=links refused 0 'Not a directory' "" 'echo start >links/ctl'
+		ls -A "$dir/secret" | cmp - "$BATS_TEST_TMPDIR/before"
+		rm "$kept/$name"
+	done
+	rmdir links
+}
+
 @test "given away while it runs: her files stay hers, and his come with the next start" {
 	chown $bob:$bob dev
 	refused $bob 'Device or resource busy' "with the rights of uid $ann" "echo '$dir/bobs /b passthrough' >>dev/mounts"
