@@ -251,7 +251,7 @@ int ctl_daemon_run(const struct msb_paths *p, bool foreground, int ready_fd, str
 	msb_notify("STOPPING=1", "ends; machines that run go on");
 	fuse_session_unmount(se);
 	if (c->vmm)
-		c->vmm = vmm_free(c->vmm);
+		vmm_close(c->vmm);
 	pthread_mutex_lock(&c->fold_lock);
 	pthread_mutex_lock(&c->lock);
 	ctl_db_checkpoint(c->db);

@@ -178,8 +178,10 @@ static int ensure_worker(struct vmm *v, struct msb_err *e)
 	pid_t pid;
 
 	pthread_mutex_lock(&v->lock);
-	r = v->sock;
+	r = v->closing ? -ECANCELED : v->sock;
 	pthread_mutex_unlock(&v->lock);
+	if (r == -ECANCELED)
+		return msb_err_set(e, ECANCELED, "msbd ends");
 	if (r >= 0)
 		return 0;
 	bury(v);
@@ -484,18 +486,23 @@ int vmm_new(const struct msb_paths *paths, int log_fd, vmm_ended_fn ended, vmm_l
 	return 0;
 }
 
-struct vmm *vmm_free(struct vmm *v)
+void vmm_close(struct vmm *v)
 {
-	if (!v)
-		return NULL;
-	pthread_mutex_lock(&v->spawn_lock);
+	LOCK_SCOPE(&v->spawn_lock);
+
 	pthread_mutex_lock(&v->lock);
 	v->closing = true;
 	if (v->sock >= 0)
 		(void)shutdown(v->sock, SHUT_RDWR); /* the reader closes it, the worker ends */
 	pthread_mutex_unlock(&v->lock);
 	bury(v);
-	pthread_mutex_unlock(&v->spawn_lock);
+}
+
+struct vmm *vmm_free(struct vmm *v)
+{
+	if (!v)
+		return NULL;
+	vmm_close(v);
 	pthread_cond_destroy(&v->answered);
 	pthread_mutex_destroy(&v->lock);
 	pthread_mutex_destroy(&v->spawn_lock);

@@ -93,7 +93,10 @@ typedef void (*vmm_lost_fn)(void *arg);
 
 int vmm_new(const struct msb_paths *paths, int log_fd, vmm_ended_fn, vmm_lost_fn, void *arg,
 	struct vmm **ret, struct msb_err *e);
-struct vmm *vmm_free(struct vmm *); /* machines go on */
+/* Ends the worker; machines go on. Calls under way fail, and so do later ones (-ECANCELED), from
+ * any thread: for who cannot know that nobody calls any more. */
+void vmm_close(struct vmm *);
+struct vmm *vmm_free(struct vmm *); /* closes it, where nobody calls any more; accepts NULL */
 
 /* All block, from any thread, several at once, for at most two minutes: -ETIMEDOUT, and it may yet
  * be done; vmm_destroy() settles that. -EPIPE the worker ended; -ENOENT with a sentence where QEMU,

@@ -338,9 +338,16 @@ static void case_worker(void)
 static void case_adopt(void)
 {
 	struct machine *m = spec(0, "idle");
+	char(*ids)[33] = NULL;
+	struct msb_err e = {0};
+	size_t n = 0;
+	int r;
 
 	start(m);
 	expect(m, "ready\n", BOOT_MS);
+	vmm_close(vmm);
+	r = vmm_list(vmm, &ids, &n, &e);
+	CHECK(r == -ECANCELED, "%d", r);
 	vmm = vmm_free(vmm);
 	echo(m, 5000);
 	connect_vmm();
