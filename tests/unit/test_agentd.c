@@ -517,7 +517,8 @@ static void terminal(void **state)
 		"while :; do sleep 0.05; done",
 		NULL};
 	struct result r = {0};
-	int s = start_job(&(struct agent_exec){.argv = argv, .tty = true, .rows = 11, .cols = 33});
+	int s = start_job(&(struct agent_exec){
+		.argv = argv, .tty = true, .want_stdin = true, .rows = 11, .cols = 33});
 
 	while (!r.out.buf || !strstr(r.out.buf, "11 33\r\n"))
 		assert_true(step(s, &r));
@@ -540,14 +541,14 @@ static void terminal_eof_and_interrupt(void **state)
 {
 	const char *const cat[] = {"cat", NULL}, *const nap[] = {"sleep", "1000", NULL};
 	struct result r = {0};
-	int s = start_job(&(struct agent_exec){.argv = cat, .tty = true});
+	int s = start_job(&(struct agent_exec){.argv = cat, .tty = true, .want_stdin = true});
 
 	say(s, "in", "line\n", 5);
 	say(s, "eof", NULL, 0);
 	r = finish(s);
 	assert_int_equal(r.code, 0);
 	done(&r);
-	s = start_job(&(struct agent_exec){.argv = nap, .tty = true});
+	s = start_job(&(struct agent_exec){.argv = nap, .tty = true, .want_stdin = true});
 	r = (struct result){0};
 	assert_true(step(s, &r));
 	say(s, "in", "\3", 1); /* ^C */
@@ -1697,7 +1698,7 @@ static void init_beside(void **state)
 
 	(void)snprintf(asked, sizeof(asked), "%s/asked", dir);
 	(void)snprintf(text, sizeof(text),
-		"#!/bin/sh\nsleep 0.3\ntrap 'echo $SANDBOX >%s' USR2\nwhile :; do sleep 0.05; done\n",
+		"#!/bin/sh\nsleep 0.3\ntrap 'echo $SANDBOX >%s; exit' USR2\nwhile :; do sleep 0.05; done\n",
 		asked);
 	put_program(path, "init", text, 0755);
 	assert_int_equal(boot_init(path, &e), 0);
@@ -1715,9 +1716,20 @@ static void init_beside(void **state)
 	r = finish(sh("exit 6"));
 	assert_int_equal(r.code, 6);
 	done(&r);
-	/* It is asked, and what it has not done by then the agent does. */
-	assert_int_equal(agent_shutdown(ctl, 3000, WAIT_MS, -1, &e), 0);
+	/* It is asked, and its end is the guest's. */
+	assert_int_equal(agent_shutdown(ctl, WAIT_MS, WAIT_MS, -1, &e), 0);
 	assert_int_equal(access(asked, F_OK), 0);
+}
+
+/* What an init has not done in its time the agent does. */
+static void init_that_does_not_end(void **state)
+{
+	char path[128];
+	struct msb_err e = {0};
+
+	put_program(path, "init", "#!/bin/sh\nwhile :; do sleep 0.05; done\n", 0755);
+	assert_int_equal(boot_init(path, &e), 0);
+	assert_int_equal(agent_shutdown(ctl, 200, WAIT_MS, -1, &e), 0);
 }
 
 static void init_that_is_none(void **state)
@@ -1772,6 +1784,7 @@ int main(void)
 		WITH_GUEST(exec_results),
 		WITH_ITS_INIT(init_beside),
 		WITH_ITS_INIT(init_that_is_none),
+		WITH_ITS_INIT(init_that_does_not_end),
 		ALONE(init_checks),
 		cmocka_unit_test(init_signals),
 		WITH_GUEST(exec_environment),
