@@ -21,6 +21,8 @@ _Static_assert(SLOT_BALLOON < 0x1f && VMM_MAX_VOLUMES <= 8, "slot 0x1f is the ch
  * panic=-1	   a panic resets at once, and a reset ends the machine
  * i8042.*	   (absent) the controller is off in the machine, so nothing probes it
  * tsc=reliable	   skip 100 ms of calibrating against a timer that the host emulates too
+ * tsc_early_khz	   (TCG) the counter is the host's; on a busy host the guest would take it
+ *		   for many times slower, and all its time would run so much too fast
  * no_timer_check	   on a busy host the test fails by being late, and the kernel panics
  * cryptomgr.*	   self-tests of the kernel's ciphers: Debian ran them
  * lsm=		   no AppArmor, IMA, EVM: nobody loads a policy in the guest
@@ -186,6 +188,8 @@ static void add_platform(struct msb_str *s, const struct vmm_spec *spec, const s
 		msb_str_adds(s, "<cmdline>" CMDLINE);
 		if (!h->kvm)
 			msb_str_adds(s, CMDLINE_TCG);
+		if (!h->kvm && h->tsc_khz)
+			msb_str_addf(s, " tsc_early_khz=%u", h->tsc_khz);
 		/* The others are there and off. Not plugged: Linux takes CPUs that come later for
 		 * what no machine has unless it knows its hypervisor, and it does not know TCG. */
 		if (more_cpus(spec))

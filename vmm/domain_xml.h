@@ -24,7 +24,8 @@
 /* What the machines of one host have in common. Paths are absolute and borrowed. */
 struct vmm_host {
 	bool kvm;
-	bool amd; /* the host's CPUs are AMD's; used where @kvm */
+	bool amd;	  /* the host's CPUs are AMD's; used where @kvm */
+	uint32_t tsc_khz; /* of the host's counter, 0: unknown; used where not @kvm */
 	const char *qemu;
 	const char *loader; /* firmware that boots an ELF kernel by PVH; NULL: QEMU's default */
 	const char *kernel, *initrd;

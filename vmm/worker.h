@@ -115,5 +115,8 @@ pid_t host_pid_of(const char *pidfile, const char *word);
 
 /* Kills that process, if there is one, and waits up to 2 s for its end. */
 void host_kill(const char *pidfile, const char *word);
+/* What the host's time stamp counter counts in a millisecond, measured: takes 20 ms. 0: it cannot
+ * be told. */
+uint32_t host_tsc_khz(void);
 
 #endif

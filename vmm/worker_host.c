@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #define QEMU   "/usr/bin/qemu-system-x86_64"
 #define LOADER "/usr/share/qemu/qboot.rom"
@@ -18,6 +19,7 @@
 	2000		 /* for a killed process to be gone: longer only in a stuck system call    \
 			  */
 #define REAP_WAIT_MS 100 /* for a dead one to be reaped */
+#define TSC_MS	     20	 /* apart two looks at the counter: then they say its rate to some ppm */
 
 int host_memory_check(const char *meminfo, uint64_t memory_bytes, struct msb_err *e)
 {
@@ -157,4 +159,34 @@ void host_kill(const char *pidfile, const char *word)
 	/* Dead, but as long as its parent has not reaped it libvirt sees it alive. */
 	for (int i = 0; i < REAP_WAIT_MS && kill(pid, 0) == 0; i++)
 		(void)poll(NULL, 0, 1);
+}
+
+/* The counter and the clock at one moment: of a few looks the one that nothing came between. */
+static void tsc_at(uint64_t *ret_cycles, uint64_t *ret_ns)
+{
+	uint64_t least = UINT64_MAX;
+
+	for (int i = 0; i < 8; i++) {
+		struct timespec t;
+		uint64_t from = __builtin_ia32_rdtsc(), took;
+
+		(void)clock_gettime(CLOCK_MONOTONIC_RAW, &t);
+		took = __builtin_ia32_rdtsc() - from;
+		if (took >= least)
+			continue;
+		least = took;
+		*ret_cycles = from + took / 2;
+		*ret_ns = (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+	}
+}
+
+uint32_t host_tsc_khz(void)
+{
+	uint64_t c0 = 0, c1 = 0, t0 = 0, t1 = 0, khz;
+
+	tsc_at(&c0, &t0);
+	(void)poll(NULL, 0, TSC_MS);
+	tsc_at(&c1, &t1);
+	khz = t1 > t0 ? (uint64_t)((unsigned __int128)(c1 - c0) * 1000000 / (t1 - t0)) : 0;
+	return khz < 100000 || khz > 10000000 ? 0 : (uint32_t)khz;
 }

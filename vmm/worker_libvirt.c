@@ -216,6 +216,7 @@ int machines_open(const char *run, const char *share, const char *accel, machine
 	if (strlen(run) >= MSB_PATH_MAX || strlen(share) >= MSB_PATH_MAX)
 		return msb_err_set(e, ENAMETOOLONG, "%s or %s is too long a path", run, share);
 	m->kvm = !strcmp(accel, "kvm");
+	m->tsc_khz = m->kvm ? 0 : host_tsc_khz();
 	m->ended = fn;
 	m->arg = arg;
 	pthread_mutex_init(&m->lock, NULL);

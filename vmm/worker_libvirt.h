@@ -23,6 +23,7 @@ struct machines {
 	char pids[MSB_PATH_MAX + 64]; /* where libvirt keeps ID.pid */
 	char logs[MSB_PATH_MAX + 64]; /* where it keeps ID.log; "" where that is not ours */
 	bool kvm;
+	uint32_t tsc_khz; /* of the host; where not @kvm */
 	machines_ended_fn ended;
 	void *arg;
 	pthread_mutex_t lock;

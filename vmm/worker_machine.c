@@ -145,7 +145,8 @@ static bool create(struct machines *m, const char *xml, const struct vmm_spec *s
 int machines_start(struct machines *m, const struct vmm_spec *asked, struct msb_err *e)
 {
 	_cleanup_str_ struct msb_str xml = MSB_STR_INIT;
-	struct vmm_host host = {.kvm = m->kvm, .amd = __builtin_cpu_is("amd")};
+	struct vmm_host host = {
+		.kvm = m->kvm, .amd = __builtin_cpu_is("amd"), .tsc_khz = m->tsc_khz};
 	struct vmm_spec spec = *asked;
 	struct host_parts parts = {0};
 	char line[256];

@@ -128,10 +128,11 @@ static void room(void **state)
 
 static void by_host(void **state)
 {
-	struct vmm_host kvm = host;
-	_cleanup_free_ char *tcg = make(&plain, &host), *with = NULL, *amd = NULL;
+	struct vmm_host kvm = host, timed = host;
+	_cleanup_free_ char *tcg = make(&plain, &host), *with = NULL, *amd = NULL, *rate = NULL;
 
 	kvm.kvm = true;
+	kvm.tsc_khz = timed.tsc_khz = 2100123;
 	kvm.loader = NULL;
 	kvm.set_uid = true;
 	kvm.uid = 1879048193;
@@ -154,6 +155,11 @@ static void by_host(void **state)
 	/* Mitigations are for hardware: there they stay on. */
 	assert_null(strstr(with, "mitigations=off"));
 	assert_non_null(strstr(tcg, "mitigations=off"));
+	rate = make(&plain, &timed);
+	assert_non_null(strstr(rate, " tsc_early_khz=2100123"));
+	/* A rate that is not known is the guest's to find; hardware knows its own. */
+	assert_null(strstr(tcg, "tsc_early_khz"));
+	assert_null(strstr(with, "tsc_early_khz"));
 }
 
 static void file_systems(void **state)

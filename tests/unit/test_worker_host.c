@@ -170,6 +170,15 @@ static void killing(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* Whatever came between the looks, two measurements agree. */
+static void tsc(void **state)
+{
+	uint32_t a = host_tsc_khz(), b = host_tsc_khz();
+
+	assert_in_range(a, 100000, 10000000);
+	assert_in_range(b, a - a / 200, a + a / 200);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -177,6 +186,7 @@ int main(void)
 		cmocka_unit_test(parts),
 		cmocka_unit_test(pid),
 		cmocka_unit_test(killing),
+		cmocka_unit_test(tsc),
 	};
 
 	unsetenv("MSB_QEMU");
