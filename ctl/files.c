@@ -108,6 +108,27 @@ void ctl_files_unview(const struct ctl *c, const char *id)
 	(void)unlinkat(c->run_fd, path, AT_REMOVEDIR);
 }
 
+void ctl_files_hide(struct ctl_sandbox *sb)
+{
+	struct ctl_files_of of = {
+		.c = sb->c, .f = &sb->files, .id = sb->id, .name = sb->name, .sb = sb};
+	struct msb_err e = {0};
+	char dir[80];
+	int r;
+
+	(void)snprintf(dir, sizeof(dir), "views/%s", sb->id);
+	if (faccessat(sb->c->run_fd, dir, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+		return; /* and who comes now passes the new owner's gate */
+	LOCK_SCOPE(&sb->files.lock);
+	if (!sb->files.viewed)
+		return;
+	ctl_files_unview(sb->c, sb->id);
+	sb->files.viewed = false;
+	r = sb->files.sock < 0 ? 0 : ctl_files_answer(&of, fsd_unview(sb->files.sock, &e));
+	if (r < 0)
+		log_warn("%s: the view of its root does not end: %s", sb->name, e.msg);
+}
+
 int ctl_files_answer(struct ctl_files_of *of, int r)
 {
 	if (r != -ETIMEDOUT && r != -EBADMSG)

@@ -65,6 +65,9 @@ int ctl_files_recover(struct ctl_files_of *of);
 int ctl_files_answer(struct ctl_files_of *of, int r);
 /* Lets those pass to @sb's view who may use @sb; -ENOENT there is none. ctl.lock held. */
 int ctl_files_gate(const struct ctl_sandbox *sb);
+/* Ends the view of @sb, also for descriptors that are open below it: the sandbox has another owner,
+ * who has it mounted anew by the first look. Takes files.lock where there is a view. */
+void ctl_files_hide(struct ctl_sandbox *sb);
 /* Unmounts the view of @id and removes its directories. */
 void ctl_files_unview(const struct ctl *c, const char *id);
 

@@ -42,16 +42,26 @@ static bool setattr_kept(fuse_req_t req, fuse_ino_t ino, const struct stat *attr
 }
 
 /* Uid, gid and mode are in off, size and fi.fh. */
-static void do_own_volume(struct ctl_work *w)
+static void do_own(struct ctl_work *w)
 {
 	struct msb_err e = {0};
-	struct ctl_at at = {.c = w->q.c, .vol = w->vol, .node = &ctl_nodes[D_VOLUME]};
+	struct ctl_at at = {.c = w->q.c,
+		.sb = w->sb,
+		.vol = w->vol,
+		.node = &ctl_nodes[w->sb ? D_SANDBOX : D_VOLUME]};
+	uid_t uid = (uid_t)w->off;
+	gid_t gid = (gid_t)w->size;
+	mode_t mode = (mode_t)w->fi.fh;
 	struct stat st;
+	int r = w->sb ? ctl_sandbox_own(w->sb, uid, gid, mode, &e)
+		      : ctl_volume_own(w->vol, uid, gid, mode, &e);
 
-	if (ctl_volume_own(w->vol, (uid_t)w->off, (gid_t)w->size, (mode_t)w->fi.fh, &e) < 0) {
+	if (r < 0) {
 		ctl_work_fail(w, &e);
 		return;
 	}
+	if (w->sb)
+		ctl_files_hide(w->sb);
 	pthread_mutex_lock(&w->q.c->lock);
 	ctl_at_stat(&at, &st);
 	pthread_mutex_unlock(&w->q.c->lock);
@@ -59,7 +69,8 @@ static void do_own_volume(struct ctl_work *w)
 	fuse_reply_attr(w->req, &st, serve_attr_sec(&at));
 }
 
-static bool own_volume(fuse_req_t req, fuse_ino_t ino, const struct stat *attr, int to_set)
+/* What takes its time: all files of a volume change, and a sandbox's view ends. */
+static bool own_aside(fuse_req_t req, fuse_ino_t ino, const struct stat *attr, int to_set)
 {
 	struct ctl *c = serve_ctl(req);
 	struct ctl_work *w = NULL;
@@ -67,16 +78,25 @@ static bool own_volume(fuse_req_t req, fuse_ino_t ino, const struct stat *attr, 
 	bool is = false;
 
 	pthread_mutex_lock(&c->lock);
-	is = ctl_at_id(c, ino, &at) == 0 && at.node == &ctl_nodes[D_VOLUME];
+	if (ctl_at_id(c, ino, &at) == 0)
+		is = at.node == &ctl_nodes[D_VOLUME] ||
+		     (at.node == &ctl_nodes[D_SANDBOX] && (to_set & FUSE_SET_ATTR_UID) &&
+			     attr->st_uid != at.sb->uid);
 	w = is ? serve_work(req, &at, NULL, 0) : NULL;
 	if (w) {
-		w->off = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : at.vol->uid;
-		w->size = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : at.vol->gid;
-		w->fi.fh = to_set & FUSE_SET_ATTR_MODE ? attr->st_mode & 0777 : at.vol->mode;
+		w->off = at.sb ? at.sb->uid : at.vol->uid;
+		w->size = at.sb ? at.sb->gid : at.vol->gid;
+		w->fi.fh = at.sb ? at.sb->mode : at.vol->mode;
+		if (to_set & FUSE_SET_ATTR_UID)
+			w->off = attr->st_uid;
+		if (to_set & FUSE_SET_ATTR_GID)
+			w->size = attr->st_gid;
+		if (to_set & FUSE_SET_ATTR_MODE)
+			w->fi.fh = attr->st_mode & 0777;
 	}
 	pthread_mutex_unlock(&c->lock);
 	if (w)
-		ctl_work_run(w, CLASS_COMMAND, do_own_volume);
+		ctl_work_run(w, CLASS_COMMAND, do_own);
 	else if (is)
 		fuse_reply_err(req, ENOMEM);
 	return is;
@@ -103,7 +123,7 @@ void serve_op_setattr(
 		serve_attr(req, ino);
 		return;
 	}
-	if (own_volume(req, ino, attr, to_set))
+	if (own_aside(req, ino, attr, to_set))
 		return;
 	pthread_mutex_lock(&c->lock);
 	found = serve_find(req, ino, &at);

@@ -3,27 +3,38 @@
  * msb-fsd: the file server of one sandbox (or the view of one image). Client side, used by msbd.
  *
  * msb-fsd is started with fd 3 = a listening SEQPACKET socket, its only way in: it accepts control
- *connections one after another for as long as it lives, so a new msbd finds it again. It has no
- *path access: every directory, index and socket arrives as a descriptor. Its first control
- *connection sends "tree".
+ * connections one after another for as long as it lives, so a new msbd finds it again. It has no
+ * path access: every directory, index and socket arrives as a descriptor. "fds by key" are named by
+ * keys that hold the position of their descriptor, and are absent where there is none.
  *
- *	audit  fd: a directory					 where audit lines go: `audit`,
- *		rotated to `audit.1`; once, before what is audited
- *	tree   {options=} fds by key: index= packs= upper= dir= files=	 the root backend (overlay),
- *once; a key holds the position of its descriptor, and is absent where there is none export {tag=
- *what=tree|shares readonly=0|1 keep=FDINDEX, absent: none} fd: listening vhost-user socket; serves
- *it to one QEMU at a time, reconnects are accepted. `shares` is one file system with a directory
- *for each mount, named like it unexport {tag=} mount  {name= backend= options=} fds by key: dir=
- *index= packs= upper= sock= usage= a backend below `shares`, at once also in a machine that has it
- *mounted
- *patch  {} fds by key: dir= changes=	 puts files into the tree: fs/patch.h
- *plugin {name=} fd: a connected socket			 a plugin that was started anew unmount
- *{name=} its files answer ESTALE from then on view   {name=NAME, absent: the tree;
- *private=0|1: an ordinary user has mounted it} fd: an open /dev/fuse that was just mounted; serves
- *the tree there too unview {} ends every view status -> ok {exports= views= mounts= audit_lost=
- *nodes= fds= requests=} stats -> ok {errors= read_bytes= written_bytes= CLASS=USEC,N,N..}: see
- *struct fsd_stats watch -> ok, then "denied" {mount= path= op= errno= uid= pid= more=} as they
- *come: see struct fsd_denied sync   flush everything to disk quit sync, then exit 0
+ * audit    fd: a directory
+ *          Where audit lines go: `audit`, rotated to `audit.1`; once, before what is audited.
+ * tree     {options=} fds by key: index= packs= upper= dir= files=
+ *          The root backend (overlay), once. The first control connection sends it.
+ *
+ * export   {tag= what=tree|shares readonly=0|1 keep=FDINDEX} fd: a listening vhost-user socket
+ *          Serves it to one QEMU at a time, reconnects are accepted. `shares` is one file
+ *          system with a directory for each mount, named like it.
+ * unexport {tag=}
+ *
+ * mount    {name= backend= options=} fds by key: dir= index= packs= upper= sock= usage=
+ *          A backend below `shares`, at once also in a machine that has it mounted.
+ * plugin   {name=} fd: a connected socket. Of a plugin that was started anew.
+ * unmount  {name=}. Its files answer ESTALE from then on.
+ *
+ * patch    fds by key: dir= changes=. Puts files into the tree: fs/patch.h.
+ *
+ * view     {name= private=0|1} fd: an open /dev/fuse that was just mounted
+ *          Serves the mount of that name there too; without one the tree. private: an ordinary user
+ *          has mounted it.
+ * unview   {}. Ends every view.
+ *
+ * status   -> ok {exports= views= mounts= audit_lost= nodes= fds= requests=}
+ * stats    -> ok {errors= read_bytes= written_bytes= CLASS=USEC,N,N..}: see struct fsd_stats
+ * watch    -> ok, then "denied" {mount= path= op= errno= uid= pid= more=} as they come: see struct
+ *          fsd_denied
+ * sync     flushes everything to disk
+ * quit     sync, then exit 0
  */
 #ifndef MSB_FS_FSD_H
 #define MSB_FS_FSD_H
@@ -74,6 +85,8 @@ int fsd_tree_dir(int sock, int dir_fd, int index_fd, int files_fd, int upper_fd,
 	const char *options, struct msb_err *e);
 /* @mount NULL: the tree. At most FSD_MAX_VIEWS at once. */
 int fsd_view(int sock, const char *mount, int fuse_fd, struct msb_err *e);
+/* Ends all of them: whoever still has a file there open reads ENOTCONN. */
+int fsd_unview(int sock, struct msb_err *e);
 int fsd_export_tree(int sock, const char *tag, int listen_fd, bool readonly, struct msb_err *e);
 /* @what: "tree" or "shares". @keep_fd: a memfd, empty at first, in which the server keeps what the
  * guest's kernel holds. Given to the next server where this one was killed, it goes on for a guest

@@ -190,6 +190,14 @@ int fsd_view(int sock, const char *mount, int fuse_fd, struct msb_err *e)
 	return msb_msg_call(sock, &m, CALL_MS, e);
 }
 
+int fsd_unview(int sock, struct msb_err *e)
+{
+	struct msb_msg m;
+
+	msb_msg_init(&m, "unview");
+	return msb_msg_call(sock, &m, CALL_MS, e);
+}
+
 static int export_call(int sock, const char *tag, const char *what, int listen_fd, bool readonly,
 	struct msb_err *e)
 {

@@ -113,8 +113,9 @@ no() {
 @test "taking it back takes it from who had it" {
 	exec 8<dev/state
 	mkfifo -m 0666 "$dir/go"
-	as $ann "set -e; exec 9<>dev/mounts 8<dev/config 7>dev/ctl; read -r _ <$dir/go; no() { out=\$(\"\$@\" 2>&1) && exit 1; echo \"\$out\"; [[ \$out == *denied* ]]; }
-		put() { echo \"\$2\" >&\$1; }; no put 9 '/ /host passthrough'; no cat <&9; no cat <&8; no put 7 kill" 3>&- &
+	as $ann "set -e; exec 9<>dev/mounts 8<dev/config 7>dev/ctl 5<dev/root/etc; cat /proc/self/fd/5/passwd >/dev/null; read -r _ <$dir/go; no() { out=\$(\"\$@\" 2>&1) && exit 1; echo \"\$out\"; [[ \$out == *denied* ]]; }
+		put() { echo \"\$2\" >&\$1; }; no put 9 '/ /host passthrough'; no cat <&9; no cat <&8; no put 7 kill
+		out=\$(cat /proc/self/fd/5/group 2>&1) && exit 1; [[ \$out == *'not connected'* ]]" 3>&- &
 	local former=$!
 	exec 6>"$dir/go" # returns once she reads it, and has all open
 	chown $bob:$bob dev
@@ -122,6 +123,7 @@ no() {
 	exec 6>&-
 	wait $former # of no use to who has them
 	[[ $(cat dev/error) == *"ctl is another user's since it was opened"* ]]
+	as $bob 'cat dev/root/etc/group >/dev/null'
 	no as $ann 'cat dev/state'
 	no as $ann 'echo kill >dev/ctl'
 	[ "$(as $bob 'cat dev/state')" = running ]
