@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Messages between processes of ours: one SOCK_SEQPACKET datagram each, with descriptors where
- *needed.
+ * needed.
  *
  * Wire (host order; both ends run on one machine, from one build):
  *	u32 head_bytes | u32 payload_bytes | head | payload
  *	head = verb NUL { key '=' value NUL }*	   keys may repeat; values hold no NUL
  * A request is answered by "ok" (with what it returns) or by "error" (code=ERRNO msg=SENTENCE).
  * The decoder treats a peer as hostile: a process that parses a guest's bytes may have been taken
- *over.
+ * over.
  */
 #ifndef MSB_BASE_MSG_H
 #define MSB_BASE_MSG_H

@@ -2,13 +2,15 @@
 /*
  * Volumes: directories that outlive sandboxes and that several may have mounted at once.
  *
- *	state/volumes/ID/disk	of kind disk: ext4, raw, which one machine writes and any number
- *read state/volumes/ID/data	what is in it. ID itself is its owner's, and lets those pass who may
- *use the volume: what is below has the owners and modes of guests state/volumes/ID.usage	a
- *struct fsd_usage, which every server of it maps
+ *	state/volumes/ID/disk	of kind disk: ext4, raw, which one machine writes and any
+ *				number read
+ *	state/volumes/ID/data	what is in it. ID itself is its owner's, and lets those pass
+ *				who may use the volume: what is below has the owners and
+ *				modes of guests
+ *	state/volumes/ID.usage	a struct fsd_usage, which every server of it maps
  *
  * A volume is a fact of the state file, `volume/NAME`. It is written after its directory is made,
- *and deleted before that is removed; what is no volume's is removed when msbd starts.
+ * and deleted before that is removed; what is no volume's is removed when msbd starts.
  */
 #ifndef MSB_CTL_VOLUMES_H
 #define MSB_CTL_VOLUMES_H

@@ -8,8 +8,8 @@
  * of connections at once; the first message of a connection says what it is:
  *
  *	attach	fds: connected agent channel, connected console -> ok at once
- *	boot	{hostname= user= workdir= init= clock_usec= env=K=V.. mount=NAME\tPATH\tOPTS..
- *timeout_ms=}
+ *	boot	{hostname= user= workdir= init= clock_usec= env=K=V..
+ *		mount=NAME\tPATH\tOPTS.. timeout_ms=}
  *		-> ok when PID 1 is ready to exec; error if it cannot mount, or ETIMEDOUT. A guest
  *		that is booted already says ok.
  *	exec	{arg=.. env=K=V.. user= cwd= tty=0|1 rows= cols= stdin=0|1 log=0|1 job=
@@ -47,8 +47,8 @@
  *	status	-> ok {ready=0|1 attached=0|1 jobs= agent_version=}
  *	stats	-> ok {KEY=NUMBER..}, those of guest/wire.h that the guest says; any number of
  *		clients share one question
- *	watch	-> ok, then "event" {kind= reason=} as they happen: ready (also at once, if so),
- *lost, oom, dropped {n=}. EOF when agentd ends.
+ *	watch	-> ok, then "event" {kind= reason=} as they happen: ready (also at once, if
+ *		so), lost, oom, dropped {n=}. EOF when agentd ends.
  */
 #ifndef MSB_VMM_AGENT_H
 #define MSB_VMM_AGENT_H

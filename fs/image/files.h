@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The list of a directory's regular files: what an index of a directory of the host
- *(fs/image/dir.h) has in place of packs. Chunk K * 4096 of pack 0 in the index means file K of the
- *list.
+ * (fs/image/dir.h) has in place of packs. Chunk K * 4096 of pack 0 in the index means file K of the
+ * list.
  *
  *	struct img_files_head, then its files, then their paths, each ended by a NUL
  *

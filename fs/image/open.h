@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * msb-open: a short-lived process that opens what a sandbox is made of, its root and what is
- *mounted in it, with the rights of the sandbox's owner and no others. Started by root it is that
- *user (base/user.h) before it looks at the path; what is in the file or the directory it looks at
- *only once it is jailed.
+ * mounted in it, with the rights of the sandbox's owner and no others. Started by root it is that
+ * user (base/user.h) before it looks at the path; what is in the file or the directory it looks at
+ * only once it is jailed.
  *
  * fd 3 is a SEQPACKET socket, on which it reads one message and answers it:
  *	"dir" {path= uid= gid= max_inodes=} fds index and files: the directory is walked into them

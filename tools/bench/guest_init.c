@@ -4,9 +4,9 @@
  * systems it has mounted.
  *
  * From the kernel's command line: bench=TAG[/DIR],... rounds=N untars=N find=1 only=OP,... Each tag
- *is mounted (vdX: a disk with ext4; tmpfs: a tmpfs of the guest's own); for every operation each
- *has its turn, a round after another. find=1: nothing is written, and the one operation is to find
- *every name. Lines on the console:
+ * is mounted (vdX: a disk with ext4; tmpfs: a tmpfs of the guest's own); for every operation each
+ * has its turn, a round after another. find=1: nothing is written, and the one operation is to find
+ * every name. Lines on the console:
  *	@ OP TAG US REQUESTS	microseconds of one operation, and requests sent (-1: not counted)
  *	@ OP TAG OPCODE=N,...	the same requests by kind, of all of the turn
  *	@ end

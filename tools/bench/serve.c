@@ -3,7 +3,7 @@
  * serve: a file server for a machine that a bench starts by hand.
  *
  *	serve -b BINDIR -d DIRECTORY SERVER	as vufs takes them; its socket and what it serves
- *are in DIRECTORY/NAME
+ * are in DIRECTORY/NAME
  *
  * Prints the name and the path inside of what is mounted, then serves until it is killed.
  */

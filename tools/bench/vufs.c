@@ -5,11 +5,11 @@
  *	vufs [-n ROUNDS] [-o OP,...] [-m MODE,...] -b BINDIR -d DIRECTORY SERVER...
  *
  * SERVER is msb:BACKEND[,OPTIONS], with @BINDIR behind it of another build, or NAME=COMMAND for a
- *virtiofsd. Each runs in its usual sandbox on a directory of its own below DIRECTORY, one request
- *queue of 1024 entries. For every operation and mode, ROUNDS rounds in which each server has its
- *turn. A mode is what the client does while it waits, and how many requests it keeps in flight:
- *sleep1, spin1, sleep16, spin16. The client has one CPU to itself and the servers another, where
- *there are two.
+ * virtiofsd. Each runs in its usual sandbox on a directory of its own below DIRECTORY, one request
+ * queue of 1024 entries. For every operation and mode, ROUNDS rounds in which each server has its
+ * turn. A mode is what the client does while it waits, and how many requests it keeps in flight:
+ * sleep1, spin1, sleep16, spin16. The client has one CPU to itself and the servers another, where
+ * there are two.
  *
  * JSON Lines: for every server the medians of latency (p50 of a round), rate, and CPU time of the
  * server an operation (all its processes; the time that it polls included); for every server of

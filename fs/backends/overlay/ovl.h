@@ -142,8 +142,9 @@ struct ovl_log {
  * Locks, in the order in which they may be taken:
  *	copy_lock	one copy-up at a time of an inode (striped)
  *	tree		all inodes, directories, the log
- *	attr_lock	an inode's attributes and flags under a shared tree lock (striped); not
- *needed where the tree lock is held exclusively pack_lock	the open packs
+ *	attr_lock	an inode's attributes and flags under a shared tree lock (striped);
+ *			not needed where the tree lock is held exclusively
+ *	pack_lock	the open packs
  *	fd_lock		the cache of descriptors
  */
 struct ovl {
