@@ -134,6 +134,7 @@ processes() {
 		-- "$msb" exec -it --detach-keys q,ctrl-a dev sh -c 'stty raw -echo; echo up; cat'
 	on 24x80 raw type:ab see:ab type:'\x05' see:'runs on' end:0 -- "$msb" attach --detach-keys ctrl-e dev
 	echo signal KILL >"$(echo "$m"/dev/jobs/[0-9]*/ctl)"
+	until_is 10 0 jobs_of dev
 	run -125 "$msb" exec --detach-keys ctrl-ö dev true
 	run -125 "$msb" attach dev
 	[[ $output == *'no job runs in dev'* ]]
