@@ -177,9 +177,12 @@ int ga_init_check(const char *path, struct msb_err *e);
 int ga_init_start(struct ga *g, uint32_t id);
 /* By a signal. Return: whether the init was ready for one; else it is to be asked again. */
 bool ga_init_ask_off(const struct ga *g);
-/* The one by which an init powers off that catches or blocks what its /proc/PID/status says:
- * systemd's, busybox's, or SIGTERM; 0: none of them. */
-int ga_init_off_signal(const char *status);
+/* The one by which an init powers off that catches or blocks what its /proc/PID/status says, or
+ * waits for @awaited: systemd's, busybox's, or SIGTERM; 0: none of them. */
+int ga_init_off_signal(const char *status, uint64_t awaited);
+/* Where in its memory the set is for which a process waits in sigtimedwait(2) that has @call in its
+ * /proc/PID/syscall; 0: it does not. */
+uint64_t ga_init_awaits(const char *call);
 
 /* ga_job.c */
 void ga_job_exec(struct ga *g, uint32_t id, const uint8_t *p, size_t n);

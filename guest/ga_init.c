@@ -17,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #define SYSTEMD_POWER_OFF                                                                          \
 	38 /* SIGRTMIN+4 by the kernel's numbers and glibc's; musl's is another                    \
@@ -103,15 +104,45 @@ static bool in_mask(const char *status, const char *key, int sig)
 	return p && strtoull(p + strlen(key), NULL, 16) >> (sig - 1) & 1;
 }
 
-int ga_init_off_signal(const char *status)
+int ga_init_off_signal(const char *status, uint64_t awaited)
 {
 	static const int known[] = {SYSTEMD_POWER_OFF, SIGUSR2, SIGTERM};
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
 		if (in_mask(status, "\nSigCgt:", known[i]) ||
-			in_mask(status, "\nSigBlk:", known[i]))
+			in_mask(status, "\nSigBlk:", known[i]) || awaited >> (known[i] - 1) & 1)
 			return known[i];
 	return 0;
+}
+
+uint64_t ga_init_awaits(const char *call)
+{
+	unsigned long long at, size;
+	long nr;
+
+	/* "NR 0xARG..": of sigtimedwait a set, what was taken, a time, bytes of the set. */
+	if (sscanf(call, "%ld %llx %*x %*x %llx", &nr, &at, &size) != 3 ||
+		nr != SYS_rt_sigtimedwait || size != sizeof(uint64_t))
+		return 0;
+	return at;
+}
+
+/* The signals that it waits for in sigtimedwait(2), as busybox's init does: while it does, the
+ * kernel says of none of them that it is blocked. */
+static uint64_t awaited(pid_t init)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	_cleanup_close_ int mem = -1;
+	char path[32];
+	uint64_t at, set;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/syscall", (int)init);
+	if (msb_read_file(AT_FDCWD, path, 4096, &s) < 0)
+		return 0;
+	at = ga_init_awaits(s.buf ?: "");
+	(void)snprintf(path, sizeof(path), "/proc/%d/mem", (int)init);
+	mem = at ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	return mem >= 0 && pread(mem, &set, sizeof(set), (off_t)at) == sizeof(set) ? set : 0;
 }
 
 bool ga_init_ask_off(const struct ga *g)
@@ -122,6 +153,6 @@ bool ga_init_ask_off(const struct ga *g)
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)g->init);
 	(void)msb_read_file(AT_FDCWD, path, 65536, &s); /* unreadable: as one that is not ready */
-	sig = ga_init_off_signal(s.buf ?: "");
+	sig = ga_init_off_signal(s.buf ?: "", awaited(g->init));
 	return sig && kill(g->init, sig) == 0;
 }

@@ -258,7 +258,7 @@ main() {
 }
 
 @test "init PATH: the guest's own init is PID 1, and everything goes on beside it" {
-	sandbox t1 init=/sbin/init stop_timeout_sec=600 # a busy host is slow
+	sandbox t1 init=/sbin/init stop_timeout_sec=60
 	cd "$m/t1"
 	fails 'Invalid argument' 'init: guest path' error 'echo /sbin/../init >init'
 	fails 'No such file' 'init /sbin/init: there is no such file in the root' error 'echo start >ctl'

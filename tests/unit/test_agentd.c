@@ -1775,7 +1775,20 @@ static void init_signals(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		assert_int_equal(ga_init_off_signal(rows[i].status), rows[i].signal);
+		assert_int_equal(ga_init_off_signal(rows[i].status, 0), rows[i].signal);
+	/* What it waits for in sigtimedwait(2) is in neither mask. */
+	assert_int_equal(ga_init_off_signal("Name:\tinit\nSigBlk:\t0\nSigCgt:\t0\n",
+				 1u << (SIGUSR2 - 1) | 1u << (SIGTERM - 1)),
+		SIGUSR2);
+	assert_int_equal(
+		ga_init_awaits("128 0x5eb308 0x0 0x0 0x8 0x0 0x1b0 0x7ffd716cb470 0x41675f"),
+		0x5eb308);
+	assert_int_equal(
+		ga_init_awaits("128 0x5eb308 0x0 0x0 0x10 0x0 0x0 0x7ffd716cb470 0x41675f"), 0);
+	assert_int_equal(
+		ga_init_awaits("61 0x5eb308 0x0 0x0 0x8 0x0 0x0 0x7ffd716cb470 0x41675f"), 0);
+	assert_int_equal(ga_init_awaits("running"), 0);
+	assert_int_equal(ga_init_awaits(""), 0);
 }
 
 int main(void)
