@@ -93,10 +93,12 @@ int ad_held_adopt(struct agentd *a, struct ad_conn *c, uint32_t number, struct m
 {
 	struct ad_job *j = find(a, number);
 
+	if (j && j->conn) { /* one that has died, and was not noticed yet */
+		ad_conn_close(a, j->conn);
+		j = find(a, number); /* its last word may have been to forget it */
+	}
 	if (!j)
 		return msb_err_set(e, ENOENT, "no job %u is held here", number);
-	if (j->conn)
-		ad_conn_close(a, j->conn); /* one that has died, and was not noticed yet */
 	c->kind = AD_JOB;
 	c->job = j;
 	j->conn = c;

@@ -92,8 +92,9 @@ void ad_file_add(struct ad_file *f, const void *p, size_t n)
 			strerror(-r));
 	f->failing = r < 0;
 	if (r < 0)
-		return;
-	f->size += n;
+		(void)!ftruncate(f->fd, (off_t)f->size); /* else a piece of a line stays */
+	else
+		f->size += n;
 }
 
 static void record(struct ad_file *f, uint32_t job, const char *stream, const char *p, size_t n)

@@ -12,10 +12,11 @@ enum { LISTEN_FD = 3, DIR_FD = 4 };
 
 /* No path, no network, no new process: sockets that it is handed, and files below fd 4. */
 static const char *const allowed[] = {"accept4", "brk", "clock_gettime", "close", "epoll_create1",
-	"epoll_ctl", "epoll_pwait", "epoll_wait", "exit", "exit_group", "fcntl", "fstat", "futex",
-	"getpid", "getrandom", "gettid", "lseek", "madvise", "mmap", "mprotect", "mremap", "munmap",
-	"newfstatat", "openat", "read", "recvmsg", "renameat", "renameat2", "restart_syscall",
-	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sendmsg", "tgkill", "write", NULL};
+	"epoll_ctl", "epoll_pwait", "epoll_wait", "exit", "exit_group", "fcntl", "fstat",
+	"ftruncate", "futex", "getpid", "getrandom", "gettid", "lseek", "madvise", "mmap",
+	"mprotect", "mremap", "munmap", "newfstatat", "openat", "read", "recvmsg", "renameat",
+	"renameat2", "restart_syscall", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sendmsg",
+	"tgkill", "write", NULL};
 
 int main(int argc, char **argv)
 {

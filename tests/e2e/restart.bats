@@ -18,7 +18,16 @@ setup() {
 
 teardown() {
 	exec 7>&- 8>&- 9>&-
-	[ -n "$BATS_TEST_COMPLETED" ] || tail -n 5 "$m/dev/console" "$m/log"
+	[ -n "$BATS_TEST_COMPLETED" ] || look
+}
+
+# look: where something stands still, on which side of the guest's channel; a command may set it going again
+look() {
+	tail -n 8 "$m/dev/console" "$m/log" "$m/dev/events" "$j/status"
+	wc -c "$m/dev/log"
+	timeout 30 bash -c "exec 9<>'$m/dev/exec'; echo 'cat /proc/uptime; grep virtio /proc/interrupts; ps | grep -v ]' >&9; cat <&9" || true
+	wc -c "$m/dev/log"
+	tail -c 300 "$m/dev/log"
 }
 
 # job ARGV-JSON: a kept one, in $j

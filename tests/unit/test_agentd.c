@@ -1062,6 +1062,30 @@ static void a_line_that_was_cut(void **state)
 	assert_string_equal(s.buf, "whole\nha\n");
 }
 
+/* A disk that is full takes a part of what is written: no half of a line stays. */
+static void a_line_that_did_not_fit(void **state)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	struct rlimit before, small;
+	struct ad_file f;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small = (struct rlimit){10, before.rlim_max};
+	signal(SIGXFSZ, SIG_IGN);
+	ad_file_init(&f, dir_fd, "full", 1000, 1);
+	ad_file_add(&f, "first\n", 6);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	ad_file_add(&f, "second\n", 7);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	signal(SIGXFSZ, SIG_DFL);
+	assert_true(f.failing);
+	ad_file_add(&f, "third\n", 6);
+	assert_false(f.failing);
+	ad_file_done(&f);
+	read_file("full", &s);
+	assert_string_equal(s.buf, "first\nthird\n");
+}
+
 static void files_rotate_by_count(void **state)
 {
 	struct ad_file f;
@@ -1574,6 +1598,36 @@ static void held_jobs(void **state)
 	close(s);
 }
 
+/* Who adopts a job finds its client with its last word unread: that nobody wants it any more. */
+static void forgotten_unheard(void **state)
+{
+	static const char *const scripts[] = {"exit 3", "sleep 100"};
+
+	for (uint32_t i = 0; i < ARRAY_LEN(scripts); i++) {
+		int s = hold(scripts[i], 80 + i), other = msb_unix_connect(ctl, SOCK_SEQPACKET);
+		struct result r = {0};
+		struct msb_err e = {0};
+
+		until(s, i ? "started" : "exit", &r);
+		assert_true(other >= 0);
+		msb_msg_init(&m, "jobs"); /* so that its connection is known */
+		assert_int_equal(msb_msg_call(other, &m, WAIT_MS, &e), 0);
+		/* Both in one round, the new one first. */
+		assert_int_equal(kill(agentd, SIGSTOP), 0);
+		msb_msg_init(&m, "adopt");
+		msb_msg_set(&m, "job", "%u", 80 + i);
+		assert_int_equal(msb_msg_send(other, &m), 0);
+		say(s, "forget", NULL, 0);
+		close(s);
+		assert_int_equal(kill(agentd, SIGCONT), 0);
+		assert_int_equal(msb_wait_fd(other, POLLIN, WAIT_MS), 0);
+		assert_int_equal(msb_msg_answer(other, &m, &e), -ENOENT);
+		assert_int_equal(held(), 0);
+		close(other);
+		done(&r);
+	}
+}
+
 /* What falls out is counted, and what is kept is the end, whole. */
 static void held_output(void **state)
 {
@@ -1831,6 +1885,7 @@ int main(void)
 		ALONE(files_rotate),
 		ALONE(files_rotate_by_count),
 		ALONE(a_line_that_was_cut),
+		ALONE(a_line_that_did_not_fit),
 		ALONE(text_cut_anywhere),
 		ALONE(violations),
 		ALONE(figures_of_a_hostile_guest),
@@ -1840,6 +1895,7 @@ int main(void)
 		ALONE(jobs_are_limited),
 		ALONE(slow_clients_are_bounded),
 		WITH_GUEST(held_jobs),
+		WITH_GUEST(forgotten_unheard),
 		WITH_GUEST(held_output),
 		ALONE(held_are_limited),
 		WITH_GUEST(time_limits),
