@@ -284,6 +284,7 @@ main() {
 	msbd_killed
 	cd "$m/t1"
 	[ "$(guest t1 'cat /proc/1/comm')" = init ]
+	until_is 20 128 guest t1 'cut -d" " -f1 /proc/1/syscall' # idle: in rt_sigtimedwait
 	echo stop >ctl
 	[ "$(cat state)" = stopped ]
 	[ -z "$(status_of t1 reason)" ]

@@ -20,6 +20,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <cmocka.h>
 
@@ -1845,6 +1846,39 @@ static void init_signals(void **state)
 	assert_int_equal(ga_init_awaits(""), 0);
 }
 
+/* One that waits in sigtimedwait(2) blocks nothing meanwhile, by its status. */
+static void init_that_waits(void **state)
+{
+	static struct ga g;
+	char path[32];
+	sigset_t set;
+	int sig, status;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR2);
+	g.init = fork();
+	assert_true(g.init >= 0);
+	if (g.init == 0) {
+		alarm(WAIT_MS / 1000);
+		sigprocmask(SIG_BLOCK, &set, NULL);
+		_exit(sigwait(&set, &sig) == 0 ? sig : 1);
+	}
+	(void)snprintf(path, sizeof(path), "/proc/%d/syscall", (int)g.init);
+	for (uint64_t end = msb_now_ms() + WAIT_MS;;) {
+		_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+
+		assert_int_equal(msb_read_file(AT_FDCWD, path, 4096, &s), 0);
+		if (strtol(s.buf ?: "", NULL, 10) == SYS_rt_sigtimedwait)
+			break;
+		assert_true(msb_now_ms() < end);
+	}
+	assert_true(ga_init_ask_off(&g));
+	assert_int_equal(waitpid(g.init, &status, 0), g.init);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), SIGUSR2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1854,6 +1888,7 @@ int main(void)
 		WITH_ITS_INIT(init_that_does_not_end),
 		ALONE(init_checks),
 		cmocka_unit_test(init_signals),
+		cmocka_unit_test(init_that_waits),
 		WITH_GUEST(exec_environment),
 		WITH_GUEST(ended_by_signal),
 		WITH_GUEST(exec_limits),
