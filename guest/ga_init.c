@@ -107,10 +107,14 @@ static bool in_mask(const char *status, const char *key, int sig)
 int ga_init_off_signal(const char *status, uint64_t awaited)
 {
 	static const int known[] = {SYSTEMD_POWER_OFF, SIGUSR2, SIGTERM};
+	/* Who blocks that one blocks all, for a moment (fork(3) does): it says nothing of what it
+	 * is there for. */
+	bool all = in_mask(status, "\nSigBlk:", SIGSEGV);
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
 		if (in_mask(status, "\nSigCgt:", known[i]) ||
-			in_mask(status, "\nSigBlk:", known[i]) || awaited >> (known[i] - 1) & 1)
+			(!all && in_mask(status, "\nSigBlk:", known[i])) ||
+			awaited >> (known[i] - 1) & 1)
 			return known[i];
 	return 0;
 }

@@ -1825,6 +1825,8 @@ static void init_signals(void **state)
 		{"Name:\tinit\nSigBlk:\t0000000000000800\nSigCgt:\t0000000000000000\n", SIGUSR2},
 		{"Name:\tinit\nSigBlk:\t0000000000000000\nSigCgt:\t0000000000014002\n", SIGTERM},
 		{"Name:\tinit\nSigBlk:\t0000000000000000\nSigCgt:\t0000000000000002\n", 0},
+		{"Name:\tinit\nSigBlk:\tfffffffe7ffbfeff\nSigCgt:\t0000000000080000\n", 0},
+		{"Name:\tinit\nSigBlk:\tfffffffe7ffbfeff\nSigCgt:\t0000000000080800\n", SIGUSR2},
 		{"SigCgt", 0},
 		{"", 0},
 	};
