@@ -133,9 +133,10 @@ static void past_the_limit_all_that_is_open(void **state)
 			seen[i] += node == open[i];
 	}
 	assert_int_equal(bytes, 'e');
-	assert_int_equal(seen[0], 1);
+	assert_true(seen[0] >=
+		    1); /* twice where the thread had its first turn past the limit already */
 	assert_int_equal(seen[1], 0); /* closed: the next open drops it */
-	assert_int_equal(seen[2], 1);
+	assert_int_equal(seen[2], seen[0]);
 }
 
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
