@@ -215,11 +215,14 @@ teardown() {
 	grep -q " $view " /proc/self/mountinfo # so its path is no secret
 	run ! as 12345 ls "$view/"
 	run ! as 12345 sh -c "echo x > $view/tmp/x"
-	# Who is given the sandbox is given its view; the one before loses it.
+	# Who is given the sandbox is given its view, which root's reader makes anew; the one before loses it.
 	chown 12345:12345 .
+	as 12345 ls "$m/$name/root/etc/passwd"
 	as 12345 ls "$view/etc/passwd"
 	chown 54321:54321 .
-	run ! as 12345 ls "$view/"
+	run ! as 12345 ls "$view/etc/passwd"
+	as 54321 ls "$m/$name/root/etc/passwd"
+	run ! as 12345 ls "$view/etc/passwd"
 	chmod 0770 .
 	setpriv --reuid 12345 --regid 54321 --clear-groups -- ls "$view/etc/passwd"
 	# An image is everybody's to read.
