@@ -13,7 +13,8 @@
 #include <sys/param.h>
 #include <sys/xattr.h>
 
-#define MAX_PATH 4096
+#define MAX_PATH       4096
+#define MAX_KEPT_MOUNT 64 /* bytes of its name */
 
 /* printf would take longer than all the rest. */
 static char *put(char *p, const char *text)
@@ -46,6 +47,7 @@ static char *put_octal(char *p, uint32_t v)
 	return p;
 }
 
+/* @n digits of @v, leading zeros too. */
 static char *put_digits(char *p, unsigned int v, int n)
 {
 	for (int i = n - 1; i >= 0; i--, v /= 10)
@@ -53,16 +55,17 @@ static char *put_digits(char *p, unsigned int v, int n)
 	return p + n;
 }
 
-/* RFC 3339, UTC. The day and time of a second are kept for the next line of the same one. */
+/* RFC 3339, UTC, up to the microseconds. The day and time of a second are kept for the next line of
+ * the same one. */
 static char *put_time(char *p, int64_t sec, uint32_t nsec)
 {
 	static _Thread_local int64_t kept_sec = -1;
-	static _Thread_local char kept[20];
+	static _Thread_local char kept[29] = "{\"time\":\"";
 	struct tm tm;
 	time_t t = sec;
 
 	if (sec != kept_sec && gmtime_r(&t, &tm)) {
-		char *q = kept;
+		char *q = kept + 9;
 
 		q = put_digits(q, (unsigned int)tm.tm_year + 1900, 4);
 		*q++ = '-';
@@ -78,10 +81,8 @@ static char *put_time(char *p, int64_t sec, uint32_t nsec)
 		*q = '.';
 		kept_sec = sec;
 	}
-	p = put(p, "{\"time\":\"");
 	memcpy(p, kept, sizeof(kept));
-	p = put_digits(p + sizeof(kept), nsec / 1000, 6);
-	return put(p, "Z\"");
+	return put_digits(p + sizeof(kept), nsec / 1000, 6);
 }
 
 static char *put_key(char *p, const char *key)
@@ -105,12 +106,42 @@ static bool plain(unsigned char c)
 	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
 }
 
+#define EACH(byte) (0x0101010101010101ULL * (byte))
+
+/* Whether one of the eight bytes is not plain(). */
+static bool any_special(uint64_t w)
+{
+	const uint64_t q = w ^ EACH('"'), b = w ^ EACH('\\'), d = w ^ EACH(0x7f);
+
+	/* A borrow out of a special byte may make one above it look so too: it is one in any case.
+	 */
+	return (w | ((w - EACH(0x20)) & ~w) | ((q - EACH(1)) & ~q) | ((b - EACH(1)) & ~b) |
+		       ((d - EACH(1)) & ~d)) &
+	       EACH(0x80);
+}
+
+static size_t plain_words(const char *text, size_t n)
+{
+	size_t i = 0;
+	uint64_t w;
+
+	for (; i + sizeof(w) <= n; i += sizeof(w)) {
+		memcpy(&w, text + i, sizeof(w));
+		if (any_special(w))
+			break;
+	}
+	return i;
+}
+
 static char *put_escaped(char *p, const char *text, size_t n)
 {
 	static const char hex[] = "0123456789abcdef";
+	size_t i = plain_words(text, n);
 
 	*p++ = '"';
-	for (size_t i = 0; i < n;) {
+	memcpy(p, text, i);
+	p += i;
+	while (i < n) {
 		unsigned char c = (unsigned char)text[i];
 		size_t len;
 
@@ -217,21 +248,35 @@ static char *put_result(char *p, int result)
 {
 	const char *name = result ? strerrorname_np(-result) : NULL;
 
+	if (!result)
+		return put(p, ",\"result\":0}\n");
 	p = put_key(p, "result");
 	if (!name)
-		return put_u64(p, (uint64_t)(unsigned int)-result);
+		return put(put_u64(p, (uint64_t)(unsigned int)-result), "}\n");
 	*p++ = '"';
-	p = put(p, name);
-	*p++ = '"';
-	return p;
+	return put(put(p, name), "\"}\n");
 }
 
-size_t audit_format(char *buf, const struct audit_event *ev, int64_t sec, uint32_t nsec)
+/* From the time to the path: who did what, where. Kept for the next line, which mostly says the
+ * same. */
+static char *put_who(char *p, const struct audit_event *ev)
 {
-	unsigned int has = shapes[ev->op].has;
-	char *p = put_time(buf, sec, nsec);
+	static _Thread_local struct {
+		uint32_t op, pid, uid, gid;
+		size_t mount_bytes, bytes;
+		char mount[MAX_KEPT_MOUNT];
+		char text[6 * MAX_KEPT_MOUNT + 128];
+	} kept;
+	size_t n = strnlen(ev->mount, AUDIT_MAX_MOUNT);
+	char *begin = p;
 
-	p = put_text(p, "mount", ev->mount, strnlen(ev->mount, AUDIT_MAX_MOUNT));
+	if (kept.bytes && n == kept.mount_bytes && ev->pid == kept.pid && ev->op == kept.op &&
+		ev->uid == kept.uid && ev->gid == kept.gid && !memcmp(ev->mount, kept.mount, n)) {
+		memcpy(p, kept.text, kept.bytes);
+		return p + kept.bytes;
+	}
+	p = put(p, "Z\"");
+	p = put_text(p, "mount", ev->mount, n);
 	p = put_number(p, "pid", ev->pid);
 	p = put_number(p, "uid", ev->uid);
 	p = put_number(p, "gid", ev->gid);
@@ -239,6 +284,24 @@ size_t audit_format(char *buf, const struct audit_event *ev, int64_t sec, uint32
 	*p++ = '"';
 	p = put(p, fsb_op_name(ev->op));
 	*p++ = '"';
+	if (n <= MAX_KEPT_MOUNT) {
+		kept.op = ev->op;
+		kept.pid = ev->pid;
+		kept.uid = ev->uid;
+		kept.gid = ev->gid;
+		kept.mount_bytes = n;
+		memcpy(kept.mount, ev->mount, n);
+		kept.bytes = (size_t)(p - begin);
+		memcpy(kept.text, begin, kept.bytes);
+	}
+	return p;
+}
+
+size_t audit_format(char *buf, const struct audit_event *ev, int64_t sec, uint32_t nsec)
+{
+	unsigned int has = shapes[ev->op].has;
+	char *p = put_who(put_time(buf, sec, nsec), ev);
+
 	p = put_text(p, "path", ev->path, ev->path_bytes);
 	if (shapes[ev->op].key2)
 		p = put_text(p, shapes[ev->op].key2, ev->path2, ev->path2_bytes);
@@ -258,15 +321,12 @@ size_t audit_format(char *buf, const struct audit_event *ev, int64_t sec, uint32
 		p = put_number(p, "offset", ev->off);
 	if (has & (DATA | SIZE))
 		p = put_number(p, "bytes", ev->bytes);
-	p = put_result(p, ev->result);
-	p = put(p, "}\n");
-	return (size_t)(p - buf);
+	return (size_t)(put_result(p, ev->result) - buf);
 }
 
 size_t audit_format_dropped(char *buf, uint64_t n, int64_t sec, uint32_t nsec)
 {
-	char *p = put_number(put_time(buf, sec, nsec), "dropped", n);
+	char *p = put(put_time(buf, sec, nsec), "Z\"");
 
-	p = put(p, "}\n");
-	return (size_t)(p - buf);
+	return (size_t)(put(put_number(p, "dropped", n), "}\n") - buf);
 }

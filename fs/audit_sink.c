@@ -28,8 +28,9 @@
 
 #define MAX_TEXT    4096
 #define PADDING	    0x80000000u
-#define TAIL_STEP   16384	/* bytes taken at a time, as the requests' threads see it */
-#define WRITE_BYTES (32u << 10) /* at a time: they are still in the nearest cache */
+#define TAIL_STEP   16384	 /* bytes taken at a time, as the requests' threads see it */
+#define AGAIN_BYTES (512u << 10) /* of the ring, that are used at least before it begins again */
+#define WRITE_BYTES (32u << 10)	 /* at a time: they are still in the nearest cache */
 #define OUT_BYTES   (WRITE_BYTES + AUDIT_MAX_LINE)
 
 struct record {
@@ -244,6 +245,20 @@ static void format(struct audit_sink *s, const struct record *r)
 	s->lines++;
 }
 
+/* Where all was taken, the next record comes at the ring's beginning: what was used last is in a
+ * cache still, the rest of the ring is not. Until @s->tail says so too, the jump looks like
+ * records to those who add some: room for AGAIN_BYTES is left to them. */
+static void begin_again(struct audit_sink *s, uint64_t *tail)
+{
+	uint64_t all = *tail;
+
+	if (all % AUDIT_RING_BYTES < AGAIN_BYTES)
+		return;
+	atomic_store_explicit(&s->tail, all, memory_order_release);
+	if (atomic_compare_exchange_strong(&s->head, &all, roundup(all, AUDIT_RING_BYTES)))
+		*tail = roundup(*tail, AUDIT_RING_BYTES);
+}
+
 /* Takes all that is published. Whether there was any. */
 static bool drain(struct audit_sink *s)
 {
@@ -267,6 +282,7 @@ static bool drain(struct audit_sink *s)
 			told = tail;
 		}
 	}
+	begin_again(s, &tail);
 	atomic_store_explicit(&s->tail, tail, memory_order_release);
 	flush(s);
 	return tail != from;

@@ -262,10 +262,10 @@ static bool prepend(char *buf, size_t *at, const char *name, size_t name_bytes)
 	return true;
 }
 
-size_t fsb_names_path(
-	struct fsb_names *t, uint64_t node, const char *name, size_t name_bytes, char *buf)
+char *fsb_names_path_in(struct fsb_names *t, uint64_t node, const char *name, size_t name_bytes,
+	char *buf, size_t *ret_bytes)
 {
-	size_t at = FSB_MAX_PATH - 1, n;
+	size_t at = FSB_MAX_PATH - 1;
 	bool known = !name || prepend(buf, &at, name, name_bytes);
 
 	while (known && node != FSB_ROOT) {
@@ -280,9 +280,18 @@ size_t fsb_names_path(
 		buf[--at] = '?';
 	else if (at == FSB_MAX_PATH - 1)
 		buf[--at] = '/';
-	n = FSB_MAX_PATH - 1 - at;
-	memmove(buf, buf + at, n);
-	buf[n] = '\0';
+	buf[FSB_MAX_PATH - 1] = '\0';
+	*ret_bytes = FSB_MAX_PATH - 1 - at;
+	return buf + at;
+}
+
+size_t fsb_names_path(
+	struct fsb_names *t, uint64_t node, const char *name, size_t name_bytes, char *buf)
+{
+	size_t n;
+	const char *path = fsb_names_path_in(t, node, name, name_bytes, buf, &n);
+
+	memmove(buf, path, n + 1);
 	return n;
 }
 

@@ -47,6 +47,9 @@ void fsb_names_renamed(struct fsb_names *t, struct fsb *next, const struct fsb_c
  */
 size_t fsb_names_path(
 	struct fsb_names *t, uint64_t node, const char *name, size_t name_bytes, char *buf);
+/* The same, left where in @buf it was put together. */
+char *fsb_names_path_in(struct fsb_names *t, uint64_t node, const char *name, size_t name_bytes,
+	char *buf, size_t *ret_bytes);
 
 /* What a user of the table noted of a node: forgotten where its path may have changed.
  * FSB_NAMES_NO_TAG: nothing. */

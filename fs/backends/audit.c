@@ -59,18 +59,19 @@ static void record(
 		.mode = c->mode,
 		.off = c->op == FSB_COPY_FILE_RANGE ? c->off2 : c->off,
 		.bytes = bytes_of(c, result),
-		.mount = a->mount,
-		.path = path,
-		.path2 = path2};
+		.mount = a->mount};
+	size_t n;
 	bool want;
 
-	ev.path_bytes = (uint16_t)fsb_names_path(
-		a->names, c->node, c->name, c->name ? strlen(c->name) : 0, path);
-	want = wanted(a, path, ev.path_bytes);
+	ev.path = fsb_names_path_in(
+		a->names, c->node, c->name, c->name ? strlen(c->name) : 0, path, &n);
+	ev.path_bytes = (uint16_t)n;
+	want = wanted(a, ev.path, n);
 	if (c->node2) {
-		ev.path2_bytes = (uint16_t)fsb_names_path(
-			a->names, c->node2, c->name2, c->name2 ? strlen(c->name2) : 0, path2);
-		want = want || wanted(a, path2, ev.path2_bytes);
+		ev.path2 = fsb_names_path_in(
+			a->names, c->node2, c->name2, c->name2 ? strlen(c->name2) : 0, path2, &n);
+		ev.path2_bytes = (uint16_t)n;
+		want = want || wanted(a, ev.path2, n);
 	} else if (c->name2) {
 		ev.path2 = c->name2;
 		ev.path2_bytes = (uint16_t)strnlen(c->name2, FSB_MAX_PATH);

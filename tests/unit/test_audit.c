@@ -133,6 +133,65 @@ static void lines(void **state)
 	assert_string_equal(buf, "{\"time\":\"2026-11-26T18:20:23.197518Z\",\"dropped\":12}\n");
 }
 
+/* A special byte is found wherever it stands, and no other is taken for one. */
+static void escapes_anywhere(void **state)
+{
+	static const struct {
+		char byte;
+		const char *escaped;
+	} rows[] = {{'"', "\\\""}, {'\\', "\\\\"}, {'\x1f', "\\u001f"}, {0x7f, "\\u007f"},
+		{'\xff', "\\udcff"}, {'\0', "\\u0000"}, {' ', " "}, {'!', "!"}, {'#', "#"},
+		{'[', "["}, {']', "]"}, {'~', "~"}};
+	static char buf[AUDIT_MAX_LINE + 1];
+	char path[24], expected[128];
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		for (size_t n = 1; n <= sizeof(path); n++)
+			for (size_t at = 0; at < n; at++) {
+				struct audit_event ev = {.op = FSB_RMDIR,
+					.mount = "m",
+					.path = path,
+					.path_bytes = (uint16_t)n};
+				const char *found;
+
+				memset(path, '!', sizeof(path));
+				path[at] = rows[i].byte;
+				(void)snprintf(expected, sizeof(expected), "\"%.*s%s%.*s\",",
+					(int)at, "!!!!!!!!!!!!!!!!!!!!!!!!", rows[i].escaped,
+					(int)(n - at - 1), "!!!!!!!!!!!!!!!!!!!!!!!!");
+				buf[audit_format(buf, &ev, 1, 1)] = '\0';
+				found = strstr(buf, "\"path\":");
+				assert_non_null(found);
+				assert_memory_equal(found + 7, expected, strlen(expected));
+			}
+}
+
+/* What is kept from one line to the next is only used while it is the same. */
+static void lines_differ(void **state)
+{
+	static char buf[AUDIT_MAX_LINE + 1], expected[512];
+	char long_mount[200] = {0};
+	struct audit_event ev = {.path = "/f", .path_bytes = 2};
+
+	memset(long_mount, 'm', sizeof(long_mount) - 1);
+	for (unsigned int i = 0; i < 4096; i++) {
+		const char *mounts[] = {"a", "ab", "b", long_mount};
+
+		ev.op = i & 1 ? FSB_UNLINK : FSB_RMDIR;
+		ev.pid = i >> 1 & 1;
+		ev.uid = i >> 2 & 1;
+		ev.gid = i >> 3 & 1;
+		ev.mount = mounts[(i >> 4 & 3) ^ (i >> 8 & 3)];
+		buf[audit_format(buf, &ev, i >> 6, i * 1000)] = '\0';
+		(void)snprintf(expected, sizeof(expected),
+			"{\"time\":\"1970-01-01T00:%02u:%02u.%06uZ\",\"mount\":\"%s\",\"pid\":%u,\"uid\":%u,"
+			"\"gid\":%u,\"op\":\"%s\",\"path\":\"/f\",\"result\":0}\n",
+			(i >> 6) / 60, (i >> 6) % 60, i, ev.mount, ev.pid, ev.uid, ev.gid,
+			i & 1 ? "unlink" : "rmdir");
+		assert_string_equal(buf, expected);
+	}
+}
+
 /* The longest line there can be: what does not fit is cut before it is escaped. */
 static void longest_line(void **state)
 {
@@ -282,6 +341,38 @@ static void many_threads(void **state)
 	assert_int_equal(told(&text), THREADS * EACH);
 	for (const char *p = text.buf; *p; p = strchr(p, '\n') + 1)
 		assert_memory_equal(p, "{\"time\":\"20", 11);
+}
+
+/* The ring is used from its beginning again and again: all is there, in order, nothing lost. */
+static void ring_begins_again(void **state)
+{
+	enum { PARTS = 12, LINES = 200 };
+	_cleanup_str_ struct msb_str text = MSB_STR_INIT;
+	struct audit_sink *s = sink(UINT64_MAX);
+	char path[3000], expected[64];
+	const char *at;
+	struct stat st;
+
+	memset(path, 'p', sizeof(path));
+	path[sizeof(path) - 1] = '\0';
+	/* 600 KB each, and all of it taken before the next */
+	for (uint64_t i = 0; i < PARTS; i++) {
+		for (uint64_t k = 0; k < LINES; k++)
+			add(s, path, i * LINES + k);
+		do
+			assert_int_equal(usleep(1000), 0);
+		while (fstatat(dir, "audit", &st, 0) < 0 ||
+			(uint64_t)st.st_size < (i + 1) * LINES * sizeof(path));
+	}
+	(void)audit_sink_free(s);
+	slurp("audit", &text);
+	assert_int_equal(lines_of(&text), PARTS * LINES);
+	at = text.buf;
+	for (unsigned int i = 0; i < PARTS * LINES; i++) {
+		(void)snprintf(expected, sizeof(expected), "\"offset\":%u,", i);
+		at = strstr(at, expected);
+		assert_non_null(at);
+	}
 }
 
 /* A limit on the file's size stands for a disk that is full. */
@@ -739,10 +830,11 @@ static void nowhere(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-	const struct CMUnitTest tests[] = {T(lines), T(longest_line), T(writes_and_goes_on),
-		T(writes_while_running), T(rotates), T(many_threads), T(full_disk), T(names),
-		T(names_limits), T(names_tags), T(names_state), T(names_threads), T(changes),
-		T(all), T(chosen), T(opens), T(exchange), T(loaded), T(nowhere)};
+	const struct CMUnitTest tests[] = {T(lines), T(longest_line), T(escapes_anywhere),
+		T(lines_differ), T(writes_and_goes_on), T(writes_while_running), T(rotates),
+		T(ring_begins_again), T(many_threads), T(full_disk), T(names), T(names_limits),
+		T(names_tags), T(names_state), T(names_threads), T(changes), T(all), T(chosen),
+		T(opens), T(exchange), T(loaded), T(nowhere)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
