@@ -104,14 +104,19 @@ $(B)/test/%: $(B)/obj/tests/unit/%.o $(ARCHIVES)
 .PHONY: unit
 unit: $(UNIT)
 
-# --- fuzz targets: tests/fuzz/fuzz_NAME.c, only in VARIANT=fuzz -------------------------------------
+# --- fuzz targets: tests/fuzz/fuzz_NAME.c, always of VARIANT=fuzz -----------------------------------
 FUZZ     := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(OPT) -fsanitize=fuzzer -o $@ $< $(LDFLAGS) -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS_test)
 .PHONY: fuzz-targets
+ifeq ($(VARIANT),fuzz)
 fuzz-targets: $(FUZZ)
+else
+fuzz-targets:
+	$(Q)$(MAKE) VARIANT=fuzz $@
+endif
 
 -include guest/build.mk
 -include tools/build.mk
