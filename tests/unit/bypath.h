@@ -7,9 +7,12 @@
 #include "fs/fsb.h"
 
 #include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <cmocka.h>
 
 __attribute__((unused)) static const struct fsb_req fx_req = {.pid = 1};
 
@@ -210,6 +213,36 @@ static inline int fx_read_moves(struct fsb *b, const char *path)
 	r = n < 0 ? (int)n : b->ops->getattr(b, e.node, 0, &now);
 	fx_forget(b, e.node);
 	return r < 0 ? r : now.atime != e.attr.atime || now.atimensec != e.attr.atimensec;
+}
+
+static inline struct fuse_attr fx_attr(struct fsb *b, const char *path)
+{
+	struct fsb_entry e;
+	int r = fx_walk(b, path, &e);
+
+	if (r < 0)
+		fail_msg("%s: %s", path, strerror(-r));
+	fx_forget(b, e.node);
+	return e.attr;
+}
+
+static inline int fx_absent(struct fsb *b, const char *path)
+{
+	struct fsb_entry e;
+	int r = fx_walk(b, path, &e);
+
+	if (r == 0)
+		fx_forget(b, e.node);
+	return r;
+}
+
+static inline void fx_check_text(struct fsb *b, const char *path, const char *want)
+{
+	char buf[256] = {0};
+	int64_t n = fx_read(b, path, buf, sizeof(buf), 0);
+
+	assert_int_equal(n, strlen(want));
+	assert_memory_equal(buf, want, (size_t)n);
 }
 
 #endif

@@ -31,40 +31,10 @@ static void stop(struct fsb *b)
 	b->ops->stop(b);
 }
 
-static struct fuse_attr attr_at(struct fsb *b, const char *path)
-{
-	struct fsb_entry e;
-	int r = fx_walk(b, path, &e);
-
-	if (r < 0)
-		fail_msg("%s: %s", path, strerror(-r));
-	fx_forget(b, e.node);
-	return e.attr;
-}
-
-static int absent(struct fsb *b, const char *path)
-{
-	struct fsb_entry e;
-	int r = fx_walk(b, path, &e);
-
-	if (r == 0)
-		fx_forget(b, e.node);
-	return r;
-}
-
 static void put(struct fsb *b, const char *path, const char *text)
 {
 	assert_int_equal(fx_mk(b, path, S_IFREG | 0644, NULL), 0);
 	assert_int_equal(fx_write(b, path, text, strlen(text), 0, 0), strlen(text));
-}
-
-static void check_text(struct fsb *b, const char *path, const char *want)
-{
-	char buf[256] = {0};
-	int64_t n = fx_read(b, path, buf, sizeof(buf), 0);
-
-	assert_int_equal(n, strlen(want));
-	assert_memory_equal(buf, want, (size_t)n);
 }
 
 static uint64_t used(struct fsb *b)
@@ -84,17 +54,17 @@ static void makes_and_removes(void **state)
 	assert_int_equal(fx_walk(b, "x", &e), -ENOENT);
 	before = used(b);
 	put(b, "f", "hello");
-	check_text(b, "f", "hello");
+	fx_check_text(b, "f", "hello");
 	assert_int_equal(fx_mk(b, "f", S_IFREG | 0644, NULL), -EEXIST);
 	assert_int_equal(fx_mk(b, "d", S_IFDIR | 0700, NULL), 0);
 	assert_int_equal(fx_mk(b, "d/l", S_IFLNK, "to"), 0);
 	assert_int_equal(fx_mk(b, "d/c", S_IFCHR | 0620, NULL), 0);
 	assert_int_equal(fx_mk(b, "d/p", S_IFIFO | 0640, NULL), 0);
 	assert_int_equal(fx_mk(b, "d/s", S_IFSOCK | 0640, NULL), 0);
-	assert_int_equal(attr_at(b, "d").nlink, 2);
-	assert_int_equal(attr_at(b, "").nlink, 3);
-	assert_int_equal(attr_at(b, "d/c").rdev, makedev(1, 3));
-	assert_int_equal(attr_at(b, "d/l").size, 2);
+	assert_int_equal(fx_attr(b, "d").nlink, 2);
+	assert_int_equal(fx_attr(b, "").nlink, 3);
+	assert_int_equal(fx_attr(b, "d/c").rdev, makedev(1, 3));
+	assert_int_equal(fx_attr(b, "d/l").size, 2);
 	assert_int_equal(fx_walk(b, "d/l", &e), 0);
 	assert_int_equal(b->ops->readlink(b, e.node, buf, sizeof(buf)), 2);
 	assert_memory_equal(buf, "to", 2);
@@ -109,8 +79,8 @@ static void makes_and_removes(void **state)
 	assert_int_equal(fx_rm(b, "d/s", false), 0);
 	assert_int_equal(fx_rm(b, "d", true), 0);
 	assert_int_equal(fx_rm(b, "f", false), 0);
-	assert_int_equal(absent(b, "f"), -ENOENT);
-	assert_int_equal(attr_at(b, "").nlink, 2);
+	assert_int_equal(fx_absent(b, "f"), -ENOENT);
+	assert_int_equal(fx_attr(b, "").nlink, 2);
 	/* Nothing stays but the root's tables, which are as small as they get. */
 	assert_true(used(b) - before <= 512);
 	assert_int_equal(atomic_load(&mem_of(b)->nodes), 1);
@@ -155,11 +125,11 @@ static void renames(void **state)
 	assert_int_equal(fx_rename(b, "a", "b", RENAME_NOREPLACE), -EEXIST);
 	assert_int_equal(fx_rename(b, "a", "c", RENAME_EXCHANGE), -ENOENT);
 	assert_int_equal(fx_rename(b, "a", "b", RENAME_EXCHANGE), 0);
-	check_text(b, "a", "b");
-	check_text(b, "b", "a");
+	fx_check_text(b, "a", "b");
+	fx_check_text(b, "b", "a");
 	assert_int_equal(fx_rename(b, "a", "b", 0), 0);
-	check_text(b, "b", "b");
-	assert_int_equal(absent(b, "a"), -ENOENT);
+	fx_check_text(b, "b", "b");
+	assert_int_equal(fx_absent(b, "a"), -ENOENT);
 	assert_int_equal(fx_rename(b, "a", "b", 0), -ENOENT);
 
 	/* directories: counts of links follow, none comes to lie in itself */
@@ -168,26 +138,26 @@ static void renames(void **state)
 	assert_int_equal(fx_rename(b, "d/e", "d", RENAME_EXCHANGE), -EINVAL);
 	assert_int_equal(fx_rename(b, "b", "g", 0), -EISDIR);
 	assert_int_equal(fx_rename(b, "g", "b", 0), -ENOTDIR);
-	ino = attr_at(b, "d/e").ino;
+	ino = fx_attr(b, "d/e").ino;
 	assert_int_equal(fx_rename(b, "d/e", "g", 0), 0);
-	assert_int_equal(attr_at(b, "g").ino, ino);
-	assert_int_equal(attr_at(b, "d").nlink, 2);
-	assert_int_equal(attr_at(b, "").nlink, 4);
+	assert_int_equal(fx_attr(b, "g").ino, ino);
+	assert_int_equal(fx_attr(b, "d").nlink, 2);
+	assert_int_equal(fx_attr(b, "").nlink, 4);
 	assert_int_equal(fx_rename(b, "g", "d/b", RENAME_NOREPLACE), 0);
-	assert_int_equal(attr_at(b, "d").nlink, 3);
-	assert_int_equal(attr_at(b, "").nlink, 3);
+	assert_int_equal(fx_attr(b, "d").nlink, 3);
+	assert_int_equal(fx_attr(b, "").nlink, 3);
 	assert_int_equal(fx_rename(b, "d/b", "b", RENAME_EXCHANGE), 0); /* a directory and a file */
-	assert_int_equal(attr_at(b, "d").nlink, 2);
-	assert_int_equal(attr_at(b, "").nlink, 4);
-	check_text(b, "d/b", "b");
+	assert_int_equal(fx_attr(b, "d").nlink, 2);
+	assert_int_equal(fx_attr(b, "").nlink, 4);
+	fx_check_text(b, "d/b", "b");
 	assert_int_equal(fx_mk(b, "b/new", S_IFDIR | 0755, NULL), 0);
 
 	/* what an overlay of the guest leaves behind */
 	assert_int_equal(fx_rename(b, "d/b", "b/b", RENAME_WHITEOUT), 0);
-	assert_int_equal(attr_at(b, "d/b").mode, S_IFCHR);
-	assert_int_equal(attr_at(b, "d/b").rdev, 0);
-	assert_int_equal(attr_at(b, "d/b").nlink, 1);
-	assert_int_equal(attr_at(b, "d/b").gid, 0);
+	assert_int_equal(fx_attr(b, "d/b").mode, S_IFCHR);
+	assert_int_equal(fx_attr(b, "d/b").rdev, 0);
+	assert_int_equal(fx_attr(b, "d/b").nlink, 1);
+	assert_int_equal(fx_attr(b, "d/b").gid, 0);
 	{
 		const struct fsb_setattr s = {
 			.valid = FATTR_MODE | FATTR_GID, .mode = 02755, .gid = 9};
@@ -196,14 +166,14 @@ static void renames(void **state)
 	}
 	put(b, "d/w", "");
 	assert_int_equal(fx_rename(b, "d/w", "b/w", RENAME_WHITEOUT), 0);
-	assert_int_equal(attr_at(b, "d/w").gid, 9); /* as any new file there */
+	assert_int_equal(fx_attr(b, "d/w").gid, 9); /* as any new file there */
 	assert_int_equal(fx_rename(b, "b", "c", RENAME_EXCHANGE | RENAME_WHITEOUT), -EINVAL);
 	assert_int_equal(fx_rename(b, "b", "c", 8), -EINVAL);
 
 	/* two names of one file */
 	assert_int_equal(fx_link(b, "b/b", "h"), 0);
 	assert_int_equal(fx_rename(b, "b/b", "h", 0), 0);
-	assert_int_equal(attr_at(b, "h").nlink, 2);
+	assert_int_equal(fx_attr(b, "h").nlink, 2);
 	assert_int_equal(fx_rename(b, "b/b", "h", RENAME_NOREPLACE), -EEXIST);
 	stop(b);
 }
@@ -246,7 +216,7 @@ static void links_and_unnamed_files(void **state)
 	assert_int_equal(b->ops->link(b, &fx_req, e.node, FSB_ROOT, "t", &again), 0);
 	assert_int_equal(again.node, e.node);
 	fx_forget(b, again.node);
-	assert_int_equal(attr_at(b, "t").nlink, 1);
+	assert_int_equal(fx_attr(b, "t").nlink, 1);
 	assert_int_equal(fx_link(b, "t", "u"), 0);
 	assert_int_equal(fx_link(b, "t", "u"), -EEXIST);
 	assert_int_equal(fx_link(b, "", "v"), -EPERM);
@@ -480,17 +450,17 @@ static void privileges_are_lost(void **state)
 	put(b, "f", "text");
 	set_mode(b, "f", 06755);
 	assert_int_equal(fx_write(b, "f", "x", 1, 0, 0), 1); /* by who may */
-	assert_int_equal(attr_at(b, "f").mode, S_IFREG | 06755);
+	assert_int_equal(fx_attr(b, "f").mode, S_IFREG | 06755);
 	assert_int_equal(fx_write(b, "f", "x", 1, 0, FUSE_WRITE_KILL_SUIDGID), 1);
-	assert_int_equal(attr_at(b, "f").mode, S_IFREG | 0755);
+	assert_int_equal(fx_attr(b, "f").mode, S_IFREG | 0755);
 	set_mode(b, "f", 06745); /* no group execution: no privilege */
 	assert_int_equal(fx_setattr(b, "f", &s), 0);
-	assert_int_equal(attr_at(b, "f").mode, S_IFREG | 02745);
-	assert_int_equal(attr_at(b, "f").uid, 3);
+	assert_int_equal(fx_attr(b, "f").mode, S_IFREG | 02745);
+	assert_int_equal(fx_attr(b, "f").uid, 3);
 	set_mode(b, "f", 04755);
 	s = (struct fsb_setattr){.valid = FATTR_SIZE, .size = 2, .kill_suidgid = true};
 	assert_int_equal(fx_setattr(b, "f", &s), 0);
-	assert_int_equal(attr_at(b, "f").mode, S_IFREG | 0755);
+	assert_int_equal(fx_attr(b, "f").mode, S_IFREG | 0755);
 	assert_int_equal(fx_walk(b, "f", &e), 0);
 	assert_int_equal(
 		b->ops->setxattr(b, &fx_req, e.node, "security.capability", "caps", 4, 0), 0);
@@ -553,7 +523,7 @@ static void times(void **state)
 
 	put(b, "f", "text");
 	assert_int_equal(fx_setattr(b, "f", &s), 0);
-	a = attr_at(b, "f");
+	a = fx_attr(b, "f");
 	assert_int_equal(a.atime, 1);
 	assert_int_equal(a.atimensec, 2);
 	assert_int_equal(a.mtime, -3);
@@ -564,16 +534,16 @@ static void times(void **state)
 	assert_true(birth.tv_sec > 1000000000 && birth.tv_sec <= (int64_t)a.ctime);
 	fx_forget(b, e.node);
 	assert_int_equal(b->ops->btime(b, e.node + 1, &birth), -ESTALE);
-	d = attr_at(b, "");
+	d = fx_attr(b, "");
 	assert_int_equal(fx_write(b, "f", "x", 1, 0, 0), 1);
-	assert_true(attr_at(b, "f").mtime >= a.ctime);
-	assert_int_equal(attr_at(b, "").mtimensec, d.mtimensec);
+	assert_true(fx_attr(b, "f").mtime >= a.ctime);
+	assert_int_equal(fx_attr(b, "").mtimensec, d.mtimensec);
 	put(b, "g", "");
-	assert_int_equal(attr_at(b, "").mtime, attr_at(b, "").ctime);
+	assert_int_equal(fx_attr(b, "").mtime, fx_attr(b, "").ctime);
 	s = (struct fsb_setattr){.valid = FATTR_MTIME | FATTR_MTIME_NOW | FATTR_CTIME, .ctime = 77};
 	assert_int_equal(fx_setattr(b, "f", &s), 0);
-	assert_true(attr_at(b, "f").mtime > 1000000000);
-	assert_int_equal(attr_at(b, "f").ctime, 77);
+	assert_true(fx_attr(b, "f").mtime > 1000000000);
+	assert_int_equal(fx_attr(b, "f").ctime, 77);
 	stop(b);
 }
 

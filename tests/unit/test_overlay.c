@@ -1,38 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The overlay backend: each op and its rules, over an image and over nothing.
+// The overlay backend: contents and names, over an image and over nothing; file handles; opening.
 #include "tests/unit/overlay_fixture.h"
 
 #include <sys/sysmacros.h>
-
-static struct fuse_attr attr_at(struct fsb *b, const char *path)
-{
-	struct fsb_entry e;
-	int r = fx_walk(b, path, &e);
-
-	if (r < 0)
-		fail_msg("%s: %s", path, strerror(-r));
-	fx_forget(b, e.node);
-	return e.attr;
-}
-
-static int absent(struct fsb *b, const char *path)
-{
-	struct fsb_entry e;
-	int r = fx_walk(b, path, &e);
-
-	if (r == 0)
-		fx_forget(b, e.node);
-	return r;
-}
-
-static void check_text(struct fsb *b, const char *path, const char *want)
-{
-	char buf[256] = {0};
-	int64_t n = fx_read(b, path, buf, sizeof(buf), 0);
-
-	assert_int_equal(n, strlen(want));
-	assert_memory_equal(buf, want, (size_t)n);
-}
 
 /* ---- an image below */
 
@@ -44,15 +14,15 @@ static void lower_is_served(void **state)
 	struct fx fx;
 
 	fx_init(&fx, true);
-	a = attr_at(fx.b, "");
+	a = fx_attr(fx.b, "");
 	assert_int_equal(a.mode, S_IFDIR | 0755);
 	assert_int_equal(a.ino, 1);
 	assert_int_equal(a.nlink, 5);
-	a = attr_at(fx.b, "c");
+	a = fx_attr(fx.b, "c");
 	assert_int_equal(a.nlink, 2);
-	assert_int_equal(a.ino, attr_at(fx.b, "d").ino);
+	assert_int_equal(a.ino, fx_attr(fx.b, "d").ino);
 	assert_int_equal(a.mtime, FX_MTIME);
-	check_text(fx.b, "c", FX_SMALL);
+	fx_check_text(fx.b, "c", FX_SMALL);
 	assert_int_equal(fx_read(fx.b, "a/big", buf, sizeof(buf), 0), FX_BIG);
 	for (size_t i = 0; i < FX_BIG; i++)
 		assert_int_equal(buf[i], fx_byte(i));
@@ -77,14 +47,14 @@ static void read_only_without_upper(void **state)
 	assert_int_equal(fx_start(&fx, NULL, NULL), 0);
 	assert_null(fx.b->ops->create);
 	assert_int_equal(fx.b->ops->caps & FSB_CAP_WRITE, 0);
-	check_text(fx.b, "c", FX_SMALL);
+	fx_check_text(fx.b, "c", FX_SMALL);
 	assert_int_equal(fx.b->ops->statfs(fx.b, FSB_ROOT, &st), 0);
 	assert_true(st.f_files > 100);
 	fx_stop(&fx);
 	fx.lower = false;
 	assert_int_equal(fx_start(&fx, NULL, NULL), 0);
-	assert_int_equal(attr_at(fx.b, "").mode, S_IFDIR | 0755);
-	assert_int_equal(absent(fx.b, "c"), -ENOENT);
+	assert_int_equal(fx_attr(fx.b, "").mode, S_IFDIR | 0755);
+	assert_int_equal(fx_absent(fx.b, "c"), -ENOENT);
 	fx_done(&fx);
 }
 
@@ -97,10 +67,10 @@ static void copy_up(void **state)
 	uint64_t ino;
 
 	fx_init(&fx, true);
-	ino = attr_at(fx.b, "a/big").ino;
+	ino = fx_attr(fx.b, "a/big").ino;
 	assert_int_equal(fx_write(fx.b, "a/big", "XYZ", 3, 10, 0), 3);
 	for (int pass = 0; pass < 2; pass++) {
-		a = attr_at(fx.b, "a/big");
+		a = fx_attr(fx.b, "a/big");
 		assert_int_equal(a.ino, ino);
 		assert_int_equal(a.size, FX_BIG);
 		assert_true(a.mtime > FX_MTIME);
@@ -110,12 +80,12 @@ static void copy_up(void **state)
 		fx_restart(&fx);
 	}
 	assert_int_equal(fx_setattr(fx.b, "c", &cut), 0);
-	check_text(fx.b, "c", "small");
-	check_text(fx.b, "d", "small"); /* the same file */
+	fx_check_text(fx.b, "c", "small");
+	fx_check_text(fx.b, "d", "small"); /* the same file */
 	assert_int_equal(fx_write(fx.b, "d", "er", 2, 5, 0), 2);
-	check_text(fx.b, "c", "smaller");
+	fx_check_text(fx.b, "c", "smaller");
 	fx_restart(&fx);
-	check_text(fx.b, "c", "smaller");
+	fx_check_text(fx.b, "c", "smaller");
 	fx_done(&fx);
 }
 
@@ -129,13 +99,13 @@ static void metadata_copies_no_data(void **state)
 	assert_int_equal(fx_rename(fx.b, "a/big", "f/large", 0), 0);
 	assert_int_equal(fx_link(fx.b, "f/large", "large"), 0);
 	assert_int_equal(
-		ovl_find(ovl_of(fx.b), attr_at(fx.b, "large").ino)->flags & OVL_OWN_DATA, 0);
+		ovl_find(ovl_of(fx.b), fx_attr(fx.b, "large").ino)->flags & OVL_OWN_DATA, 0);
 	fx_restart(&fx);
-	assert_int_equal(attr_at(fx.b, "large").mode, S_IFREG | 0400);
-	assert_int_equal(attr_at(fx.b, "large").nlink, 2);
-	assert_int_equal(attr_at(fx.b, "f/large").uid, 7);
-	assert_int_equal(attr_at(fx.b, "f/large").size, FX_BIG);
-	assert_int_equal(absent(fx.b, "a/big"), -ENOENT);
+	assert_int_equal(fx_attr(fx.b, "large").mode, S_IFREG | 0400);
+	assert_int_equal(fx_attr(fx.b, "large").nlink, 2);
+	assert_int_equal(fx_attr(fx.b, "f/large").uid, 7);
+	assert_int_equal(fx_attr(fx.b, "f/large").size, FX_BIG);
+	assert_int_equal(fx_absent(fx.b, "a/big"), -ENOENT);
 	fx_done(&fx);
 }
 
@@ -145,27 +115,27 @@ static void lower_directories_move(void **state)
 	uint64_t ino;
 
 	fx_init(&fx, true);
-	ino = attr_at(fx.b, "a/b").ino;
+	ino = fx_attr(fx.b, "a/b").ino;
 	assert_int_equal(fx_rename(fx.b, "a", "f", RENAME_NOREPLACE), -EEXIST);
 	assert_int_equal(fx_rename(fx.b, "a", "f", 0), 0);
-	assert_int_equal(attr_at(fx.b, "f/b").ino, ino);
-	assert_int_equal(attr_at(fx.b, "").nlink, 4);
-	check_text(fx.b, "f/b/f", "in b\n");
+	assert_int_equal(fx_attr(fx.b, "f/b").ino, ino);
+	assert_int_equal(fx_attr(fx.b, "").nlink, 4);
+	fx_check_text(fx.b, "f/b/f", "in b\n");
 	assert_int_equal(fx_rename(fx.b, "f", "f/b/c/x", 0), -EINVAL);
 	assert_int_equal(fx_rename(fx.b, "many", "f", 0), -ENOTEMPTY);
 	assert_int_equal(fx_rm(fx.b, "f/b", true), -ENOTEMPTY);
 	fx_restart(&fx);
-	check_text(fx.b, "f/b/f", "in b\n");
-	assert_int_equal(absent(fx.b, "a"), -ENOENT);
+	fx_check_text(fx.b, "f/b/f", "in b\n");
+	assert_int_equal(fx_absent(fx.b, "a"), -ENOENT);
 	assert_int_equal(fx_mk(fx.b, "a", S_IFDIR | 0755, NULL), 0);
 	assert_int_equal(
-		absent(fx.b, "a/b"), -ENOENT); /* a new directory shows nothing of the old */
+		fx_absent(fx.b, "a/b"), -ENOENT); /* a new directory shows nothing of the old */
 	assert_int_equal(fx_rename(fx.b, "f", "a", RENAME_EXCHANGE), 0);
-	check_text(fx.b, "a/b/f", "in b\n");
+	fx_check_text(fx.b, "a/b/f", "in b\n");
 	assert_int_equal(fx_rename(fx.b, "a/b", "a", RENAME_EXCHANGE), -EINVAL);
 	assert_int_equal(fx_rename(fx.b, "a/b/f", "moved", RENAME_WHITEOUT), 0);
-	assert_int_equal(attr_at(fx.b, "a/b/f").mode, S_IFCHR);
-	check_text(fx.b, "moved", "in b\n");
+	assert_int_equal(fx_attr(fx.b, "a/b/f").mode, S_IFCHR);
+	fx_check_text(fx.b, "moved", "in b\n");
 	assert_int_equal(fx_rename(fx.b, "a", "f", RENAME_EXCHANGE | RENAME_WHITEOUT), -EINVAL);
 	fx_done(&fx);
 }
@@ -214,43 +184,14 @@ static void making(void **state)
 			fail_msg("%s: %d, not %d", cases[i].path, r, cases[i].want);
 	}
 	for (int pass = 0; pass < 2; pass++) {
-		assert_int_equal(attr_at(fx.b, "").nlink, 3);
-		assert_int_equal(attr_at(fx.b, "d").nlink, 3);
-		assert_int_equal(attr_at(fx.b, "d/l").size, 8);
-		assert_int_equal(attr_at(fx.b, "d/c").rdev, makedev(1, 3));
-		assert_int_equal(attr_at(fx.b, "d/e").mode, S_IFDIR | 01777);
-		assert_int_equal(attr_at(fx.b, "d/s").mode, S_IFSOCK | 0700);
+		assert_int_equal(fx_attr(fx.b, "").nlink, 3);
+		assert_int_equal(fx_attr(fx.b, "d").nlink, 3);
+		assert_int_equal(fx_attr(fx.b, "d/l").size, 8);
+		assert_int_equal(fx_attr(fx.b, "d/c").rdev, makedev(1, 3));
+		assert_int_equal(fx_attr(fx.b, "d/e").mode, S_IFDIR | 01777);
+		assert_int_equal(fx_attr(fx.b, "d/s").mode, S_IFSOCK | 0700);
 		fx_restart(&fx);
 	}
-	fx_done(&fx);
-}
-
-static void inheritance(void **state)
-{
-	const struct fsb_setattr setgid = {
-		.valid = FATTR_MODE | FATTR_GID, .mode = 02775, .gid = 50};
-	const struct fsb_req req = {.uid = 7, .gid = 8, .umask = 027};
-	struct fsb_entry e, d;
-	struct fx fx;
-
-	fx_init(&fx, false);
-	assert_int_equal(fx.b->ops->mkdir(fx.b, &req, FSB_ROOT, "d", 0777, &d), 0);
-	assert_int_equal(d.attr.mode, S_IFDIR | 0750);
-	assert_int_equal(d.attr.uid, 7);
-	assert_int_equal(d.attr.gid, 8);
-	assert_int_equal(fx_setattr(fx.b, "d", &setgid), 0);
-	assert_int_equal(fx.b->ops->mkdir(fx.b, &req, d.node, "sub", 0777, &e), 0);
-	assert_int_equal(e.attr.mode, S_IFDIR | 02750);
-	assert_int_equal(e.attr.gid, 50);
-	fx_forget(fx.b, e.node);
-	assert_int_equal(fx.b->ops->mknod(fx.b, &req, d.node, "f", 0666, 0, &e), 0);
-	assert_int_equal(e.attr.mode, S_IFREG | 0640);
-	assert_int_equal(e.attr.gid, 50);
-	fx_forget(fx.b, e.node);
-	assert_int_equal(fx.b->ops->symlink(fx.b, &req, d.node, "l", "x", &e), 0);
-	assert_int_equal(e.attr.mode, S_IFLNK | 0777);
-	fx_forget(fx.b, e.node);
-	fx_forget(fx.b, d.node);
 	fx_done(&fx);
 }
 
@@ -296,134 +237,8 @@ static void open_unlinked(void **state)
 	assert_int_equal(fx.b->ops->tmpfile(fx.b, &fx_req, FSB_ROOT, 0600, O_EXCL, &e, &fh), 0);
 	assert_int_equal(fx.b->ops->link(fx.b, &fx_req, e.node, FSB_ROOT, "u", &again), -ENOENT);
 	fx_restart(&fx);
-	assert_int_equal(attr_at(fx.b, "t").nlink, 1);
-	assert_int_equal(absent(fx.b, "f"), -ENOENT);
-	fx_done(&fx);
-}
-
-static void xattrs(void **state)
-{
-	char big[OVL_MAX_XATTR_VALUE + 1] = {0}, buf[256], name[32], long_name[258];
-	struct fsb_entry e;
-	struct fx fx;
-	int r = 0;
-
-	fx_init(&fx, true);
-	assert_int_equal(fx_walk(fx.b, "a/x", &e), 0);
-	assert_int_equal(fx.b->ops->getxattr(fx.b, e.node, "user.two", NULL, 0), 2);
-	assert_int_equal(fx.b->ops->getxattr(fx.b, e.node, "user.two", buf, 1), -ERANGE);
-	assert_int_equal(fx.b->ops->getxattr(fx.b, e.node, "user.no", buf, 9), -ENODATA);
-	assert_int_equal(fx.b->ops->listxattr(fx.b, e.node, NULL, 0), 18);
-	assert_int_equal(fx.b->ops->listxattr(fx.b, e.node, buf, 17), -ERANGE);
-	assert_int_equal(fx.b->ops->removexattr(fx.b, &fx_req, e.node, "user.one"), 0);
-	assert_int_equal(fx.b->ops->removexattr(fx.b, &fx_req, e.node, "user.one"), -ENODATA);
-	assert_int_equal(
-		fx.b->ops->setxattr(fx.b, &fx_req, e.node, "trusted.t", "tt", 2, XATTR_CREATE), 0);
-	assert_int_equal(
-		fx.b->ops->setxattr(fx.b, &fx_req, e.node, "trusted.t", "tt", 2, XATTR_CREATE),
-		-EEXIST);
-	assert_int_equal(fx.b->ops->setxattr(fx.b, &fx_req, e.node, "user.z", "", 0, XATTR_REPLACE),
-		-ENODATA);
-	assert_int_equal(fx.b->ops->setxattr(fx.b, &fx_req, e.node, "user.z", "", 0, 0), 0);
-	assert_int_equal(
-		fx.b->ops->setxattr(fx.b, &fx_req, e.node, "user.big", big, sizeof(big), 0),
-		-E2BIG);
-	assert_int_equal(
-		fx.b->ops->setxattr(fx.b, &fx_req, e.node, "other.x", "", 0, 0), -EOPNOTSUPP);
-	memset(long_name, 'u', 257);
-	long_name[257] = 0;
-	assert_int_equal(fx.b->ops->setxattr(fx.b, &fx_req, e.node, long_name, "", 0, 0), -ERANGE);
-	fx_forget(fx.b, e.node);
-	fx_restart(&fx);
-	assert_int_equal(fx_walk(fx.b, "a/x", &e), 0);
-	assert_int_equal(fx.b->ops->getxattr(fx.b, e.node, "user.two", buf, 9), 2);
-	assert_memory_equal(buf, "22", 2);
-	assert_int_equal(fx.b->ops->getxattr(fx.b, e.node, "user.one", buf, 9), -ENODATA);
-	assert_int_equal(fx.b->ops->getxattr(fx.b, e.node, "trusted.t", buf, 9), 2);
-	assert_int_equal(fx.b->ops->getxattr(fx.b, e.node, "user.z", buf, 9), 0);
-	check_text(fx.b, "a/x", "#!\n");
-	for (int i = 0; r == 0; i++) {
-		assert_in_range(i, 0, 5);
-		(void)snprintf(name, sizeof(name), "user.%d", i);
-		r = fx.b->ops->setxattr(fx.b, &fx_req, e.node, name, big, OVL_MAX_XATTR_VALUE, 0);
-	}
-	assert_int_equal(r, -ENOSPC);
-	fx_forget(fx.b, e.node);
-	fx_done(&fx);
-}
-
-static void privileges(void **state)
-{
-	struct fsb_setattr suid = {.valid = FATTR_MODE, .mode = 06755},
-			   chown = {.valid = FATTR_UID, .uid = 5, .kill_suidgid = true},
-			   trunc = {.valid = FATTR_SIZE, .kill_suidgid = true};
-	const struct fsb_req member = {.uid = 7}, other = {.uid = 7, .gid = 7};
-	const uint32_t kill = FUSE_WRITE_KILL_SUIDGID;
-	struct iovec iov = {(char[]){'x'}, 1};
-	struct fsb_entry e;
-	struct fx fx;
-
-	fx_init(&fx, true);
-	assert_int_equal(fx_setattr(fx.b, "c", &suid), 0);
-	assert_int_equal(fx_write(fx.b, "c", "x", 1, 0, 0), 1);
-	assert_int_equal(attr_at(fx.b, "c").mode, S_IFREG | 06755);
-	assert_int_equal(fx_write(fx.b, "c", "x", 1, 0, FUSE_WRITE_KILL_SUIDGID), 1);
-	assert_int_equal(attr_at(fx.b, "c").mode, S_IFREG | 0755);
-	suid.mode = 06745;
-	assert_int_equal(fx_setattr(fx.b, "c", &suid), 0);
-	assert_int_equal(fx_setattr(fx.b, "c", &chown), 0);
-	assert_int_equal(attr_at(fx.b, "c").mode, S_IFREG | 02745); /* no group execution */
-	assert_int_equal(fx_walk(fx.b, "c", &e), 0);
-	assert_int_equal(fx.b->ops->writev(fx.b, &member, e.node, 0, &iov, 1, 0, kill), 1);
-	assert_int_equal(attr_at(fx.b, "c").mode, S_IFREG | 02745);
-	assert_int_equal(fx.b->ops->writev(fx.b, &other, e.node, 0, &iov, 1, 0, kill), 1);
-	assert_int_equal(attr_at(fx.b, "c").mode, S_IFREG | 0745);
-	fx_forget(fx.b, e.node);
-	suid.mode = 06755;
-	assert_int_equal(fx_setattr(fx.b, "c", &suid), 0);
-	assert_int_equal(fx_setattr(fx.b, "c", &trunc), 0);
-	assert_int_equal(attr_at(fx.b, "c").mode, S_IFREG | 0755);
-	for (int i = 0; i < 3; i++) {
-		assert_int_equal(fx_walk(fx.b, "a/x", &e), 0);
-		assert_int_equal(fx.b->ops->setxattr(
-					 fx.b, &fx_req, e.node, "security.capability", "cap", 3, 0),
-			0);
-		trunc.kill_suidgid = false;
-		if (i == 0)
-			assert_int_equal(fx_write(fx.b, "a/x", "x", 1, 0, 0), 1);
-		else
-			assert_int_equal(fx_setattr(fx.b, "a/x", i == 1 ? &chown : &trunc), 0);
-		assert_int_equal(fx.b->ops->getxattr(fx.b, e.node, "security.capability", NULL, 0),
-			-ENODATA);
-		assert_int_equal(fx.b->ops->getxattr(fx.b, e.node, "user.two", NULL, 0), 2);
-		fx_forget(fx.b, e.node);
-	}
-	fx_done(&fx);
-}
-
-static void links(void **state)
-{
-	struct fsb_entry e, l;
-	char name[16];
-	struct fx fx;
-
-	fx_init(&fx, false);
-	assert_int_equal(fx_mk(fx.b, "f", S_IFREG | 0600, NULL), 0);
-	assert_int_equal(fx_mk(fx.b, "d", S_IFDIR | 0700, NULL), 0);
-	assert_int_equal(fx_link(fx.b, "d", "d2"), -EPERM);
-	assert_int_equal(fx_link(fx.b, "f", "d"), -EEXIST);
-	assert_int_equal(fx_link(fx.b, "no", "x"), -ENOENT);
-	assert_int_equal(fx_walk(fx.b, "f", &e), 0);
-	for (int i = 1; i < OVL_MAX_LINKS; i++) {
-		(void)snprintf(name, sizeof(name), "l%d", i);
-		assert_int_equal(fx.b->ops->link(fx.b, &fx_req, e.node, FSB_ROOT, name, &l), 0);
-		fx_forget(fx.b, l.node);
-	}
-	assert_int_equal(l.attr.nlink, OVL_MAX_LINKS);
-	assert_int_equal(fx.b->ops->link(fx.b, &fx_req, e.node, FSB_ROOT, "more", &l), -EMLINK);
-	fx_forget(fx.b, e.node);
-	assert_int_equal(fx_rename(fx.b, "l1", "l2", 0), 0); /* the same file: both stay */
-	assert_int_equal(attr_at(fx.b, "l1").nlink, OVL_MAX_LINKS);
+	assert_int_equal(fx_attr(fx.b, "t").nlink, 1);
+	assert_int_equal(fx_absent(fx.b, "f"), -ENOENT);
 	fx_done(&fx);
 }
 
@@ -446,13 +261,13 @@ static void contents(void **state)
 	assert_int_equal(fx.b->ops->lseek(fx.b, e.node, 0, 0, SEEK_DATA), 1 << 20);
 	assert_int_equal(fx.b->ops->lseek(fx.b, e.node, 0, 0, SEEK_HOLE), 0);
 	assert_int_equal(fx.b->ops->lseek(fx.b, e.node, 0, 0, SEEK_SET), -EINVAL);
-	assert_true(attr_at(fx.b, "n").blocks <= 16);
+	assert_true(fx_attr(fx.b, "n").blocks <= 16);
 	assert_int_equal(
 		fx.b->ops->fallocate(fx.b, &fx_req, e.node, 0, FALLOC_FL_KEEP_SIZE, 0, 2 << 20), 0);
-	assert_int_equal(attr_at(fx.b, "n").size, (1 << 20) + 3);
+	assert_int_equal(fx_attr(fx.b, "n").size, (1 << 20) + 3);
 	assert_int_equal(fx.b->ops->fallocate(fx.b, &fx_req, e.node, 0, 0, 0, 2 << 20), 0);
-	assert_int_equal(attr_at(fx.b, "n").size, 2 << 20);
-	assert_int_equal(attr_at(fx.b, "n").blocks, (2 << 20) / 512);
+	assert_int_equal(fx_attr(fx.b, "n").size, 2 << 20);
+	assert_int_equal(fx_attr(fx.b, "n").blocks, (2 << 20) / 512);
 	assert_int_equal(fx.b->ops->fallocate(fx.b, &fx_req, e.node, 0,
 				 FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 1 << 20, 4096),
 		0);
@@ -483,351 +298,7 @@ static void contents(void **state)
 	fx_done(&fx);
 }
 
-static void fx_copy(const char *from, const char *to)
-{
-	_cleanup_close_ int in = open(from, O_RDONLY | O_CLOEXEC),
-			    out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-	assert_true(in >= 0 && out >= 0);
-	assert_true(copy_file_range(in, NULL, out, NULL, 1 << 30, 0) > 0);
-}
-
-/* Reads move the access time of what is above, and the next server knows it; an image's own files
- * keep theirs. */
-static void accessed(void **state)
-{
-	static const char *const above[] = {"own", "dir", "link", "a/big"}, *const below[] = {
-										    "c", "a", "e"};
-	const struct fsb_setattr mode = {.valid = FATTR_MODE, .mode = 0700};
-	struct fsb_overlay_opts ro = {
-		.index_fd = -1, .packs_fd = -1, .dir_fd = -1, .files_fd = -1, .noatime = true};
-	struct msb_err e = {0};
-	struct fuse_attr a;
-	struct fx fx;
-
-	fx_init(&fx, true);
-	assert_int_equal(fx_mk(fx.b, "own", S_IFREG | 0644, NULL), 0);
-	assert_int_equal(fx_write(fx.b, "own", "x", 1, 0, 0), 1);
-	assert_int_equal(fx_mk(fx.b, "dir", S_IFDIR | 0755, NULL), 0);
-	assert_int_equal(fx_mk(fx.b, "link", S_IFLNK, "target"), 0);
-	assert_int_equal(
-		fx_setattr(fx.b, "a/big", &mode), 0); /* the image's, with contents below still */
-	for (size_t i = 0; i < ARRAY_LEN(above); i++) {
-		assert_int_equal(fx_read_moves(fx.b, above[i]), 1);
-		assert_int_equal(fx_read_moves(fx.b, above[i]), 0);
-	}
-	for (size_t i = 0; i < ARRAY_LEN(below); i++)
-		assert_int_equal(fx_read_moves(fx.b, below[i]), 0);
-	a = attr_at(fx.b, "own");
-	fx_restart(&fx);
-	assert_int_equal(attr_at(fx.b, "own").atime, a.atime);
-	assert_int_equal(attr_at(fx.b, "own").atimensec, a.atimensec);
-	for (size_t i = 0; i < ARRAY_LEN(above); i++)
-		assert_int_equal(fx_read_moves(fx.b, above[i]), 0);
-	assert_int_equal(fx_write(fx.b, "own", "y", 1, 0, 0), 1);
-	fx.b->ops->stop(fx.b);
-	ro.upper_fd = fx_open(fx.dir, "upper", O_RDONLY | O_DIRECTORY);
-	ro.index_fd = fx_open(fx.dir, "index", O_RDONLY);
-	ro.packs_fd = fx_open(fx.dir, "packs", O_RDONLY | O_DIRECTORY);
-	assert_int_equal(fsb_overlay_start(&ro, &fx.b, &e), 0);
-	assert_int_equal(fx_read_moves(fx.b, "own"), 0);
-	fx_done(&fx);
-}
-
-static void times(void **state)
-{
-	const struct fsb_setattr set = {.valid = FATTR_ATIME | FATTR_MTIME,
-		.atime = 11,
-		.atimensec = 1,
-		.mtime = (uint64_t)-22,
-		.mtimensec = 2};
-	struct fuse_attr a;
-	struct fx fx;
-
-	fx_init(&fx, true);
-	assert_int_equal(fx_write(fx.b, "c", "x", 1, 0, 0), 1);
-	assert_int_equal(fx_setattr(fx.b, "c", &set), 0);
-	for (int pass = 0; pass < 2; pass++) {
-		a = attr_at(fx.b, "c");
-		assert_int_equal(a.atime, 11);
-		assert_int_equal(a.mtime, -22);
-		assert_int_equal(a.mtimensec, 2);
-		assert_true(a.ctime > FX_MTIME);
-		fx_restart(&fx);
-	}
-	assert_int_equal(fx_rename(fx.b, "c", "z", 0), 0);
-	assert_true(attr_at(fx.b, "").mtime > FX_MTIME);
-	assert_int_equal(attr_at(fx.b, "z").mtime, -22);
-	assert_int_equal(attr_at(fx.b, "a").mtime, FX_MTIME);
-	fx_done(&fx);
-}
-
-/* A write, then a new name, then a crash: the log must not have the time before the write (found by
- * test_overlay_model 1795721748297). */
-static void times_after_a_crash(void **state)
-{
-	const struct fsb_setattr set = {.valid = FATTR_MTIME, .mtime = 5};
-	char log[128], kept[128];
-	struct fx fx;
-
-	for (int i = 0; i < 3; i++) {
-		fx_init(&fx, true);
-		(void)snprintf(log, sizeof(log), "%s/upper/log", fx.dir);
-		(void)snprintf(kept, sizeof(kept), "%s/kept", fx.dir);
-		assert_int_equal(fx_mk(fx.b, "n", S_IFREG | 0600, NULL), 0);
-		assert_int_equal(fx_mk(fx.b, "over", S_IFREG | 0600, NULL), 0);
-		assert_int_equal(fx_link(fx.b, "n", "n2"), 0);
-		assert_int_equal(fx_setattr(fx.b, "n", &set), 0);
-		usleep(OVL_TICK_NS / 1000 * 2); /* past the time in which a write logs itself */
-		assert_int_equal(fx_write(fx.b, "n", "x", 1, 0, 0), 1);
-		usleep(OVL_TICK_NS / 1000 * 2);
-		if (i == 0)
-			assert_int_equal(fx_rename(fx.b, "n", "over", 0), 0);
-		else if (i == 1)
-			assert_int_equal(fx_link(fx.b, "n", "n3"), 0);
-		else
-			assert_int_equal(fx_rm(fx.b, "n", false), 0);
-		fx_copy(log, kept);
-		fx_stop(&fx);
-		fx_copy(kept, log);
-		fx_start(&fx, "upper", NULL);
-		assert_true(attr_at(fx.b, "n2").mtime > FX_MTIME);
-		fx_done(&fx);
-	}
-}
-
-/* When it was made, whatever has happened to it or to the log since; an image does not say. */
-static void birth_times(void **state)
-{
-	const struct fsb_setattr set = {.valid = FATTR_MTIME, .mtime = 5};
-	struct timespec born, now;
-	struct fuse_attr a;
-	struct fsb_entry e;
-	struct fx fx;
-
-	fx_init(&fx, true);
-	assert_int_equal(fx_mk(fx.b, "n", S_IFREG | 0600, NULL), 0);
-	a = attr_at(fx.b, "n");
-	assert_int_equal(fx_setattr(fx.b, "n", &set), 0);
-	assert_int_equal(fx_rename(fx.b, "n", "m", 0), 0);
-	for (int pass = 0; pass < 3; pass++) {
-		assert_int_equal(fx_walk(fx.b, "m", &e), 0);
-		assert_int_equal(fx.b->ops->btime(fx.b, e.node, &born), 0);
-		assert_int_equal(born.tv_sec, a.ctime);
-		assert_int_equal(born.tv_nsec, a.ctimensec);
-		fx_forget(fx.b, e.node);
-		if (pass == 1)
-			assert_int_equal(ovl_log_compact(ovl_of(fx.b)), 0);
-		fx_restart(&fx);
-	}
-	assert_int_equal(fx_walk(fx.b, "a/x", &e), 0);
-	assert_int_equal(fx.b->ops->btime(fx.b, e.node, &now), -EOPNOTSUPP);
-	assert_int_equal(fx.b->ops->btime(fx.b, 12345, &now), -ESTALE);
-	fx_done(&fx);
-}
-
-/* ---- listings */
-
-struct list {
-	struct fsb *b;
-	int seen[400], n, room, plus;
-	uint64_t off;
-	char name[256];
-};
-
-static int take(void *arg, const char *name, size_t n, uint64_t ino, uint32_t type, uint64_t off,
-	const struct fsb_entry *e)
-{
-	struct list *l = arg;
-
-	if (l->room-- == 0)
-		return 1;
-	l->off = off;
-	l->n++;
-	l->plus += e != NULL;
-	if (name[0] != '.') {
-		char digits[4] = {0};
-
-		assert_int_equal(n, 3);
-		memcpy(digits, name, n);
-		l->seen[atoi(digits)]++;
-	}
-	if (e) {
-		assert_int_equal(e->attr.ino, ino);
-		assert_int_equal(e->attr.mode >> 12, type);
-	}
-	return 0;
-}
-
-/* Names 0..99 are the image's, 100.. new. Pages of 7 entries, changes between them. */
-static void listing_under_change(void **state)
-{
-	struct list l = {0};
-	struct fsb_entry d;
-	char name[16];
-	struct fx fx;
-	int page = 0;
-
-	fx_init(&fx, true);
-	l.b = fx.b;
-	for (int i = 100; i < 200; i++) {
-		(void)snprintf(name, sizeof(name), "many/%03d", i);
-		assert_int_equal(fx_mk(fx.b, name, S_IFREG | 0600, NULL), 0);
-	}
-	assert_int_equal(fx_walk(fx.b, "many", &d), 0);
-	for (int before = -1; before != l.n; page++) {
-		before = l.n;
-		l.room = 7;
-		assert_int_equal(
-			fx.b->ops->readdir(fx.b, &fx_req, d.node, 0, l.off, false, take, &l), 0);
-		/* Gone, come, replaced, each over old and new names; all of them but two stay. */
-		(void)snprintf(name, sizeof(name), "many/%03d", 200 + page);
-		assert_int_equal(fx_mk(fx.b, name, S_IFREG | 0600, NULL), 0);
-		if (page == 3)
-			assert_int_equal(fx_rm(fx.b, "many/005", false), 0);
-		if (page == 4)
-			assert_int_equal(fx_rm(fx.b, "many/190", false), 0);
-		assert_int_equal(fx_rename(fx.b, name, "many/050", 0), 0);
-		assert_int_equal(fx_mk(fx.b, name, S_IFREG | 0600, NULL), 0);
-		assert_int_equal(fx_rename(fx.b, name, "many/150", 0), 0);
-		assert_int_equal(fx_rename(fx.b, "many/060", "many/160", RENAME_EXCHANGE), 0);
-	}
-	for (int i = 0; i < 200; i++)
-		assert_in_range(l.seen[i], i == 5 || i == 190 ? 0 : 1, 1);
-	fx_forget(fx.b, d.node);
-	fx_done(&fx);
-}
-
-/* Who gives each file another name, or another file its name, while listing comes to an end. */
-static int take_name(void *arg, const char *name, size_t n, uint64_t ino, uint32_t type,
-	uint64_t off, const struct fsb_entry *e)
-{
-	struct list *l = arg;
-
-	if (l->n || off <= l->off)
-		return 1;
-	(void)snprintf(l->name, sizeof(l->name), "%.*s", (int)n, name);
-	l->off = off;
-	l->n = 1;
-	return 0;
-}
-
-static int take_any(void *arg, const char *name, size_t n, uint64_t ino, uint32_t type,
-	uint64_t off, const struct fsb_entry *e)
-{
-	struct list *l = arg;
-
-	l->n++;
-	return 1;
-}
-
-static void listing_ends(void **state)
-{
-	struct list l = {0};
-	struct fsb_entry d;
-	char name[16], path[300], to[300];
-	int seen = 0;
-	struct fx fx;
-
-	fx_init(&fx, true);
-	for (int i = 0; i < 20; i++) {
-		(void)snprintf(name, sizeof(name), "f/%d", i);
-		assert_int_equal(fx_mk(fx.b, name, S_IFREG | 0600, NULL), 0);
-	}
-	assert_int_equal(fx_walk(fx.b, "f", &d), 0);
-	for (int i = 0; i < 2; i++) { /* the second time after all numbers have been given out */
-		l.off = 0;
-		for (seen = 0; seen < 100; seen++) {
-			l.n = 0;
-			assert_int_equal(fx.b->ops->readdir(fx.b, &fx_req, d.node, 0, l.off, false,
-						 take_name, &l),
-				0);
-			if (!l.n)
-				break;
-			(void)snprintf(path, sizeof(path), "f/%s", l.name);
-			(void)snprintf(to, sizeof(to), "f/new-%s", l.name);
-			if (l.name[0] == '.')
-				continue;
-			assert_int_equal(fx_rename(fx.b, path, to, 0), 0);
-			if (seen % 2)
-				assert_int_equal(fx_rename(fx.b, to, path, 0), 0);
-		}
-		assert_int_equal(seen, 22);
-		/* Offsets that nobody gave out lead somewhere (xfstests generic/676). */
-		for (uint64_t top = l.off, k = 0; k < 21; k++) {
-			l.off = top / 23 * k + 12345;
-			l.n = 0;
-			assert_int_equal(fx.b->ops->readdir(fx.b, &fx_req, d.node, 0, l.off, false,
-						 take_any, &l),
-				0);
-			assert_int_equal(l.n, 1);
-		}
-		ovl_find(ovl_of(fx.b), d.node)->dir->last_cookie = OVL_COOKIE_MAX;
-		assert_int_equal(fx_mk(fx.b, "f/last", S_IFREG | 0600, NULL), 0);
-		assert_int_equal(ovl_find(ovl_of(fx.b), d.node)->dir->last_cookie, 21);
-		assert_int_equal(fx_rm(fx.b, "f/last", false), 0);
-	}
-	fx_forget(fx.b, d.node);
-	fx_done(&fx);
-}
-
-static void listing_plus(void **state)
-{
-	struct list l = {.room = 1000};
-	struct fsb_entry d;
-	struct fx fx;
-
-	fx_init(&fx, true);
-	l.b = fx.b;
-	assert_int_equal(fx_walk(fx.b, "many", &d), 0);
-	l.room = 50;
-	assert_int_equal(fx.b->ops->readdir(fx.b, &fx_req, d.node, 0, 0, true, take, &l), 0);
-	assert_int_equal(l.plus, 48);
-	assert_int_equal(ovl_of(fx.b)->nodes, 2 + 48); /* the one that had no room is gone again */
-	fx_forget(fx.b, d.node);
-	fx_done(&fx);
-}
-
-/* ---- limits */
-
-static void target_limit(void **state)
-{
-	char target[OVL_TARGET_MAX + 2], buf[OVL_TARGET_MAX + 2];
-	struct fsb_entry e;
-	struct fx fx;
-
-	memset(target, 't', sizeof(target));
-	target[OVL_TARGET_MAX + 1] = '\0';
-	fx_init(&fx, false);
-	assert_int_equal(fx_mk(fx.b, "l", S_IFLNK, target), -ENAMETOOLONG);
-	target[OVL_TARGET_MAX] = '\0';
-	assert_int_equal(fx_mk(fx.b, "l", S_IFLNK, target), 0);
-	fx_restart(&fx);
-	assert_int_equal(fx_walk(fx.b, "l", &e), 0);
-	assert_int_equal(fx.b->ops->readlink(fx.b, e.node, buf, sizeof(buf)), OVL_TARGET_MAX);
-	assert_memory_equal(buf, target, OVL_TARGET_MAX);
-	fx_forget(fx.b, e.node);
-	fx_done(&fx);
-}
-
-static void depth_limit(void **state)
-{
-	struct fsb_entry top, e;
-	struct fx fx;
-	int r = 0, n;
-
-	fx_init(&fx, false);
-	assert_int_equal(fx.b->ops->mkdir(fx.b, &fx_req, FSB_ROOT, "top", 0700, &top), 0);
-	assert_int_equal(fx_mk(fx.b, "other", S_IFDIR | 0700, NULL), 0);
-	e = top;
-	for (n = 0; n < OVL_MAX_DEPTH && r == 0; n++)
-		r = fx.b->ops->mkdir(fx.b, &fx_req, e.node, "d", 0700, &e);
-	assert_int_equal(r, 0);
-	r = fx.b->ops->rename(fx.b, &fx_req, FSB_ROOT, "other", e.node, "o", 0);
-	assert_int_equal(r, -ELOOP);
-	assert_int_equal(fx_rename(fx.b, "other", "top/o", 0), 0);
-	fx_done(&fx);
-}
+/* ---- file handles */
 
 static int by_handle(struct fx *fx, uint64_t node, const char *name, struct fsb_entry *ret)
 {
@@ -895,84 +366,6 @@ static void file_handles(void **state)
 	fx_done(&fx);
 }
 
-static void node_limit(void **state)
-{
-	struct fsb_entry e, n;
-	struct fx fx;
-
-	fx_init(&fx, true);
-	ovl_of(fx.b)->max_nodes = 3;
-	assert_int_equal(fx_mk(fx.b, "1", S_IFREG, NULL), 0);
-	assert_int_equal(fx_walk(fx.b, "a", &e), 0);
-	assert_int_equal(fx.b->ops->lookup(fx.b, &fx_req, e.node, "big", &n), -ENFILE);
-	assert_int_equal(fx_mk(fx.b, "2", S_IFREG, NULL), -ENOSPC);
-	assert_int_equal(fx_rm(fx.b, "1", false), 0);
-	assert_int_equal(fx_mk(fx.b, "2", S_IFREG, NULL), 0);
-	fx_forget(fx.b, e.node);
-	fx_done(&fx);
-}
-
-static void log_limit(void **state)
-{
-	char name[16];
-	struct fx fx;
-	int r = 0, n;
-
-	fx_init(&fx, false);
-	ovl_of(fx.b)->log.limit = 64 << 10;
-	for (n = 0; r == 0; n++) {
-		assert_in_range(n, 0, 1000);
-		(void)snprintf(name, sizeof(name), "%d", n);
-		r = fx_mk(fx.b, name, S_IFREG, NULL);
-	}
-	assert_int_equal(r, -ENOSPC);
-	assert_int_equal(fx_rm(fx.b, "0", false), 0); /* what frees is let through */
-	fx_restart(&fx);
-	assert_int_equal(absent(fx.b, "0"), -ENOENT);
-	assert_int_equal(absent(fx.b, "1"), 0);
-	fx_done(&fx);
-}
-
-static void compaction(void **state)
-{
-	struct ovl *o;
-	struct fx fx;
-
-	fx_init(&fx, true);
-	o = ovl_of(fx.b);
-	o->log.compact_at = 64 << 10;
-	assert_int_equal(fx_write(fx.b, "c", "own", 3, 0, 0), 3);
-	assert_int_equal(fx_mk(fx.b, "sym", S_IFLNK, "tgt"), 0);
-	for (int i = 0; i < 1000; i++) {
-		assert_int_equal(fx_mk(fx.b, "n", S_IFREG, NULL), 0);
-		assert_int_equal(fx_rename(fx.b, "n", "f/m", 0), 0);
-	}
-	assert_int_equal(fx_rm(fx.b, "f/m", false), 0);
-	assert_true(o->log.compact_at > 64 << 10); /* it has been rewritten */
-	fx_restart(&fx);
-	check_text(fx.b, "d", "ownll contents\n");
-	assert_int_equal(attr_at(fx.b, "sym").size, 3);
-	assert_int_equal(absent(fx.b, "f/m"), -ENOENT);
-	assert_int_equal(absent(fx.b, "n"), -ENOENT);
-	assert_true(ovl_of(fx.b)->next_ino >= OVL_OWN_BASE + 1000); /* no number twice */
-	fx_done(&fx);
-}
-
-/* What is gone does not count: a log with little alive in it never meets its limit. */
-static void churn_meets_no_limit(void **state)
-{
-	struct fx fx;
-
-	fx_init(&fx, false);
-	ovl_of(fx.b)->log.limit = 128 << 10;
-	ovl_of(fx.b)->log.compact_at = 100 << 10;
-	for (int i = 0; i < 3000; i++) {
-		assert_int_equal(fx_mk(fx.b, "n", S_IFREG, NULL), 0);
-		assert_int_equal(fx_rm(fx.b, "n", false), 0);
-	}
-	fx_done(&fx);
-}
-
 /* ---- opening */
 
 static void locked_while_open(void **state)
@@ -1033,26 +426,9 @@ int main(void)
 		cmocka_unit_test(metadata_copies_no_data),
 		cmocka_unit_test(lower_directories_move),
 		cmocka_unit_test(making),
-		cmocka_unit_test(inheritance),
 		cmocka_unit_test(open_unlinked),
-		cmocka_unit_test(xattrs),
-		cmocka_unit_test(privileges),
-		cmocka_unit_test(links),
 		cmocka_unit_test(contents),
-		cmocka_unit_test(times),
-		cmocka_unit_test(accessed),
-		cmocka_unit_test(times_after_a_crash),
-		cmocka_unit_test(birth_times),
-		cmocka_unit_test(listing_under_change),
-		cmocka_unit_test(listing_ends),
-		cmocka_unit_test(listing_plus),
-		cmocka_unit_test(target_limit),
-		cmocka_unit_test(depth_limit),
 		cmocka_unit_test(file_handles),
-		cmocka_unit_test(node_limit),
-		cmocka_unit_test(log_limit),
-		cmocka_unit_test(compaction),
-		cmocka_unit_test(churn_meets_no_limit),
 		cmocka_unit_test(locked_while_open),
 		cmocka_unit_test(other_image),
 		cmocka_unit_test(orphans_go),
