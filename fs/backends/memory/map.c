@@ -55,18 +55,20 @@ static int raise(struct mem *m, struct mem_map *p, uint64_t index)
 static void drop(struct mem *m, struct mem_map *p, uint64_t index, uint32_t level)
 {
 	void **at[MEM_MAX_LEVELS + 1], **n = &p->root;
+	uint32_t levels = p->levels;
 
-	for (uint32_t l = p->levels; l > level; l--) {
+	for (uint32_t l = levels; l > level; l--) {
 		at[l] = n;
 		n = &((struct mem_branch *)*n)->child[slot_of(index, l)];
 	}
 	mem_free(m, *n, node_bytes(level));
 	*n = NULL;
-	for (uint32_t l = level + 1; l <= p->levels; l++) {
-		if (--((struct mem_branch *)*at[l])->used)
+	while (level < levels) {
+		level++;
+		if (--((struct mem_branch *)*at[level])->used)
 			return;
-		mem_free(m, *at[l], node_bytes(l));
-		*at[l] = NULL;
+		mem_free(m, *at[level], node_bytes(level));
+		*at[level] = NULL;
 	}
 	p->levels = 0;
 }

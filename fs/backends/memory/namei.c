@@ -40,7 +40,7 @@ int mem_lookup(struct fsb *b, const struct fsb_req *req, uint64_t parent, const 
 		return by_handle(m, parent, name[1] == '.', ret);
 	if (r == 0)
 		r = mem_get_dir(m, parent, &dir);
-	if (r < 0)
+	if (r)
 		return r;
 	MEM_SHARED(&m->tree);
 	MEM_SHARED(&dir->dir.lock);
@@ -118,7 +118,7 @@ static int make(struct fsb *b, uint64_t parent, const struct making *k, struct f
 
 	if (r == 0)
 		r = mem_get_dir(m, parent, &dir);
-	if (r < 0)
+	if (r)
 		return r;
 	MEM_SHARED(&m->tree);
 	/* When all is full, what exists is still what is said to exist. */
@@ -253,7 +253,7 @@ int mem_link(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t n
 
 	if (r == 0)
 		r = i ? mem_get_dir(m, newparent, &dir) : -ESTALE;
-	if (r < 0)
+	if (r)
 		return r;
 	if (S_ISDIR(i->type))
 		return -EPERM;
@@ -293,7 +293,7 @@ int mem_unlink(struct fsb *b, const struct fsb_req *req, uint64_t parent, const 
 
 	if (r == 0)
 		r = mem_get_dir(m, parent, &dir);
-	if (r < 0)
+	if (r)
 		return r;
 	{
 		MEM_SHARED(&m->tree);
@@ -318,7 +318,7 @@ int mem_rmdir(struct fsb *b, const struct fsb_req *req, uint64_t parent, const c
 
 	if (r == 0)
 		r = mem_get_dir(m, parent, &dir);
-	if (r < 0)
+	if (r)
 		return r;
 	{
 		MEM_EXCLUSIVE(&m->tree);

@@ -53,7 +53,7 @@ static int find(struct mem *m, uint64_t parent, uint64_t newparent, struct move 
 		r = mem_get_dir(m, parent, &v->from);
 	if (r == 0)
 		r = mem_get_dir(m, newparent, &v->to);
-	if (r < 0)
+	if (r)
 		return r;
 	v->d = mem_dent_find(m, v->from, v->name, strlen(v->name));
 	v->over = mem_dent_find(m, v->to, v->newname, strlen(v->newname));
@@ -154,7 +154,7 @@ int mem_rename(struct fsb *b, const struct fsb_req *req, uint64_t parent, const 
 	{
 		MEM_EXCLUSIVE(&m->tree);
 		r = find(m, parent, newparent, &v);
-		if (r < 0)
+		if (r)
 			return r;
 		if (v.over && v.over->inode == v.d->inode && !(flags & RENAME_NOREPLACE))
 			return 0; /* two names of one file: POSIX asks for nothing to happen */
