@@ -184,8 +184,28 @@ int ga_init_off_signal(const char *status, uint64_t awaited);
  * /proc/PID/syscall; 0: it does not. */
 uint64_t ga_init_awaits(const char *call);
 
-/* ga_job.c */
+static inline struct ga_job **ga_job_slot(struct ga *g, uint32_t id)
+{
+	return &g->jobs[id % WIRE_MAX_JOBS];
+}
+
+/* ga_job_start.c */
 void ga_job_exec(struct ga *g, uint32_t id, const uint8_t *p, size_t n);
+
+/* ga_job_in.c */
+void ga_job_in_event(struct ga *g, struct ga_watch *w, uint32_t events);
+/* Gives it @p, or keeps that; -EBADMSG: more than the credit that the host has. */
+int ga_job_in_data(struct ga *g, struct ga_job *j, const uint8_t *p, size_t n);
+int ga_job_in_eof(struct ga *g, struct ga_job *j);
+void ga_job_in_close(struct ga_job *j);
+/* Hands a good part of the credit back, once it is one; -errno: no room left to send. */
+int ga_job_in_credit(struct ga *g, struct ga_job *j);
+
+/* ga_job.c */
+void ga_job_exec_status(struct ga *g, struct ga_watch *w, uint32_t events);
+void ga_job_out_event(struct ga *g, struct ga_watch *w, uint32_t events);
+/* It is over and has said so: it goes at the end of this round of events. */
+void ga_job_discard(struct ga *g, struct ga_job *j);
 int ga_job_frame(struct ga *g, const struct wire_frame *f); /* -EBADMSG: a violation */
 bool ga_job_pump(struct ga *g, struct ga_job *j);	    /* false: no room left to send */
 void ga_job_reaped(struct ga *g, pid_t pid, int status);
