@@ -91,7 +91,7 @@ struct ctl_node {
 	const char *name; /* "*": any, found by its directory */
 	enum ctl_dir dir; /* where it is; D_NONE: the root */
 	enum ctl_kind kind;
-	mode_t mode; /* permissions of the owner in a directory of 0700; spread by ctl_at_mode() */
+	mode_t mode; /* permissions of the owner in a directory of 0700 */
 	int (*read)(const struct ctl_at *, struct msb_str *,
 		struct msb_err *); /* ctl.lock held, but NF_SLOW */
 	int (*write)(const struct ctl_at *, const struct ctl_line *, struct msb_err *);
