@@ -110,13 +110,6 @@ int ctl_handle_new(
 	return 0;
 }
 
-struct ctl_handle *ctl_handle_ref(struct ctl_handle *h)
-{
-	LOCK_SCOPE(&h->at.c->lock);
-	h->refs++;
-	return h;
-}
-
 void ctl_handle_unref(struct ctl_handle *h)
 {
 	bool last;

@@ -44,8 +44,7 @@ struct ctl_handle {
 /* ctl.lock held; -ENFILE CTL_MAX_HANDLES, or what others may have of it. @flags: of open(2). */
 int ctl_handle_new(
 	const struct ctl_at *at, uid_t uid, int flags, struct ctl_handle **ret, struct msb_err *e);
-void ctl_handle_unref(struct ctl_handle *h);		 /* takes ctl.lock itself; NULL is fine */
-struct ctl_handle *ctl_handle_ref(struct ctl_handle *h); /* takes ctl.lock itself */
+void ctl_handle_unref(struct ctl_handle *h); /* takes ctl.lock itself; NULL is fine */
 
 /* Whether its reads are taken from a stream, so that they may not go through the page cache. */
 bool ctl_handle_streams(const struct ctl_handle *h);

@@ -188,11 +188,6 @@ void fsb_glob_step(const struct fsb_glob *g, struct fsb_glob_state *s, const cha
 	}
 }
 
-bool fsb_glob_at_end(const struct fsb_glob *g, const struct fsb_glob_state *s)
-{
-	return s->matched || is_live(s, g->tokens);
-}
-
 bool fsb_glob_same(const struct fsb_glob_state *a, const struct fsb_glob_state *b)
 {
 	return a->matched || b->matched ? a->matched == b->matched
@@ -205,5 +200,5 @@ bool fsb_glob_match(const struct fsb_glob *g, const char *path, size_t n)
 
 	fsb_glob_start(g, &s);
 	fsb_glob_step(g, &s, path, n);
-	return n > 1 && fsb_glob_at_end(g, &s);
+	return n > 1 && (s.matched || is_live(&s, g->tokens));
 }

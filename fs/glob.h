@@ -51,15 +51,14 @@ struct fsb_glob_state {
  */
 int fsb_glob_compile(const char *text, size_t n, struct fsb_glob *ret, struct msb_err *e);
 
-/* Before the first byte of a path; by the next @n bytes of it; at its end. A path begins with / and
- * has no empty components; the root is `/` and matches nothing. */
+/* Before the first byte of a path; by the next @n bytes of it. A path begins with / and has no
+ * empty components; the root is `/` and matches nothing. */
 void fsb_glob_start(const struct fsb_glob *g, struct fsb_glob_state *s);
 void fsb_glob_step(const struct fsb_glob *g, struct fsb_glob_state *s, const char *p, size_t n);
-bool fsb_glob_at_end(const struct fsb_glob *g, const struct fsb_glob_state *s);
 /* Whether all that may be below two paths, each given with a / at its end, has the same answers. */
 bool fsb_glob_same(const struct fsb_glob_state *a, const struct fsb_glob_state *b);
 
-/* All three. */
+/* Both, over a whole path. */
 bool fsb_glob_match(const struct fsb_glob *g, const char *path, size_t n);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include <sys/eventfd.h>
 
-void vu_queue_stop(struct vu_dev *d, unsigned int i)
+static void queue_stop(struct vu_dev *d, unsigned int i)
 {
 	struct vu_queue *q = &d->q[i];
 
@@ -63,7 +63,7 @@ static int queue_try_start(struct vu_dev *d, unsigned int i)
 void vu_stop_all(struct vu_dev *d)
 {
 	for (unsigned int i = 0; i < d->ops->queues; i++)
-		vu_queue_stop(d, i);
+		queue_stop(d, i);
 }
 
 int vu_restart_all(struct vu_dev *d)
@@ -87,7 +87,7 @@ int vu_set_vring_num(struct vu_dev *d, struct vu_msg *m, int *fds, unsigned int 
 {
 	if (m->state.index >= d->ops->queues || m->state.num == 0 || m->state.num > VQ_MAX_SIZE)
 		return -EINVAL;
-	vu_queue_stop(d, m->state.index);
+	queue_stop(d, m->state.index);
 	d->q[m->state.index].layout.num = (uint16_t)m->state.num;
 	return queue_try_start(d, m->state.index);
 }
@@ -99,7 +99,7 @@ int vu_set_vring_addr(struct vu_dev *d, struct vu_msg *m, int *fds, unsigned int
 	if (m->addr.index >= d->ops->queues || m->addr.flags & ~VU_BIT(VHOST_VRING_F_LOG))
 		return -EINVAL;
 	q = &d->q[m->addr.index];
-	vu_queue_stop(d, m->addr.index);
+	queue_stop(d, m->addr.index);
 	q->layout.desc_uaddr = m->addr.desc;
 	q->layout.avail_uaddr = m->addr.avail;
 	q->layout.used_uaddr = m->addr.used;
@@ -113,7 +113,7 @@ int vu_set_vring_base(struct vu_dev *d, struct vu_msg *m, int *fds, unsigned int
 {
 	if (m->state.index >= d->ops->queues || m->state.num > UINT16_MAX)
 		return -EINVAL;
-	vu_queue_stop(d, m->state.index);
+	queue_stop(d, m->state.index);
 	d->q[m->state.index].base = (uint16_t)m->state.num;
 	return queue_try_start(d, m->state.index);
 }
@@ -125,7 +125,7 @@ int vu_get_vring_base(struct vu_dev *d, struct vu_msg *m, int *fds, unsigned int
 	if (m->state.index >= d->ops->queues)
 		return -EINVAL;
 	q = &d->q[m->state.index];
-	vu_queue_stop(d, m->state.index);
+	queue_stop(d, m->state.index);
 	vu_queue_close(q); /* a stopped ring starts again with a new kick descriptor only */
 	q->have_addr = false;
 	m->state.num = q->base;
@@ -149,7 +149,7 @@ int vu_set_vring_fd(struct vu_dev *d, struct vu_msg *m, int *fds, unsigned int n
 						 : &q->err_fd;
 	if (none && slot == &q->kick_fd)
 		return -ENOTSUP; /* asks the device to poll for ever */
-	vu_queue_stop(d, i);
+	queue_stop(d, i);
 	cleanup_close_(slot);
 	*slot = none ? -1 : steal_fd(&fds[0]);
 	return queue_try_start(d, i);
@@ -160,7 +160,7 @@ int vu_set_vring_enable(struct vu_dev *d, struct vu_msg *m, int *fds, unsigned i
 	if (m->state.index >= d->ops->queues || m->state.num > 1)
 		return -EINVAL;
 	if (!m->state.num)
-		vu_queue_stop(d, m->state.index);
+		queue_stop(d, m->state.index);
 	d->q[m->state.index].enabled = m->state.num;
 	return queue_try_start(d, m->state.index);
 }

@@ -131,11 +131,18 @@ int client_run(const struct img_call *c, const char *verb, int fd4, client_line_
 	return strcmp(msb_msg_verb(m), "ok") == 0 ? 0 : error_of(m, e);
 }
 
+static bool digest_valid(const char *digest)
+{
+	uint8_t raw[32];
+
+	return strlen(digest) == 64 && msb_unhex(digest, raw, sizeof(raw)) == 0;
+}
+
 int client_take_digest(const struct msb_msg *m, char ret[65], struct msb_err *e)
 {
 	const char *digest = msb_msg_get(m, "digest");
 
-	if (!digest || !client_digest_valid(digest))
+	if (!digest || !digest_valid(digest))
 		return msb_err_set(e, EIO, "msb-image gave no digest");
 	memcpy(ret, digest, 65);
 	return 0;
@@ -167,13 +174,6 @@ void client_set_limits(const struct img_call *call, struct msb_msg *m)
 	}
 }
 
-bool client_digest_valid(const char *digest)
-{
-	uint8_t raw[32];
-
-	return strlen(digest) == 64 && msb_unhex(digest, raw, sizeof(raw)) == 0;
-}
-
 int img_import(const struct img_call *c, int source_fd, const char *name, struct img_imported *ret,
 	struct msb_err *e)
 {
@@ -203,7 +203,7 @@ int img_gc(const struct img_call *c, const char *const *keep, bool prune, struct
 		if (n == IMG_MAX_KEEP)
 			return msb_err_set(e, E2BIG, "more than %d images to keep", IMG_MAX_KEEP);
 		/* One that names no image would be taken for "remove it". */
-		if (!client_digest_valid(*keep))
+		if (!digest_valid(*keep))
 			return msb_err_set(e, EINVAL, "`%s` is not a digest", *keep);
 		(void)msb_unhex(*keep, raw[n], sizeof(raw[n])); /* just checked */
 	}

@@ -21,7 +21,6 @@ int client_reap(pid_t pid); /* its wait status */
 int client_run(const struct img_call *, const char *verb, int fd4, client_line_fn line, void *arg,
 	struct msb_msg *m, struct msb_err *e);
 
-bool client_digest_valid(const char *digest);
 int client_take_digest(const struct msb_msg *, char ret[65], struct msb_err *e);
 int client_take_image(const struct msb_msg *, struct img_imported *ret, struct msb_err *e);
 void client_set_limits(const struct img_call *call, struct msb_msg *m);

@@ -210,19 +210,6 @@ uint64_t img_index_inodes(const struct img_index *ix)
 	return ix->inodes;
 }
 
-int img_index_packs(const struct img_index *ix, uint32_t **ret, size_t *ret_n)
-{
-	uint32_t *v = calloc((size_t)ix->ndev + 1, sizeof(*v));
-
-	if (!v)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < ix->ndev; i++)
-		v[i] = ix->dev[i].pack_id;
-	*ret = v;
-	*ret_n = ix->ndev;
-	return 0;
-}
-
 int img_index_getattr(const struct img_index *ix, uint64_t nid, struct img_attr *ret)
 {
 	struct node v;

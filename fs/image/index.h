@@ -68,8 +68,4 @@ int img_index_xattrs(const struct img_index *, uint64_t nid,
 	void *arg);
 uint64_t img_index_inodes(const struct img_index *);
 
-/* The ids of every pack that the image's files lie in; an array on the heap, the caller's. -ENOMEM.
- */
-int img_index_packs(const struct img_index *, uint32_t **ret, size_t *ret_n);
-
 #endif

@@ -174,11 +174,6 @@ static int put(const struct mnt *m, const char *file, int flags, const void *p, 
 	return done < 0 ? mnt_why(m, file, errno, e) : 0;
 }
 
-int mnt_write(const struct mnt *m, const char *file, const void *p, size_t n, struct msb_err *e)
-{
-	return put(m, file, 0, p, n, e);
-}
-
 int mnt_append(const struct mnt *m, const char *file, const void *p, size_t n, struct msb_err *e)
 {
 	return put(m, file, O_APPEND, p, n, e);

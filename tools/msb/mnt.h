@@ -41,7 +41,6 @@ void mnt_word(const struct mnt *m, const char *file, struct msb_str *s);
 int mnt_mkdir(const struct mnt *m, const char *dir, struct msb_err *e);
 int mnt_rmdir(const struct mnt *m, const char *dir, struct msb_err *e);
 /* @n bytes in one write(2). */
-int mnt_write(const struct mnt *m, const char *file, const void *p, size_t n, struct msb_err *e);
 int mnt_append(const struct mnt *m, const char *file, const void *p, size_t n, struct msb_err *e);
 /* A value and its newline. */
 int mnt_set(const struct mnt *m, const char *file, const char *value, struct msb_err *e);

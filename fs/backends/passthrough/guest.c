@@ -15,9 +15,10 @@
 
 /* ---- reading */
 
-/* Without map only set-id bits and devices are kept there, and a file that has it is marked by the
- * sticky bit, which means nothing else to the host: most files are not looked at twice. */
-bool pt_has_meta(const struct pt *p, const struct statx *sx)
+/* Whether a file of this kind can have PT_XATTR_META at all. Without map only set-id bits and
+ * devices are kept there, and a file that has it is marked by the sticky bit, which means nothing
+ * else to the host: most files are not looked at twice. */
+static bool has_meta(const struct pt *p, const struct statx *sx)
 {
 	return S_ISREG(sx->stx_mode) ? p->map || (sx->stx_mode & S_ISVTX)
 				     : p->map && S_ISDIR(sx->stx_mode);
@@ -36,7 +37,7 @@ bool pt_meta_at(
 	bool settled;
 
 	*ret = (struct pt_meta){0};
-	if (!pt_has_meta(p, sx))
+	if (!has_meta(p, sx))
 		return true;
 	if (pt_known_meta(&p->nodes, sx, ret))
 		return true;
@@ -51,9 +52,9 @@ void pt_meta_of(struct pt *p, struct pt_ref *r, const struct statx *sx, struct p
 	bool sure = true;
 
 	*ret = (struct pt_meta){0};
-	if (!pt_has_meta(p, sx) && sx->stx_mode == r->mode)
+	if (!has_meta(p, sx) && sx->stx_mode == r->mode)
 		return;
-	if (pt_has_meta(p, sx)) {
+	if (has_meta(p, sx)) {
 		if (pt_known_meta(&p->nodes, sx, ret))
 			return;
 		sure = pt_is_settled(sx);

@@ -46,8 +46,6 @@ struct pt_guest {
 	uint32_t mode, uid, gid, rdev;
 };
 
-/* Whether a file of this kind can have PT_XATTR_META at all. */
-bool pt_has_meta(const struct pt *p, const struct statx *sx);
 /* Its meta, of @name in @dirfd; what is known of the node where that is right. True: for sure. */
 bool pt_meta_at(
 	struct pt *p, int dirfd, const char *name, const struct statx *sx, struct pt_meta *ret);
