@@ -23,8 +23,9 @@ int msb_read_file(int dirfd, const char *path, size_t max, struct msb_str *s);
 int msb_write_file_atomic(int dirfd, const char *path, const void *p, size_t n, mode_t mode);
 
 int msb_mkdir_p(const char *path, mode_t mode); /* every missing parent too; 0 where it exists */
-int msb_rm_rf(int dirfd,
-	const char *name); /* never follows symlinks nor leaves the tree; 0 where absent */
+/* Never follows symlinks nor leaves the tree, which may be as deep as it likes; 0 where absent.
+ * -errno: the first thing that could not be removed. In base/rm.c. */
+int msb_rm_rf(int dirfd, const char *name);
 
 /* AF_UNIX SOCK_SEQPACKET sockets at an absolute path of at most 107 bytes. Descriptors are CLOEXEC.
  */

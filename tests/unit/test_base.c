@@ -88,6 +88,67 @@ static void rm_rf_stays_inside(void **state)
 	assert_int_equal(msb_rm_rf(AT_FDCWD, gone), 0);
 }
 
+/* Whoever is in a guest may nest directories without end. */
+static void rm_rf_is_not_held_up_by_depth(void **state)
+{
+	struct rlimit files, few;
+	char top[128], name[160];
+	int at;
+
+	(void)snprintf(top, sizeof(top), "%s/deep", dir);
+	(void)snprintf(name, sizeof(name), "%s/.msb-rm-0", top);
+	assert_int_equal(mkdir(top, 0700), 0);
+	assert_int_equal(mkdir(name, 0700), 0); /* a name that it would give itself */
+	at = open(top, O_RDONLY | O_DIRECTORY);
+	for (int i = 0; i < 5000; i++) {
+		int sub;
+
+		assert_int_equal(mkdirat(at, "d", 0700), 0);
+		sub = openat(at, "d", O_RDONLY | O_DIRECTORY);
+		assert_true(sub >= 0);
+		close(at);
+		at = sub;
+		close(openat(at, "f", O_WRONLY | O_CREAT, 0600));
+	}
+	close(at);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	few = (struct rlimit){64, files.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	assert_int_equal(msb_rm_rf(AT_FDCWD, top), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+	assert_int_equal(access(top, F_OK), -1);
+}
+
+/* An ordinary user's guest takes its own directories' modes away, and with them the user's. */
+static void rm_rf_opens_what_is_closed(void **state)
+{
+	char top[128], sub[160], in[192];
+	int status;
+	pid_t pid;
+
+	(void)snprintf(top, sizeof(top), "%s/closed", dir);
+	(void)snprintf(sub, sizeof(sub), "%s/a", top);
+	(void)snprintf(in, sizeof(in), "%s/b", sub);
+	assert_int_equal(chmod(dir, 0755), 0);
+	assert_int_equal(mkdir(top, 0700), 0);
+	if (geteuid() == 0)
+		assert_int_equal(chown(top, 54321, 54321), 0);
+	pid = fork();
+	if (pid == 0) {
+		int at = open(top, O_RDONLY | O_DIRECTORY);
+
+		if (geteuid() == 0 && setresuid(54321, 54321, 54321) < 0)
+			_exit(1);
+		if (mkdir(sub, 0700) < 0 || mkdir(in, 0) < 0 || chmod(sub, 0) < 0)
+			_exit(2);
+		_exit(msb_rm_rf(at, "a") < 0 ? 3 : 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(access(sub, F_OK), -1);
+	assert_int_equal(msb_rm_rf(AT_FDCWD, top), 0);
+}
+
 /* A program of somebody else's: its rights, its limits, and nothing of ours. */
 static void spawn_as_gives_nothing_more(void **state)
 {
@@ -380,6 +441,8 @@ int main(void)
 		cmocka_unit_test(errors_wrap),
 		cmocka_unit_test(atomic_files),
 		cmocka_unit_test(rm_rf_stays_inside),
+		cmocka_unit_test(rm_rf_is_not_held_up_by_depth),
+		cmocka_unit_test(rm_rf_opens_what_is_closed),
 		cmocka_unit_test(spawn_gives_only_these_fds),
 		cmocka_unit_test(spawn_as_gives_nothing_more),
 		cmocka_unit_test(paths),
