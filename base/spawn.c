@@ -57,6 +57,18 @@ static int become(const struct msb_spawn_as *g)
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
+/* Closed at exec would be too late: the path that somebody else has named may lead through
+ * /proc/self/fd, and what is open here is ours. */
+static int let_go(struct child *c)
+{
+	int first = FIRST_FD + (int)c->nfds;
+
+	if (dup3(c->err_fd, first, O_CLOEXEC) < 0)
+		return -1;
+	c->err_fd = first;
+	return (int)syscall(SYS_close_range, (unsigned int)first + 1, ~0U, 0);
+}
+
 /* Runs between fork and exec in a threaded program: async-signal-safe calls only. */
 static void child(struct child *c)
 {
@@ -93,7 +105,7 @@ static void child(struct child *c)
 	syscall(SYS_close_range, FIRST_FD + (unsigned int)c->nfds, ~0U, CLOSE_RANGE_CLOEXEC);
 	if (c->go_fd >= 0 && (read(c->go_fd, &go, 1) != 1 || prctl(PR_SET_PDEATHSIG, 0) < 0))
 		_exit(127);
-	if (!c->as || become(c->as) == 0)
+	if (!c->as || (let_go(c) == 0 && become(c->as) == 0))
 		execve(c->path, c->argv, c->envp);
 fail:
 	saved = errno;

@@ -29,6 +29,8 @@ static int become(uid_t uid, gid_t gid, struct msb_err *e)
 
 	if (geteuid() != 0 || uid == 0)
 		return 0;
+	if (chdir("/") < 0) /* the path may lead through /proc/self/cwd, which would be msbd's */
+		return msb_err_set(e, errno, "cannot leave msbd's directory: %m");
 	msb_user_find(uid, gid, &user);
 	r = msb_user_become(&user);
 	return r < 0 ? msb_err_set(e, -r, "cannot become user %u: %s", uid, strerror(-r)) : 0;

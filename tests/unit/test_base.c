@@ -168,7 +168,8 @@ static void spawn_as_gives_nothing_more(void **state)
 		.max_data_bytes = 1u << 30};
 	char want[256], got[512] = "", in[16] = "";
 	struct msb_err e = {0};
-	int out[2], sv[2], pidfd = -1;
+	int out[2], sv[2], bin, high, pidfd = -1;
+	char through[40];
 	uid_t uid = geteuid() == 0 ? 54321 : geteuid();
 	gid_t gid = geteuid() == 0 ? 54322 : getegid();
 	size_t n = 0;
@@ -200,6 +201,14 @@ static void spawn_as_gives_nothing_more(void **state)
 	s.path = "/no/such/program";
 	s.sock_fd = s.out_fd = 1;
 	assert_int_equal(msb_spawn_as(&s, NULL, &e), -ENOENT);
+	bin = open("/bin", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	high = fcntl(bin, F_DUPFD_CLOEXEC, 100);
+	(void)snprintf(through, sizeof(through), "/proc/self/fd/%d/sh", high);
+	assert_int_equal(access(through, X_OK), 0);
+	s.path = through;
+	assert_int_equal(msb_spawn_as(&s, NULL, &e), -ENOENT);
+	close(bin);
+	close(high);
 	if (geteuid() == 0) { /* what only the caller could run */
 		char mine[80];
 

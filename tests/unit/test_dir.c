@@ -4,7 +4,9 @@
 #include "fs/image/files.h"
 #include "fs/image/image.h"
 #include "fs/image/index.h"
+#include "fs/image/open.h"
 #include "fs/reopen.h"
+#include "tests/unit/beside.h"
 #include "tests/unit/overlay_fixture.h"
 
 #include <utime.h>
@@ -323,6 +325,28 @@ static void test_denied(void **state)
 	assert_int_equal(fx_read(d->fx.b, "etc/hello", buf, 8, 0), -EACCES);
 }
 
+/* A path that leads through /proc/self means nothing of msbd's to somebody else. */
+static void test_open_as(void **state)
+{
+	struct dx *d = *state;
+	struct img_open o = {.log_fd = -1, .uid = 54321, .gid = 54321};
+	struct stat st, root;
+	char bin[4096];
+	int fd = -1;
+
+	if (geteuid() != 0 || bin_beside("msb-open", bin, sizeof(bin)) < 0)
+		skip();
+	o.bin_dir = bin;
+	assert_int_equal(fchmod(d->dir, 0755), 0);
+	assert_int_equal(chdir(d->src), 0);
+	assert_int_equal(img_open_dir(&o, "/proc/self/cwd", -1, -1, &fd, NULL), 0);
+	assert_int_equal(chdir("/"), 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(stat("/", &root), 0);
+	assert_true(st.st_dev == root.st_dev && st.st_ino == root.st_ino);
+	close(fd);
+}
+
 static void test_limits(void **state)
 {
 	struct dx *d = *state;
@@ -460,6 +484,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_changed_underneath, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tree_is_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_denied, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_open_as, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_long_path, setup, teardown),
 		cmocka_unit_test(test_list),
