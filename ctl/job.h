@@ -175,7 +175,7 @@ int ctl_job_wait(const struct ctl_req *q, struct ctl_job *j, bool nonblock, stru
 void ctl_job_event(struct ctl_job *j);
 
 /* Takes up the jobs that an earlier msbd left in the machine of @sb, which runs. Before the first
- * request. (job_adopt.c) */
-void ctl_jobs_adopt(struct ctl_sandbox *sb);
+ * request. -ETIMEDOUT: its agent, which may be a guest's by now, takes its time. (job_adopt.c) */
+int ctl_jobs_adopt(struct ctl_sandbox *sb);
 
 #endif

@@ -11,7 +11,10 @@
 #include <poll.h>
 #include <string.h>
 
-#define PAST_MS 5000 /* for each message of what a job had printed before */
+#define PAST_MS	 5000  /* for each message of what a job had printed before */
+#define ADOPT_MS 30000 /* for all of a sandbox: others wait for their turn, and for msbd */
+/* More than an agent keeps of a job: what comes after is not past. */
+#define PAST_BYTES (512u << 10)
 
 /* A line of numbers, then its own limits. */
 void job_note(const struct ctl_job *j, char ret[JOB_NOTE_BYTES])
@@ -129,17 +132,19 @@ static void take_state(struct ctl_job *j, const struct msb_msg *state)
 /* ---- adopting */
 
 /* What it had printed, and its end where it has ended: the first who looks finds it all. */
-static void take_past(struct ctl_job *j, struct msb_msg *m)
+static void take_past(struct ctl_job *j, uint64_t until_ms, struct msb_msg *m)
 {
 	struct ctl *c = j->sb->c;
+	size_t bytes = 0;
 
-	while (j->state != JOB_ENDED) {
+	while (j->state != JOB_ENDED && bytes < PAST_BYTES && msb_now_ms() < until_ms) {
 		int r = msb_wait_fd(j->sock, POLLIN, PAST_MS);
 
 		if (r == 0)
 			r = msb_msg_recv(j->sock, m);
 		if (r < 0)
 			return; /* what is wrong is found again by who waits for it */
+		bytes += m->head_bytes + m->payload_bytes;
 		LOCK_SCOPE(&c->lock);
 		if (!strcmp(msb_msg_verb(m), "live")) {
 			msb_msg_close_fds(m);
@@ -165,7 +170,8 @@ static int insert(
 	return 0;
 }
 
-static void adopt(struct ctl_sandbox *sb, uint32_t number, const char *path, struct msb_msg *m)
+static void adopt(struct ctl_sandbox *sb, uint32_t number, const char *path, uint64_t until_ms,
+	struct msb_msg *m)
 {
 	struct msb_err e = {0};
 	struct ctl_job *j;
@@ -183,15 +189,16 @@ static void adopt(struct ctl_sandbox *sb, uint32_t number, const char *path, str
 		return;
 	}
 	if (insert(j, fd, &m[0], &m[1]) == 0)
-		take_past(j, m);
+		take_past(j, until_ms, m);
 	LOCK_SCOPE(&sb->c->lock);
 	if (j->state == JOB_STARTING || j->state == JOB_RUNNING)
 		job_connected(j);
 	ctl_job_unref(j); /* one that had ended, and that nobody keeps, has gone */
 }
 
-void ctl_jobs_adopt(struct ctl_sandbox *sb)
+int ctl_jobs_adopt(struct ctl_sandbox *sb)
 {
+	uint64_t until = msb_now_ms() + ADOPT_MS;
 	_cleanup_free_ struct msb_msg *m = calloc(2, sizeof(*m));
 	uint32_t number[CTL_MAX_JOBS];
 	struct msb_err e = {0};
@@ -202,8 +209,9 @@ void ctl_jobs_adopt(struct ctl_sandbox *sb)
 	n = m ? agent_held(path, number, CTL_MAX_JOBS, &e) : msb_err_set(&e, ENOMEM, "no memory");
 	if (n < 0)
 		log_err("%s: its jobs cannot be taken up: %s", sb->name, e.msg);
-	for (int i = 0; i < n; i++)
-		adopt(sb, number[i], path, m);
+	for (int i = 0; i < n && msb_now_ms() < until; i++)
+		adopt(sb, number[i], path, until, m);
 	if (n > 0)
 		log_info("%s: %d jobs taken up", sb->name, n);
+	return msb_now_ms() < until ? 0 : -ETIMEDOUT;
 }

@@ -134,8 +134,11 @@ static void take_up(struct ctl_sandbox *sb, struct vmm *vmm, bool files)
 	ctl_machine_watch(sb, vmm);
 	if (files)
 		resume_plugins(sb);
-	if (agent)
-		ctl_jobs_adopt(sb);
+	if (agent && ctl_jobs_adopt(sb) < 0) {
+		log_err("%s: its agent's process does not answer; ending it", sb->name);
+		(void)ctl_helper_end(&h, 0); /* not our child: nothing to learn */
+		agent = false;
+	}
 	ctl_health_load(sb);
 	LOCK_SCOPE(&c->lock);
 	if (sb->state != ST_PAUSED)

@@ -335,6 +335,61 @@ static void by_serial(void **state)
 	ctl_ring_done(&other.events);
 }
 
+/* An agent that holds one job, and never comes to the end of what that has printed. */
+static void *endless_agent(void *arg)
+{
+	static struct msb_msg m;
+	int listener = *(int *)arg;
+
+	for (int fd; (fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0; close(fd)) {
+		if (msb_msg_recv(fd, &m) < 0)
+			continue;
+		if (!strcmp(msb_msg_verb(&m), "jobs")) {
+			msb_msg_init(&m, "ok");
+			msb_msg_set(&m, "job", "7");
+			(void)msb_msg_send(fd, &m);
+			continue;
+		}
+		msb_msg_init(&m, "ok");
+		msb_msg_set(&m, "started_usec", "1");
+		(void)msb_msg_send(fd, &m);
+		msb_msg_init(&m, "exec");
+		msb_msg_set(&m, "arg", "yes");
+		(void)msb_msg_send(fd, &m);
+		msb_msg_init(&m, "out"); /* not even output */
+		while (msb_msg_send(fd, &m) == 0)
+			;
+	}
+	return NULL;
+}
+
+/* A new msbd comes up all the same. */
+static void adopts_from_a_peer_gone_mad(void **state)
+{
+	_cleanup_close_ int listener = -1;
+	char dir[] = "/tmp/msb-job-XXXXXX", path[108];
+	struct msb_err e = {0};
+	pthread_t t;
+
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(c.paths.run, sizeof(c.paths.run), "%s", dir);
+	(void)snprintf(sb.id, sizeof(sb.id), "0123456789abcdef0123456789abcdef");
+	ctl_sock_path(&c, sb.id, "agent", path);
+	*strrchr(path, '/') = '\0';
+	assert_int_equal(msb_mkdir_p(path, 0700), 0);
+	ctl_sock_path(&c, sb.id, "agent", path);
+	listener = msb_unix_listen(path, SOCK_SEQPACKET, 0600, &e);
+	assert_true(listener >= 0);
+	assert_int_equal(pthread_create(&t, NULL, endless_agent, &listener), 0);
+	assert_int_equal(ctl_jobs_adopt(&sb), 0);
+	assert_non_null(ctl_job_find(&sb, 7));
+	assert_int_equal(ctl_job_find(&sb, 7)->state, JOB_RUNNING);
+	ctl_jobs_drop(&sb);
+	assert_int_equal(shutdown(listener, SHUT_RDWR), 0);
+	assert_int_equal(pthread_join(t, NULL), 0);
+	assert_int_equal(msb_rm_rf(AT_FDCWD, dir), 0);
+}
+
 static void signals(void **state)
 {
 	assert_int_equal(ctl_signal_parse("TERM"), 15);
@@ -360,6 +415,7 @@ int main(void)
 		TEST(input),
 		TEST(argv_in_pieces),
 		TEST(by_serial),
+		TEST(adopts_from_a_peer_gone_mad),
 		cmocka_unit_test(signals),
 	};
 
