@@ -239,7 +239,6 @@ int msb_msg_call(int sock, struct msb_msg *m, int timeout_ms, struct msb_err *e)
 
 int msb_msg_answer(int sock, struct msb_msg *m, struct msb_err *e)
 {
-	uint64_t code = 0;
 	int r = msb_msg_recv(sock, m);
 
 	if (r < 0)
@@ -250,9 +249,21 @@ int msb_msg_answer(int sock, struct msb_msg *m, struct msb_err *e)
 		return 0;
 	if (strcmp(msb_msg_verb(m), "error") != 0)
 		return msb_err_set(e, EBADMSG, "the helper process sent an unknown answer");
-	if (msb_msg_get_u64(m, "code", &code) < 0 || code == 0 || code > 4095)
+	return msb_msg_error(m, e);
+}
+
+int msb_msg_error(const struct msb_msg *m, struct msb_err *e)
+{
+	const char *why = msb_msg_get(m, "msg") ?: "no reason given";
+	char text[MSB_ERR_MAX] = "";
+	struct msb_str s = MSB_STR_FIXED(text);
+	uint64_t code = 0;
+
+	if (msb_msg_get_u64(m, "code", &code) < 0 || code == 0 || code > INT32_MAX ||
+		!strerrorname_np((int)code))
 		code = EIO;
-	return msb_err_set(e, (int)code, "%s", msb_msg_get(m, "msg") ?: "no reason given");
+	msb_str_add_printable(&s, why, strnlen(why, MSB_ERR_MAX)); /* cut on purpose */
+	return msb_err_set(e, (int)code, "%s", text);
 }
 
 int msb_msg_reply_ok(int sock)

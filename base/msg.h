@@ -71,6 +71,11 @@ int msb_msg_call(int sock, struct msb_msg *m, int timeout_ms, struct msb_err *e)
 /* The second half of msb_msg_call(), for who has waited by itself: receives the answer. */
 int msb_msg_answer(int sock, struct msb_msg *m, struct msb_err *e);
 
+/* What "error" {code msg} says: -errno, and @e. The peer may have been taken over: an errno that
+ * there is not is EIO (the kernel takes no others in answers of a file system, and who waits for
+ * one would wait on), and bytes that a terminal acts on are \xNN. */
+int msb_msg_error(const struct msb_msg *m, struct msb_err *e);
+
 /* Answers a request. @e->code 0 means -EIO. */
 int msb_msg_reply_ok(int sock);
 int msb_msg_reply_err(int sock, const struct msb_err *e);

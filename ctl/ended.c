@@ -16,13 +16,8 @@ static void end(struct ctl_ended *x, const char *reason, int exit_code, int sign
 static void failed(const struct msb_msg *m, struct ctl_ended *x)
 {
 	const char *fault = msb_msg_get(m, "fault") ?: "";
-	uint64_t code = 0;
-	bool not_found;
+	bool not_found = msb_msg_error(m, &x->err) == -ENOENT;
 
-	if (msb_msg_get_u64(m, "code", &code) < 0 || code == 0 || code > 4095)
-		code = EIO;
-	not_found = code == ENOENT;
-	msb_err_set(&x->err, (int)code, "%s", msb_msg_get(m, "msg") ?: "no reason given");
 	if (strcmp(fault, "user") == 0)
 		end(x, "bad_user", EXIT_SETUP, 0);
 	else if (strcmp(fault, "cwd") == 0)

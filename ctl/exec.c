@@ -117,9 +117,10 @@ static void take(struct ctl_command *j)
 		else
 			end(j, EREMOTEIO, "exit status %d", (int)(n & 0xff));
 	} else if (!strcmp(verb, "error")) {
-		if (msb_msg_get_u64(&j->m, "code", &n) < 0 || n == 0 || n > 4095)
-			n = EIO;
-		end(j, (int)n, "%s", msb_msg_get(&j->m, "msg") ?: "no reason given");
+		struct msb_err e = {0};
+		int code = -msb_msg_error(&j->m, &e);
+
+		end(j, code, "%s", e.msg);
 	}
 }
 

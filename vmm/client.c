@@ -147,7 +147,6 @@ static void bury(struct vmm *v)
 static int await_ready(struct vmm *v, int sock, struct msb_msg *m, struct msb_err *e)
 {
 	const char *accel;
-	uint64_t code = 0;
 	int r = msb_wait_fd(sock, POLLIN, READY_TIMEOUT_MS);
 
 	if (r == 0)
@@ -161,9 +160,7 @@ static int await_ready(struct vmm *v, int sock, struct msb_msg *m, struct msb_er
 		v->accel = !strcmp(accel, "kvm") ? "kvm" : "tcg";
 		return 0;
 	}
-	if (msb_msg_get_u64(m, "code", &code) < 0 || code == 0 || code > 4095)
-		code = EIO;
-	return msb_err_set(e, (int)code, "%s", msb_msg_get(m, "msg") ?: "no reason given");
+	return msb_msg_error(m, e);
 }
 
 /* Starts a worker where there is none. */
@@ -232,15 +229,11 @@ static void unlink_call(struct vmm *v, struct call *c)
 
 static int answer_of(const struct call *c, struct msb_err *e)
 {
-	uint64_t code = 0;
-
 	if (c->result < 0)
 		return msb_err_set(e, -c->result, "the machine worker ended; try again");
 	if (!strcmp(msb_msg_verb(c->msg), "ok"))
 		return 0;
-	if (msb_msg_get_u64(c->msg, "code", &code) < 0 || code == 0 || code > 4095)
-		code = EIO;
-	return msb_err_set(e, (int)code, "%s", msb_msg_get(c->msg, "msg") ?: "no reason given");
+	return msb_msg_error(c->msg, e);
 }
 
 /* Return: whether it was answered; else the answer is dropped when it comes. Lock held. */

@@ -12,17 +12,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-static int error_of(const struct msb_msg *m, struct msb_err *e)
-{
-	const char *why = msb_msg_get(m, "msg");
-	uint64_t code;
-
-	if (strcmp(msb_msg_verb(m), "error") != 0 || msb_msg_get_u64(m, "code", &code) < 0 ||
-		!code || code > 4095)
-		code = EIO;
-	return msb_err_set(e, (int)code, "%s", why ? why : "msb-image gave no reason");
-}
-
 static void tell(const struct img_call *c, const struct msb_msg *m)
 {
 	struct img_progress p = {
@@ -128,7 +117,7 @@ int client_run(const struct img_call *c, const char *verb, int fd4, client_line_
 		return msb_err_set(e, EIO, "msb-image died (%s %d); its log says more",
 			WIFSIGNALED(status) ? "signal" : "exit status",
 			WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-	return strcmp(msb_msg_verb(m), "ok") == 0 ? 0 : error_of(m, e);
+	return strcmp(msb_msg_verb(m), "ok") == 0 ? 0 : msb_msg_error(m, e);
 }
 
 static bool digest_valid(const char *digest)

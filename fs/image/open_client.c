@@ -13,13 +13,7 @@
 
 static int answer_of(const struct msb_msg *m, struct msb_err *e)
 {
-	uint64_t code;
-
-	if (!strcmp(msb_msg_verb(m), "ok"))
-		return 0;
-	if (msb_msg_get_u64(m, "code", &code) < 0 || !code || code > 4095)
-		code = EIO;
-	return msb_err_set(e, (int)code, "%s", msb_msg_get(m, "msg") ?: "no reason given");
+	return !strcmp(msb_msg_verb(m), "ok") ? 0 : msb_msg_error(m, e);
 }
 
 /* Sends @m to a new msb-open; its answer replaces it, and brings the descriptor @ret, unless that

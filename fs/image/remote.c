@@ -95,12 +95,7 @@ static int take_ok(struct img_request *q, const struct msb_msg *m)
 
 static void take_error(struct img_request *q, const struct msb_msg *m)
 {
-	const char *why = msb_msg_get(m, "msg");
-	uint64_t code;
-
-	if (msb_msg_get_u64(m, "code", &code) < 0 || !code || code > 4095)
-		code = EIO;
-	q->error = msb_err_set(&q->err, (int)code, "%s", why ? why : "no reason given");
+	q->error = msb_msg_error(m, &q->err);
 	q->answered = true;
 }
 

@@ -159,6 +159,19 @@ static void answers(void **state)
 	assert_int_equal(msb_msg_send(sv[1], &m), 0);
 	msb_msg_init(&m, "go");
 	assert_int_equal(msb_msg_call(sv[0], &m, 1000, &e), -EIO);
+	msb_msg_init(&m, "error");
+	msb_msg_set(&m, "code", "600"); /* what fuse_reply_err() cannot say */
+	msb_msg_set(&m, "msg", "%s", "h\xc3\xa9 \033[2J\n");
+	assert_int_equal(msb_msg_error(&m, &e), -EIO);
+	assert_string_equal(e.msg, "h\xc3\xa9 \\x1b[2J\\x0a");
+	msb_msg_init(&m, "error");
+	msb_msg_set(&m, "code", "%d", ENOENT);
+	msb_msg_set(&m, "msg", "%1000s", "");
+	assert_int_equal(msb_msg_error(&m, &e), -ENOENT);
+	assert_int_equal(strlen(e.msg), MSB_ERR_MAX - 1);
+	msb_msg_init(&m, "error");
+	assert_int_equal(msb_msg_error(&m, &e), -EIO);
+	assert_string_equal(e.msg, "no reason given");
 	/* Nor fill the caller's table of descriptors. */
 	before = dup(0);
 	close(before);

@@ -2,6 +2,7 @@
 // Copying trees, by descriptors of directories.
 #include "tools/msb/cp.h"
 #include "base/cleanup.h"
+#include "base/str.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -10,10 +11,12 @@
 
 void cp_left_out(struct cp *c, const char *path, const char *fmt, ...)
 {
+	_cleanup_str_ struct msb_str shown = MSB_STR_INIT;
 	va_list ap;
 
 	c->out++;
-	(void)fprintf(stderr, "msb: left out %s: ", path);
+	msb_str_add_printable(&shown, path, strlen(path)); /* a guest's bytes */
+	(void)fprintf(stderr, "msb: left out %s: ", shown.buf ?: "");
 	va_start(ap, fmt);
 	(void)vfprintf(stderr, fmt, ap);
 	va_end(ap);

@@ -2,6 +2,7 @@
 // What msb says of all its commands, of what failed, and of sizes and times.
 #include "tools/msb/cli.h"
 #include "base/cleanup.h"
+#include "base/str.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -42,7 +43,11 @@ void cli_help(const struct cli_group *groups)
 
 int cli_fail(const struct msb_err *e)
 {
-	(void)fprintf(stderr, "msb: %s\n", e->msg[0] ? e->msg : strerror(e->code ? e->code : EIO));
+	const char *why = e->msg[0] ? e->msg : strerror(e->code ? e->code : EIO);
+	_cleanup_str_ struct msb_str shown = MSB_STR_INIT;
+
+	msb_str_add_printable(&shown, why, strlen(why)); /* it may name a guest's files */
+	(void)fprintf(stderr, "msb: %s\n", shown.buf ?: why);
 	return CLI_FAILED;
 }
 
