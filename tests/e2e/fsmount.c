@@ -3,11 +3,12 @@
  * Mounts one backend by /dev/fuse, served by a real msb-fsd in its jail: for suites that test file
  * systems.
  *
- *	fsmount [-d] [-a DIRECTORY] BACKEND SOURCE MOUNTPOINT [OPTIONS]
+ *	fsmount [-d] [-a DIRECTORY] [-n NAME] BACKEND SOURCE MOUNTPOINT [OPTIONS]
  *
  * SOURCE is a directory (passthrough), a program (plugin), `none` (memory), or a comma list of
  * index=FILE packs=DIR upper=DIR (overlay, image). Stays until it is unmounted, or until a signal,
- * which unmounts; -d: in the background, once mounted; -a: where audit lines go. Prints the
+ * which unmounts; -d: in the background, once mounted; -a: where audit lines go; -n: root's mount
+ * under that name, with set-id bits and device nodes in force, as a guest has them. Prints the
  * server's process id.
  */
 #include "base/cleanup.h"
@@ -22,6 +23,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -97,6 +99,18 @@ static void source(struct fsd_mount *m, char *from)
 	free(o);
 }
 
+static int mount_as(const char *name, const char *where)
+{
+	int fd = open_or_die("/dev/fuse", O_RDWR);
+	char opts[96];
+
+	(void)snprintf(opts, sizeof(opts),
+		"fd=%d,rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other", fd);
+	if (mount(name, where, "fuse", 0, opts) < 0)
+		die("fsmount: cannot mount %s: %m", where);
+	return fd;
+}
+
 /* The plain build's programs, beside the directory of this one. */
 static void bin_dir(char ret[PATH_MAX])
 {
@@ -132,6 +146,7 @@ static void wait_for_end(const char *where)
 int main(int argc, char **argv)
 {
 	bool background = false;
+	const char *name = NULL;
 	char bin[PATH_MAX], control[80];
 	struct fsd_mount m = FSD_MOUNT_NONE;
 	struct sigaction sa = {.sa_handler = on_signal};
@@ -139,15 +154,18 @@ int main(int argc, char **argv)
 	pid_t pid;
 	int sock, fuse, audit = -1, c;
 
-	while ((c = getopt(argc, argv, "+da:")) != -1) {
+	while ((c = getopt(argc, argv, "+da:n:")) != -1) {
 		if (c == 'a')
 			audit = open_or_die(optarg, O_RDONLY | O_DIRECTORY);
+		if (c == 'n')
+			name = optarg;
 		background = background || c == 'd';
 	}
 	argv += optind - 1;
 	argc -= optind - 1;
 	if (argc < 4 || argc > 5)
-		die("usage: fsmount [-d] [-a DIRECTORY] BACKEND SOURCE MOUNTPOINT [OPTIONS]");
+		die("usage: fsmount [-d] [-a DIRECTORY] [-n NAME] BACKEND SOURCE MOUNTPOINT "
+		    "[OPTIONS]");
 	m.name = "m";
 	m.backend = argv[1];
 	m.options = argc == 5 ? argv[4] : "";
@@ -162,7 +180,7 @@ int main(int argc, char **argv)
 	if (sock < 0 || (audit >= 0 && fsd_audit(sock, audit, &e) < 0) ||
 		fsd_mount(sock, &m, &e) < 0)
 		die("fsmount: %s", e.code ? e.msg : "no file server");
-	fuse = fsd_fuse_mount(argv[3], false, &e);
+	fuse = name ? mount_as(name, argv[3]) : fsd_fuse_mount(argv[3], false, &e);
 	if (fuse < 0 || fsd_view(sock, m.name, fuse, &e) < 0)
 		die("fsmount: %s", e.msg);
 	close(fuse);
