@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <sqlite3.h>
 #include <string.h>
@@ -155,6 +156,36 @@ static int make_private(const char *path, struct msb_err *e)
 	return 0;
 }
 
+static int sync_file(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	return fd < 0 || fdatasync(fd) < 0 ? -errno : 0;
+}
+
+/* SQLite writes the head of a new log, and what a checkpoint moves, to the disk by itself: what is
+ * not there yet is in the log. */
+int ctl_db_sync(const struct ctl_db *db, struct msb_err *e)
+{
+	char name[PATH_MAX];
+	int r;
+
+	(void)snprintf(name, sizeof(name), "%s-wal", db->path);
+	r = sync_file(name);
+	return r < 0 ? msb_err_set(e, -r, "cannot write %s to the disk: %s", name, strerror(-r))
+		     : 0;
+}
+
+/* A name in the directory of @path. */
+static int sync_dir(const char *path)
+{
+	_cleanup_free_ char *copy = strdup(path);
+	_cleanup_close_ int fd =
+		copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
 int ctl_db_open(const char *path, bool may_make, struct ctl_db **ret, struct msb_err *e)
 {
 	struct ctl_db *db = calloc(1, sizeof(*db));
@@ -187,6 +218,15 @@ int ctl_db_open(const char *path, bool may_make, struct ctl_db **ret, struct msb
 	/* SQLite opens the files at the first question: now, not once descriptors are scarce. */
 	if (r == 0 && ask(db->folder, "PRAGMA schema_version") < 0)
 		r = fail(db->folder, "read", &mine);
+	/* A new file, before there is anything that it has to name: else an empty one is damage. */
+	if (r == 0)
+		r = ctl_db_sync(db, &mine);
+	if (r == 0) {
+		r = sync_dir(path);
+		if (r < 0)
+			msb_err_set(&mine, -r, "cannot write the directory of %s to the disk: %s",
+				path, strerror(-r));
+	}
 	if (r < 0) {
 		ctl_db_close(db);
 		if (r == -EBADMSG)
@@ -226,6 +266,8 @@ static int copy(struct ctl_db *db)
 	sql = sqlite3_mprintf("VACUUM INTO %Q", part);
 	r = sql && sqlite3_exec(db->folder, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : -EIO;
 	sqlite3_free(sql);
+	if (r == 0)
+		r = sync_file(part);
 	if (r == 0 && rename(part, whole) < 0)
 		r = -errno;
 	if (r < 0)

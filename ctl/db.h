@@ -2,9 +2,9 @@
 /*
  * What outlives msbd: sandboxes, their values, images. SQLite in WAL mode with synchronous=NORMAL:
  * a commit is a write into the page cache, so nothing is lost when msbd is killed; a power cut may
- * take the last commits, never the consistency of the file, and it has ended every machine anyway.
- * Without fsync in a commit the calls below are short enough to be made under the daemon's lock,
- * which is what guards a struct db.
+ * take what was committed after the last ctl_db_sync() or checkpoint, never the consistency of the
+ * file. Without fsync in a commit the calls below are short enough to be made under the daemon's
+ * lock, which is what guards a struct db.
  */
 #ifndef MSB_CTL_DB_H
 #define MSB_CTL_DB_H
@@ -27,6 +27,10 @@ struct ctl_db;
  */
 int ctl_db_open(const char *path, bool may_make, struct ctl_db **ret, struct msb_err *e);
 struct ctl_db *ctl_db_close(struct ctl_db *db);
+
+/* What is committed is on the disk then. Waits for it; touches nothing that needs a lock, but
+ * ctl_db_close() must not come meanwhile. -errno with @e. */
+int ctl_db_sync(const struct ctl_db *db, struct msb_err *e);
 
 /* Folds the write-ahead log in, and copies a file that has changed to PATH.backup; may fsync. On a
  * connection of its own: no lock needed, one caller at a time. */

@@ -97,12 +97,15 @@ int ctl_image_import(const struct ctl_req *q, const char *path, const char *text
 	call = ctl_store_call(c, p, cancel_fd(q));
 
 	r = img_import(&call, fd, path, &got, e);
-	LOCK_SCOPE(&c->lock);
-	if (r == 0)
+	if (r == 0) {
+		LOCK_SCOPE(&c->lock);
 		r = taken(c, name, e); /* meanwhile */
+		if (r == 0)
+			r = ctl_image_set(c, name, got.digest, got.size_bytes, NULL, e);
+	}
 	if (r == 0)
-		r = ctl_image_set(c, name, got.digest, got.size_bytes, NULL, e);
-	ctl_pull_end(p, r, got.digest, e);
+		r = ctl_sync(c, e);
+	end(p, r, got.digest, e);
 	return r;
 }
 
@@ -253,7 +256,7 @@ int ctl_image_tag(const struct ctl_req *q, const char *text, const char *new, st
 			    : msb_err_set(e, ENOENT, "image `%s` was removed", name);
 	}
 	let_go(old);
-	return r;
+	return r < 0 ? r : ctl_sync(c, e);
 }
 
 int ctl_image_remove(const struct ctl_req *q, const char *text, struct msb_err *e)
@@ -273,7 +276,8 @@ int ctl_image_remove(const struct ctl_req *q, const char *text, struct msb_err *
 	if (r < 0)
 		return r;
 	let_go(img);
-	return ctl_gc(q, false, e);
+	r = ctl_sync(c, e);
+	return r < 0 ? r : ctl_gc(q, false, e);
 }
 
 int ctl_image_prune(const struct ctl_req *q, struct msb_err *e)
@@ -296,6 +300,8 @@ int ctl_image_prune(const struct ctl_req *q, struct msb_err *e)
 		if (r == 0)
 			let_go(img);
 	}
+	if (r == 0)
+		r = ctl_sync(c, e);
 	return r < 0 ? r : ctl_gc(q, true, e);
 }
 

@@ -304,6 +304,12 @@ int ctl_sandbox_create(struct ctl *c, const char *name, uid_t uid, gid_t gid, st
 	return 0;
 }
 
+int ctl_sync(struct ctl *c, struct msb_err *e)
+{
+	LOCK_SCOPE(&c->fold_lock);
+	return ctl_db_sync(c->db, e);
+}
+
 int ctl_sandbox_take(struct ctl_sandbox *sb, const char *why, struct msb_err *e)
 {
 	struct ctl *c = sb->c;
@@ -329,10 +335,13 @@ void ctl_sandbox_clear(struct ctl_sandbox *sb)
 	struct ctl *c = sb->c;
 	struct ctl_files_of of = {.c = c, .f = &sb->files, .id = sb->id};
 	char path[MSB_PATH_MAX];
+	struct msb_err e = {0};
 	int r;
 
 	/* What fails here is removed when msbd starts next. */
 	ctl_files_end(&of);
+	if (ctl_sync(c, &e) < 0) /* a power cut would bring it back, without its files */
+		log_warn("%s: %s, ignoring", sb->name, e.msg);
 	r = msb_rm_rf(c->sandboxes_fd, sb->id);
 	if (r < 0)
 		log_warn("%s: cannot delete the files of %s: %s, ignoring", sb->name, sb->id,

@@ -252,7 +252,8 @@ struct ctl {
 	uint64_t started_usec;
 	uint64_t image_limits[IMG_NLIMITS]; /* of what is taken in; 0: msb's own */
 
-	pthread_mutex_t fold_lock; /* held while db's log is folded in: taken before lock */
+	pthread_mutex_t
+		fold_lock; /* held while db's log is folded in or synced: taken before lock */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct ctl_db *db;
@@ -316,6 +317,10 @@ struct ctl_req {
 const char *ctl_state_name(enum ctl_state s);
 bool ctl_state_ended(enum ctl_state s); /* no machine: created, stopped, failed */
 uint64_t ctl_now_usec(void);		/* CLOCK_REALTIME */
+
+/* What was done to sandboxes, images and volumes outlives a power cut from now on. Waits for the
+ * disk; no lock may be held. -errno with @e. */
+int ctl_sync(struct ctl *c, struct msb_err *e);
 
 /**
  * ctl_open() - Take up the state of an instance

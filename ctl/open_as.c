@@ -163,6 +163,8 @@ int ctl_target_done(const struct ctl_req *q, struct ctl_target *t, struct msb_er
 
 	if (t->dir >= 0)
 		r = fdatasync(t->fd) < 0 ? -errno : act(&a);
+	if (r == 0 && t->dir >= 0 && fsync(t->dir) < 0)
+		r = -errno;
 	return r < 0 ? msb_err_set(e, -r, "cannot write %s: %s", t->name, strerror(-r)) : 0;
 }
 

@@ -44,6 +44,10 @@ static void *pull_thread(void *arg)
 	pthread_mutex_lock(&c->lock);
 	if (r == 0)
 		r = ctl_image_set(c, j->p->ref, got.digest, got.size_bytes, &old, &e);
+	pthread_mutex_unlock(&c->lock);
+	if (r == 0)
+		r = ctl_sync(c, &e);
+	pthread_mutex_lock(&c->lock);
 	ctl_pull_end(j->p, r, got.digest, &e);
 	pthread_mutex_unlock(&c->lock);
 	if (old) {

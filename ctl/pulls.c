@@ -236,7 +236,10 @@ static int collect(struct ctl *c, bool prune, struct msb_err *e)
 	for (size_t i = 0; i < n; i++)
 		if (!k || strcmp(list[k - 1], all[i]) != 0)
 			list[k++] = all[i];
-	r = img_gc(&call, list, prune, e);
+	/* Nothing that a power cut could bring back may name what is removed. */
+	r = ctl_sync(c, e);
+	if (r == 0)
+		r = img_gc(&call, list, prune, e);
 	return r < 0 ? r : 0;
 }
 

@@ -205,7 +205,7 @@ static int delete_files(struct ctl *c, const char *id)
 	return msb_rm_rf(c->volumes_fd, id);
 }
 
-int ctl_volume_create(struct ctl *c, const char *name, uid_t uid, gid_t gid, struct msb_err *e)
+static int create(struct ctl *c, const char *name, uid_t uid, gid_t gid, struct msb_err *e)
 {
 	struct ctl_volume *v;
 	char id[33];
@@ -243,6 +243,14 @@ int ctl_volume_create(struct ctl *c, const char *name, uid_t uid, gid_t gid, str
 	insert(c, v);
 	ctl_event(c, NULL, "volume", ",\"volume\":\"%s\"", name);
 	return 0;
+}
+
+int ctl_volume_create(struct ctl *c, const char *name, uid_t uid, gid_t gid, struct msb_err *e)
+{
+	int r = create(c, name, uid, gid, e);
+
+	/* Files that no volume has are deleted: what is put into it now outlives a power cut. */
+	return r < 0 ? r : ctl_sync(c, e);
 }
 
 /* ---- who uses it */
@@ -299,7 +307,9 @@ int ctl_volume_remove(struct ctl_volume *v, struct msb_err *e)
 	pthread_mutex_unlock(&c->lock);
 	if (r < 0)
 		return r;
-	r = delete_files(c, v->id);
+	r = ctl_sync(c, NULL); /* else a power cut may bring it back, without its files */
+	if (r == 0)
+		r = delete_files(c, v->id);
 	if (r < 0)
 		log_warn("volume %s: cannot delete its files %s: %s, ignoring", v->name, v->id,
 			strerror(-r)); /* they go when msbd starts next */

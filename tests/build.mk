@@ -44,7 +44,7 @@ format-check:
 
 # For tests/e2e/vmm.bats: a client of the worker, and machines with a PID 1 of a few lines.
 E2E_SHARE := $(B)/e2e/share
-check-build: $(B)/e2e/vmm_driver $(B)/e2e/fsmount $(B)/e2e/lowlevel_fs $(E2E_SHARE)/initramfs $(E2E_SHARE)/vmlinux
+check-build: $(B)/e2e/vmm_driver $(B)/e2e/fsmount $(B)/e2e/lowlevel_fs $(B)/e2e/cutdisk $(E2E_SHARE)/initramfs $(E2E_SHARE)/vmlinux
 # For tests/e2e/migrate.bats: a file server for a machine started by hand, and its PID 1.
 check-build: $(B)/e2e/fsserve $(E2E_SHARE)/migrate.initramfs
 
@@ -52,8 +52,8 @@ $(B)/e2e/vmm_driver $(B)/e2e/fsmount $(B)/e2e/fsserve: $(B)/e2e/%: $(B)/obj/test
 	@mkdir -p $(@D)
 	$(CC) $(OPT) -o $@ $< $(LDFLAGS) -Wl,--start-group $(ARCHIVES) -Wl,--end-group
 
-# A libfuse program that knows nothing of msb, built as such.
-$(B)/e2e/lowlevel_fs: tests/e2e/lowlevel_fs.c
+# libfuse programs that know nothing of msb, built as such.
+$(B)/e2e/lowlevel_fs $(B)/e2e/cutdisk: $(B)/e2e/%: tests/e2e/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 $(WARN) -O2 -D_GNU_SOURCE $(PKG_CFLAGS) -o $@ $< $(shell pkg-config --libs fuse3) -pthread
 

@@ -288,7 +288,9 @@ static int one_pack(void *arg, const char *name, struct msb_err *e)
 /* The store is ours alone. */
 static int collect(struct gc *g, struct msb_err *e)
 {
-	int r = store_each_name(g->s->images_fd, note_image, g, e);
+	int r = fsync(g->s->images_fd) < 0 /* who removed one may have been killed before that */
+			? msb_err_set(e, errno, "cannot clean the store: %m")
+			: store_each_name(g->s->images_fd, note_image, g, e);
 
 	if (r == 0 && !g->unsure)
 		img_uses_names_done(&g->uses);

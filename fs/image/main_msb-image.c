@@ -250,10 +250,10 @@ static int narrow(struct msb_err *e)
 		"flock", "fstat", "fsync", "ftruncate", "futex", "getdents64", "getpid",
 		"getrandom", "gettid", "ioctl", "lseek", "madvise", "memfd_create", "mkdirat",
 		"mmap", "mprotect", "mremap", "munmap", "newfstatat", "openat", "openat2",
-		"pread64", "prlimit64", "pwrite64", "read", "recvmsg", "renameat", "rt_sigaction",
-		"rt_sigprocmask", "rseq", "rt_sigreturn", "sched_getaffinity", "set_robust_list",
-		"sendmsg", "shutdown", "sync_file_range", "sysinfo", "unlinkat", "utimensat",
-		"write", "writev", NULL};
+		"pread64", "prlimit64", "pwrite64", "read", "recvmsg", "renameat", "renameat2",
+		"rt_sigaction", "rt_sigprocmask", "rseq", "rt_sigreturn", "sched_getaffinity",
+		"set_robust_list", "sendmsg", "shutdown", "sync_file_range", "sysinfo", "unlinkat",
+		"utimensat", "write", "writev", NULL};
 	const struct rlimit memory = {IMG_MAX_MEMORY, IMG_MAX_MEMORY};
 	const struct msb_jail_dir dirs[] = {{STORE_FD, true}, {SOURCE_FD, false}};
 	struct msb_jail jail = {

@@ -441,16 +441,15 @@ static int appear(struct img_store *s, const char *digest, bool replace, struct 
 	if (r < 0)
 		return r;
 	if (replace || !img_store_has(s, digest)) {
-		char old[80];
-
-		(void)snprintf(old, sizeof(old), "old.%s", digest);
-		if (renameat(s->images_fd, digest, s->tmp_fd, old) < 0 && errno != ENOENT)
-			r = msb_err_set(e, errno, "cannot replace a damaged image: %m");
-		else if (renameat(s->tmp_fd, digest, s->images_fd, digest) < 0 ||
-			 fsync(s->images_fd) < 0)
+		/* One of the two is there at every moment, whenever the power goes. */
+		if (renameat(s->tmp_fd, digest, s->images_fd, digest) < 0 &&
+			((errno != ENOTEMPTY && errno != EEXIST) ||
+				renameat2(s->tmp_fd, digest, s->images_fd, digest,
+					RENAME_EXCHANGE) < 0))
 			r = msb_err_set(e, errno, "cannot put the image into the store: %m");
-		(void)msb_rm_rf(s->tmp_fd, old); /* gone with the directory else */
 	}
+	if (r == 0 && fsync(s->images_fd) < 0)
+		r = msb_err_set(e, errno, "cannot put the image into the store: %m");
 	store_publish_unlock(s);
 	return r;
 }
@@ -477,6 +476,6 @@ int img_store_publish(struct img_store *s, const char *digest, struct img_tree *
 		r = msb_err_set(e, errno, "cannot put the image into the store: %m");
 	if (r == 0)
 		r = appear(s, digest, replace, e);
-	(void)msb_rm_rf(s->tmp_fd, digest); /* gone with the directory else */
+	(void)msb_rm_rf(s->tmp_fd, digest); /* what it replaced; gone with the directory else */
 	return r;
 }
