@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""An HTTP proxy on loopback to which every host is this one: CONNECT, and whole URLs.
+"""An HTTP proxy to which every host is this one: CONNECT, and whole URLs.
 
-    fake_proxy.py PORT-FILE LOG-FILE [USER:SECRET]
+    fake_proxy.py PORT-FILE LOG-FILE [USER:SECRET [ADDRESS]]
 
-PORT-FILE gets its number once it listens; LOG-FILE a line for each question: its first line, and what it shows in
+It listens on ADDRESS (127.0.0.1); PORT-FILE gets the port's number then; LOG-FILE a line for each question: its first line, and what it shows in
 Proxy-Authorization. With USER:SECRET whoever does not show that is sent away (407).
 """
 import asyncio, base64, os, re, sys
@@ -46,7 +46,7 @@ async def serve(reader, writer):
 
 
 async def main():
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, sys.argv[4] if len(sys.argv) > 4 else "127.0.0.1", 0)
     with open(sys.argv[1] + ".new", "w") as f:
         f.write(f"{server.sockets[0].getsockname()[1]}\n")
     os.rename(sys.argv[1] + ".new", sys.argv[1])

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A registry on loopback that misbehaves on request: OCI distribution-spec 1.1, pull and push.
+"""A registry that misbehaves on request: OCI distribution-spec 1.1, pull and push.
 
-    fake_registry.py [--port N] [--port-file FILE] [--serve REPO=LAYOUT]... [--dir DIR]
+    fake_registry.py [--host ADDRESS] [--port N] [--port-file FILE] [--serve REPO=LAYOUT]... [--dir DIR]
                      [--auth none|basic|bearer] [--user NAME:SECRET] [--identity-token T] [--token-ttl S]
                      [--realm URL] [--tls CERT KEY] [--client-ca CA] [--fault JSON]...
 
-Port 0 (the default) takes a free one; FILE gets its number once it listens. LAYOUT is an OCI layout: its blobs,
+ADDRESS is 127.0.0.1. Port 0 (the default) takes a free one; FILE gets its number once it listens. LAYOUT is an OCI layout: its blobs,
 and a tag for each org.opencontainers.image.ref.name of its index.json. What is pushed is kept in DIR, or in memory.
 
 Faults are rules, tried in order on each request; the first that matches acts:
@@ -456,6 +456,7 @@ CONTEXT = None
 def main():
     global ARGS, STORE, CONTEXT
     p = argparse.ArgumentParser()
+    p.add_argument("--host", default="127.0.0.1")
     p.add_argument("--port", type=int, default=0)
     p.add_argument("--port-file")
     p.add_argument("--serve", action="append", default=[])
@@ -481,7 +482,7 @@ def main():
         if ARGS.client_ca:
             CONTEXT.load_verify_locations(ARGS.client_ca)
             CONTEXT.verify_mode = ssl.CERT_REQUIRED
-    server = Server(("127.0.0.1", ARGS.port), Handler)
+    server = Server((ARGS.host, ARGS.port), Handler)
     port = server.server_address[1]
     if ARGS.port_file:
         with open(ARGS.port_file + ".new", "w") as f:

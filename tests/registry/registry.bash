@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2034 # its variables are for who sources it
-# Registries on loopback for tests, sourced by bash. Each takes a free port and ends with registry_stop.
+# Registries for tests, on loopback where nothing else is said, sourced by bash. Each takes a free port and ends with registry_stop.
 #
 #	registry_fake DIR [OPTION...]     fake_registry.py (its options are there); what is pushed is kept in DIR
 #	registry_docker DIR [OPTION...]   Debian's docker-registry, its data in DIR; restarted there it has them again
 #	    --user NAME:SECRET            HTTP Basic (htpasswd)       --tls   with DIR/server.pem, made by registry_ca
 #	    --delete                      manifests and blobs may be deleted
-#	registry_ca DIR                   DIR/ca.pem, and DIR/server.{pem,key} of localhost and 127.0.0.1 signed by it
+#	    --host ADDRESS
+#	registry_ca DIR [NAMES]           DIR/ca.pem, and DIR/server.{pem,key} of localhost and 127.0.0.1 signed by it,
+#	                                  or of NAMES (a subjectAltName of openssl's)
 #	registry_stop PID                 and waits
 # The first two set REGISTRY_PORT and REGISTRY_PID, and answer once it listens. Its log is DIR/log.
 #	registry_fault PORT JSON          a rule for registry_fake
@@ -22,7 +24,7 @@ registry_ca() {
 	openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=localhost" \
 		-keyout "$d/server.key" -out "$d/server.csr" 2>/dev/null || return
 	openssl x509 -req -in "$d/server.csr" -CA "$d/ca.pem" -CAkey "$d/ca.key" -CAcreateserial -days 3 \
-		-extfile <(echo "subjectAltName=DNS:localhost,IP:127.0.0.1") -out "$d/server.pem" 2>/dev/null
+		-extfile <(echo "subjectAltName=${2:-DNS:localhost,IP:127.0.0.1}") -out "$d/server.pem" 2>/dev/null
 }
 
 # registry_wait PID COMMAND...: until COMMAND succeeds; fails where PID ends before
@@ -49,13 +51,14 @@ registry_fake() {
 }
 
 registry_docker() {
-	local d=$1 user='' tls='' delete=false
+	local d=$1 user='' tls='' delete=false host=127.0.0.1
 	shift
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--user) user=$2; shift ;;
 		--tls) tls=1 ;;
 		--delete) delete=true ;;
+		--host) host=$2; shift ;;
 		*) echo "registry_docker: $1?" >&2; return 2 ;;
 		esac
 		shift
@@ -63,7 +66,7 @@ registry_docker() {
 	mkdir -p "$d/data"
 	{
 		printf 'version: 0.1\nlog: {level: info}\nstorage: {filesystem: {rootdirectory: %s/data}, delete: {enabled: %s}}\n' "$d" $delete
-		printf 'http:\n  addr: 127.0.0.1:0\n'
+		printf 'http:\n  addr: %s:0\n' "$host"
 		[ -z "$tls" ] || printf '  tls: {certificate: %s/server.pem, key: %s/server.key}\n' "$d" "$d"
 		if [ -n "$user" ]; then
 			printf '%s:%s\n' "${user%%:*}" \
@@ -74,7 +77,7 @@ registry_docker() {
 	OTEL_TRACES_EXPORTER=none docker-registry serve "$d/config.yml" >"$d/log" 2>&1 </dev/null 3>&- 4>&- &
 	REGISTRY_PID=$!
 	registry_wait "$REGISTRY_PID" grep -qs 'listening on' "$d/log" || { cat "$d/log" >&2; return 1; }
-	REGISTRY_PORT=$(sed -n 's/.*listening on 127.0.0.1:\([0-9]*\).*/\1/p' "$d/log" | head -n 1)
+	REGISTRY_PORT=$(sed -n 's/.*listening on .*:\([0-9][0-9]*\).*/\1/p' "$d/log" | head -n 1)
 }
 
 registry_stop() {

@@ -437,7 +437,7 @@ static void proxies(void **state)
 	proxy_start("p:s3cret-Of-Proxy");
 	set.host = host;
 	env("https_proxy", "http://%s", proxy.host);
-	expect(&set, EIO, "");
+	expect(&set, EACCES, "the proxy to registry.test");
 	env("https_proxy", "http://p:s3cret-Of-Proxy@%s", proxy.host);
 	expect(&set, 0, NULL);
 	server_stop(&proxy);

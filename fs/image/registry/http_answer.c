@@ -113,11 +113,29 @@ static void no_answer(struct reg_http *h, int code, const char *why)
 		&e);
 }
 
+static void wants_login(struct reg_http *h)
+{
+	fail(h, EACCES,
+		"the proxy to %s wants another login: USER:SECRET@ before the proxy's name, in the "
+		"environment of msbd",
+		place(h));
+}
+
 static void transport(struct reg_http *h, CURLcode code)
 {
-	long os = 0;
+	long os = 0, proxy = 0; /* what it said to CONNECT; 0: nothing */
 
 	(void)curl_easy_getinfo(h->easy, CURLINFO_OS_ERRNO, &os);
+	(void)curl_easy_getinfo(h->easy, CURLINFO_HTTP_CONNECTCODE, &proxy);
+	if (proxy == 407) {
+		wants_login(h);
+		return;
+	}
+	if (proxy >= 300) {
+		fail(h, EHOSTUNREACH, "the proxy does not lead to %s: it answers %ld", place(h),
+			proxy);
+		return;
+	}
 	switch (code) {
 	case CURLE_PEER_FAILED_VERIFICATION: {
 		long verify = 0;
@@ -277,6 +295,8 @@ void reg_http_finished(struct reg_http *h, CURLcode code)
 		redirected(h);
 	} else if (h->direct_used && h->status / 100 == 4) {
 		reg_http_failed(h, -EACCES, &e); /* it was good for a while */
+	} else if (h->status == 407) {
+		wants_login(h);
 	} else if (h->status == 401 && !h->probe) {
 		if (h->since_retry >= REG_RETRY_BYTES)
 			h->auth_tries = 0;
