@@ -6,7 +6,9 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "ctl/image_names.h"
+#include "ctl/logins.h"
 #include "ctl/model.h"
+#include "ctl/pulls.h"
 #include "ctl/volumes.h"
 
 #include <fcntl.h>
@@ -62,6 +64,13 @@ static void forget(struct ctl *c)
 		ctl_volume_unref(c->vol[i]);
 	for (size_t i = 0; i < c->ndirs; i++)
 		free(c->dir[i].path);
+	for (size_t i = 0; i < c->npulls; i++)
+		ctl_pull_unref(c->pull[i]);
+	for (size_t i = 0; i < c->nlogins; i++) {
+		free(c->login[i].host);
+		free(c->login[i].user);
+	}
+	free(c->login);
 	free(c->registries);
 	ctl_ring_done(&c->events);
 	ctl_ring_done(&c->errors);

@@ -3,6 +3,7 @@
 #include "fs/image/build.h"
 #include "fs/image/sha.h"
 #include "tests/unit/tarmake.h"
+#include "tests/unit/tmpdir.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 
@@ -15,26 +16,19 @@
 #include <sys/stat.h>
 #include <cmocka.h>
 
-static char dir[32];
-static int dir_fd;
 static struct img_store *st;
 
 static int setup(void **state)
 {
 	struct msb_err e = {0};
 
-	(void)snprintf(dir, sizeof(dir), "/tmp/test_build.XXXXXX");
-	if (!mkdtemp(dir))
-		return -1;
-	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return dir_fd < 0 ? -1 : img_store_open(dir_fd, &st, &e);
+	return tmpdir_setup(state) < 0 ? -1 : img_store_open(dir_fd, &st, &e);
 }
 
 static int teardown(void **state)
 {
 	img_store_close(st);
-	close(dir_fd);
-	return msb_rm_rf(AT_FDCWD, dir);
+	return tmpdir_teardown(state);
 }
 
 static size_t entries(const char *name)

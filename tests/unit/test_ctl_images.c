@@ -1,82 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // Names of images, their directories, pins, logins, registries; the state file of an older msb.
+#include "tests/unit/ctl_fixture.h"
 #include "base/cleanup.h"
-#include "base/io.h"
-#include "base/log.h"
 #include "base/str.h"
 #include "ctl/conf.h"
-#include "ctl/image_names.h"
 #include "ctl/images.h"
-#include "ctl/logins.h"
-#include "ctl/model.h"
 #include "ctl/open_as.h"
-#include "ctl/pulls.h"
 #include "ctl/tree.h"
 
-#include <fcntl.h>
-#include <setjmp.h>
 #include <sqlite3.h>
-#include <stdarg.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <cmocka.h>
 
 #define HEX_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define HEX_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 
-static char dir[] = "/tmp/msbu.XXXXXX";
-static struct msb_paths paths;
-
-static int setup(void **state)
-{
-	assert_non_null(mkdtemp(dir));
-	(void)snprintf(paths.run, sizeof(paths.run), "%s/r", dir);
-	(void)snprintf(paths.mnt, sizeof(paths.mnt), "%s/m", dir);
-	(void)snprintf(paths.bin, sizeof(paths.bin), "%s/none", dir);
-	msb_log_init("test", NULL, open("/dev/null", O_WRONLY | O_CLOEXEC));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	return msb_rm_rf(AT_FDCWD, dir);
-}
-
 /* An instance whose state is in directory @name. */
-static struct ctl *open_ctl(const char *name)
+static struct ctl *open_in(const char *name)
 {
-	struct msb_err e = {0};
-	struct ctl *c = NULL;
-
 	(void)snprintf(paths.state, sizeof(paths.state), "%s/%s", dir, name);
-	if (ctl_open(&paths, -1, &c, &e) < 0)
-		fail_msg("%s", e.msg);
-	return c;
-}
-
-static void forget(struct ctl *c)
-{
-	c->db = ctl_db_close(c->db);
-	for (size_t i = 0; i < c->nsb; i++)
-		ctl_sandbox_unref(c->sb[i]);
-	for (size_t i = 0; i < c->nimg; i++)
-		ctl_image_unref(c->img[i]);
-	for (size_t i = 0; i < c->ndirs; i++)
-		free(c->dir[i].path);
-	for (size_t i = 0; i < c->npulls; i++)
-		ctl_pull_unref(c->pull[i]);
-	for (size_t i = 0; i < c->nlogins; i++) {
-		free(c->login[i].host);
-		free(c->login[i].user);
-	}
-	free(c->login);
-	free(c->registries);
-	ctl_ring_done(&c->events);
-	ctl_ring_done(&c->errors);
-	close(c->store_fd);
-	close(c->sandboxes_fd);
-	close(c->run_fd);
-	free(c);
+	return open_ctl();
 }
 
 static void set(struct ctl *c, const char *name)
@@ -109,7 +51,7 @@ static const char *resolved(struct ctl *c, const char *text, int want)
 /* A name without a host is an imported one's, or the default registry's, never a guess. */
 static void meanings(void **state)
 {
-	struct ctl *c = open_ctl("meanings");
+	struct ctl *c = open_in("meanings");
 
 	resolved(c, "py", -ENOENT);
 	resolved(c, "P", -EINVAL);
@@ -154,7 +96,7 @@ static void meanings(void **state)
 static void directories(void **state)
 {
 	struct ctl_at root, images, host, repo, img, again;
-	struct ctl *c = open_ctl("directories");
+	struct ctl *c = open_in("directories");
 	uint64_t id;
 
 	set(c, "r.lan:5000/a/b/c:1");
@@ -183,7 +125,7 @@ static void directories(void **state)
 
 static void directories_have_a_limit(void **state)
 {
-	struct ctl *c = open_ctl("dirlimit");
+	struct ctl *c = open_in("dirlimit");
 	char name[IMG_REF_MAX + 1];
 	struct msb_err e = {0};
 	int r = 0;
@@ -208,7 +150,7 @@ static void directories_have_a_limit(void **state)
 /* A name that is given to another image keeps its node ids; the struct is another. */
 static void moved(void **state)
 {
-	struct ctl *c = open_ctl("moved");
+	struct ctl *c = open_in("moved");
 	struct ctl_image *old, *was;
 	uint32_t serial;
 
@@ -224,7 +166,7 @@ static void moved(void **state)
 	assert_int_equal(ctl_image_by_serial(c, serial)->digest[0], 'b');
 	ctl_image_unref(old);
 	forget(c);
-	c = open_ctl("moved");
+	c = open_in("moved");
 	assert_int_equal(c->nimg, 1);
 	assert_string_equal(c->img[0]->digest, HEX_B);
 	forget(c);
@@ -232,7 +174,7 @@ static void moved(void **state)
 
 static void pins(void **state)
 {
-	struct ctl *c = open_ctl("pins");
+	struct ctl *c = open_in("pins");
 	struct ctl_sandbox *sb;
 	char ref[32];
 
@@ -243,7 +185,7 @@ static void pins(void **state)
 	assert_int_equal(ctl_pin_set(sb, "r.lan/a:1", HEX_A, false, NULL), 0);
 	assert_int_equal(ctl_pin_set(sb, "r.lan/a:1", HEX_B, true, NULL), 0);
 	forget(c);
-	c = open_ctl("pins");
+	c = open_in("pins");
 	sb = ctl_sandbox_find(c, "p");
 	assert_string_equal(ctl_pin_find(sb, "")->digest, HEX_A);
 	assert_true(ctl_pin_find(sb, "")->kept);
@@ -256,7 +198,7 @@ static void pins(void **state)
 	}
 	assert_int_equal(ctl_pin_set(sb, "r.lan/more:1", HEX_A, true, NULL), -EDQUOT);
 	forget(c);
-	c = open_ctl("pins");
+	c = open_in("pins");
 	assert_null(ctl_pin_find(ctl_sandbox_find(c, "p"), ""));
 	assert_int_equal(ctl_sandbox_find(c, "p")->npins, CTL_MAX_PINS);
 	forget(c);
@@ -293,7 +235,7 @@ static void migrates(void **state)
 	assert_int_equal(sqlite3_exec(sq, old, NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(sq);
 	for (int i = 0; i < 2; i++) { /* the second time there is nothing to do */
-		c = open_ctl("old");
+		c = open_in("old");
 		assert_int_equal(c->nimg, 2);
 		assert_int_equal(ctl_image_find(c, "localhost/deb:latest")->size_bytes, 7);
 		assert_string_equal(resolved(c, "deb", 0), "localhost/deb:latest");
@@ -337,7 +279,7 @@ static void registries(void **state)
 			NULL, -EDQUOT},
 	};
 	struct ctl_registry *reg = calloc(1, sizeof(*reg));
-	struct ctl *c = open_ctl("registries");
+	struct ctl *c = open_in("registries");
 	char line[64];
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -356,7 +298,7 @@ static void registries(void **state)
 	assert_int_equal(ctl_registries_set(c, "a.b insecure\na b", 16, false, NULL), -EINVAL);
 	assert_int_equal(ctl_registries_set(c, "a.b plain_http", 14, false, NULL), 0);
 	forget(c);
-	c = open_ctl("registries");
+	c = open_in("registries");
 	ctl_registries_find(c->registries, "a.b", reg);
 	assert_true(reg->reg.plain_http && !reg->reg.insecure && !reg->reg.mirrors);
 	memset(reg, 0, sizeof(*reg));
@@ -383,7 +325,7 @@ static void registries(void **state)
 /* A login is its user's; its secret is in a file of mode 0600 and nowhere else. */
 static void logins(void **state)
 {
-	struct ctl *c = open_ctl("logins");
+	struct ctl *c = open_in("logins");
 	const struct ctl_req me = {.c = c, .uid = 77}, other = {.c = c, .uid = 78};
 	struct ctl_registry *reg = calloc(1, sizeof(*reg));
 	char path[700], host[32], big[CTL_MAX_LOGIN_USER + 2];
@@ -413,7 +355,7 @@ static void logins(void **state)
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0700);
 	forget(c);
-	c = open_ctl("logins");
+	c = open_in("logins");
 	{
 		const struct ctl_req again = {.c = c, .uid = 77};
 
@@ -450,7 +392,7 @@ static int count(void *arg, const char *name, const struct ctl_at *child)
 /* Streams: a first line, lines as they come, an end; and the last of them stay. */
 static void pulls(void **state)
 {
-	struct ctl *c = open_ctl("pulls");
+	struct ctl *c = open_in("pulls");
 	const struct ctl_req q = {.c = c, .uid = 5, .pid = 6};
 	struct img_progress g = {.stage = "layers", .digest = HEX_A, .layer = 1, .layers = 2};
 	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
@@ -512,7 +454,7 @@ static void pulls(void **state)
 /* Beside a call that adds, nothing is collected, and nobody waits for that. */
 static void gc_is_put_off(void **state)
 {
-	struct ctl *c = open_ctl("gc");
+	struct ctl *c = open_in("gc");
 	const struct ctl_req q = {.c = c};
 	struct ctl_pull *p;
 
@@ -536,7 +478,7 @@ static void gc_is_put_off(void **state)
 /* PATHs are the requester's: what that user may not read or write, msbd does not. */
 static void opened_as(void **state)
 {
-	struct ctl *c = open_ctl("as");
+	struct ctl *c = open_in("as");
 	const struct ctl_req me = {.c = c, .uid = c->uid, .gid = c->gid},
 			     other = {.c = c, .uid = 65534, .gid = 65534};
 	char path[700], text[8] = "";
@@ -602,5 +544,5 @@ int main(void)
 		cmocka_unit_test(opened_as),
 	};
 
-	return cmocka_run_group_tests_name("ctl_images", tests, setup, teardown);
+	return cmocka_run_group_tests_name("ctl_images", tests, fixture_setup, fixture_teardown);
 }

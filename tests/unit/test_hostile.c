@@ -5,6 +5,7 @@
 #include "fs/image/sha.h"
 #include "fs/image/unzip.h"
 #include "tests/unit/tarmake.h"
+#include "tests/unit/tmpdir.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 
@@ -23,16 +24,11 @@
 #define MAX_BYTES  (64u << 20)
 #define MAX_INODES 20000
 
-static char dir[32];
-static int dir_fd, store_fd;
+static int store_fd;
 
 static int setup(void **state)
 {
-	(void)snprintf(dir, sizeof(dir), "/tmp/test_hostile.XXXXXX");
-	if (!mkdtemp(dir))
-		return -1;
-	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir_fd < 0 || mkdirat(dir_fd, "store", 0700) < 0)
+	if (tmpdir_setup(state) < 0 || mkdirat(dir_fd, "store", 0700) < 0)
 		return -1;
 	store_fd = openat(dir_fd, "store", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return store_fd < 0;
@@ -41,8 +37,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	close(store_fd);
-	close(dir_fd);
-	return msb_rm_rf(AT_FDCWD, dir);
+	return tmpdir_teardown(state);
 }
 
 /* ---- layers */

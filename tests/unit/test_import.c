@@ -6,6 +6,7 @@
 #include "fs/image/index.h"
 #include "fs/image/sha.h"
 #include "tests/unit/tarmake.h"
+#include "tests/unit/tmpdir.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 
@@ -19,24 +20,6 @@
 #include <sys/stat.h>
 #include <zstd.h>
 #include <cmocka.h>
-
-static char dir[32];
-static int dir_fd;
-
-static int setup(void **state)
-{
-	(void)snprintf(dir, sizeof(dir), "/tmp/test_import.XXXXXX");
-	if (!mkdtemp(dir))
-		return -1;
-	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return dir_fd < 0;
-}
-
-static int teardown(void **state)
-{
-	close(dir_fd);
-	return msb_rm_rf(AT_FDCWD, dir);
-}
 
 /* An archive being made: the members of a layout. */
 struct made {
@@ -569,11 +552,11 @@ static void limits(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(oci, setup, teardown),
-		cmocka_unit_test_setup_teardown(docker, setup, teardown),
-		cmocka_unit_test_setup_teardown(directory_escapes, setup, teardown),
-		cmocka_unit_test_setup_teardown(archives, setup, teardown),
-		cmocka_unit_test_setup_teardown(limits, setup, teardown),
+		cmocka_unit_test_setup_teardown(oci, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(docker, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(directory_escapes, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(archives, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(limits, tmpdir_setup, tmpdir_teardown),
 	};
 
 	return cmocka_run_group_tests_name("import", tests, NULL, NULL);

@@ -2,6 +2,7 @@
 // fs/image/store: same bytes once, and only the same; images appear whole; what is left over goes.
 #include "fs/image/index.h"
 #include "fs/image/store.h"
+#include "tests/unit/tmpdir.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 
@@ -16,24 +17,6 @@
 
 #define DIGEST_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define DIGEST_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-
-static char dir[32];
-static int dir_fd;
-
-static int setup(void **state)
-{
-	(void)snprintf(dir, sizeof(dir), "/tmp/test_store.XXXXXX");
-	if (!mkdtemp(dir))
-		return -1;
-	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return dir_fd < 0;
-}
-
-static int teardown(void **state)
-{
-	close(dir_fd);
-	return msb_rm_rf(AT_FDCWD, dir);
-}
 
 static struct img_store *open_store(void)
 {
@@ -749,22 +732,23 @@ static void lost_record(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(same_bytes_once, setup, teardown),
-		cmocka_unit_test_setup_teardown(same_bytes_of_a_layer, setup, teardown),
-		cmocka_unit_test_setup_teardown(zeros, setup, teardown),
-		cmocka_unit_test_setup_teardown(next_pack, setup, teardown),
-		cmocka_unit_test_setup_teardown(both_at_once, setup, teardown),
-		cmocka_unit_test_setup_teardown(same_layer, setup, teardown),
-		cmocka_unit_test_setup_teardown(hash_is_not_trusted, setup, teardown),
-		cmocka_unit_test_setup_teardown(leftovers, setup, teardown),
-		cmocka_unit_test_setup_teardown(size_of_image, setup, teardown),
-		cmocka_unit_test_setup_teardown(gc, setup, teardown),
-		cmocka_unit_test_setup_teardown(partial, setup, teardown),
-		cmocka_unit_test_setup_teardown(artifact, setup, teardown),
-		cmocka_unit_test_setup_teardown(gc_beside, setup, teardown),
-		cmocka_unit_test_setup_teardown(forget, setup, teardown),
-		cmocka_unit_test_setup_teardown(damaged_image, setup, teardown),
-		cmocka_unit_test_setup_teardown(lost_record, setup, teardown),
+		cmocka_unit_test_setup_teardown(same_bytes_once, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(
+			same_bytes_of_a_layer, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(zeros, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(next_pack, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(both_at_once, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(same_layer, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(hash_is_not_trusted, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(leftovers, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(size_of_image, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(gc, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(partial, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(artifact, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(gc_beside, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(forget, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(damaged_image, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(lost_record, tmpdir_setup, tmpdir_teardown),
 	};
 
 	return cmocka_run_group_tests_name("store", tests, NULL, NULL);

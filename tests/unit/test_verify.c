@@ -7,6 +7,7 @@
 #include "fs/image/stat.h"
 #include "fs/image/verify.h"
 #include "tests/unit/tarmake.h"
+#include "tests/unit/tmpdir.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 
@@ -19,24 +20,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
-
-static char dir[32];
-static int dir_fd;
-
-static int setup(void **state)
-{
-	(void)snprintf(dir, sizeof(dir), "/tmp/test_verify.XXXXXX");
-	if (!mkdtemp(dir))
-		return -1;
-	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return dir_fd < 0;
-}
-
-static int teardown(void **state)
-{
-	close(dir_fd);
-	return msb_rm_rf(AT_FDCWD, dir);
-}
 
 /* ---- two images that share their lower layer */
 
@@ -431,12 +414,12 @@ static void counted(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(whole, setup, teardown),
-		cmocka_unit_test_setup_teardown(damaged, setup, teardown),
-		cmocka_unit_test_setup_teardown(gone, setup, teardown),
-		cmocka_unit_test_setup_teardown(not_with_that, setup, teardown),
-		cmocka_unit_test_setup_teardown(many, setup, teardown),
-		cmocka_unit_test_setup_teardown(counted, setup, teardown),
+		cmocka_unit_test_setup_teardown(whole, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(damaged, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(gone, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(not_with_that, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(many, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(counted, tmpdir_setup, tmpdir_teardown),
 	};
 
 	return cmocka_run_group_tests_name("verify", tests, NULL, NULL);
