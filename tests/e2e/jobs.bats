@@ -291,13 +291,13 @@ has() { sed -n "s/^$1 //p" $j/status; }
 }
 
 @test "waiting: interrupted, not blocking, and polled" {
-	job '["sleep", "1"]'
+	job '["sleep", "1000"]'
 	run -124 timeout 0.3 cat $j/wait
 	run -124 timeout 0.3 cat $j/stdout
 	run -124 timeout 0.3 dd if=/dev/zero of=$j/stdin count=1 status=none
 	start
 	run python3 - $j <<-'PY'
-		import os, select, sys, time
+		import os, select, sys
 		j = sys.argv[1]
 		out = os.open(j + "/stdout", os.O_RDONLY | os.O_NONBLOCK)
 		try:
@@ -309,6 +309,10 @@ has() { sed -n "s/^$1 //p" $j/status; }
 		p.register(out, select.POLLIN)
 		wait = os.open(j + "/wait", os.O_RDONLY | os.O_NONBLOCK)
 		p.register(wait, select.POLLIN)
+		if p.poll(0):
+		    sys.exit("something has come")
+		with open(j + "/ctl", "w") as ctl:
+		    ctl.write("signal TERM\n")
 		got = set()
 		while len(got) < 2:
 		    for fd, ev in p.poll(10000) or sys.exit("nothing came"):
@@ -317,7 +321,7 @@ has() { sed -n "s/^$1 //p" $j/status; }
 		        if fd == out and not ev & select.POLLHUP:
 		            sys.exit("no hang-up at the end")
 		assert os.read(out, 1) == b""
-		assert os.read(wait, 9) == b"0\n"
+		assert os.read(wait, 9) == b"143\n"
 	PY
 	[ "$status" = 0 ] || { echo "$output"; false; }
 }
