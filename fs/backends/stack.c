@@ -50,7 +50,6 @@ int fsb_stack_start(
 {
 	const struct fsb_kind *kind = fsb_kind_find(backend);
 	struct fsb_start own = *from, wrap = *from;
-	_cleanup_close_ int counted = -1, usage = -1;
 	struct fsb *b;
 	int r;
 
@@ -58,8 +57,10 @@ int fsb_stack_start(
 		fsb_start_close(from);
 		return msb_err_set(e, EOPNOTSUPP, "there is no backend `%s`", backend);
 	}
-	wrap.count_fd = counted = count_fd(from);
-	usage = steal_fd(&own.usage_fd); /* a wrapper's, not the backend's */
+	_cleanup_close_ int counted = count_fd(from);
+	_cleanup_close_ int usage = steal_fd(&own.usage_fd); /* a wrapper's, not the backend's */
+
+	wrap.count_fd = counted;
 	r = kind->start(&own, &b, e);
 	for (const struct fsb_kind *const *k = fsb_kinds; r == 0 && *k; k++)
 		if ((*k)->wrap)

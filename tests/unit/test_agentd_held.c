@@ -139,7 +139,8 @@ static void held_output(void **state)
 			assert_int_equal(msb_msg_recv(s, &m), 0);
 			if (!strcmp(msb_msg_verb(&m), "out"))
 				msb_str_add(&r.out, msb_msg_payload_ptr(&m), m.payload_bytes);
-		} while (strcmp(msb_msg_verb(&m), "live") && strcmp(msb_msg_verb(&m), "exit"));
+		} while (strcmp(msb_msg_verb(&m), "live") != 0 &&
+			 strcmp(msb_msg_verb(&m), "exit") != 0);
 		close(s);
 		/* Who was there while it ended was given all that came meanwhile, too. */
 		if (!strcmp(msb_msg_verb(&m), "exit") && ended++)

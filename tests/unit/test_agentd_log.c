@@ -108,8 +108,8 @@ static void files_rotate_by_count(void **state)
 	struct ad_file f;
 
 	ad_file_init(&f, dir_fd, "few", 1, 3);
-	for (char c = 'a'; c <= 'f'; c++)
-		ad_file_add(&f, &c, 1);
+	for (const char *c = "abcdef"; *c; c++)
+		ad_file_add(&f, c, 1);
 	/* A rotation that was cut off: what is above stays where it is. */
 	assert_int_equal(renameat(dir_fd, "few.1", dir_fd, "few.gone"), 0);
 	ad_file_add(&f, "g", 1);

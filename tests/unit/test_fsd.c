@@ -360,7 +360,7 @@ static bool forget_one(uint64_t node, uint16_t i)
 }
 
 /* Sends @n FORGETs of @node and waits for them. How many kicks that took. */
-static unsigned int forget(uint64_t node, unsigned int n)
+static unsigned int forget(uint64_t node, uint16_t n)
 {
 	unsigned int kicks = 0;
 

@@ -211,7 +211,7 @@ static void empty(struct fsb *b, const char *dir)
 	struct fsb_entry e;
 	char p[600];
 
-	for (char c = 'a'; c < 'e'; c++) {
+	for (int c = 'a'; c < 'e'; c++) {
 		(void)snprintf(p, sizeof(p), "%s%s%c", dir, *dir ? "/" : "", c);
 		if (fx_walk(b, p, &e) < 0)
 			continue;

@@ -96,7 +96,7 @@ static int set_guest(
 		e = set_host_owner(r, s);
 	if (e == 0)
 		e = pt_look(&p->nodes, r, &sx);
-	if (e < 0)
+	if (e)
 		return e;
 	pt_meta_of(p, r, &sx, &m);
 	pt_guest(p, &sx, &m, &g);
