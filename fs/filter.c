@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Wrappers: the operations that call hooks before and after another backend's.
 #include "fs/filter.h"
+#include "fs/fsd.h"
 #include "fs/fuse_iov.h"
+#include "fs/names.h"
 
+#include <errno.h>
 #include <string.h>
 
 _Thread_local const struct fsb_req *fsb_asking;
@@ -35,6 +38,12 @@ static void done(
 		f->f->after(f, c, r, made);
 	if (f->f->entered && r == 0 && made && made->node)
 		f->f->entered(f, parent, name, strlen(name), made);
+	if (r < 0 || !f->keeps_names)
+		return;
+	if (c->op == FSB_RENAME)
+		fsb_names_renamed(f->names, f->next, c);
+	else if (made && made->node)
+		fsb_names_enter(f->names, parent, name, strlen(name), made->node);
 }
 
 static int f_lookup(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name,
@@ -51,6 +60,8 @@ static void f_forget(struct fsb *b, uint64_t node, uint64_t count)
 
 	if (f->f->forgot)
 		f->f->forgot(f, node, count);
+	if (f->keeps_names)
+		fsb_names_forget(f->names, node, count);
 	f->next->ops->forget(f->next, node, count);
 }
 
@@ -296,6 +307,8 @@ static int fill_one(void *arg, const char *name, size_t name_bytes, uint64_t ino
 		return 0;
 	}
 	r = l->fn(l->arg, name, name_bytes, ino, type, next_off, entry);
+	if (r == 0 && node && l->f->keeps_names)
+		fsb_names_enter(l->f->names, l->dir, name, name_bytes, node);
 	if (r == 0 && node && ops->entered)
 		ops->entered(l->f, l->dir, name, name_bytes, entry);
 	if (r == 0)
@@ -327,7 +340,7 @@ static int f_readdir(struct fsb *b, const struct fsb_req *req, uint64_t node, ui
 		.op = FSB_READDIR, .req = req, .node = node, .fh = fh, .off = off};
 
 	return (int)AROUND(b, c, NULL,
-		f->f->shows || (plus && f->f->entered)
+		f->f->shows || (plus && (f->f->entered || f->keeps_names))
 			? list(f, req, node, fh, off, plus, fn, arg)
 			: next->ops->readdir(next, req, node, fh, off, plus, fn, arg));
 }
@@ -450,16 +463,18 @@ static const struct fsb_cache *f_cache(struct fsb *b, uint64_t node)
 
 static int64_t f_save(struct fsb *b, uint64_t node, void *buf, size_t cap)
 {
-	struct fsb *next = fsb_filter_of(b)->next;
+	struct fsb_filter *f = fsb_filter_of(b);
 
-	return next->ops->save(next, node, buf, cap);
+	return f->keeps_names ? fsb_names_save_op(f->names, f->next, node, buf, cap)
+			      : f->next->ops->save(f->next, node, buf, cap);
 }
 
 static int f_load(struct fsb *b, uint64_t node, uint64_t lookups, const void *buf, size_t n)
 {
-	struct fsb *next = fsb_filter_of(b)->next;
+	struct fsb_filter *f = fsb_filter_of(b);
 
-	return next->ops->load(next, node, lookups, buf, n);
+	return f->keeps_names ? fsb_names_load_op(f->names, f->next, node, lookups, buf, n)
+			      : f->next->ops->load(f->next, node, lookups, buf, n);
 }
 
 static int f_reopen(struct fsb *b, uint64_t node, uint64_t fh, bool dir, uint32_t flags)
@@ -495,6 +510,8 @@ static void f_stop(struct fsb *b)
 	struct fsb_filter *f = fsb_filter_of(b);
 
 	f->next->ops->stop(f->next);
+	if (f->keeps_names)
+		(void)fsb_names_free(f->names);
 	f->f->stop(f);
 }
 
@@ -506,6 +523,8 @@ void fsb_filter_init(struct fsb_filter *f, const struct fsb_filter_ops *ops, str
 
 	f->f = ops;
 	f->next = next;
+	f->names = NULL;
+	f->keeps_names = false;
 	f->b.ops = &f->own;
 #define OP(op, there) .op = (there) ? f_##op : NULL
 	f->own = (struct fsb_ops){.name = ops->name,
@@ -553,4 +572,28 @@ void fsb_filter_init(struct fsb_filter *f, const struct fsb_filter_ops *ops, str
 		OP(load_all, n->load_all),
 		OP(usage, n->usage)};
 #undef OP
+}
+
+struct fsb *fsb_filter_below(struct fsb *b)
+{
+	struct fsb_filter *f = fsb_filter_of(b);
+
+	return b->ops == &f->own ? f->next : NULL;
+}
+
+int fsb_filter_names(struct fsb_filter *f)
+{
+	for (struct fsb *b = f->next, *below; (below = fsb_filter_below(b)); b = below) {
+		struct fsb_filter *had = fsb_filter_of(b);
+
+		if (had->keeps_names) {
+			had->keeps_names = false;
+			f->names = had->names;
+			break;
+		}
+	}
+	if (!f->names)
+		f->names = fsb_names_new(FSD_MAX_NODES);
+	f->keeps_names = f->names;
+	return f->names ? 0 : -ENOMEM;
 }

@@ -59,11 +59,15 @@ struct fsb_filter_ops {
 	void (*stop)(struct fsb_filter *); /* frees the filter; @next is stopped already */
 };
 
+struct fsb_names;
+
 struct fsb_filter {
 	struct fsb b; /* first */
 	struct fsb *next;
 	const struct fsb_filter_ops *f;
-	struct fsb_ops own; /* what b.ops points at */
+	struct fsb_names *names; /* fsb_filter_names(); NULL: it speaks of no paths */
+	bool keeps_names;	 /* else a filter above does */
+	struct fsb_ops own;	 /* what b.ops points at */
 };
 
 static inline struct fsb_filter *fsb_filter_of(struct fsb *b)
@@ -79,5 +83,18 @@ static inline struct fsb_filter *fsb_filter_of(struct fsb *b)
  */
 void fsb_filter_init(struct fsb_filter *f, const struct fsb_filter_ops *ops, struct fsb *next,
 	uint32_t add_caps, uint32_t drop_caps);
+
+/**
+ * fsb_filter_names() - Give a wrapper, begun by fsb_filter_init(), the stack's table of names
+ *
+ * There is one however many ask, of at most FSD_MAX_NODES nodes; the outermost of them keeps it,
+ * which this file does: enters, forgets, saves, loads and frees. At after() it is as it was before
+ * the operation.
+ * Return: 0; -ENOMEM.
+ */
+int fsb_filter_names(struct fsb_filter *f);
+
+/* The next filter or backend where @b is a filter, else NULL. */
+struct fsb *fsb_filter_below(struct fsb *b);
 
 #endif

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The audit wrapper: a record of every operation that its level, operations and patterns ask for.
 #include "fs/audit_sink.h"
-#include "fs/fsd.h"
 #include "fs/names.h"
 
 #include <errno.h>
@@ -12,7 +11,6 @@
 struct audit {
 	struct fsb_filter f; /* first */
 	struct audit_sink *sink;
-	struct fsb_names *names;
 	uint32_t ops; /* that are recorded */
 	bool uncached;
 	char mount[AUDIT_MAX_MOUNT + 1];
@@ -64,12 +62,12 @@ static void record(
 	bool want;
 
 	ev.path = fsb_names_path_in(
-		a->names, c->node, c->name, c->name ? strlen(c->name) : 0, path, &n);
+		a->f.names, c->node, c->name, c->name ? strlen(c->name) : 0, path, &n);
 	ev.path_bytes = (uint16_t)n;
 	want = wanted(a, ev.path, n);
 	if (c->node2) {
 		ev.path2 = fsb_names_path_in(
-			a->names, c->node2, c->name2, c->name2 ? strlen(c->name2) : 0, path2, &n);
+			a->f.names, c->node2, c->name2, c->name2 ? strlen(c->name2) : 0, path2, &n);
 		ev.path2_bytes = (uint16_t)n;
 		want = want || wanted(a, ev.path2, n);
 	} else if (c->name2) {
@@ -94,7 +92,7 @@ static int before(struct fsb_filter *f, const struct fsb_call *c)
 	struct audit *a = of(f);
 
 	if (a->ops & FSB_OP_BIT(c->op))
-		fsb_names_soon(a->names, c->node);
+		fsb_names_soon(f->names, c->node);
 	return 0;
 }
 
@@ -105,19 +103,6 @@ static void after(struct fsb_filter *f, const struct fsb_call *c, int64_t result
 
 	if (a->ops & FSB_OP_BIT(c->op))
 		record(a, c, result, made);
-	if (c->op == FSB_RENAME && result == 0)
-		fsb_names_renamed(a->names, f->next, c);
-}
-
-static void entered(struct fsb_filter *f, uint64_t parent, const char *name, size_t name_bytes,
-	const struct fsb_entry *made)
-{
-	fsb_names_enter(of(f)->names, parent, name, name_bytes, made->node);
-}
-
-static void forgot(struct fsb_filter *f, uint64_t node, uint64_t count)
-{
-	fsb_names_forget(of(f)->names, node, count);
 }
 
 /* A read from a cache is none that could be seen. */
@@ -128,23 +113,8 @@ static const struct fsb_cache *cache(struct fsb_filter *f, uint64_t node)
 	return of(f)->uncached ? &none : NULL;
 }
 
-static int64_t save(struct fsb *b, uint64_t node, void *buf, size_t cap)
-{
-	struct audit *a = of(fsb_filter_of(b));
-
-	return fsb_names_save_op(a->names, a->f.next, node, buf, cap);
-}
-
-static int load(struct fsb *b, uint64_t node, uint64_t lookups, const void *buf, size_t n)
-{
-	struct audit *a = of(fsb_filter_of(b));
-
-	return fsb_names_load_op(a->names, a->f.next, node, lookups, buf, n);
-}
-
 static void stop(struct fsb_filter *f)
 {
-	(void)fsb_names_free(of(f)->names);
 	free(f);
 }
 
@@ -152,8 +122,6 @@ static const struct fsb_filter_ops ops = {.name = "audit",
 	.summary = "records operations",
 	.before = before,
 	.after = after,
-	.entered = entered,
-	.forgot = forgot,
 	.cache = cache,
 	.stop = stop};
 
@@ -168,8 +136,9 @@ static int wrap(const struct fsb_start *from, struct fsb *next, struct fsb **ret
 	}
 	a = from->sink ? calloc(1, sizeof(*a) + o->naudit_globs * sizeof(a->glob[0])) : NULL;
 	if (a)
-		a->names = fsb_names_new(FSD_MAX_NODES);
-	if (!a || !a->names) {
+		fsb_filter_init(
+			&a->f, &ops, next, o->audit >= FSB_AUDIT_OPENS ? FSB_CAP_SEE_OPENS : 0, 0);
+	if (!a || fsb_filter_names(&a->f) < 0) {
 		free(a);
 		next->ops->stop(next);
 		return from->sink ? msb_err_set(e, ENOMEM, "no memory to audit")
@@ -182,11 +151,6 @@ static int wrap(const struct fsb_start *from, struct fsb *next, struct fsb **ret
 	for (; a->nglobs < o->naudit_globs; a->nglobs++)
 		(void)fsb_glob_compile(o->audit_glob[a->nglobs], strlen(o->audit_glob[a->nglobs]),
 			&a->glob[a->nglobs], NULL); /* checked as it was read */
-	fsb_filter_init(&a->f, &ops, next, o->audit >= FSB_AUDIT_OPENS ? FSB_CAP_SEE_OPENS : 0, 0);
-	if (a->f.own.save)
-		a->f.own.save = save;
-	if (a->f.own.load)
-		a->f.own.load = load;
 	*ret = &a->f.b;
 	return 0;
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The denied wrapper: what rules, or a plugin, have refused is told.
 #include "fs/denials.h"
-#include "fs/fsd.h"
 #include "fs/names.h"
 
 #include <errno.h>
@@ -12,7 +11,6 @@
 struct denied {
 	struct fsb_filter f; /* first */
 	struct denials *to;
-	struct fsb_names *names;
 	char mount[DENIALS_MAX_MOUNT + 1];
 };
 
@@ -26,7 +24,7 @@ static void tell(struct denied *d, const struct fsb_call *c, int error)
 	struct denial x = {.op = c->op, .error = error};
 	char path[FSB_MAX_PATH];
 
-	(void)fsb_names_path(d->names, c->node, c->name, c->name ? strlen(c->name) : 0, path);
+	(void)fsb_names_path(d->f.names, c->node, c->name, c->name ? strlen(c->name) : 0, path);
 	(void)snprintf(x.path, sizeof(x.path), "%s", path);
 	(void)snprintf(x.mount, sizeof(x.mount), "%s", d->mount);
 	if (c->req) {
@@ -41,47 +39,15 @@ static void after(struct fsb_filter *f, const struct fsb_call *c, int64_t result
 {
 	if (result == -EACCES || result == -EPERM)
 		tell(of(f), c, (int)-result);
-	if (c->op == FSB_RENAME && result == 0)
-		fsb_names_renamed(of(f)->names, f->next, c);
-}
-
-static void entered(struct fsb_filter *f, uint64_t parent, const char *name, size_t name_bytes,
-	const struct fsb_entry *made)
-{
-	fsb_names_enter(of(f)->names, parent, name, name_bytes, made->node);
-}
-
-static void forgot(struct fsb_filter *f, uint64_t node, uint64_t count)
-{
-	fsb_names_forget(of(f)->names, node, count);
-}
-
-static int64_t save(struct fsb *b, uint64_t node, void *buf, size_t cap)
-{
-	struct denied *d = of(fsb_filter_of(b));
-
-	return fsb_names_save_op(d->names, d->f.next, node, buf, cap);
-}
-
-static int load(struct fsb *b, uint64_t node, uint64_t lookups, const void *buf, size_t n)
-{
-	struct denied *d = of(fsb_filter_of(b));
-
-	return fsb_names_load_op(d->names, d->f.next, node, lookups, buf, n);
 }
 
 static void stop(struct fsb_filter *f)
 {
-	(void)fsb_names_free(of(f)->names);
 	free(f);
 }
 
-static const struct fsb_filter_ops ops = {.name = "denied",
-	.summary = "tells what was refused",
-	.after = after,
-	.entered = entered,
-	.forgot = forgot,
-	.stop = stop};
+static const struct fsb_filter_ops ops = {
+	.name = "denied", .summary = "tells what was refused", .after = after, .stop = stop};
 
 static int wrap(const struct fsb_start *from, struct fsb *next, struct fsb **ret, struct msb_err *e)
 {
@@ -94,19 +60,14 @@ static int wrap(const struct fsb_start *from, struct fsb *next, struct fsb **ret
 	}
 	d = calloc(1, sizeof(*d));
 	if (d)
-		d->names = fsb_names_new(FSD_MAX_NODES);
-	if (!d || !d->names) {
+		fsb_filter_init(&d->f, &ops, next, 0, 0);
+	if (!d || fsb_filter_names(&d->f) < 0) {
 		free(d);
 		next->ops->stop(next);
 		return msb_err_set(e, ENOMEM, "no memory for rules");
 	}
 	d->to = from->denials;
 	(void)snprintf(d->mount, sizeof(d->mount), "%s", from->mount ?: "root");
-	fsb_filter_init(&d->f, &ops, next, 0, 0);
-	if (d->f.own.save)
-		d->f.own.save = save;
-	if (d->f.own.load)
-		d->f.own.load = load;
 	*ret = &d->f.b;
 	return 0;
 }

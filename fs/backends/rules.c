@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rules wrapper: what a guest may see and do, by path.
 #include "fs/backends/rules.h"
-#include "fs/fsd.h"
 #include "fs/fuse_iov.h"
 #include "fs/names.h"
 
@@ -15,7 +14,6 @@
 
 struct rules {
 	struct fsb_filter f; /* first */
-	struct fsb_names *names;
 	unsigned int n;
 	struct {
 		enum fsb_rule what;
@@ -43,7 +41,7 @@ static enum fsb_rule judge_name(
 	struct rules *r, uint64_t parent, const char *name, size_t name_bytes)
 {
 	char path[FSB_MAX_PATH];
-	size_t n = fsb_names_path(r->names, parent, name, name_bytes, path);
+	size_t n = fsb_names_path(r->f.names, parent, name, name_bytes, path);
 
 	return judge(r, path, n);
 }
@@ -56,12 +54,12 @@ static enum fsb_rule judge_node(struct rules *r, uint64_t node)
 
 	if (node == FSB_ROOT)
 		return FSB_ALLOW;
-	tag = fsb_names_tag(r->names, node);
+	tag = fsb_names_tag(r->f.names, node);
 	if (tag == FSB_NAMES_NO_TAG) {
-		size_t n = fsb_names_path(r->names, node, NULL, 0, path);
+		size_t n = fsb_names_path(r->f.names, node, NULL, 0, path);
 
 		tag = (uint8_t)(FSB_NAMES_NO_TAG + 1 + judge(r, path, n));
-		fsb_names_set_tag(r->names, node, tag);
+		fsb_names_set_tag(r->f.names, node, tag);
 	}
 	return (enum fsb_rule)(tag - 1 - FSB_NAMES_NO_TAG);
 }
@@ -70,8 +68,8 @@ static enum fsb_rule judge_node(struct rules *r, uint64_t node)
 static bool differs_below(struct rules *r, const struct fsb_call *c)
 {
 	char from[FSB_MAX_PATH + 1], to[FSB_MAX_PATH + 1];
-	size_t m = fsb_names_path(r->names, c->node, c->name, strlen(c->name), from);
-	size_t n = fsb_names_path(r->names, c->node2, c->name2, strlen(c->name2), to);
+	size_t m = fsb_names_path(r->f.names, c->node, c->name, strlen(c->name), from);
+	size_t n = fsb_names_path(r->f.names, c->node2, c->name2, strlen(c->name2), to);
 
 	from[m++] = to[n++] = '/';
 	for (unsigned int i = 0; i < r->n; i++) {
@@ -167,24 +165,6 @@ static int before(struct fsb_filter *f, const struct fsb_call *c)
 	}
 }
 
-static void after(struct fsb_filter *f, const struct fsb_call *c, int64_t result,
-	const struct fsb_entry *made)
-{
-	if (c->op == FSB_RENAME && result == 0)
-		fsb_names_renamed(of(f)->names, f->next, c);
-}
-
-static void entered(struct fsb_filter *f, uint64_t parent, const char *name, size_t name_bytes,
-	const struct fsb_entry *made)
-{
-	fsb_names_enter(of(f)->names, parent, name, name_bytes, made->node);
-}
-
-static void forgot(struct fsb_filter *f, uint64_t node, uint64_t count)
-{
-	fsb_names_forget(of(f)->names, node, count);
-}
-
 static bool shows(struct fsb_filter *f, uint64_t parent, const char *name, size_t name_bytes)
 {
 	return judge_name(of(f), parent, name, name_bytes) != FSB_DENY;
@@ -257,32 +237,14 @@ static int64_t lseek_op(struct fsb *b, uint64_t node, uint64_t fh, uint64_t off,
 	return whence == SEEK_DATA ? (int64_t)off : size;
 }
 
-static int64_t save(struct fsb *b, uint64_t node, void *buf, size_t cap)
-{
-	struct rules *r = of(fsb_filter_of(b));
-
-	return fsb_names_save_op(r->names, r->f.next, node, buf, cap);
-}
-
-static int load(struct fsb *b, uint64_t node, uint64_t lookups, const void *buf, size_t n)
-{
-	struct rules *r = of(fsb_filter_of(b));
-
-	return fsb_names_load_op(r->names, r->f.next, node, lookups, buf, n);
-}
-
 static void stop(struct fsb_filter *f)
 {
-	(void)fsb_names_free(of(f)->names);
 	free(f);
 }
 
 static const struct fsb_filter_ops ops = {.name = "rules",
 	.summary = "allows, denies and redacts by path",
 	.before = before,
-	.after = after,
-	.entered = entered,
-	.forgot = forgot,
 	.shows = shows,
 	.stop = stop};
 
@@ -296,36 +258,33 @@ int fsb_rules_new(const struct fsb_glob_rule *rule, unsigned int n, struct fsb *
 		*ret = next;
 		return 0;
 	}
-	r = n > FSB_MAX_GLOBS ? NULL : calloc(1, sizeof(*r) + n * sizeof(r->rule[0]));
-	if (r)
-		r->names = fsb_names_new(FSD_MAX_NODES);
-	if (!r || !r->names)
-		err = n > FSB_MAX_GLOBS
-			      ? msb_err_set(e, E2BIG, "there are at most %d rules", FSB_MAX_GLOBS)
-			      : msb_err_set(e, ENOMEM, "no memory for rules");
+	if (n > FSB_MAX_GLOBS)
+		err = msb_err_set(e, E2BIG, "there are at most %d rules", FSB_MAX_GLOBS);
+	r = err < 0 ? NULL : calloc(1, sizeof(*r) + n * sizeof(r->rule[0]));
+	if (err == 0 && !r)
+		err = msb_err_set(e, ENOMEM, "no memory for rules");
 	for (; err == 0 && r->n < n; r->n++) {
 		r->rule[r->n].what = rule[r->n].what;
 		err = fsb_glob_compile(
 			rule[r->n].glob, strlen(rule[r->n].glob), &r->rule[r->n].glob, e);
 	}
+	if (err == 0) {
+		fsb_filter_init(&r->f, &ops, next, 0, 0);
+		err = fsb_filter_names(&r->f);
+		if (err < 0)
+			(void)msb_err_set(e, ENOMEM, "no memory for rules");
+	}
 	if (err < 0) {
-		if (r)
-			(void)fsb_names_free(r->names);
 		free(r);
 		next->ops->stop(next);
 		return err;
 	}
-	fsb_filter_init(&r->f, &ops, next, 0, 0);
 	if (r->f.own.readv)
 		r->f.own.readv = readv_op;
 	if (r->f.own.listxattr)
 		r->f.own.listxattr = listxattr_op;
 	if (r->f.own.lseek)
 		r->f.own.lseek = lseek_op;
-	if (r->f.own.save)
-		r->f.own.save = save;
-	if (r->f.own.load)
-		r->f.own.load = load;
 	*ret = &r->f.b;
 	return 0;
 }

@@ -1,18 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What mounts refuse: how much of it is kept, and what the wrapper says of an operation.
-#include "tests/unit/fusereq.h"
-#include "base/cleanup.h"
-#include "base/io.h"
+#include "tests/unit/stack_fixture.h"
 #include "fs/denials.h"
+#include "fs/filter.h"
+#include "fs/names.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <sys/stat.h>
-#include <cmocka.h>
 
 static bool readable(const struct denials *d)
 {
@@ -95,55 +89,30 @@ static void many_threads(void **state)
 
 /* ---- the wrapper over a real directory */
 
-static char top[64];
-static int host;
-static struct fsd_fs fs;
-static struct fusereq q;
-static struct fsb_options o;
 static struct denials *told;
 
 static int setup(void **state)
 {
-	(void)snprintf(top, sizeof(top), "/tmp/msb-denied-XXXXXX");
-	assert_non_null(mkdtemp(top));
-	host = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	(void)setup_dir();
 	assert_int_equal(mkdirat(host, "a", 0755), 0);
 	assert_int_equal(msb_write_file_atomic(host, "a/x.key", "k", 1, 0644), 0);
-	q.w = calloc(1, sizeof(*q.w));
 	told = denials_new();
 	return 0;
 }
 
-static int teardown(void **state)
+static int done(void **state)
 {
-	free(q.w);
-	close(host);
-	denials_free(told);
-	return msb_rm_rf(AT_FDCWD, top);
+	told = denials_free(told);
+	return teardown(state);
 }
 
 static void mount(const char *options)
 {
 	struct fsb_start from = FSB_START_NONE;
-	struct msb_err e = {0};
-	struct fsb *b;
 
-	assert_int_equal(fsb_options_parse("passthrough", options, strlen(options), &o, &e), 0);
-	from.options = &o;
 	from.mount = "/in/guest";
 	from.denials = told;
-	from.dir_fd = openat(host, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fsb_stack_start("passthrough", &from, &b, &e) < 0)
-		fail_msg("%s", e.msg);
-	fsd_fs_init(&fs, b);
-	q.s = fsd_session_new(&fs, &fuse_profile_guest, false);
-	assert_int_equal(req_init(&q), 0);
-}
-
-static void unmount(void)
-{
-	q.s = fsd_session_free(q.s);
-	fsd_fs_done(&fs);
+	mount_as("passthrough", options, &from);
 }
 
 static void says(enum fsb_op op, int error, const char *path)
@@ -178,6 +147,42 @@ static void what_rules_refuse(void **state)
 	unmount();
 }
 
+static unsigned int kept_tables(void)
+{
+	unsigned int n = 0;
+
+	for (struct fsb *b = fs.b, *below; (below = fsb_filter_below(b)); b = below)
+		n += fsb_filter_of(b)->keeps_names;
+	return n;
+}
+
+/* Rules, and who tells of them, go by one table of names: it follows renames, is saved with a node,
+ * and empties as nodes are forgotten. */
+static void one_table_of_names(void **state)
+{
+	uint8_t buf[4096];
+	int64_t n, again;
+	struct fsb *b;
+	uint64_t a;
+
+	mount("deny=*.key,delay=write:1ms");
+	b = fs.b;
+	assert_int_equal(kept_tables(), 1);
+	while (!fsb_filter_of(b)->keeps_names)
+		b = fsb_filter_below(b);
+	a = req_lookup(&q, 1, "a");
+	assert_int_equal(fsb_names_count(fsb_filter_of(b)->names), 1);
+	assert_int_equal(req_rename(&q, 1, "a", 1, "moved", 0), 0);
+	assert_int_equal(req_mkdir(&q, a, "d.key", 0755), -EACCES);
+	says(FSB_MKDIR, EACCES, "/moved/d.key");
+	n = fs.b->ops->save(fs.b, a, buf, sizeof(buf));
+	again = fsb_filter_below(b)->ops->save(fsb_filter_below(b), a, buf, sizeof(buf));
+	assert_int_equal(n - again, 8 + 1 + strlen("moved"));
+	req_forget(&q, a, 1);
+	assert_int_equal(fsb_names_count(fsb_filter_of(b)->names), 0);
+	unmount();
+}
+
 static void without_rules_nothing_is_told(void **state)
 {
 	struct denial x;
@@ -194,8 +199,9 @@ int main(void)
 		cmocka_unit_test(a_flood_is_counted),
 		cmocka_unit_test(nobody_takes_them),
 		cmocka_unit_test(many_threads),
-		cmocka_unit_test_setup_teardown(what_rules_refuse, setup, teardown),
-		cmocka_unit_test_setup_teardown(without_rules_nothing_is_told, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_rules_refuse, setup, done),
+		cmocka_unit_test_setup_teardown(one_table_of_names, setup, done),
+		cmocka_unit_test_setup_teardown(without_rules_nothing_is_told, setup, done),
 	};
 
 	return cmocka_run_group_tests_name("denials", tests, NULL, NULL);

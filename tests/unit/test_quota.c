@@ -1,76 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 // The quota wrapper: ENOSPC before the limit is passed, what is freed and when, what the host does
 // behind it, statfs, and threads that race for the last block.
-#include "tests/unit/fusereq.h"
-#include "base/cleanup.h"
-#include "base/io.h"
-#include "fs/backends/quota_priv.h"
+#include "fs/backends/quota_priv.h" /* has arguments of the fixture's names */
+
+#include "tests/unit/stack_fixture.h"
 #include "fs/du.h"
 #include "fs/guard.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stdint.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <cmocka.h>
 
 #define K UINT64_C(1024)
 
-static char top[64];
-static int host;
-static struct fsd_fs fs;
-static struct fusereq q;
-static struct fsb_options o;
 static char data[1 << 20];
 
 static int setup(void **state)
 {
-	(void)snprintf(top, sizeof(top), "%s/msb-quota-XXXXXX",
-		access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-	assert_non_null(mkdtemp(top));
-	host = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	memset(data, 'd', sizeof(data));
-	q.w = calloc(1, sizeof(*q.w));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	free(q.w);
-	close(host);
-	return msb_rm_rf(AT_FDCWD, top);
+	return setup_dir();
 }
 
 static void mount(const char *backend, const char *options)
 {
-	struct fsb_start from = FSB_START_NONE;
-	struct msb_err e = {0};
-	struct fsb *b;
+	const struct fsb_start none = FSB_START_NONE;
 
-	assert_int_equal(fsb_options_parse(backend, options, strlen(options), &o, &e), 0);
-	from.options = &o;
-	if (!strcmp(backend, "passthrough"))
-		from.dir_fd = openat(host, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (!strcmp(backend, "overlay"))
-		from.upper_fd = openat(host, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fsb_stack_start(backend, &from, &b, &e) < 0)
-		fail_msg("%s", e.msg);
-	fsd_fs_init(&fs, b);
-	q.s = fsd_session_new(&fs, &fuse_profile_guest, false);
-	assert_int_equal(req_init(&q), 0);
-}
-
-static void unmount(void)
-{
-	q.s = fsd_session_free(q.s);
-	fsd_fs_done(&fs);
+	mount_as(backend, options, &none);
 }
 
 static struct quota *wrapper(void)

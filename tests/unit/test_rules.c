@@ -1,28 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rules wrapper over a real directory, asked as a kernel asks: what is denied, what is
 // redacted, and that no rename, link or second name leads around a rule.
-#include "tests/unit/fusereq.h"
-#include "base/cleanup.h"
-#include "base/io.h"
+#include "tests/unit/stack_fixture.h"
 #include "fs/backends/rules.h"
 #include "fs/names.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <linux/fs.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <sys/xattr.h>
-#include <cmocka.h>
-
-static char top[64];
-static int host;
-static struct fsd_fs fs;
-static struct fusereq q;
-static struct fsb_options o;
 
 static void put(const char *name, const char *text)
 {
@@ -31,10 +17,7 @@ static void put(const char *name, const char *text)
 
 static int setup(void **state)
 {
-	(void)snprintf(top, sizeof(top), "%s/msb-rules-XXXXXX",
-		access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-	assert_non_null(mkdtemp(top));
-	host = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	(void)setup_dir();
 	assert_int_equal(mkdirat(host, "a", 0755), 0);
 	assert_int_equal(mkdirat(host, "b", 0755), 0);
 	put("a/secret", "the secret");
@@ -42,37 +25,14 @@ static int setup(void **state)
 	put("x.key", "private key");
 	put("plain", "plain");
 	assert_int_equal(symlinkat("target", host, "l.key"), 0);
-	q.w = calloc(1, sizeof(*q.w));
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	free(q.w);
-	close(host);
-	return msb_rm_rf(AT_FDCWD, top);
 }
 
 static void mount(const char *options)
 {
-	struct fsb_start from = FSB_START_NONE;
-	struct msb_err e = {0};
-	struct fsb *b;
+	const struct fsb_start none = FSB_START_NONE;
 
-	assert_int_equal(fsb_options_parse("passthrough", options, strlen(options), &o, &e), 0);
-	from.options = &o;
-	from.dir_fd = openat(host, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fsb_stack_start("passthrough", &from, &b, &e) < 0)
-		fail_msg("%s", e.msg);
-	fsd_fs_init(&fs, b);
-	q.s = fsd_session_new(&fs, &fuse_profile_guest, false);
-	assert_int_equal(req_init(&q), 0);
-}
-
-static void unmount(void)
-{
-	q.s = fsd_session_free(q.s);
-	fsd_fs_done(&fs);
+	mount_as("passthrough", options, &none);
 }
 
 static uint64_t node(uint64_t dir, const char *name)

@@ -5,6 +5,7 @@
 #include "tests/unit/fusereq.h"
 #include "base/io.h"
 #include "fs/audit_sink.h"
+#include "fs/denials.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@ struct side {
 };
 
 static struct side plain, wrapped;
+static struct denials *denials;
 static char top[64];
 static unsigned int rounds = 15, calls = 20000;
 
@@ -53,6 +55,7 @@ static void start(struct side *s, const char *backend, const char *options, stru
 		die("mkdir");
 	from.options = &s->o;
 	from.sink = sink;
+	from.denials = denials; /* as a sandbox's mounts have */
 	from.mount = "bench";
 	if (!strcmp(backend, "passthrough"))
 		from.dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -238,6 +241,7 @@ int main(int argc, char **argv)
 	if (rounds < 1 || rounds > MAX_ROUNDS || calls < 100)
 		die("usage: wrapped [ROUNDS [CALLS [OP]]]: 1 to 101, 100 or more");
 	(void)umask(0);
+	denials = denials_new();
 	for (size_t k = 0; k < sizeof(stacks) / sizeof(stacks[0]); k++) {
 		struct audit_sink *sink;
 		struct msb_err e = {0};

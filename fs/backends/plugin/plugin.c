@@ -147,13 +147,8 @@ static int start(const struct fsb_start *s, struct fsb **ret, struct msb_err *e)
 /* The plugin under whatever is laid over it. */
 static struct plug *find(struct fsb *b)
 {
-	for (;;) {
-		struct fsb_filter *f = (struct fsb_filter *)(void *)b;
-
-		if (b->ops != &f->own)
-			break;
-		b = f->next;
-	}
+	for (struct fsb *below; (below = fsb_filter_below(b));)
+		b = below;
 	return b->ops == &plug_fuse_ops || b->ops == &plug_json_ops ? plug_of(b) : NULL;
 }
 
