@@ -191,18 +191,25 @@ int conf_check_restart(
 	return 0;
 }
 
-static int seconds(const char *key, const char *text, uint64_t min, uint64_t max,
-	struct msb_str *ret, struct msb_err *e)
+/* @of, @also: of what, and what else it may be, for the sentence. */
+static int number(const char *key, const char *text, uint64_t min, uint64_t max, const char *of,
+	const char *also, struct msb_str *ret, struct msb_err *e)
 {
 	uint64_t v;
 	int r = msb_parse_u64(text, min, max, &v);
 
 	if (r < 0)
 		return msb_err_set(e, -r,
-			"%s is a number of seconds from %" PRIu64 " to %" PRIu64 "%s, not `%s`",
-			key, min, max, min ? "" : " (0: none)", text);
+			"%s is a number%s from %" PRIu64 " to %" PRIu64 "%s, not `%s`", key, of,
+			min, max, also, text);
 	msb_str_addf(ret, "%" PRIu64, v);
 	return 0;
+}
+
+static int seconds(const char *key, const char *text, uint64_t min, uint64_t max,
+	struct msb_str *ret, struct msb_err *e)
+{
+	return number(key, text, min, max, " of seconds", min ? "" : " (0: none)", ret, e);
 }
 
 int conf_check_duration(
@@ -298,22 +305,11 @@ int conf_check_healthcheck(
 	return 0;
 }
 
-/* A number; empty: the image's, or msb's own. */
+/* Empty: the image's, or msb's own. */
 static int optional(const char *key, const char *text, uint64_t min, uint64_t max,
 	struct msb_str *ret, struct msb_err *e)
 {
-	uint64_t v;
-	int r = *text ? msb_parse_u64(text, min, max, &v) : 0;
-
-	if (r < 0)
-		return msb_err_set(e, -r,
-			"%s is a number from %" PRIu64 " to %" PRIu64
-			", or empty for the image's, not "
-			"`%s`",
-			key, min, max, text);
-	if (*text)
-		msb_str_addf(ret, "%" PRIu64, v);
-	return 0;
+	return *text ? number(key, text, min, max, "", ", or empty for the image's", ret, e) : 0;
 }
 
 int conf_check_health_interval(
