@@ -56,14 +56,14 @@ static int give(int fd, uid_t from, uid_t to, gid_t gid, unsigned int depth)
 	return r;
 }
 
-/* The mode first: at no time may more be let in than both ask for. */
+/* Not who may mount it: what a file server that was taken over leaves there with set-id bits is its
+ * owner's, and must be nobody else's to run. */
 int ctl_volume_gate(const struct ctl_volume *v)
 {
 	int at = v->c->volumes_fd;
 
 	if (fchmodat(at, v->id, 0700, 0) < 0 ||
-		fchownat(at, v->id, v->uid, v->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-		fchmodat(at, v->id, 0700 | (v->mode & 0011), 0) < 0)
+		fchownat(at, v->id, v->uid, v->gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	return 0;
 }

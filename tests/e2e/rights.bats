@@ -169,6 +169,13 @@ refused() {
 	echo of root >volumes/roots/data/r
 	chmod 0600 volumes/roots/data/r
 	until_is 10 'of root' hers 'cat /roots/r'
+	# on the host it is its owner's alone: what a file server that was taken over left there nobody else runs
+	cp /bin/true volumes/roots/data/set-id
+	chmod 4755 volumes/roots/data/set-id
+	run ! as $ann 'volumes/roots/data/set-id'
+	run ! as $ann 'ls volumes/roots/data/'
+	as $ann 'ls volumes/hers/data/ >/dev/null'
+	rm volumes/roots/data/set-id
 	mkdir volumes/closed
 	refused $ann 'Permission denied' "not for uid $ann" "echo 'volume:closed /c passthrough' >>dev/mounts"
 	rmdir volumes/closed
