@@ -38,11 +38,6 @@ uint64_t ctl_handle_changes(const struct ctl_at *at)
 	       (flags & NF_HEALTH ? at->sb->health.changes : 0);
 }
 
-static uid_t owner_of(const struct ctl_at *at)
-{
-	return at->sb ? at->sb->uid : at->vol ? at->vol->uid : at->c->uid;
-}
-
 int ctl_handle_new(
 	const struct ctl_at *at, uid_t uid, int flags, struct ctl_handle **ret, struct msb_err *e)
 {
@@ -99,7 +94,7 @@ int ctl_handle_new(
 	if (at->node->kind == K_OUT)
 		ctl_job_reader_add(h->at.job, &h->stream, (unsigned int)at->node->arg);
 	h->others = others;
-	h->owner = owner_of(at);
+	h->owner = ctl_at_owner(at);
 	h->ring.seq = 1;
 	h->seen = ctl_handle_changes(&h->at);
 	pthread_mutex_init(&h->lock, NULL);
@@ -185,9 +180,10 @@ bool ctl_handle_writes_now(const struct ctl_handle *h)
 int ctl_handle_still_its(const struct ctl_handle *h, struct msb_err *e)
 {
 	LOCK_SCOPE(&h->at.c->lock);
-	if (!h->others || owner_of(&h->at) == h->owner)
+	if (!h->others || ctl_at_owner(&h->at) == h->owner)
 		return 0;
-	return msb_err_set(e, EACCES, "%s is another user's since it was opened", h->at.node->name);
+	return msb_err_set(e, EACCES, "%s is another user's since it was opened",
+		h->at.node->name ?: "the file");
 }
 
 /* Takes the job for a while; who else comes is refused. */

@@ -54,11 +54,13 @@ bool ctl_handle_waits(struct ctl_handle *h, uint64_t off);
 bool ctl_handle_may_wait(const struct ctl_handle *h, uint64_t off);
 /* Whether a write never waits for anything but ctl.lock. */
 bool ctl_handle_writes_now(const struct ctl_handle *h);
+/* -EACCES: it is not the instance's user who has it open, and it was given away since. Takes
+ * ctl.lock. */
+int ctl_handle_still_its(const struct ctl_handle *h, struct msb_err *e);
 /**
  * ctl_handle_read() - Append what a read gives to @s
  * Return: 0, and nothing appended at the end; -EAGAIN nothing yet, and O_NONBLOCK; -EINTR; -EACCES
- * it was given away since it was opened, but not to the instance's user's descriptors; others with
- * a sentence in @e.
+ * as ctl_handle_still_its(); others with a sentence in @e.
  */
 int ctl_handle_read(const struct ctl_req *q, struct ctl_handle *h, uint64_t off, size_t max,
 	struct msb_str *s, struct msb_err *e);

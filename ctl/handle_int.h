@@ -5,8 +5,6 @@
 
 #include "ctl/handle.h"
 
-/* -EACCES: its sandbox, or volume, was given to another user since it was opened. */
-int ctl_handle_still_its(const struct ctl_handle *h, struct msb_err *e);
 /* Takes the command of an exec for a while; -EBUSY: another thread has. */
 int ctl_handle_take(struct ctl_handle *h, struct ctl_command **ret, struct msb_err *e);
 /* Gives it back, or another. */

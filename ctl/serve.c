@@ -9,6 +9,7 @@
 #include "ctl/volumes.h"
 
 #include <poll.h>
+#include <limits.h>
 #include <string.h>
 
 double serve_attr_sec(const struct ctl_at *at)
@@ -46,10 +47,42 @@ void serve_refuse(fuse_req_t req, const struct ctl_at *at, const char *child, st
 	fuse_reply_err(req, e->code);
 }
 
+bool serve_owns(fuse_req_t req, const struct ctl_at *at)
+{
+	uid_t uid = fuse_req_ctx(req)->uid;
+
+	return uid == 0 || uid == at->c->uid || uid == ctl_at_owner(at);
+}
+
+static bool in_group(fuse_req_t req, gid_t gid)
+{
+	gid_t groups[NGROUPS_MAX];
+	int n;
+
+	if (fuse_req_ctx(req)->gid == gid)
+		return true;
+	n = fuse_req_getgroups(req, ARRAY_LEN(groups), groups);
+	for (int i = 0; i < n && i < NGROUPS_MAX; i++)
+		if (groups[i] == gid)
+			return true;
+	return false;
+}
+
+/* Whether who asks may search the sandbox's directory, or the volume's, as it is now. */
+static bool may_enter(fuse_req_t req, const struct ctl_at *at)
+{
+	mode_t mode = at->sb ? at->sb->mode : at->vol ? at->vol->mode : 0001;
+	gid_t gid = at->sb ? at->sb->gid : at->vol ? at->vol->gid : 0;
+
+	return mode & 0001 || serve_owns(req, at) || (mode & 0010 && in_group(req, gid));
+}
+
 bool serve_find(fuse_req_t req, fuse_ino_t ino, struct ctl_at *ret)
 {
 	int r = ctl_at_id(serve_ctl(req), ino, ret);
 
+	if (r == 0 && !may_enter(req, ret))
+		r = -EACCES;
 	if (r < 0)
 		fuse_reply_err(req, -r);
 	else

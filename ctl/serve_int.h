@@ -19,19 +19,28 @@ static inline struct ctl *serve_ctl(fuse_req_t req)
 
 /* How long the kernel may go by the attributes that it was told: not at all where they change by
  * themselves. Others change by a SETATTR of a directory above, and every path comes by a LOOKUP,
- * which tells them anew: only who holds a descriptor below sees the old ones, for so long. */
+ * which tells them anew: only who holds a descriptor below sees the old ones, for so long, which
+ * is why serve_find() looks for itself. */
 double serve_attr_sec(const struct ctl_at *at);
 /* Fills what a reply to LOOKUP, MKDIR or CREATE needs; ctl.lock held. */
 void serve_entry(const struct ctl_at *at, struct fuse_entry_param *ret);
 /* Answers and records a refusal that needs no thread. */
 void serve_refuse(fuse_req_t req, const struct ctl_at *at, const char *child, struct msb_err *e);
 /**
- * serve_find() - Where @ino is; answers ENOENT itself and returns false where it is gone
+ * serve_find() - Where @ino is; answers ENOENT itself and returns false where it is gone, EACCES
+ * where the one who asks may not enter the sandbox or volume that it is of (any more)
  *
  * The thread that answers the kernel is the only one that removes nothing: what @ret borrows
  * outlives the lock only with a reference, so callers take what they need under it.
  */
 bool serve_find(fuse_req_t req, fuse_ino_t ino, struct ctl_at *ret);
+/* Whether it is the owner who asks, the instance's user, or root; ctl.lock held. */
+bool serve_owns(fuse_req_t req, const struct ctl_at *at);
+/* The open file of a request that has one. */
+static inline struct ctl_handle *serve_handle(const struct fuse_file_info *fi)
+{
+	return (struct ctl_handle *)(uintptr_t)fi->fh;
+}
 /* Answers GETATTR, and SETATTR once it is done. */
 void serve_attr(fuse_req_t req, fuse_ino_t ino);
 /* A work for @at or its @child, with @n bytes of data; NULL: no memory. ctl.lock held. */

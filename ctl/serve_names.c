@@ -102,10 +102,32 @@ static bool own_aside(fuse_req_t req, fuse_ino_t ino, const struct stat *attr, i
 	return is;
 }
 
+#define SET_OWNER (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)
+
+/* The kernel has looked whether it may be, but for what is open by what it knew of it once. Answers
+ * itself where it returns false. */
+static bool may_set(fuse_req_t req, fuse_ino_t ino, int to_set, const struct fuse_file_info *fi)
+{
+	struct ctl *c = serve_ctl(req);
+	struct msb_err e = {0};
+	struct ctl_at at;
+	bool found;
+
+	pthread_mutex_lock(&c->lock);
+	found = serve_find(req, ino, &at);
+	if (found && to_set & SET_OWNER && !serve_owns(req, &at))
+		msb_err_set(&e, EPERM, "it is not yours");
+	pthread_mutex_unlock(&c->lock);
+	if (found && !e.code && fi)
+		(void)ctl_handle_still_its(serve_handle(fi), &e); /* said in e */
+	if (e.code)
+		serve_refuse(req, &at, NULL, &e);
+	return found && !e.code;
+}
+
 void serve_op_setattr(
 	fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
 {
-	const int owner = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID;
 	struct ctl *c = serve_ctl(req);
 	struct ctl_sandbox *sb = NULL;
 	struct ctl_image *img = NULL;
@@ -116,10 +138,10 @@ void serve_op_setattr(
 	mode_t mode = 0;
 	bool found;
 
-	if (setattr_kept(req, ino, attr, to_set))
+	if (!may_set(req, ino, to_set, fi) || setattr_kept(req, ino, attr, to_set))
 		return;
 	/* Sizes and times change nothing: commands and values are not files of bytes. */
-	if (!(to_set & owner)) {
+	if (!(to_set & SET_OWNER)) {
 		serve_attr(req, ino);
 		return;
 	}

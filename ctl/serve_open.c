@@ -18,11 +18,6 @@ void serve_opened(const struct ctl_handle *h, struct fuse_file_info *fi)
 			  (h->rdwr && (h->at.node->kind == K_CTL || h->at.node->kind == K_EXEC));
 }
 
-static struct ctl_handle *handle_of(const struct fuse_file_info *fi)
-{
-	return (struct ctl_handle *)(uintptr_t)fi->fh;
-}
-
 void serve_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct ctl *c = serve_ctl(req);
@@ -59,7 +54,7 @@ void serve_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 void serve_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct ctl_handle *h = handle_of(fi);
+	struct ctl_handle *h = serve_handle(fi);
 
 	ctl_handle_unpoll(h);
 	ctl_handle_unref(h);
@@ -121,7 +116,7 @@ static bool read_now(fuse_req_t req, struct ctl_handle *h, uint64_t off, size_t 
 void serve_op_read(
 	fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-	struct ctl_handle *h = handle_of(fi);
+	struct ctl_handle *h = serve_handle(fi);
 	struct ctl_work *w;
 
 	/* sendfile(2), which goes through the page cache, would end at the first short read and
@@ -158,7 +153,7 @@ static void do_write(struct ctl_work *w)
 void serve_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
 	struct fuse_file_info *fi)
 {
-	struct ctl_handle *h = handle_of(fi);
+	struct ctl_handle *h = serve_handle(fi);
 	struct ctl_work *w = work_on(req, h, size);
 	enum ctl_kind kind = h->at.node->kind;
 
@@ -184,7 +179,7 @@ void serve_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size
 void serve_op_poll(
 	fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct fuse_pollhandle *ph)
 {
-	fuse_reply_poll(req, ctl_handle_poll(handle_of(fi), ph));
+	fuse_reply_poll(req, ctl_handle_poll(serve_handle(fi), ph));
 }
 
 /* ---- directories: a listing is taken when it is begun */

@@ -12,6 +12,14 @@
 #include <stdio.h>
 #include <string.h>
 
+uid_t ctl_at_owner(const struct ctl_at *at)
+{
+	return at->sb			   ? at->sb->uid
+	       : at->vol		   ? at->vol->uid
+	       : at->node->dir == D_LOGINS ? ctl_login_by_serial(at->c, at->serial)->uid
+					   : at->c->uid;
+}
+
 /* The owner's permissions, and as much of them for group and others as the directory of the
  * sandbox, or volume, grants: chmod 0750 lets the group read, 0770 lets it drive. */
 static mode_t owned_mode(const struct ctl_at *at)
@@ -79,10 +87,7 @@ void ctl_at_stat(const struct ctl_at *at, struct stat *ret)
 	/* An ordinary user's tree is that user's alone. */
 	if (!at->sb && !at->vol && at->c->uid != 0 && kind != K_LINK)
 		ret->st_mode &= ~(mode_t)077;
-	ret->st_uid = at->sb			  ? at->sb->uid
-		      : at->vol			  ? at->vol->uid
-		      : at->node->dir == D_LOGINS ? ctl_login_by_serial(at->c, at->serial)->uid
-						  : at->c->uid;
+	ret->st_uid = ctl_at_owner(at);
 	ret->st_gid = at->sb ? at->sb->gid : at->vol ? at->vol->gid : at->c->gid;
 	ret->st_nlink = kind == K_DIR ? 2 : 1;
 	ret->st_size = (off_t)size_of(at);
