@@ -91,11 +91,6 @@ static bool gives_way(const struct dev_fuse *d, const struct iovec *in)
 	return (h->opcode == FUSE_READ || in->iov_len > LONG_BYTES) && waits(d->fd);
 }
 
-static uint32_t opcode_of(const struct buffers *b)
-{
-	return ((const struct fuse_in_header *)(const void *)b->in)->opcode;
-}
-
 /* Serves one message, with the turn, and says whether that is still had. 0; -errno at the end of
  * the mount. */
 static int serve_one(struct dev_fuse *d, struct buffers *b, bool *ret_turn)
@@ -115,7 +110,7 @@ static int serve_one(struct dev_fuse *d, struct buffers *b, bool *ret_turn)
 	fuse_worker_count(d->session, &b->w);
 	/* A failed reply means that the requester was killed, or the mount is gone: read() tells.
 	 */
-	if (reply > 0 && !fuse_notify_reply(d->notify, opcode_of(b), b->out, (size_t)reply))
+	if (reply > 0 && !fuse_notify_reply(d->notify, (const void *)b->in, b->out, (size_t)reply))
 		(void)!write(d->fd, b->out, (size_t)reply);
 	return 0;
 }

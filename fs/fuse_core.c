@@ -20,12 +20,13 @@ const struct fuse_op fuse_ops_table[FUSE_STATX_OP + 1] = {
 	/* INIT's tail has grown over time: fuse_do_init() looks at what is there. */
 	[FUSE_INIT] = {fuse_do_init, 16, 0, OP_NO_NODE | OP_EARLY},
 	[FUSE_DESTROY] = {fuse_do_destroy, 0, 0, OP_NO_NODE},
-	[FUSE_LOOKUP] = {fuse_do_lookup, 0, 1, 0},
+	[FUSE_LOOKUP] = {fuse_do_lookup, 0, 1, OP_SIZES},
 	[FUSE_FORGET] = {fuse_do_forget, sizeof(struct fuse_forget_in), 0, OP_NO_REPLY},
 	[FUSE_BATCH_FORGET] = {fuse_do_batch_forget, sizeof(struct fuse_batch_forget_in), 0,
 		OP_NO_REPLY},
-	[FUSE_GETATTR] = {fuse_do_getattr, sizeof(struct fuse_getattr_in), 0, 0},
-	[FUSE_SETATTR] = {fuse_do_setattr, sizeof(struct fuse_setattr_in), 0, OP_WRITES},
+	[FUSE_GETATTR] = {fuse_do_getattr, sizeof(struct fuse_getattr_in), 0, OP_SIZES},
+	[FUSE_SETATTR] = {fuse_do_setattr, sizeof(struct fuse_setattr_in), 0,
+		OP_WRITES | OP_CHANGES | OP_SIZES},
 	[FUSE_READLINK] = {fuse_do_readlink, 0, 0, 0},
 	[FUSE_SYMLINK] = {fuse_do_symlink, 0, 2, OP_WRITES},
 	[FUSE_MKNOD] = {fuse_do_mknod, sizeof(struct fuse_mknod_in), 1, OP_WRITES},
@@ -34,22 +35,23 @@ const struct fuse_op fuse_ops_table[FUSE_STATX_OP + 1] = {
 	[FUSE_RMDIR] = {fuse_do_rmdir, 0, 1, OP_WRITES},
 	[FUSE_RENAME] = {fuse_do_rename, sizeof(struct fuse_rename_in), 2, OP_WRITES},
 	[FUSE_RENAME2] = {fuse_do_rename2, sizeof(struct fuse_rename2_in), 2, OP_WRITES},
-	[FUSE_LINK] = {fuse_do_link, sizeof(struct fuse_link_in), 1, OP_WRITES},
-	[FUSE_OPEN] = {fuse_do_open, sizeof(struct fuse_open_in), 0, 0},
-	[FUSE_CREATE] = {fuse_do_create, sizeof(struct fuse_create_in), 1, OP_WRITES},
+	[FUSE_LINK] = {fuse_do_link, sizeof(struct fuse_link_in), 1, OP_WRITES | OP_SIZES},
+	[FUSE_OPEN] = {fuse_do_open, sizeof(struct fuse_open_in), 0, OP_CHANGES},
+	[FUSE_CREATE] = {fuse_do_create, sizeof(struct fuse_create_in), 1,
+		OP_WRITES | OP_CHANGES | OP_SIZES},
 	[FUSE_TMPFILE] = {fuse_do_tmpfile, sizeof(struct fuse_create_in), 1, OP_WRITES},
 	[FUSE_RELEASE] = {fuse_do_release, sizeof(struct fuse_release_in), 0, 0},
 	[FUSE_READ] = {fuse_do_read, sizeof(struct fuse_read_in), 0, 0},
-	[FUSE_WRITE] = {fuse_do_write, sizeof(struct fuse_write_in), 0, OP_WRITES},
+	[FUSE_WRITE] = {fuse_do_write, sizeof(struct fuse_write_in), 0, OP_WRITES | OP_CHANGES},
 	[FUSE_FSYNC] = {fuse_do_fsync, sizeof(struct fuse_fsync_in), 0, OP_WAITS},
 	[FUSE_FALLOCATE] = {fuse_do_fallocate, sizeof(struct fuse_fallocate_in), 0,
-		OP_WRITES | OP_WAITS},
+		OP_WRITES | OP_WAITS | OP_CHANGES},
 	[FUSE_LSEEK] = {fuse_do_lseek, sizeof(struct fuse_lseek_in), 0, 0},
 	[FUSE_COPY_FILE_RANGE] = {fuse_do_copy_file_range, sizeof(struct fuse_copy_file_range_in),
-		0, OP_WRITES | OP_WAITS},
+		0, OP_WRITES | OP_WAITS | OP_CHANGES},
 	[FUSE_OPENDIR] = {fuse_do_opendir, sizeof(struct fuse_open_in), 0, 0},
 	[FUSE_READDIR] = {fuse_do_readdir, sizeof(struct fuse_read_in), 0, 0},
-	[FUSE_READDIRPLUS] = {fuse_do_readdir, sizeof(struct fuse_read_in), 0, 0},
+	[FUSE_READDIRPLUS] = {fuse_do_readdir, sizeof(struct fuse_read_in), 0, OP_SIZES},
 	[FUSE_RELEASEDIR] = {fuse_do_releasedir, sizeof(struct fuse_release_in), 0, 0},
 	[FUSE_FSYNCDIR] = {fuse_do_fsyncdir, sizeof(struct fuse_fsync_in), 0, OP_WAITS},
 	[FUSE_SETXATTR] = {fuse_do_setxattr, FUSE_COMPAT_SETXATTR_IN_SIZE, 1, OP_WRITES},
@@ -57,7 +59,7 @@ const struct fuse_op fuse_ops_table[FUSE_STATX_OP + 1] = {
 	[FUSE_LISTXATTR] = {fuse_do_listxattr, sizeof(struct fuse_getxattr_in), 0, 0},
 	[FUSE_REMOVEXATTR] = {fuse_do_removexattr, 0, 1, OP_WRITES},
 	[FUSE_STATFS] = {fuse_do_statfs, 0, 0, 0},
-	[FUSE_STATX_OP] = {fuse_do_statx, 24, 0, 0},
+	[FUSE_STATX_OP] = {fuse_do_statx, 24, 0, OP_SIZES},
 	[FUSE_SYNCFS] = {fuse_do_syncfs, sizeof(struct fuse_syncfs_in), 0, OP_WAITS},
 };
 
@@ -118,6 +120,20 @@ static bool by_handle(const struct fuse_call *c)
 	       fuse_is_dots((const char *)c->args);
 }
 
+/* A view is not told how large a file is before it was told that the contents are others. */
+static int64_t run(struct fuse_call *c, const struct fuse_op *op)
+{
+	unsigned int begun;
+	bool tells = op->flags & OP_CHANGES && fuse_view_change(c->s, c->h.nodeid, &begun);
+	int64_t r = op->run(c);
+
+	if (tells)
+		fuse_view_change_end(begun);
+	if (c->s->explicit_inval && op->flags & OP_SIZES)
+		fuse_view_settle();
+	return r;
+}
+
 static int64_t dispatch(struct fuse_call *c, const struct fuse_op *op)
 {
 	int64_t r;
@@ -135,11 +151,11 @@ static int64_t dispatch(struct fuse_call *c, const struct fuse_op *op)
 	if (op->flags & (OP_NO_NODE | OP_NO_REPLY))
 		return op->run(c);
 	if (by_handle(c))
-		return op->run(c);
+		return run(c, op);
 	r = fuse_hold(c, c->h.nodeid);
 	if (r < 0)
 		return r;
-	r = op->run(c);
+	r = run(c, op);
 	fuse_let_go(c, c->h.nodeid);
 	return r;
 }

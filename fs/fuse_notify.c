@@ -62,20 +62,29 @@ void fuse_notify_changed(void *arg, uint64_t node, uint64_t bytes)
 	pthread_cond_signal(&n->more);
 }
 
-/* Whether a page that is to be dropped may wait for the reply: until a truncation (SETATTR) has its
- * own, the kernel writes no mapped page back, and until a file is released that takes one of the
- * requests that it has under way at most, which reads ahead and writes are too. */
-static bool holds_pages(uint32_t opcode)
+/* Whether a page that is to be dropped may wait for the reply: until a truncation has its own, the
+ * kernel writes no mapped page back, and until a file is released that takes one of the requests
+ * that it has under way at most, which reads ahead and writes are too. */
+static bool holds_pages(const struct fuse_in_header *h)
 {
-	return opcode == FUSE_READ || opcode == FUSE_WRITE || opcode == FUSE_SETATTR ||
-	       opcode == FUSE_RELEASE || opcode == FUSE_RELEASEDIR;
+	switch (h->opcode) {
+	case FUSE_READ:
+	case FUSE_WRITE:
+	case FUSE_RELEASE:
+	case FUSE_RELEASEDIR: return true;
+	case FUSE_SETATTR:
+		return h->len >= sizeof(*h) + sizeof(struct fuse_setattr_in) &&
+		       ((const struct fuse_setattr_in *)(const void *)(h + 1))->valid & FATTR_SIZE;
+	default: return false;
+	}
 }
 
-bool fuse_notify_reply(struct fuse_notify *n, uint32_t opcode, const void *p, size_t bytes)
+bool fuse_notify_reply(
+	struct fuse_notify *n, const struct fuse_in_header *request, const void *p, size_t bytes)
 {
 	struct item *i;
 
-	if (!atomic_load(&n->waiting) || holds_pages(opcode))
+	if (!atomic_load(&n->waiting) || holds_pages(request))
 		return false;
 	i = malloc(sizeof(*i) + bytes);
 	if (!i)

@@ -25,7 +25,8 @@ struct fuse_notify *fuse_notify_free(struct fuse_notify *n); /* stopped; accepts
 
 void fuse_notify_changed(void *n, uint64_t node, uint64_t bytes); /* for fuse_view_watch() */
 
-/* Whether the reply @p, to a request with @opcode, was taken over, to be sent in its turn. */
-bool fuse_notify_reply(struct fuse_notify *n, uint32_t opcode, const void *p, size_t bytes);
+/* Whether the reply @p was taken over, to be sent in its turn. @request: with its arguments. */
+bool fuse_notify_reply(
+	struct fuse_notify *n, const struct fuse_in_header *request, const void *p, size_t bytes);
 
 #endif

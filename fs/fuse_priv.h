@@ -58,6 +58,8 @@ enum fuse_op_flags {
 	OP_NO_NODE = 4,	 /* the header's node means nothing */
 	OP_EARLY = 8,	 /* allowed before INIT */
 	OP_WAITS = 16,	 /* for a disk, as a rule */
+	OP_CHANGES = 32, /* contents, or may */
+	OP_SIZES = 64,	 /* the reply says how large files are that may be there already */
 };
 
 struct fuse_op {
@@ -169,6 +171,13 @@ static inline void fuse_contents_changed(const struct fuse_call *c, uint64_t nod
 		    __atomic_load_n((const uint64_t *)&fuse_view_opens, __ATOMIC_RELAXED) != 0, 0))
 		fuse_view_tell(c->s, node);
 }
+
+/* Around what may change contents: whether a view may have them cached, and then @ret for the end.
+ */
+bool fuse_view_change(const struct fsd_session *from, uint64_t node, unsigned int *ret);
+void fuse_view_change_end(unsigned int begun);
+/* Waits until the changes that are under way are told, which took effect or not. */
+void fuse_view_settle(void);
 
 int64_t fuse_do_open(struct fuse_call *c); /* fuse_file.c */
 /* Whether OPEN and OPENDIR are answered ENOSYS; notes that they were. */

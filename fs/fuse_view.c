@@ -14,6 +14,12 @@
  * opened while it was alone, is told to the kernel, by a thread of the view's own: who changes the
  * file waits for nobody. In such a file a call may be older by the time that takes.
  *
+ * What is cached of a file ends with zeros, to the end of its last page. So that nobody reads
+ * those, the kernel must not hear that the file has grown before it has dropped the page: a change
+ * is counted before it takes effect and until it is told, a reply that says sizes waits for those
+ * that are under way, and goes behind what is to be told (fs/fuse_notify.c). It is the view that
+ * waits.
+ *
  * What is read from the cache moves no access time. So where a read would move it, an open for
  * reading has the beginning of the file dropped from the cache, and the read is seen.
  *
@@ -25,6 +31,8 @@
 #include "fs/mux.h"
 
 #include <stdatomic.h>
+#include <sys/param.h>
+#include <time.h>
 
 _Atomic uint64_t fuse_view_opens;
 
@@ -32,6 +40,11 @@ static _Atomic uint32_t age = 1; /* 0: a node that has nothing cached */
 /* Guards the list and its sessions' place in it. Taken before a session's lock. */
 static pthread_mutex_t views_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct fsd_session *views;
+/* Changes under way, by who began when: those that begin while one waits for the others are counted
+ * apart, or there might never be none. */
+static _Atomic unsigned int turn;
+static _Atomic uint64_t changes[2];
+static pthread_mutex_t settle_lock = PTHREAD_MUTEX_INITIALIZER; /* who changes @turn */
 
 void fuse_view_watch(
 	struct fsd_session *s, void (*changed)(void *, uint64_t node, uint64_t bytes), void *arg)
@@ -147,6 +160,49 @@ void fuse_view_tell(const struct fsd_session *from, uint64_t node)
 		}
 		if (open)
 			v->changed(v->changed_arg, from ? node : 0, 0);
+	}
+}
+
+bool fuse_view_change(const struct fsd_session *from, uint64_t node, unsigned int *ret)
+{
+	struct fsb *b;
+	bool seen = false;
+
+	/* What is cached was opened before @from came. */
+	if (__builtin_expect(atomic_load(&fuse_view_opens) == 0, 1))
+		return false;
+	b = mux_child(from->fs->b, &node);
+	{
+		LOCK_SCOPE(&views_lock);
+		for (struct fsd_session *v = views; v && !seen; v = v->next_view)
+			seen = v != from && v->fs->b == b;
+	}
+	if (!seen) /* it may wait for a plugin */
+		return false;
+	*ret = atomic_load(&turn);
+	atomic_fetch_add(&changes[*ret], 1);
+	return true;
+}
+
+void fuse_view_change_end(unsigned int begun)
+{
+	atomic_fetch_sub(&changes[begun], 1);
+}
+
+void fuse_view_settle(void)
+{
+	if (atomic_load(&changes[0]) == 0 && atomic_load(&changes[1]) == 0)
+		return;
+	LOCK_SCOPE(&settle_lock);
+	/* Twice: one may have looked at @turn before it changed the last time, and counted behind
+	 * it.
+	 */
+	for (int i = 0; i < 2; i++) {
+		unsigned int old = atomic_load(&turn);
+
+		atomic_store(&turn, !old);
+		for (long ns = 20000; atomic_load(&changes[old]); ns = MIN(ns * 2, 1000000L))
+			(void)nanosleep(&(struct timespec){.tv_nsec = ns}, NULL);
 	}
 }
 

@@ -2,13 +2,17 @@
 // What a view's kernel is told unasked: in order, replies behind it, and all at once past the
 // limit.
 #include "tests/unit/fusereq.h"
+#include "fs/filter.h"
 #include "fs/fuse_notify.h"
 #include "fs/options.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -86,6 +90,22 @@ static void block(void)
 	}
 }
 
+/* Whether a reply to such a request goes behind. */
+static bool asked_by(uint32_t opcode, uint32_t valid, const char *reply)
+{
+	const struct {
+		struct fuse_in_header h;
+		struct fuse_setattr_in in;
+	} m = {.h = {.len = sizeof(m), .opcode = opcode}, .in = {.valid = valid}};
+
+	return fuse_notify_reply(notify, &m.h, reply, 1);
+}
+
+static bool reply_to(uint32_t opcode, const char *reply)
+{
+	return asked_by(opcode, FATTR_SIZE, reply);
+}
+
 static void replies_go_behind(void **state)
 {
 	/* What a page that is to be dropped may wait for. */
@@ -93,14 +113,14 @@ static void replies_go_behind(void **state)
 		FUSE_READ, FUSE_WRITE, FUSE_SETATTR, FUSE_RELEASE, FUSE_RELEASEDIR};
 	uint64_t bytes, node;
 
-	assert_false(fuse_notify_reply(notify, FUSE_GETATTR, "a", 1)); /* nothing is to be said */
+	assert_false(reply_to(FUSE_GETATTR, "a")); /* nothing is to be said */
 	block();
-	assert_true(fuse_notify_reply(notify, FUSE_GETATTR, "b", 1));
+	assert_true(reply_to(FUSE_GETATTR, "b"));
 	for (size_t i = 0; i < sizeof(held) / sizeof(held[0]); i++)
-		assert_false(fuse_notify_reply(notify, held[i], "c", 1));
+		assert_false(reply_to(held[i], "c"));
 	fuse_notify_changed(notify, 9, 1);
 	fuse_notify_changed(notify, 9, 0);
-	assert_true(fuse_notify_reply(notify, FUSE_OPEN, "d", 1));
+	assert_true(asked_by(FUSE_SETATTR, FATTR_MODE, "d"));
 	do {
 		node = told(&bytes);
 		assert_true(node == 7 || node == 8 || (node == 0 && bytes == 'b'));
@@ -126,7 +146,7 @@ static void past_the_limit_all_that_is_open(void **state)
 	assert_int_equal(req_release(&q, FUSE_RELEASE, open[1], 0), 0);
 	for (uint64_t i = 0; i < 4 * FUSE_NOTIFY_MAX; i++)
 		fuse_notify_changed(notify, 1000 + i, 0);
-	assert_true(fuse_notify_reply(notify, FUSE_GETATTR, "e", 1));
+	assert_true(reply_to(FUSE_GETATTR, "e"));
 	for (unsigned int n = 0; (node = told(&bytes)); n++) {
 		assert_true(n < 2 * FUSE_NOTIFY_MAX);
 		for (int i = 0; i < 3; i++)
@@ -141,10 +161,82 @@ static void past_the_limit_all_that_is_open(void **state)
 
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
+/* ---- sizes and contents */
+
+static sem_t written, may_end;
+static _Atomic bool ends;
+static uint64_t grows; /* the file */
+
+/* A backend that has written, and takes its time to say so. */
+static void lingers(struct fsb_filter *f, const struct fsb_call *c, int64_t result,
+	const struct fsb_entry *made)
+{
+	if (c->op != FSB_WRITE)
+		return;
+	sem_post(&written);
+	sem_wait(&may_end);
+}
+
+static void stop_nothing(struct fsb_filter *f)
+{
+}
+
+static void *writes(void *arg)
+{
+	static const char data[200] = "x";
+	struct fusereq *guest = arg;
+
+	assert_int_equal(req_write(guest, grows, 0, 0, data, sizeof(data), 0), 0);
+	return NULL;
+}
+
+static void *asks(void *arg)
+{
+	assert_int_equal(req_getattr(&q, grows), 0);
+	/* That it has grown is heard only behind that it has changed. */
+	if (!atomic_load(&ends))
+		assert_int_equal(REQ_REPLY(&q, struct fuse_attr_out)->attr.size, 0);
+	return NULL;
+}
+
+static void a_size_is_not_told_before_the_contents(void **state)
+{
+	static const struct fsb_filter_ops ops = {
+		.name = "lingers", .after = lingers, .stop = stop_nothing};
+	static struct fusereq guest;
+	struct fsb_filter f;
+	pthread_t writer, asker;
+	uint64_t bytes;
+
+	sem_init(&written, 0, 0);
+	sem_init(&may_end, 0, 0);
+	fsb_filter_init(&f, &ops, fs.b, 0, 0);
+	fs.b = &f.b;
+	assert_int_equal(req_create(&q, 1, "f", O_RDWR, 0644), 0);
+	grows = REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
+	guest.s = fsd_session_new(&fs, &fuse_profile_guest, false);
+	guest.w = calloc(1, sizeof(*guest.w));
+	assert_int_equal(req_init(&guest), 0);
+	assert_int_equal(req_lookup(&guest, 1, "f"), grows);
+	assert_int_equal(pthread_create(&writer, NULL, writes, &guest), 0);
+	sem_wait(&written);
+	assert_int_equal(pthread_create(&asker, NULL, asks, NULL), 0);
+	(void)usleep(100000); /* it asks now, as a rule */
+	atomic_store(&ends, true);
+	sem_post(&may_end);
+	pthread_join(writer, NULL);
+	pthread_join(asker, NULL);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_attr_out)->attr.size, 200);
+	assert_int_equal(told(&bytes), grows);
+	(void)fsd_session_free(guest.s);
+	free(guest.w);
+	fs.b = f.next;
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		T(replies_go_behind), T(past_the_limit_all_that_is_open)};
+	const struct CMUnitTest tests[] = {T(replies_go_behind), T(past_the_limit_all_that_is_open),
+		T(a_size_is_not_told_before_the_contents)};
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
