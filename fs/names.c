@@ -17,13 +17,15 @@ struct entry {
 	uint64_t parent;   /* 0: no name is known */
 	uint32_t children; /* entries that have this one as their parent */
 	uint32_t tag_age;
-	uint8_t tag, name_bytes;
+	uint8_t tags; /* two bits a user */
+	uint8_t name_bytes;
 	char name[SHORT_NAME]; /* where it fits */
 	char *long_name;
 };
 
 struct fsb_names {
 	struct fsb_node_map map;
+	unsigned int users;
 	_Atomic uint32_t age; /* grows where tags below a directory may be wrong */
 	/* hash of (parent, name) -> the node last entered so: wrong where two share a slot, and
 	 * checked against the entry. */
@@ -139,7 +141,7 @@ static void put_name(struct entry *e, const char *name, size_t name_bytes)
 	e->name_bytes = (uint8_t)name_bytes;
 	if (name_bytes)
 		memcpy(long_name ?: e->name, name, name_bytes);
-	e->tag = FSB_NAMES_NO_TAG;
+	e->tags = 0;
 }
 
 /* Gives @node, which is there and held by the caller, another name. */
@@ -295,21 +297,34 @@ size_t fsb_names_path(
 	return n;
 }
 
-uint8_t fsb_names_tag(struct fsb_names *t, uint64_t node)
+unsigned int fsb_names_user(struct fsb_names *t)
 {
-	ENTRY_SCOPE(t, node, s, e);
-
-	return e && e->tag_age == atomic_load(&t->age) ? e->tag : FSB_NAMES_NO_TAG;
+	return t->users++ % FSB_NAMES_USERS;
 }
 
-void fsb_names_set_tag(struct fsb_names *t, uint64_t node, uint8_t tag)
+uint8_t fsb_names_tag(struct fsb_names *t, uint64_t node, unsigned int user)
 {
 	ENTRY_SCOPE(t, node, s, e);
 
-	if (e) {
-		e->tag = tag;
-		e->tag_age = atomic_load(&t->age);
-	}
+	return e && e->tag_age == atomic_load(&t->age) ? e->tags >> 2 * user & 3 : FSB_NAMES_NO_TAG;
+}
+
+void fsb_names_set_tag(struct fsb_names *t, uint64_t node, unsigned int user, uint8_t tag)
+{
+	ENTRY_SCOPE(t, node, s, e);
+	uint32_t age = atomic_load(&t->age);
+
+	if (!e)
+		return;
+	if (e->tag_age != age)
+		e->tags = 0;
+	e->tags = (uint8_t)((e->tags & ~(3u << 2 * user)) | (unsigned int)tag << 2 * user);
+	e->tag_age = age;
+}
+
+void fsb_names_forget_tags(struct fsb_names *t)
+{
+	atomic_fetch_add(&t->age, 1);
 }
 
 size_t fsb_names_count(struct fsb_names *t)

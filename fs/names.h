@@ -19,6 +19,7 @@
 #define FSB_MAX_PATH	    4096      /* bytes of a path, NUL included; what is longer is unknown */
 #define FSB_NAMES_MAX_STATE (9 + 255) /* bytes of one node in device state */
 #define FSB_NAMES_NO_TAG    0
+#define FSB_NAMES_USERS	    4 /* a mount has two at most: its rules, and its plugin's */
 
 struct fsb_names;
 
@@ -51,10 +52,12 @@ size_t fsb_names_path(
 char *fsb_names_path_in(struct fsb_names *t, uint64_t node, const char *name, size_t name_bytes,
 	char *buf, size_t *ret_bytes);
 
-/* What a user of the table noted of a node: forgotten where its path may have changed.
- * FSB_NAMES_NO_TAG: nothing. */
-uint8_t fsb_names_tag(struct fsb_names *t, uint64_t node);
-void fsb_names_set_tag(struct fsb_names *t, uint64_t node, uint8_t tag);
+/* What a user of the table noted of a node, at most 3: forgotten where its path may have changed.
+ * FSB_NAMES_NO_TAG: nothing. @user: as fsb_names_user() gave it. */
+unsigned int fsb_names_user(struct fsb_names *t); /* of FSB_NAMES_USERS; before other calls */
+uint8_t fsb_names_tag(struct fsb_names *t, uint64_t node, unsigned int user);
+void fsb_names_set_tag(struct fsb_names *t, uint64_t node, unsigned int user, uint8_t tag);
+void fsb_names_forget_tags(struct fsb_names *t); /* of all users, and nodes */
 
 size_t fsb_names_count(struct fsb_names *t);
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <linux/fs.h>
@@ -14,26 +15,37 @@
 
 struct rules {
 	struct fsb_filter f; /* first */
-	unsigned int n;
-	struct {
-		enum fsb_rule what;
-		struct fsb_glob glob;
-	} rule[];
+	unsigned int user;   /* of the names */
+	int (*wait)(struct fsb *next);
+	pthread_rwlock_t lock; /* guards what follows, and that tags are of it; with @wait only */
+	struct fsb_rule_set set;
 };
+
+static void unlock_(struct rules **r)
+{
+	if (*r)
+		pthread_rwlock_unlock(&(*r)->lock);
+}
+
+/* The set stays as it is until the end of the block. */
+#define SET_SCOPE(r)                                                                               \
+	__attribute__((cleanup(unlock_), unused)) struct rules *set_ = (r)->wait ? (r) : NULL;     \
+	if (set_)                                                                                  \
+	pthread_rwlock_rdlock(&set_->lock)
 
 static struct rules *of(struct fsb_filter *f)
 {
 	return (struct rules *)(void *)f;
 }
 
-/* A path that is not known, or too long to be, could be any. */
+/* A path that is not known, or too long to be, could be any. In a SET_SCOPE. */
 static enum fsb_rule judge(const struct rules *r, const char *path, size_t n)
 {
-	if (path[0] == '?')
+	if (path[0] == '?' && r->set.n)
 		return FSB_DENY;
-	for (unsigned int i = r->n; i--;)
-		if (fsb_glob_match(&r->rule[i].glob, path, n))
-			return r->rule[i].what;
+	for (unsigned int i = r->set.n; i--;)
+		if (fsb_glob_match(&r->set.rule[i].glob, path, n))
+			return r->set.rule[i].what;
 	return FSB_ALLOW;
 }
 
@@ -41,6 +53,7 @@ static enum fsb_rule judge_name(
 	struct rules *r, uint64_t parent, const char *name, size_t name_bytes)
 {
 	char path[FSB_MAX_PATH];
+	SET_SCOPE(r);
 	size_t n = fsb_names_path(r->f.names, parent, name, name_bytes, path);
 
 	return judge(r, path, n);
@@ -54,12 +67,13 @@ static enum fsb_rule judge_node(struct rules *r, uint64_t node)
 
 	if (node == FSB_ROOT)
 		return FSB_ALLOW;
-	tag = fsb_names_tag(r->f.names, node);
+	SET_SCOPE(r);
+	tag = fsb_names_tag(r->f.names, node, r->user);
 	if (tag == FSB_NAMES_NO_TAG) {
 		size_t n = fsb_names_path(r->f.names, node, NULL, 0, path);
 
 		tag = (uint8_t)(FSB_NAMES_NO_TAG + 1 + judge(r, path, n));
-		fsb_names_set_tag(r->f.names, node, tag);
+		fsb_names_set_tag(r->f.names, node, r->user, tag);
 	}
 	return (enum fsb_rule)(tag - 1 - FSB_NAMES_NO_TAG);
 }
@@ -72,8 +86,9 @@ static bool differs_below(struct rules *r, const struct fsb_call *c)
 	size_t n = fsb_names_path(r->f.names, c->node2, c->name2, strlen(c->name2), to);
 
 	from[m++] = to[n++] = '/';
-	for (unsigned int i = 0; i < r->n; i++) {
-		const struct fsb_glob *g = &r->rule[i].glob;
+	SET_SCOPE(r);
+	for (unsigned int i = 0; i < r->set.n; i++) {
+		const struct fsb_glob *g = &r->set.rule[i].glob;
 		struct fsb_glob_state a, b;
 
 		fsb_glob_start(g, &a);
@@ -121,10 +136,18 @@ static int unless(enum fsb_rule rule, int redacted)
 	return rule == FSB_ALLOW ? 0 : rule == FSB_DENY ? -EACCES : redacted;
 }
 
+static int settled(struct rules *r)
+{
+	return r->wait ? r->wait(r->f.next) : 0;
+}
+
 static int before(struct fsb_filter *f, const struct fsb_call *c)
 {
 	struct rules *r = of(f);
+	int e = c->op == FSB_RELEASE ? 0 : settled(r);
 
+	if (e < 0)
+		return e;
 	switch (c->op) {
 	case FSB_LOOKUP: return unless(judge_name(r, c->node, c->name, strlen(c->name)), 0);
 	case FSB_MKNOD:
@@ -203,8 +226,11 @@ static int64_t readv_op(struct fsb *b, uint64_t node, uint64_t fh, const struct 
 {
 	struct rules *r = of(fsb_filter_of(b));
 	struct fsb *next = r->f.next;
-	enum fsb_rule rule = judge_node(r, node);
+	int e = settled(r);
+	enum fsb_rule rule = e < 0 ? FSB_DENY : judge_node(r, node);
 
+	if (e < 0)
+		return e;
 	if (rule == FSB_ALLOW)
 		return next->ops->readv(next, node, fh, iov, iovcnt, off);
 	return rule == FSB_DENY ? -EACCES : zeros(next, node, fh, iov, iovcnt, off);
@@ -214,8 +240,11 @@ static int64_t listxattr_op(struct fsb *b, uint64_t node, char *buf, size_t cap)
 {
 	struct rules *r = of(fsb_filter_of(b));
 	struct fsb *next = r->f.next;
-	enum fsb_rule rule = judge_node(r, node);
+	int e = settled(r);
+	enum fsb_rule rule = e < 0 ? FSB_DENY : judge_node(r, node);
 
+	if (e < 0)
+		return e;
 	return rule == FSB_ALLOW ? next->ops->listxattr(next, node, buf, cap) : unless(rule, 0);
 }
 
@@ -224,9 +253,12 @@ static int64_t lseek_op(struct fsb *b, uint64_t node, uint64_t fh, uint64_t off,
 {
 	struct rules *r = of(fsb_filter_of(b));
 	struct fsb *next = r->f.next;
-	enum fsb_rule rule = judge_node(r, node);
+	int e = settled(r);
+	enum fsb_rule rule = e < 0 ? FSB_DENY : judge_node(r, node);
 	int64_t size;
 
+	if (e < 0)
+		return e;
 	if (rule == FSB_ALLOW)
 		return next->ops->lseek(next, node, fh, off, whence);
 	size = rule == FSB_DENY ? -EACCES : size_of(next, node, fh);
@@ -239,6 +271,7 @@ static int64_t lseek_op(struct fsb *b, uint64_t node, uint64_t fh, uint64_t off,
 
 static void stop(struct fsb_filter *f)
 {
+	(void)pthread_rwlock_destroy(&of(f)->lock);
 	free(f);
 }
 
@@ -247,6 +280,61 @@ static const struct fsb_filter_ops ops = {.name = "rules",
 	.before = before,
 	.shows = shows,
 	.stop = stop};
+
+int fsb_rule_add(
+	struct fsb_rule_set *s, enum fsb_rule what, const char *glob, size_t n, struct msb_err *e)
+{
+	int r;
+
+	if (s->n == FSB_MAX_GLOBS)
+		return msb_err_set(e, E2BIG, "there are at most %d rules", FSB_MAX_GLOBS);
+	r = fsb_glob_compile(glob, n, &s->rule[s->n].glob, e);
+	if (r == 0)
+		s->rule[s->n++].what = what;
+	return r;
+}
+
+/* Takes over @r, which may be NULL, and @next. */
+static int lay(struct rules *r, struct fsb *next, struct fsb **ret, struct msb_err *e)
+{
+	if (r)
+		fsb_filter_init(&r->f, &ops, next, 0, 0);
+	if (!r || fsb_filter_names(&r->f) < 0) {
+		free(r);
+		next->ops->stop(next);
+		return msb_err_set(e, ENOMEM, "no memory for rules");
+	}
+	(void)pthread_rwlock_init(&r->lock, NULL);
+	r->user = fsb_names_user(r->f.names);
+	if (r->f.own.readv)
+		r->f.own.readv = readv_op;
+	if (r->f.own.listxattr)
+		r->f.own.listxattr = listxattr_op;
+	if (r->f.own.lseek)
+		r->f.own.lseek = lseek_op;
+	*ret = &r->f.b;
+	return 0;
+}
+
+int fsb_rules_said(
+	struct fsb *next, int (*wait)(struct fsb *next), struct fsb **ret, struct msb_err *e)
+{
+	struct rules *r = calloc(1, sizeof(*r));
+
+	if (r)
+		r->wait = wait;
+	return lay(r, next, ret, e);
+}
+
+void fsb_rules_set(struct fsb *rules, const struct fsb_rule_set *set)
+{
+	struct rules *r = of(fsb_filter_of(rules));
+
+	pthread_rwlock_wrlock(&r->lock);
+	r->set = *set;
+	fsb_names_forget_tags(r->f.names);
+	pthread_rwlock_unlock(&r->lock);
+}
 
 int fsb_rules_new(const struct fsb_glob_rule *rule, unsigned int n, struct fsb *next,
 	struct fsb **ret, struct msb_err *e)
@@ -258,35 +346,14 @@ int fsb_rules_new(const struct fsb_glob_rule *rule, unsigned int n, struct fsb *
 		*ret = next;
 		return 0;
 	}
-	if (n > FSB_MAX_GLOBS)
-		err = msb_err_set(e, E2BIG, "there are at most %d rules", FSB_MAX_GLOBS);
-	r = err < 0 ? NULL : calloc(1, sizeof(*r) + n * sizeof(r->rule[0]));
-	if (err == 0 && !r)
-		err = msb_err_set(e, ENOMEM, "no memory for rules");
-	for (; err == 0 && r->n < n; r->n++) {
-		r->rule[r->n].what = rule[r->n].what;
-		err = fsb_glob_compile(
-			rule[r->n].glob, strlen(rule[r->n].glob), &r->rule[r->n].glob, e);
-	}
-	if (err == 0) {
-		fsb_filter_init(&r->f, &ops, next, 0, 0);
-		err = fsb_filter_names(&r->f);
-		if (err < 0)
-			(void)msb_err_set(e, ENOMEM, "no memory for rules");
-	}
-	if (err < 0) {
-		free(r);
-		next->ops->stop(next);
-		return err;
-	}
-	if (r->f.own.readv)
-		r->f.own.readv = readv_op;
-	if (r->f.own.listxattr)
-		r->f.own.listxattr = listxattr_op;
-	if (r->f.own.lseek)
-		r->f.own.lseek = lseek_op;
-	*ret = &r->f.b;
-	return 0;
+	r = calloc(1, sizeof(*r));
+	for (unsigned int i = 0; r && err == 0 && i < n; i++)
+		err = fsb_rule_add(&r->set, rule[i].what, rule[i].glob, strlen(rule[i].glob), e);
+	if (err == 0)
+		return lay(r, next, ret, e);
+	free(r);
+	next->ops->stop(next);
+	return err;
 }
 
 static int wrap(const struct fsb_start *from, struct fsb *next, struct fsb **ret, struct msb_err *e)

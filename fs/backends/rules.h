@@ -12,7 +12,31 @@
 #define MSB_FS_BACKENDS_RULES_H
 
 #include "fs/fsb.h"
+#include "fs/glob.h"
 #include "fs/options.h"
+
+struct fsb_rule_set {
+	unsigned int n;
+	struct {
+		enum fsb_rule what;
+		struct fsb_glob glob;
+	} rule[FSB_MAX_GLOBS];
+};
+
+/* One more, at the end. -EINVAL, -E2BIG the pattern, or too many. */
+int fsb_rule_add(
+	struct fsb_rule_set *s, enum fsb_rule what, const char *glob, size_t n, struct msb_err *e);
+
+/**
+ * fsb_rules_said() - Lay rules over a backend that says which, and may say others later
+ * @wait: 0 once they are set, -errno: the answer to what was to be judged by them
+ * @next: taken over in any case
+ * Return: 0; -ENOMEM.
+ */
+int fsb_rules_said(
+	struct fsb *next, int (*wait)(struct fsb *next), struct fsb **ret, struct msb_err *e);
+/* What @rules, of fsb_rules_said(), are from now on. Threads: any. */
+void fsb_rules_set(struct fsb *rules, const struct fsb_rule_set *set);
 
 /**
  * fsb_rules_new() - Lay rules over a backend

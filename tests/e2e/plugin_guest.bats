@@ -10,13 +10,14 @@ setup_file() {
 	"$bin/msbd"
 	msb_image
 	mkdir -m 0777 "$dir/inner"
-	for p in flat lowlevel generated deny; do
+	for p in flat lowlevel generated deny ruled; do
 		{
 			echo '#!/bin/sh'
 			case $p in
 			flat) echo "exec $repo/build/plugins/flat" ;;
 			lowlevel) echo "exec $repo/tools/plugins/msb-libfuse $repo/build/e2e/lowlevel_fs /" ;;
 			generated) echo "exec $repo/tools/plugins/generated-file" ;;
+			ruled) printf '%s\n' "echo '{\"rules\":[\"deny=/private\",\"redact=*.pem\"]}' >&3" 'exec cat <&3 >/dev/null' ;;
 			deny) echo "DENY_PATTERN=SECRET exec $repo/tools/plugins/deny-pattern" ;;
 			esac
 		} >"$dir/$p"
@@ -26,7 +27,8 @@ setup_file() {
 	echo "$dir/flat /flat plugin" >"$m/box/mounts"
 	echo start >"$m/box/ctl"
 	printf '%s\n' "$dir/flat /flat plugin" "$dir/lowlevel /low plugin" "$dir/generated /gen plugin protocol=json" \
-		"$dir/deny /deny plugin protocol=json,over=$dir/inner" >"$dir/live"
+		"$dir/deny /deny plugin protocol=json,over=$dir/inner" \
+		"$dir/ruled /ruled plugin protocol=json,over=$dir/inner" >"$dir/live"
 	cat "$dir/live" >"$m/box/mounts"
 }
 
@@ -53,6 +55,17 @@ teardown() {
 @test "a libfuse program, unchanged" {
 	[ "$(guest box 'ls /low | tr "\n" " "; dd if=/low/numbers bs=1M 2>/dev/null | wc -c; echo hi >/low/note; cat /low/note')" = \
 		"$(printf 'note numbers 4194304\nhi')" ]
+}
+
+@test "rules that a plugin declares" {
+	echo p >"$dir/inner/private"
+	echo key >"$dir/inner/k.pem"
+	echo open >"$dir/inner/open"
+	[[ $(guest box 'cat /ruled/private 2>&1') == *denied* ]]
+	[ "$(guest box 'ls /ruled; cat /ruled/open; tr "\0" 0 </ruled/k.pem')" = "$(printf 'k.pem\nopen\nopen\n0000')" ]
+	[[ $(guest box 'echo x >/ruled/k.pem 2>&1') == *denied* ]]
+	grep -q '"event":"denied","mount":"/ruled","path":"/private","op":"lookup","errno":"EACCES"' events
+	rm "$dir/inner/private" "$dir/inner/k.pem" "$dir/inner/open"
 }
 
 @test "a file that is made up, anew each time" {

@@ -481,17 +481,17 @@ static void names_tags(void **state)
 	t = fsb_names_new(10);
 	enter(1, "d", 2);
 	enter(2, "f", 3);
-	assert_int_equal(fsb_names_tag(t, 3), FSB_NAMES_NO_TAG);
-	fsb_names_set_tag(t, 3, 7);
-	assert_int_equal(fsb_names_tag(t, 3), 7);
+	assert_int_equal(fsb_names_tag(t, 3, 1), FSB_NAMES_NO_TAG);
+	fsb_names_set_tag(t, 3, 1, 3);
+	assert_int_equal(fsb_names_tag(t, 3, 1), 3);
 	enter(2, "f", 3); /* the same name again */
-	assert_int_equal(fsb_names_tag(t, 3), 7);
+	assert_int_equal(fsb_names_tag(t, 3, 1), 3);
 	enter(1, "e", 2); /* what is above it has another */
-	assert_int_equal(fsb_names_tag(t, 3), FSB_NAMES_NO_TAG);
-	fsb_names_set_tag(t, 3, 7);
+	assert_int_equal(fsb_names_tag(t, 3, 1), FSB_NAMES_NO_TAG);
+	fsb_names_set_tag(t, 3, 1, 3);
 	enter(2, "g", 3);
-	assert_int_equal(fsb_names_tag(t, 3), FSB_NAMES_NO_TAG);
-	assert_int_equal(fsb_names_tag(t, 99), FSB_NAMES_NO_TAG);
+	assert_int_equal(fsb_names_tag(t, 3, 1), FSB_NAMES_NO_TAG);
+	assert_int_equal(fsb_names_tag(t, 99, 1), FSB_NAMES_NO_TAG);
 	t = fsb_names_free(t);
 }
 
@@ -550,8 +550,8 @@ static void *churn(void *arg)
 		enter(1, name, d);
 		enter(d, name, f);
 		(void)fsb_names_path(t, f, NULL, 0, buf);
-		fsb_names_set_tag(t, f, 1);
-		(void)fsb_names_tag(t, f);
+		fsb_names_set_tag(t, f, 0, 1);
+		(void)fsb_names_tag(t, f, 0);
 		fsb_names_forget(t, d, 1);
 		fsb_names_forget(t, f, 1);
 	}

@@ -553,9 +553,12 @@ static void lies(void **state)
 		{"!{\"id\":7777,\"pass\":true}\n{\"id\":0}\n{\"id\":-1}\n{\"id\":1,\"attr\":{}}\n",
 			0, false},
 	};
-	static const char *const bad_says[] = {"{\"ops\":[\"fly\"]}\n", "{\"ops\":\"write\"}\n",
-		"{\"after\":{}}\n", "{\"paths\":[5]}\n", "{\"paths\":\"*\"}\n",
-		"{\"paths\":[\"\"]}\n", "{\"paths\":[\"[\"]}\n", "[]\n", "hello\n"};
+	static const char *const bad_says[] = {"{\"rules\":\"deny=/a\"}\n",
+		"{\"rules\":[\"forbid=/a\"]}\n", "{\"rules\":[\"deny=\"]}\n",
+		"{\"rules\":[\"deny=[\"]}\n", "{\"rules\":[7]}\n", "{\"ops\":[\"fly\"]}\n",
+		"{\"ops\":\"write\"}\n", "{\"after\":{}}\n", "{\"paths\":[5]}\n",
+		"{\"paths\":\"*\"}\n", "{\"paths\":[\"\"]}\n", "{\"paths\":[\"[\"]}\n", "[]\n",
+		"hello\n"};
 
 	for (size_t i = 0; i < ARRAY_LEN(t); i++)
 		lied(says, t[i].text, t[i].expect, t[i].broken);
@@ -633,6 +636,60 @@ static void base64(void **state)
 	}
 }
 
+/* ---- rules that it declares */
+
+static void put_host(const char *name, const char *text)
+{
+	_cleanup_close_ int at = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	assert_int_equal(msb_write_file_atomic(at, name, text, strlen(text), 0644), 0);
+}
+
+static void passes(const json_t *question, struct msb_str *s)
+{
+	msb_str_adds(s, "\"pass\":true");
+}
+
+/* What it has declared holds without a question, with the first operation and over a restart, and
+ * is another's once that is said; the mount's own rules hold beside it. */
+static void rules_without_a_question(void **state)
+{
+	static const char zeros[3];
+	uint64_t a, pem, fh;
+
+	options.nrules = 1;
+	options.rule[0] = (struct fsb_glob_rule){FSB_DENY, "*.no"};
+	start("{\"rules\":[\"deny=/private\",\"redact=*.pem\"]}\n", passes, true);
+	assert_int_equal(fsb_rules_new(options.rule, 1, fs.b, &fs.b, NULL), 0);
+	put_host("private", "p");
+	put_host("a", "A");
+	put_host("k.pem", "key");
+	put_host("x.no", "n");
+	assert_int_equal(req_name(&q, FUSE_LOOKUP, 1, "private"), -EACCES);
+	assert_int_equal(req_name(&q, FUSE_LOOKUP, 1, "x.no"), -EACCES);
+	a = req_lookup(&q, 1, "a");
+	pem = req_lookup(&q, 1, "k.pem");
+	assert_true(a && pem);
+	fh = open_of(pem, O_RDONLY);
+	assert_reads(pem, fh, 0, 100, zeros, 3);
+	assert_int_equal(write_at(pem, fh, 0, "x", 1), -EACCES);
+	assert_reads(a, open_of(a, O_RDONLY), 0, 100, "A", 1);
+	assert_int_equal(req_rename(&q, 1, "a", 1, "private", 0), -EACCES);
+	assert_int_equal(pl.asked, 0);
+
+	plugin_kill();
+	while (!status().broken)
+		(void)usleep(1000);
+	assert_int_equal(req_name(&q, FUSE_LOOKUP, 1, "private"), -EIO);
+	pl.says = "{\"rules\":[\"deny=/a\"]}\n";
+	assert_int_equal(fsb_plugin_attach(fs.b, plugin_start()), 0);
+	assert_int_equal(req_open(&q, FUSE_OPEN, a, O_RDONLY), -EACCES); /* as it says now */
+	assert_reads(pem, fh, 0, 100, "key", 3);
+	assert_int_not_equal(req_lookup(&q, 1, "private"), 0);
+	assert_int_equal(req_name(&q, FUSE_LOOKUP, 1, "x.no"), -EACCES);
+	assert_int_equal(pl.asked, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -644,6 +701,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(own_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(restarted, setup, teardown),
 		cmocka_unit_test_setup_teardown(hangs, setup, teardown),
+		cmocka_unit_test_setup_teardown(rules_without_a_question, setup, teardown),
 		cmocka_unit_test(lies),
 		cmocka_unit_test_setup_teardown(lines_are_limited, setup, teardown),
 		cmocka_unit_test_setup_teardown(entries_are_limited, setup, teardown),

@@ -3,9 +3,9 @@
  * plugin, protocol=json: one question a line, one answer a line.
  *
  * Theory of operation. The plugin speaks first: which operations it wants to be asked about, for
- * which paths, and which it wants to be told of afterwards. Everything else goes to the backend
- * below with no round trip. Files have no ids here but their paths, so a plugin started anew goes
- * on where the old one ended.
+ * which paths, which it wants to be told of afterwards, and by what rules it wants others judged
+ * without being asked. Everything else goes to the backend below with no round trip. Files have no
+ * ids here but their paths, so a plugin started anew goes on where the old one ended.
  */
 #include "fs/backends/plugin/plugin_priv.h"
 #include "base/cleanup.h"
@@ -71,6 +71,7 @@ static int take_says(struct plug *p, json_t *o)
 		p->says = s;
 	}
 	free(old);
+	fsb_rules_set(p->rules, &s->rules); /* nobody else frees it */
 	p->said = true;
 	plug_ready(&p->conn);
 	return 0;
@@ -131,6 +132,13 @@ const struct plug_proto plug_json_proto = {
 };
 
 /* ---- who wants to be asked */
+
+int pj_wait_said(struct fsb *b)
+{
+	uint32_t epoch;
+
+	return plug_wait_ready(&plug_of(b)->conn, &epoch);
+}
 
 int pj_get(struct plug *p, uint64_t node, struct pf_node *ret)
 {

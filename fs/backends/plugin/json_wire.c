@@ -59,16 +59,36 @@ static int ops_read(const json_t *list, uint32_t *ret)
 	return 0;
 }
 
+/* "deny=GLOB" and its like. */
+static int rule_read(const json_t *v, struct fsb_rule_set *to)
+{
+	static const struct {
+		const char *name;
+		enum fsb_rule what;
+	} rules[] = {{"allow=", FSB_ALLOW}, {"deny=", FSB_DENY}, {"redact=", FSB_REDACT}};
+	const char *text = json_string_value(v) ?: "";
+	size_t n = json_string_length(v);
+
+	for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+		size_t head = strlen(rules[i].name);
+
+		if (!strncmp(text, rules[i].name, head) && n > head)
+			return fsb_rule_add(to, rules[i].what, text + head, n - head, NULL);
+	}
+	return -EBADMSG;
+}
+
 int pj_says_read(const json_t *o, struct pj_says *ret)
 {
-	const json_t *paths = json_object_get(o, "paths");
+	const json_t *paths = json_object_get(o, "paths"), *rules = json_object_get(o, "rules");
 	size_t i;
-	json_t *glob;
+	json_t *glob, *rule;
 
-	ret->npaths = 0;
+	ret->npaths = ret->rules.n = 0;
 	if (ops_read(json_object_get(o, "ops"), &ret->ops) < 0 ||
 		ops_read(json_object_get(o, "after"), &ret->after) < 0 ||
-		(paths && !json_is_array(paths)) || json_array_size(paths) > FSB_MAX_GLOBS)
+		(paths && !json_is_array(paths)) || json_array_size(paths) > FSB_MAX_GLOBS ||
+		(rules && !json_is_array(rules)))
 		return -EBADMSG;
 	json_array_foreach(paths, i, glob)
 	{
@@ -78,6 +98,7 @@ int pj_says_read(const json_t *o, struct pj_says *ret)
 			return -EBADMSG;
 		ret->npaths++;
 	}
+	json_array_foreach(rules, i, rule) if (rule_read(rule, &ret->rules) < 0) return -EBADMSG;
 	return 0;
 }
 

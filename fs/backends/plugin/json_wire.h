@@ -6,6 +6,7 @@
 #ifndef MSB_FS_PLUGIN_JSON_WIRE_H
 #define MSB_FS_PLUGIN_JSON_WIRE_H
 
+#include "fs/backends/rules.h"
 #include "fs/fsb.h"
 #include "fs/glob.h"
 #include "fs/options.h"
@@ -26,8 +27,9 @@ struct pj_says {
 	uint32_t ops, after; /* FSB_OP_BIT() */
 	unsigned int npaths; /* 0: of every path */
 	struct fsb_glob path[FSB_MAX_GLOBS];
+	struct fsb_rule_set rules;
 };
-/* -EBADMSG: it names an operation that there is not, or a pattern that is none. */
+/* -EBADMSG: it names an operation that there is not, a pattern that is none, or a rule. */
 int pj_says_read(const json_t *o, struct pj_says *ret);
 /* Whether it wants to be asked about @path. */
 bool pj_says_path(const struct pj_says *s, const char *path);

@@ -111,6 +111,7 @@ static int start(const struct fsb_start *s, struct fsb **ret, struct msb_err *e)
 	static const struct fsb_options defaults;
 	const struct fsb_options *o = s->options ?: &defaults;
 	struct plug *p;
+	struct fsb *b;
 	int r;
 
 	if (s->sock_fd < 0) {
@@ -131,16 +132,25 @@ static int start(const struct fsb_start *s, struct fsb **ret, struct msb_err *e)
 	(void)pthread_mutex_init(&p->lists_lock, NULL);
 	plug_conn_init(&p->conn, o->plugin_json ? &plug_json_proto : &plug_fuse_proto,
 		o->plugin_timeout_ms ?: FSB_PLUGIN_TIMEOUT_MS);
+	b = &p->b;
 	r = pn_init(&p->nodes, FSD_MAX_NODES, s->inner ? FSB_ROOT : 0, gone, p);
+	if (r == 0 && o->plugin_json) {
+		r = fsb_rules_said(b, pj_wait_said, &b, e);
+		if (r < 0) {
+			close(s->sock_fd);
+			return r;
+		}
+		p->rules = b;
+	}
 	if (r == 0)
 		r = plug_conn_attach(&p->conn, s->sock_fd);
 	else
 		close(s->sock_fd);
 	if (r < 0) {
-		plug_stop(p);
+		b->ops->stop(b);
 		return msb_err_set(e, -r, "the plugin's socket: %s", strerror(-r));
 	}
-	*ret = &p->b;
+	*ret = b;
 	return 0;
 }
 

@@ -51,6 +51,7 @@ struct plug {
 	/* ---- protocol=json */
 	bool said; /* the receiving thread's: it has said what it wants */
 	pthread_mutex_t says_lock;
+	struct fsb *rules;    /* laid over it; set before the first message */
 	struct pj_says *says; /* says_lock; NULL before it has said it, and with protocol=fuse */
 	pthread_mutex_t lists_lock; /* the lists of handles */
 };
@@ -185,6 +186,7 @@ static inline void pj_decref(json_t **o)
 extern const struct plug_proto plug_json_proto;
 extern const struct fsb_ops plug_json_ops;
 
+int pj_wait_said(struct fsb *b); /* until it has said what it wants; -EIO */
 int pj_get(struct plug *p, uint64_t node, struct pf_node *ret); /* -ESTALE, -EIO */
 
 /* Whether it wants to be asked. @name: NULL: @n itself. A file that has lost its path counts as
