@@ -61,6 +61,7 @@ int fsb_stack_start(
 	_cleanup_close_ int usage = steal_fd(&own.usage_fd); /* a wrapper's, not the backend's */
 
 	wrap.count_fd = counted;
+	wrap.usage_fd = usage;
 	r = kind->start(&own, &b, e);
 	for (const struct fsb_kind *const *k = fsb_kinds; r == 0 && *k; k++)
 		if ((*k)->wrap)
