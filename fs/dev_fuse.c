@@ -29,6 +29,7 @@
 struct dev_fuse {
 	int fd;
 	pthread_mutex_t turn; /* to read; held across requests that are quickly served */
+	struct spin spin;     /* of who has the turn */
 	_Atomic bool stop;
 	unsigned int threads;
 	pthread_t thread[DEV_FUSE_THREADS];
@@ -41,7 +42,6 @@ struct dev_fuse {
 struct buffers {
 	struct fuse_worker w;
 	uint8_t *in, *out;
-	struct spin spin;
 };
 
 static void buffers_free(struct buffers **b)
@@ -68,16 +68,16 @@ static bool has_work(const void *arg)
 }
 
 /* Reads a message, and learns from how long that took. As read(). */
-static ssize_t next_message(const struct dev_fuse *d, struct buffers *b)
+static ssize_t next_message(struct dev_fuse *d, const struct buffers *b)
 {
 	uint64_t before;
 	ssize_t n;
 
-	if (spin_look(&b->spin, has_work, d, 8))
+	if (spin_look(&d->spin, has_work, d, 8))
 		return read(d->fd, b->in, BUFFER_BYTES);
 	before = spin_now_us();
 	n = read(d->fd, b->in, BUFFER_BYTES);
-	spin_slept(&b->spin, before);
+	spin_slept(&d->spin, before);
 	return n;
 }
 
