@@ -67,10 +67,13 @@ int64_t fuse_do_init(struct fuse_call *c)
 		taken &= ~(uint64_t)FUSE_ATOMIC_O_TRUNC;
 	if (!(c->ops->caps & FSB_CAP_EXPORT))
 		taken &= ~(uint64_t)FUSE_EXPORT_SUPPORT;
-	/* What of a file may be mapped must be so where its data goes by the server. */
+	/* What of a file may be mapped must be so where its data goes by the server. A direct write
+	 * that is not waited for drops no page that was read meanwhile (Linux,
+	 * generic_file_direct_write()), and without AUTO_INVAL_DATA nothing else ever would. */
 	if (offered & FUSE_EXPLICIT_INVAL_DATA && offered & FUSE_DIRECT_IO_ALLOW_MMAP &&
 		fuse_view_explicit(c->s))
-		taken = (taken & ~(uint64_t)FUSE_AUTO_INVAL_DATA) | FUSE_EXPLICIT_INVAL_DATA;
+		taken = (taken & ~(uint64_t)(FUSE_AUTO_INVAL_DATA | FUSE_ASYNC_DIO)) |
+			FUSE_EXPLICIT_INVAL_DATA;
 	taken &= offered;
 
 	fsd_session_reset(c->s); /* a rebooted guest mounts again on the same rings */

@@ -136,6 +136,8 @@ static void what_a_view_keeps_of_contents(void **state)
 	assert_int_equal(req_init(&q), 0);
 	assert_true(REQ_REPLY(&q, struct fuse_init_out)->flags & FUSE_EXPLICIT_INVAL_DATA);
 	assert_false(REQ_REPLY(&q, struct fuse_init_out)->flags & FUSE_AUTO_INVAL_DATA);
+	/* generic/451: what is read beside such a write would stay, as it was before */
+	assert_false(REQ_REPLY(&q, struct fuse_init_out)->flags & FUSE_ASYNC_DIO);
 	assert_true(req_lookup(&q, 1, "a") == 101);
 	assert_int_equal(opened(view, 101), 0); /* what was there before is nothing */
 	closed(view, 101);
