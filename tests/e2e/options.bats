@@ -13,7 +13,7 @@ setup_file() {
 	sandbox box root_options=quota_bytes=64M
 	printf '%s\n' "$dir/a /q passthrough quota_bytes=8M" "none /m memory size_bytes=4M" \
 		"$dir/b /e passthrough error=mkdir:EROFS,error=read:EIO" \
-		"$dir/b /s passthrough delay=mkdir:8s" \
+		"$dir/b /s passthrough delay=mkdir:20s" \
 		"$dir/b /r passthrough deny=**/*.key,deny=secret/**" >"$dir/first"
 	cat "$dir/first" >"$m/box/mounts"
 	echo start >"$m/box/ctl"
