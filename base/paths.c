@@ -55,11 +55,26 @@ static int of_program(struct msb_paths *p, bool share, struct msb_err *e)
 	return access(p->bin, X_OK) == 0 ? 0 : join(p->bin, self, "", e);
 }
 
+int msb_paths_mnt(char ret[MSB_PATH_MAX], struct msb_err *e)
+{
+	const char *rt = getenv("XDG_RUNTIME_DIR");
+	int r = from_env(ret, "MSB_MNT", e);
+
+	if (r != 0)
+		return r < 0 ? -EINVAL : 0;
+	if (geteuid() == 0)
+		return join(ret, "/run/msb", "", e);
+	if (!rt || *rt != '/')
+		return msb_err_set(e, EINVAL,
+			"XDG_RUNTIME_DIR is not set; log in with a session, or set MSB_MNT");
+	return join(ret, rt, "/msb", e);
+}
+
 int msb_paths_init(struct msb_paths *p, struct msb_err *e)
 {
 	const char *rt = getenv("XDG_RUNTIME_DIR"), *data = getenv("XDG_DATA_HOME"),
 		   *home = getenv("HOME");
-	int root = geteuid() == 0, mnt, state, share, r = 0;
+	int root = geteuid() == 0, mnt, state, share, r;
 
 	memset(p, 0, sizeof(*p));
 	mnt = from_env(p->mnt, "MSB_MNT", e);
@@ -70,8 +85,7 @@ int msb_paths_init(struct msb_paths *p, struct msb_err *e)
 	if (!root && (!mnt || !state) && (!rt || *rt != '/'))
 		return msb_err_set(e, EINVAL,
 			"XDG_RUNTIME_DIR is not set; log in with a session, or set MSB_MNT and MSB_STATE");
-	if (!mnt)
-		r = root ? join(p->mnt, "/run/msb", "", e) : join(p->mnt, rt, "/msb", e);
+	r = msb_paths_mnt(p->mnt, e);
 	if (r == 0)
 		r = state  ? join(p->run, p->state, "/run", e)
 		    : root ? join(p->run, "/run/msbd", "", e)

@@ -31,5 +31,7 @@ struct msb_paths {
 /* Fills @p from the environment. Creates nothing. -EINVAL where no place can be told (no
  * XDG_RUNTIME_DIR). */
 int msb_paths_init(struct msb_paths *p, struct msb_err *e);
+/* The control tree alone, which is all that a client needs. */
+int msb_paths_mnt(char ret[MSB_PATH_MAX], struct msb_err *e);
 
 #endif

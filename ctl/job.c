@@ -191,7 +191,7 @@ static void drop(struct ctl_job *j)
 /* What nobody holds any more, and nobody asked to keep. */
 static void drop_unwanted(struct ctl_job *j)
 {
-	if (!j->gone && !j->handles && !j->keep &&
+	if (!j->gone && !j->handles && !j->keep && !j->rejoin &&
 		(j->state == JOB_CREATED || j->state == JOB_ENDED))
 		drop(j);
 }
@@ -214,6 +214,8 @@ void ctl_job_closed(struct ctl_job *j, bool writes)
 
 	j->handles--;
 	j->writers -= writes;
+	if (!j->handles && j->rejoin)
+		return; /* who only looked at it, perhaps: see ctl_jobs_rejoin_over() */
 	if (!j->handles && j->at_close == JOB_CLOSE_HANGUP)
 		job_hang_up(j);
 	/* Its input ends with the last one who writes it, or with the last one who could. */

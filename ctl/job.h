@@ -10,7 +10,9 @@
  *
  * msb-agentd holds it: where msbd is killed the job goes on, and the next msbd adopts it
  * (ctl_jobs_adopt()) with the output that is kept there. That is as if all its files had been
- * closed, but for the input of one that is kept, which stays open.
+ * closed, but for the input of one that is kept, which stays open. Whoever held one that is to be
+ * hung up has CTL_REJOIN_MS to open it again: until then that is as if nothing of it had been
+ * closed.
  *
  * What makes a job wait for its readers: an open stream that has not read what would fall out of
  * the buffer. Where no stream is open, the oldest bytes fall out and are counted; `log` has them.
@@ -62,6 +64,7 @@ struct ctl_job {
 	unsigned int refs;
 	uint32_t serial, number;
 	bool gone, keep;
+	bool rejoin; /* who held it under an earlier msbd may come back */
 	enum ctl_job_close at_close;
 	unsigned int handles; /* open files of it */
 	unsigned int writers; /* of stdin, among them */
@@ -83,6 +86,7 @@ struct ctl_job {
 	bool eof_sent, eof_due; /* the end of its input: told; to be told */
 	bool mark_due;		/* `keep` changed: to be told */
 	bool poll_out;		/* somebody polls for room in its input */
+	uint64_t in_bytes;	/* of its input, taken so far */
 	pid_t pid;		/* in the guest */
 	int exit_code, signal;
 	const char *reason; /* of the end: a word, see mnt-layout.md */
@@ -177,5 +181,7 @@ void ctl_job_event(struct ctl_job *j);
 /* Takes up the jobs that an earlier msbd left in the machine of @sb, which runs. Before the first
  * request. -ETIMEDOUT: its agent, which may be a guest's by now, takes its time. (job_adopt.c) */
 int ctl_jobs_adopt(struct ctl_sandbox *sb);
+/* sb->rejoin_at_ms has come: who has not come back does not. Locked. */
+void ctl_jobs_rejoin_over(struct ctl_sandbox *sb);
 
 #endif

@@ -13,7 +13,7 @@
 
 #define PAST_MS	 5000  /* for each message of what a job had printed before */
 #define ADOPT_MS 30000 /* for all of a sandbox: others wait for their turn, and for msbd */
-/* More than an agent keeps of a job: what comes after is not past. */
+/* What comes after that comes as any output does. */
 #define PAST_BYTES (512u << 10)
 
 /* A line of numbers, then its own limits. */
@@ -117,7 +117,11 @@ static void take_state(struct ctl_job *j, const struct msb_msg *state)
 	uint64_t v = 0;
 
 	take_mark(j, msb_msg_get(state, "mark") ?: "");
+	j->rejoin = j->at_close == JOB_CLOSE_HANGUP;
+	if (j->rejoin)
+		j->sb->rejoin_at_ms = msb_now_ms() + CTL_REJOIN_MS;
 	j->eof_sent = msb_msg_get_u64(state, "eof", &v) == 0 && v;
+	(void)msb_msg_get_u64(state, "in", &j->in_bytes);	  /* absent: 0 */
 	(void)msb_msg_get_u64(state, "out_gone", &j->dropped[0]); /* absent: 0 */
 	(void)msb_msg_get_u64(state, "err_gone", &j->dropped[1]);
 	j->state = JOB_STARTING;
@@ -194,6 +198,22 @@ static void adopt(struct ctl_sandbox *sb, uint32_t number, const char *path, uin
 	if (j->state == JOB_STARTING || j->state == JOB_RUNNING)
 		job_connected(j);
 	ctl_job_unref(j); /* one that had ended, and that nobody keeps, has gone */
+}
+
+void ctl_jobs_rejoin_over(struct ctl_sandbox *sb)
+{
+	struct ctl_job *next;
+
+	sb->rejoin_at_ms = 0;
+	for (struct ctl_job *j = sb->jobs; j; j = next) {
+		next = j->next;
+		if (!j->rejoin)
+			continue;
+		j->rejoin = false;
+		job_resume(j);
+		ctl_job_opened(j, false);
+		ctl_job_closed(j, false); /* as the last who held it would */
+	}
 }
 
 int ctl_jobs_adopt(struct ctl_sandbox *sb)

@@ -35,6 +35,8 @@ static uint64_t end_of(const struct ctl_job *j)
 
 static bool wanted(const struct ctl_job *j, const struct record *rec)
 {
+	if (j->rejoin && !j->readers)
+		return true;
 	for (const struct ctl_job_reader *r = j->readers; r; r = r->next)
 		if (r->pos == j->base && (r->mask & rec->stream))
 			return true;
@@ -255,6 +257,8 @@ int64_t ctl_job_write(const struct ctl_req *q, struct ctl_job *j, const char *p,
 		else
 			r = input_room(q, j, e);
 	}
+	LOCK_SCOPE(&j->sb->c->lock);
+	j->in_bytes += done;
 	return done ? (int64_t)done : r;
 }
 

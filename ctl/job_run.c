@@ -136,6 +136,11 @@ int ctl_job_close_stdin(struct ctl_job *j, struct msb_err *e)
 	return j->eof_due ? 0 : r;
 }
 
+static unsigned int job_hold(const struct ctl_job *j)
+{
+	return j->at_close == JOB_CLOSE_HANGUP ? AGENT_HOLD_WAITS : 1;
+}
+
 static void send_mark(struct ctl_job *j)
 {
 	_cleanup_free_ struct msb_msg *m = message("mark", NULL);
@@ -145,7 +150,7 @@ static void send_mark(struct ctl_job *j)
 	if (m) {
 		job_mark(j, mark);
 		msb_msg_set(m, "v", "%s", mark);
-		msb_msg_set(m, "hold", "%d", j->at_close != JOB_CLOSE_HANGUP);
+		msb_msg_set(m, "hold", "%u", job_hold(j));
 		r = msb_msg_send(j->sock, m);
 	}
 	j->mark_due = r == -EAGAIN; /* sent when there is room: see ctl_job_event() */
@@ -165,10 +170,14 @@ void job_marked(struct ctl_job *j)
 void job_forget(const struct ctl_job *j)
 {
 	_cleanup_free_ struct msb_msg *m = j->sock < 0 ? NULL : message("forget", NULL);
+	char path[108];
 
-	/* Where that fails its machine has gone, or the next msbd does it. */
-	if (m)
-		(void)msb_msg_send(j->sock, m);
+	if (!m || msb_msg_send(j->sock, m) != -EAGAIN)
+		return;
+	/* It is full of input that the job does not read. Where this fails too the machine has
+	 * gone, or the next msbd does it. */
+	ctl_sock_path(j->sb->c, j->sb->id, "agent", path);
+	(void)agent_forget(path, j->number, NULL);
 }
 
 /* ---- messages from it */
@@ -355,7 +364,7 @@ static int request_make(struct ctl_job *j, struct request *rq, struct msb_err *e
 		.tty = rows > 0,
 		.want_stdin = rows > 0 || !j->eof_due, /* else /dev/null, and nothing to tell */
 		.log = true,
-		.hold = j->at_close != JOB_CLOSE_HANGUP,
+		.hold = job_hold(j),
 		.rows = (uint16_t)rows,
 		.cols = (uint16_t)cols,
 		.job = j->number,
@@ -409,11 +418,13 @@ void job_connected(struct ctl_job *j)
 
 	if (fcntl(j->sock, F_SETFL, O_NONBLOCK) < 0)
 		log_warn("%s: job %u: its connection blocks, ignoring", j->sb->name, j->number);
-	if (!j->handles && j->at_close == JOB_CLOSE_HANGUP) { /* who asked for it has gone */
+	/* Who asked for it has gone. */
+	if (!j->handles && j->at_close == JOB_CLOSE_HANGUP && !j->rejoin) {
 		job_hang_up(j);
 		return;
 	}
-	if (j->eof_due || (!j->handles && !j->keep && j->at_close != JOB_CLOSE_NOTHING))
+	if (j->eof_due ||
+		(!j->handles && !j->keep && !j->rejoin && j->at_close != JOB_CLOSE_NOTHING))
 		(void)ctl_job_close_stdin(j, &no_eof); /* nobody is left who could write it */
 	job_watch(j);
 }

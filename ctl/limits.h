@@ -41,12 +41,13 @@
 #define CTL_MAX_RLIMITS		16 /* lines, and kinds, of resource limits */
 #define CTL_MAX_JOB_TIMEOUT_SEC 31536000
 #define CTL_JOB_BUFFER		(352u << 10) /* output of a job, kept for who reads it: 256 KiB at least */
-#define CTL_MAX_MOUNTS		31	     /* lines of `mounts` */
-#define CTL_MAX_MOUNTS_BYTES	65536	     /* of them all */
-#define CTL_MAX_TMPFS		16	     /* lines of `tmpfs` */
-#define CTL_MAX_LABELS		256	     /* of a sandbox */
-#define CTL_MAX_LABEL_KEY	255	     /* bytes */
-#define CTL_MAX_TABLE_BYTES	16384	     /* of labels, or another table but mounts */
+#define CTL_REJOIN_MS		15000 /* that a new msbd gives the holders of `at-close hangup` jobs */
+#define CTL_MAX_MOUNTS		31    /* lines of `mounts` */
+#define CTL_MAX_MOUNTS_BYTES	65536 /* of them all */
+#define CTL_MAX_TMPFS		16    /* lines of `tmpfs` */
+#define CTL_MAX_LABELS		256   /* of a sandbox */
+#define CTL_MAX_LABEL_KEY	255   /* bytes */
+#define CTL_MAX_TABLE_BYTES	16384 /* of labels, or another table but mounts */
 #define CTL_MAX_OVERLAYS	256 /* directories of changes that overlay mounts of a sandbox left */
 #define CTL_MAX_MEMORY_BYTES	(UINT64_C(1) << 40)
 #define CTL_MAX_META_BYTES	(1u << 20)

@@ -201,6 +201,7 @@ struct ctl_sandbox {
 	atomic_uint commands;	  /* of exec, under way; no lock */
 	atomic_ullong jobs_total; /* commands and jobs that were started while msbd runs; no lock */
 	_Atomic uint64_t active_ms; /* when something last ended; no lock */
+	uint64_t rejoin_at_ms;	    /* until then its jobs wait for who held them; 0: none does */
 	char stop_why[96];	    /* of the stop under way; "": somebody asked */
 	bool ran; /* a machine of it has, and its end was not settled: ctl/auto_remove.h */
 	unsigned int restarting; /* calls of ctl_restart() */

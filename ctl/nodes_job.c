@@ -49,6 +49,7 @@ int ctl_read_job_status(const struct ctl_at *at, struct msb_str *s, struct msb_e
 		j->created_usec, j->started_usec, j->ended_usec);
 	msb_str_addf(s, "stdout_gone_bytes %" PRIu64 "\nstderr_gone_bytes %" PRIu64 "\n",
 		j->dropped[0], j->dropped[1]);
+	msb_str_addf(s, "stdin_bytes %" PRIu64 "\n", j->in_bytes);
 	return 0;
 }
 

@@ -151,8 +151,10 @@ static void arm(struct ctl *c)
 
 	for (size_t i = 0; i < c->nsb; i++) {
 		uint64_t one = due_at(c->sb[i]), health = ctl_health_due(c->sb[i]);
+		uint64_t rejoin = c->sb[i]->rejoin_at_ms ?: at;
 
 		at = one < at ? one : at;
+		at = rejoin < at ? rejoin : at;
 		at = health < at ? health : at;
 	}
 	if (at != UINT64_MAX) {
@@ -191,6 +193,8 @@ static void look(struct ctl_sandbox *sb, uint64_t now)
 	char why[96];
 
 	ctl_health_look(sb, now);
+	if (sb->rejoin_at_ms && sb->rejoin_at_ms <= now)
+		ctl_jobs_rejoin_over(sb);
 	if (due_at(sb) > now)
 		return;
 	if (ctl_state_ended(sb->state)) {
@@ -295,6 +299,8 @@ void ctl_policy_recovered(struct ctl *c)
 			if (ctl_auto_remove(sb))
 				continue; /* another one is in its place */
 		} else if (!ctl_state_ended(sb->state)) {
+			if (sb->rejoin_at_ms) /* the tree is there from now on */
+				sb->rejoin_at_ms = sb->active_ms + CTL_REJOIN_MS;
 			ctl_health_recovered(sb, sb->active_ms, ran_ms(sb));
 			ctl_auto_remove_ran(sb);
 		}

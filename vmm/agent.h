@@ -13,7 +13,7 @@
  *		-> ok when PID 1 is ready to exec; error if it cannot mount, or ETIMEDOUT. A guest
  *		that is booted already says ok.
  *	exec	{arg=.. env=K=V.. user= cwd= tty=0|1 rows= cols= stdin=0|1 log=0|1 job=
- *		timeout_ms= hold=0|1 mark= rlimit=NAME:SOFT:HARD..}
+ *		timeout_ms= hold=0|1|2 mark= rlimit=NAME:SOFT:HARD..}
  *		-> ok once taken, or error (EBUSY EAGAIN E2BIG EPROTO). From then on the connection
  *		is the job. job= is its number in the log; without it msb-agentd counts. After
  *		timeout_ms it gets SIGTERM, then all its processes SIGKILL.
@@ -29,13 +29,18 @@
  *		that ends by itself leaves running goes on.
  *		hold=1: closing the connection ends nothing. The job, how it ended, and the last
  *		256 KiB at least of its output are kept until "forget" (which hangs up one that
- *		runs), and so is the text of "mark" {v= hold=0|1}, which also changes whether it is
+ *		runs), and so is the text of "mark" {v= hold=}, which also changes how it is
  *		held; the connection stays open after "exit".
+ *		hold=2: as 1, but its client will be back: while there is none, output waits, and
+ *		what may not have been read of what was sent is kept.
  *	jobs	-> ok {job=..}: the numbers of those that are held
- *	adopt	{job=} -> ok {pid= started_usec= out_gone= err_gone= eof=0|1 rows= cols= mark=},
+ *	adopt	{job=} -> ok {pid= started_usec= out_gone= err_gone= in= eof=0|1 rows= cols= mark=},
  *		then "exec" as it was asked for. From then on the connection is the job, from the
  *		oldest output that is kept on; "live" comes between what was there and what is new,
- *		where it runs. A connection it had before is closed. ENOENT
+ *		where it runs. A connection it had before is closed. in= is how many bytes of input
+ *		all of its clients have sent. ENOENT
+ *	forget	{job=}: as "forget" on the job's own connection, where there is no room for it; no
+ *		answer
  *	shutdown {timeout_ms=}
  *		-> ok when PID 1 has stopped every process, synced and asked for power-off (or the
  *		machine has ended)
@@ -65,6 +70,7 @@
 
 #define AGENT_MAX_JOBS		1024 /* at once, a sandbox */
 #define AGENT_MAX_HELD		1024 /* that have ended, and are kept for who asks */
+#define AGENT_HOLD_WAITS	2    /* hold= */
 #define AGENT_KILL_MS		2000 /* from the SIGTERM of a time limit to SIGKILL */
 #define AGENT_MAX_TIMEOUT_MS	(UINT64_C(31536000) * 1000)
 #define AGENT_MAX_CONSOLE_BYTES (1u << 20) /* console, then console.1 */
@@ -103,7 +109,8 @@ struct agent_exec {
 	const char *const *env;	    /* added to the sandbox's; may be NULL */
 	const char *user, *cwd;	    /* NULL: the sandbox's */
 	const char *const *rlimits; /* NAME:SOFT:HARD, NULL at the end; may be NULL */
-	bool tty, want_stdin, log, hold;
+	bool tty, want_stdin, log;
+	unsigned int hold; /* as above */
 	uint16_t rows, cols;
 	uint32_t job;	     /* its number in the log; 0: msb-agentd counts */
 	uint64_t timeout_ms; /* 0: none */
@@ -118,6 +125,8 @@ int agent_exec(const char *control_path, const struct agent_exec *, struct msb_e
  * where the job was not taken. -E2BIG; -ECONNREFUSED, -ENOENT, -EAGAIN nobody could be asked. */
 int agent_exec_ask(const char *control_path, const struct agent_exec *, struct msb_err *e);
 
+/* Has a held job forgotten; does not wait. 0, or -errno: it is held still. */
+int agent_forget(const char *control_path, uint32_t job, struct msb_err *e);
 /* Numbers of the jobs that are held: at most @max. Return: how many there are. */
 int agent_held(const char *control_path, uint32_t *numbers, size_t max, struct msb_err *e);
 /**

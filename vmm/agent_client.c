@@ -152,7 +152,7 @@ static int exec_message(const struct agent_exec *x, struct msb_msg *m, struct ms
 	if (x->job)
 		msb_msg_set(m, "job", "%u", x->job);
 	if (x->note)
-		msb_msg_set(m, "hold", "%d", x->hold);
+		msb_msg_set(m, "hold", "%u", x->hold);
 	if (x->timeout_ms)
 		msb_msg_set(m, "timeout_ms", "%llu", (unsigned long long)x->timeout_ms);
 	if (x->note)
@@ -294,6 +294,20 @@ static int ask(const char *control_path, const char *verb, struct msb_err *e)
 
 	msb_msg_init(&m, verb);
 	return ask_message(control_path, &m, e);
+}
+
+int agent_forget(const char *control_path, uint32_t job, struct msb_err *e)
+{
+	struct msb_msg m;
+	int fd;
+
+	msb_msg_init(&m, "forget");
+	msb_msg_set(&m, "job", "%u", job);
+	fd = ask_message(control_path, &m, e);
+	if (fd < 0)
+		return fd;
+	close(fd); /* what was sent is read all the same */
+	return 0;
 }
 
 int agent_exec_ask(const char *control_path, const struct agent_exec *x, struct msb_err *e)

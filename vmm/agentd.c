@@ -281,6 +281,16 @@ static int do_adopt(struct agentd *a, struct ad_conn *c, struct msb_msg *m, stru
 	return ad_held_adopt(a, c, (uint32_t)number, e);
 }
 
+static int do_forget(struct agentd *a, struct ad_conn *c, struct msb_msg *m, struct msb_err *e)
+{
+	uint64_t number;
+
+	if (msb_msg_get_u64(m, "job", &number) == 0 && number <= UINT32_MAX)
+		ad_held_forget(a, (uint32_t)number);
+	ad_conn_close(a, c);
+	return 0;
+}
+
 static int do_exec(struct agentd *a, struct ad_conn *c, struct msb_msg *m, struct msb_err *e)
 {
 	return ad_job_new(a, c, m, e);
@@ -295,6 +305,7 @@ static const struct {
 	{"exec", do_exec},
 	{"jobs", do_jobs},
 	{"adopt", do_adopt},
+	{"forget", do_forget},
 	{"mount", do_mount},
 	{"umount", do_umount},
 	{"shutdown", do_shutdown},

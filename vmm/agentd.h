@@ -22,9 +22,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define AGENTD_MAX_CONNS      (AGENT_MAX_JOBS + AGENT_MAX_HELD + 128)
-#define AGENTD_HELD_BYTES     (352u << 10) /* output of a held job that is kept: 256 KiB at least */
-#define AGENTD_MAX_REQUESTS   64	   /* unanswered by the guest, at once */
+#define AGENTD_MAX_CONNS  (AGENT_MAX_JOBS + AGENT_MAX_HELD + 128)
+#define AGENTD_HELD_BYTES (352u << 10) /* output of a held job that is kept: 256 KiB at least */
+/* Of one whose client will be back, what it was sent: more than msbd's buffer (352 KiB), its
+ * socket's (208 KiB) and a read that is answered (128 KiB) hold together, so what nobody has read
+ * is not lost with msbd. */
+#define AGENTD_WAITS_BYTES    (704u << 10)
+#define AGENTD_MAX_REQUESTS   64  /* unanswered by the guest, at once */
 #define AGENTD_WIDE_JOBS      128 /* that many get WIRE_OUT_WINDOW, the others WIRE_MIN_WINDOW */
 #define AGENTD_RESYNC_MAX     10  /* sessions started in AGENTD_RESYNC_SPAN_MS before giving up */
 #define AGENTD_RESYNC_SPAN_MS 10000
@@ -103,6 +107,7 @@ struct ad_job {
 
 	/* A held job outlives its client, and keeps what was sent for the next one. */
 	bool held;
+	bool waits;	     /* held, and its output waits while it has no client */
 	bool live_due;	     /* the client adopted it, and does not have all of the past yet */
 	bool told;	     /* ended, and the client knows how */
 	struct ad_job *next; /* of agentd.past, once it has ended */
@@ -110,6 +115,7 @@ struct ad_job {
 	uint32_t exec_bytes;
 	char *mark;	     /* its client's; may be NULL */
 	uint64_t gone[2];    /* bytes that are no longer in `out` */
+	uint64_t in_bytes;   /* taken from its clients */
 	uint16_t rows, cols; /* of its terminal */
 };
 
@@ -201,5 +207,6 @@ void ad_held_retire(struct agentd *a, struct ad_job *j); /* it has ended: its sl
 void ad_held_unlink(struct agentd *a, struct ad_job *j);
 void ad_held_list(struct agentd *a, struct msb_msg *m);
 int ad_held_adopt(struct agentd *a, struct ad_conn *c, uint32_t number, struct msb_err *e);
+void ad_held_forget(struct agentd *a, uint32_t number); /* as its client's `forget` */
 
 #endif

@@ -76,6 +76,7 @@ static int describe(const struct ad_job *j, int fd)
 	msb_msg_set(&m, "started_usec", "%llu", (unsigned long long)j->started_usec);
 	msb_msg_set(&m, "out_gone", "%llu", (unsigned long long)j->gone[0]);
 	msb_msg_set(&m, "err_gone", "%llu", (unsigned long long)j->gone[1]);
+	msb_msg_set(&m, "in", "%llu", (unsigned long long)j->in_bytes);
 	msb_msg_set(&m, "eof", "%d", j->eof_told);
 	msb_msg_set(&m, "rows", "%u", j->rows);
 	msb_msg_set(&m, "cols", "%u", j->cols);
@@ -87,6 +88,24 @@ static int describe(const struct ad_job *j, int fd)
 	memcpy(m.data, j->exec, j->exec_bytes);
 	m.head_bytes = j->exec_bytes;
 	return msb_msg_send(fd, &m);
+}
+
+void ad_held_forget(struct agentd *a, uint32_t number)
+{
+	struct ad_job *j = find(a, number);
+
+	if (!j)
+		return;
+	j->held = false;
+	if (j->conn) {
+		ad_conn_close(a, j->conn); /* and the job with it */
+	} else if (j->ended) {
+		ad_held_unlink(a, j);
+		ad_job_free(a, j);
+	} else {
+		ad_job_skip(j);
+		j->hangup_due = true;
+	}
 }
 
 int ad_held_adopt(struct agentd *a, struct ad_conn *c, uint32_t number, struct msb_err *e)

@@ -83,8 +83,10 @@ static int take_mark(struct ad_job *j, const struct msb_msg *m, const char *v)
 		return -ENOMEM;
 	free(j->mark);
 	j->mark = copy;
-	if (j->exec && !j->ended && msb_msg_get_u64(m, "hold", &hold) == 0)
+	if (j->exec && !j->ended && msb_msg_get_u64(m, "hold", &hold) == 0) {
 		j->held = hold;
+		j->waits = hold == AGENT_HOLD_WAITS;
+	}
 	return 0;
 }
 
@@ -108,6 +110,7 @@ static int set_up(struct agentd *a, struct ad_job *j, const struct msb_msg *m)
 	if (msb_msg_get_u64(m, "hold", &v) < 0)
 		return 0;
 	j->held = v; /* a mark may change that */
+	j->waits = v == AGENT_HOLD_WAITS;
 	j->exec = malloc(m->head_bytes);
 	if (!j->exec)
 		return -ENOMEM;
@@ -207,6 +210,7 @@ static int take_input(struct ad_job *j, const struct msb_msg *m)
 	j->in = b;
 	j->in_off = 0;
 	j->in_len = left + n;
+	j->in_bytes += n;
 	return 0;
 }
 
@@ -287,6 +291,8 @@ void ad_job_abandon(struct agentd *a, struct ad_conn *c)
 	c->job = NULL;
 	j->conn = NULL;
 	j->live_due = false;
+	if (j->held && j->waits)
+		return;
 	ad_job_skip(j);
 	if (j->held)
 		return;

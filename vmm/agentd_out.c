@@ -39,10 +39,15 @@ static void pay(struct ad_job *j)
 }
 
 /* Lets go of what nobody will ask for. */
+static bool too_much(const struct ad_job *j)
+{
+	return j->waits ? j->out_sent - j->out_off > AGENTD_WAITS_BYTES
+			: j->out_len - j->out_off > AGENTD_HELD_BYTES;
+}
+
 static void trim(struct ad_job *j)
 {
-	while (j->out_off < j->out_sent &&
-		(!j->held || j->out_len - j->out_off > AGENTD_HELD_BYTES)) {
+	while (j->out_off < j->out_sent && (!j->held || too_much(j))) {
 		uint32_t n = record_bytes(j, j->out_off);
 
 		j->gone[j->out[j->out_off]] += n;
@@ -128,8 +133,10 @@ int ad_job_output(struct agentd *a, struct ad_job *j, int stream, const uint8_t 
 		ad_conn_update(a, j->conn);
 		return 0;
 	}
-	if (n && j->held)
+	if (n && j->held && (j->conn || !j->waits))
 		ad_job_skip(j); /* it was sent, or there is nobody */
+	else if (n && j->held)
+		return 0; /* the guest has its credit back once it was sent */
 	else
 		j->owed[stream] += WIRE_COST(n);
 	if (r < 0)

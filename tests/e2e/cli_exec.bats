@@ -230,29 +230,6 @@ ends() {
 	rmdir "$m/two"
 }
 
-@test "msbd's end is a sentence; afterwards what was let go of runs on, what was not has gone" {
-	job=$("$msb" exec -d dev sh -c 'echo before; sleep 5; echo after; exec sleep 4717')
-	begins 'echo up; exec sleep 4716'
-	"$msb" attach --no-stdin "$job" >out2 2>err2 &
-	joined=$!
-	until_is 20 before head -n 1 out2
-	kill -9 "$(msbd_pid)"
-	ends 125
-	[[ $(cat err) == *'msbd ended; the command is hung up once msbd runs again'* ]]
-	pid=$joined
-	ends 125
-	[[ $(cat err2) == *"msbd ended; the command may run on: try \`msb attach $job\`"* ]]
-	run -125 "$msb" exec dev true
-	"$bin/msbd"
-	until_is 20 0 processes 'sleep 4716'
-	"$msb" attach --no-stdin "$job" >out 2>err &
-	pid=$!
-	until_is 30 after tail -n 1 out
-	echo signal KILL >"$m/dev/jobs/${job#dev/}/ctl"
-	ends 137
-	until_is 10 0 jobs_of dev
-}
-
 @test "what -x shows does the same in any sh" {
 	"$msb" --dry-run exec -e "A=it's" -w /usr dev sh -c 'pwd; echo "$A"; cat; exit 3' <<<'' >script
 	[ "$(jobs_of dev)" = 0 ]

@@ -179,7 +179,7 @@ said() {
 	[ "$(has at_close)" = nothing ]
 	echo word >"$j/stdin"
 	[ "$(cat <&9; cat <&8)" = $'0\nword' ]
-	until_is 20 hung guest dev 'cat /hung 2>/dev/null'
+	until_is 60 hung guest dev 'cat /hung 2>/dev/null' # its holder had its time to come back
 }
 
 @test "a command of exec is hung up" {

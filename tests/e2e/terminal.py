@@ -4,7 +4,7 @@
 #	terminal.py ROWSxCOLS STEP... -- PROGRAM ARGUMENT...
 # Steps, in turn: `type:TEXT` (escapes as in Python), `see:TEXT` waits for it in what came since the
 # last one, `size:ROWSxCOLS`, `signal:NAME` to the program, `raw`, `cooked`: wait until the terminal
-# is, `end:STATUS` waits for its end (-N: by signal N).
+# is, `run:LINE` runs it in sh, `end:STATUS` waits for its end (-N: by signal N).
 # Status 0: all were done; else what it showed goes to stderr.
 import codecs, fcntl, os, pty, re, select, signal, struct, subprocess, sys, termios, time
 
@@ -56,6 +56,8 @@ for step in steps:
         want = codecs.decode(arg, "unicode_escape").encode("latin-1")
         until(step, lambda: want in seen[mark:])
         mark = seen.index(want, mark) + len(want)
+    elif verb == "run":
+        subprocess.run(arg, shell=True, check=True, cwd="/")
     elif verb == "size":
         size(arg)
         child.send_signal(signal.SIGWINCH)

@@ -3,16 +3,23 @@
 #include "tests/unit/agentd_client.h"
 #include "tests/unit/agentd_guest.h"
 
-static int hold(const char *script, uint32_t job)
+#include <fcntl.h>
+
+static int hold_as(unsigned int how, const char *script, uint32_t job)
 {
 	const char *const argv[] = {"sh", "-c", script, NULL};
 
 	return start_job(&(struct agent_exec){.argv = argv,
-		.hold = true,
+		.hold = how,
 		.want_stdin = true,
 		.log = true,
 		.job = job,
 		.note = "a note"});
+}
+
+static int hold(const char *script, uint32_t job)
+{
+	return hold_as(1, script, job);
 }
 
 static struct msb_msg held_state, held_exec;
@@ -119,6 +126,63 @@ static void forgotten_unheard(void **state)
 	}
 }
 
+/* Where its client will be back nothing falls out that it may not have read, and all else waits. */
+static void held_output_waits(void **state)
+{
+	int s = hold_as(AGENT_HOLD_WAITS, "seq 400000; read a; echo $a; exit 3", 6);
+	struct result r = {0};
+	unsigned int at = 0;
+
+	until(s, "out", &r);
+	say(s, "in", "end\n", 4);
+	close(s);
+	usleep(300000); /* would it go on, it would print more than is kept */
+	done(&r);
+	r = (struct result){0};
+	s = adopt(6);
+	assert_true(s >= 0);
+	assert_string_equal(msb_msg_get(&held_state, "out_gone"), "0");
+	assert_string_equal(msb_msg_get(&held_state, "in"), "4");
+	until(s, "exit", &r);
+	assert_int_equal(number("code"), 3);
+	for (char *p = r.out.buf, *end; at < 400000; p = end + 1)
+		assert_int_equal(strtoul(p, &end, 10), ++at);
+	assert_true(r.out.len > 4 && !memcmp(r.out.buf + r.out.len - 4, "end\n", 4));
+	say(s, "forget", NULL, 0);
+	close(s);
+	done(&r);
+}
+
+/* Its own connection is full of input that it does not read. */
+static void forgotten_beside(void **state)
+{
+	static const char zeroes[AGENT_CHUNK_BYTES];
+	int s = hold_as(AGENT_HOLD_WAITS, "sleep 100", 7), sent = 0;
+	struct result r = {0};
+	struct msb_err e = {0};
+
+	until(s, "started", &r);
+	assert_int_equal(fcntl(s, F_SETFL, O_NONBLOCK), 0);
+	for (int idle = 0; idle < 20; idle++) {
+		msb_msg_init(&m, "in");
+		msb_msg_payload(&m, zeroes, sizeof(zeroes));
+		if (msb_msg_send(s, &m) == 0) {
+			idle = 0;
+			sent++;
+		} else {
+			usleep(10000);
+		}
+	}
+	assert_true(sent > 1);
+	assert_int_equal(agent_forget(ctl, 7, &e), 0);
+	for (int i = 0; held() && i < WAIT_MS / 10; i++)
+		usleep(10000);
+	assert_int_equal(held(), 0);
+	assert_int_equal(agent_forget(ctl, 7, &e), 0); /* nobody knows it */
+	close(s);
+	done(&r);
+}
+
 /* What falls out is counted, and what is kept is the end, whole. */
 static void held_output(void **state)
 {
@@ -215,6 +279,8 @@ int main(void)
 		WITH_GUEST(held_jobs),
 		WITH_GUEST(forgotten_unheard),
 		WITH_GUEST(held_output),
+		WITH_GUEST(held_output_waits),
+		WITH_GUEST(forgotten_beside),
 		ALONE(held_are_limited),
 		WITH_GUEST(time_limits),
 	};

@@ -298,6 +298,11 @@ static void paths(void **state)
 	setenv("MSB_STATE", deep, 1);
 	assert_int_equal(msb_paths_init(&p, &e), -ENAMETOOLONG);
 	assert_non_null(strstr(e.msg, "shorter MSB_STATE"));
+	/* Who only uses the tree needs no more than its place. */
+	assert_int_equal(msb_paths_mnt(p.mnt, &e), 0);
+	assert_string_equal(p.mnt, "/tmp/m");
+	setenv("MSB_MNT", "relative", 1);
+	assert_int_equal(msb_paths_mnt(p.mnt, &e), -EINVAL);
 	unsetenv("MSB_MNT");
 	unsetenv("MSB_STATE");
 }

@@ -298,6 +298,19 @@ static int health(const struct making *k)
 	return r < 0 ? r : set(k, "healthcheck", s.buf);
 }
 
+static int check_network(const struct cli_args *a, struct msb_err *e)
+{
+	const char *network = cli_get(a, "network");
+
+	if (cli_get(a, "publish"))
+		return msb_err_set(
+			e, EOPNOTSUPP, "-p publishes a port, and sandboxes have no network yet");
+	if (network && strcmp(network, "none") != 0)
+		return msb_err_set(e, EOPNOTSUPP,
+			"--network %.60s: sandboxes have no network yet, which is `none`", network);
+	return 0;
+}
+
 int create_sandbox(
 	const struct mnt *m, const struct cli_args *a, bool main, char *name, struct msb_err *e)
 {
@@ -305,9 +318,9 @@ int create_sandbox(
 	const char *given = cli_get(a, "name");
 	int r;
 
-	if (cli_get(a, "publish"))
-		return msb_err_set(
-			e, EOPNOTSUPP, "-p publishes a port, and sandboxes have no network yet");
+	r = check_network(a, e);
+	if (r < 0)
+		return r;
 	r = given ? sandbox_name(given, e) : 0;
 	r = r ?: check_health(&k);
 	if (r == 0)

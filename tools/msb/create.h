@@ -44,6 +44,7 @@
 	CLI_OPTION(0, "idle-timeout", "TIME", "it is stopped when nothing ran for so long"), \
 	CLI_OPTION(0, "ulimit", "NAME=SOFT[:HARD]", "a limit of every command: nofile=1024:2048", .many = true), \
 	CLI_OPTION('p', "publish", "[ADDRESS:]PORT:PORT", "refused: sandboxes have no network yet", .many = true), \
+	CLI_OPTION(0, "network", "NETWORK", "`none` is what there is; others are refused", .complete = "none"), \
 	CLI_OPTION(0, "init", NULL, "changes nothing: PID 1 reaps in any case")
 /* clang-format on */
 

@@ -195,6 +195,16 @@ static int events(const struct cli_args *a)
 		fd = r = mnt_stream(&m, path, O_NONBLOCK, &e);
 	if (r >= 0)
 		r = lines(fd, &w, cli_get(a, "follow"), &e);
+	/* Those of the next msbd begin with it: all of them are new. */
+	while (cli_get(a, "follow") && mnt_gone(-r)) {
+		r = mnt_wait_again(&m, &e);
+		if (r < 0)
+			break;
+		close(steal_fd(&fd));
+		r = fd = mnt_open_file(&m, path, O_RDONLY | O_NONBLOCK, &e);
+		if (r >= 0)
+			r = lines(fd, &w, true, &e);
+	}
 	return cli_status(r, &e);
 }
 

@@ -34,8 +34,11 @@ static int exec(const struct cli_args *a)
 	struct cli_job_end end = {0};
 	struct msb_err e = {0};
 	struct mnt m;
-	int r = env ? mnt_open(&m, &e) : msb_err_set(&e, ENOMEM, "no memory");
+	int r;
 
+	if (cli_job_no_terminal(a->command, &job))
+		return CLI_FAILED;
+	r = env ? mnt_open(&m, &e) : msb_err_set(&e, ENOMEM, "no memory");
 	if (r < 0)
 		return cli_fail(&e);
 	r = cli_job_run(&m, &job, &end);
@@ -117,7 +120,9 @@ const struct cli_command cli_exec_commands[] = {
 			"a shell; `sh -c` makes one.\n"
 			"stdin is only given to it with `-i`, or where it is a pipe or a file. ^C and other "
 			"signals go to the command, as does the size of a terminal (`-t`). ctrl-p ctrl-q "
-			"lets go of it, and `msb attach` comes back.",
+			"lets go of it, and `msb attach` comes back.\n"
+			"Where msbd ends meanwhile, msb waits half a minute for another one, and goes on with "
+			"the command where it was. So do `msb run`, `attach`, `wait`, `logs -f` and `events -f`.",
 		.status =
 			"As the command ended: 124 a timeout, 126 it cannot be run, 127 it is not there, 128 "
 			"and a signal's number where that ended it; 255 the machine ended before it did. 125 "

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "tools/msb/cli.h"
+#include "tools/msb/job_held.h"
 #include "tools/msb/shell.h"
 #include "tools/msb/stream.h"
 
@@ -18,43 +19,11 @@
 #define EXIT_LOST   255
 #define EXIT_SIGNAL 128
 
-/* A job of the tree that we hold. */
-struct held {
-	const struct mnt *m;
-	const char *name; /* of its sandbox */
-	unsigned int number;
-	bool joined; /* it was there before, and others may have it too */
-	int jobs, clone, dir, in, out, err, status; /* -1: not open */
-};
-#define HELD_INIT(mount, sandbox)                                                                  \
-	{                                                                                          \
-		.m = (mount), .name = (sandbox), .jobs = -1, .clone = -1, .dir = -1, .in = -1,     \
-		.out = -1, .err = -1, .status = -1                                                 \
-	}
-
-static void held_done(struct held *h)
-{
-	const int fds[] = {h->status, h->in, h->out, h->err, h->dir, h->clone, h->jobs};
-
-	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
-}
-
-/* A failed operation of the job's, in msbd's words. */
-static int why(const struct held *h, int code, struct msb_err *e)
-{
-	char file[80];
-
-	(void)snprintf(file, sizeof(file), "%s/jobs", h->name);
-	return mnt_why(h->m, file, code, e);
-}
-
 static int put(struct held *h, const char *file, const void *p, size_t n, struct msb_err *e)
 {
 	_cleanup_close_ int fd = openat(h->dir, file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 
-	return fd < 0 || write(fd, p, n) < 0 ? why(h, errno, e) : 0;
+	return fd < 0 || write(fd, p, n) < 0 ? held_why(h, errno, e) : 0;
 }
 
 static int set(struct held *h, const char *file, const char *value, struct msb_err *e)
@@ -67,32 +36,9 @@ static int set(struct held *h, const char *file, const char *value, struct msb_e
 	return s.oom ? msb_err_set(e, ENOMEM, "no memory") : put(h, file, s.buf, s.len, e);
 }
 
-/* Each name of a path is a request: those that are used again are walked once. */
-static int open_jobs(struct held *h, struct msb_err *e)
-{
-	char path[80];
-
-	if (!msb_name_valid(h->name))
-		return msb_err_set(e, EINVAL, "`%s` is not a sandbox's name", h->name);
-	(void)snprintf(path, sizeof(path), "%s/jobs", h->name);
-	h->jobs = openat(h->m->fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (h->jobs < 0 && errno == ENOENT)
-		return msb_err_set(e, ENOENT, "there is no sandbox %s", h->name);
-	return h->jobs < 0 ? why(h, errno, e) : 0;
-}
-
-static int open_dir(struct held *h, struct msb_err *e)
-{
-	char number[16];
-
-	(void)snprintf(number, sizeof(number), "%u", h->number);
-	h->dir = openat(h->jobs, number, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return h->dir < 0 ? msb_err_set(e, errno, "%s has no job %u: %m", h->name, h->number) : 0;
-}
-
 static int make(struct held *h, struct msb_err *e)
 {
-	int r = open_jobs(h, e);
+	int r = held_open_jobs(h, e);
 	char text[16] = "";
 	ssize_t n;
 
@@ -100,23 +46,11 @@ static int make(struct held *h, struct msb_err *e)
 		return r;
 	h->clone = openat(h->jobs, "clone", O_RDWR | O_CLOEXEC);
 	if (h->clone < 0)
-		return why(h, errno, e);
+		return held_why(h, errno, e);
 	n = read(h->clone, text, sizeof(text) - 1);
 	if (n <= 0 || sscanf(text, "%u", &h->number) != 1)
 		return msb_err_set(e, EIO, "%s/jobs/clone does not say its number", h->name);
-	return open_dir(h, e);
-}
-
-static int open_streams(struct held *h, bool input, bool tty, struct msb_err *e)
-{
-	const int flags = O_NONBLOCK | O_CLOEXEC;
-
-	h->out = openat(h->dir, "stdout", O_RDONLY | flags);
-	if (!tty) /* else all of it is stdout */
-		h->err = openat(h->dir, "stderr", O_RDONLY | flags);
-	if (input)
-		h->in = openat(h->dir, "stdin", O_WRONLY | flags);
-	return h->out < 0 || (!tty && h->err < 0) || (input && h->in < 0) ? why(h, errno, e) : 0;
+	return held_open_dir(h, e);
 }
 
 /* ---- what it is made of */
@@ -202,7 +136,7 @@ static int start(struct held *h, const char *lines, int *ret_status, struct msb_
 
 	*ret_status = CLI_FAILED;
 	if (fd < 0)
-		return why(h, errno, e);
+		return held_why(h, errno, e);
 	r = tell(fd, lines);
 	if (r == 0)
 		return 0;
@@ -222,19 +156,6 @@ static int start(struct held *h, const char *lines, int *ret_status, struct msb_
 
 /* ---- the end */
 
-static void value_of(const char *text, const char *key, char *ret, size_t max)
-{
-	char line[64];
-	const char *p;
-
-	*ret = '\0';
-	(void)snprintf(line, sizeof(line), "\n%s ", key);
-	p = strstr(text, line);
-	if (p)
-		(void)snprintf(
-			ret, max, "%.*s", (int)strcspn(p + strlen(line), "\n"), p + strlen(line));
-}
-
 /* How it ended, and what there is to say of it. */
 static int status_of(struct held *h, struct msb_err *e)
 {
@@ -245,8 +166,8 @@ static int status_of(struct held *h, struct msb_err *e)
 
 	if (n < 0)
 		return msb_err_set(e, errno, "the end of the job is not known: %m");
-	value_of(text, "reason", reason, sizeof(reason));
-	value_of(text, "exit_code", code, sizeof(code));
+	held_value(text, "reason", reason, sizeof(reason));
+	held_value(text, "exit_code", code, sizeof(code));
 	if (!*code)
 		return msb_err_set(e, EIO, "job %u has no exit code", h->number);
 	if (strcmp(reason, "lost") != 0 && strcmp(reason, "oom") != 0 &&
@@ -264,12 +185,14 @@ static int follow(struct held *h, struct stream *s, struct cli_job_end *ret, str
 	int r;
 
 	/* While the guest works anyway. */
-	h->status = openat(h->dir, "status", O_RDONLY | O_CLOEXEC);
-	if (h->status < 0)
-		return why(h, errno, e);
-	r = stream_run(s, e);
+	r = held_follow(h, s, e);
+	r = r ?: stream_run(s, e);
 	switch (r) {
-	case STREAM_ENDED: return status_of(h, e);
+	case STREAM_ENDED:
+		r = status_of(h, e);
+		if (mnt_gone(-r) && mnt_wait_again(h->m, e) == 0 && s->again(s, h, e) == 0)
+			r = status_of(h, e);
+		return r;
 	case STREAM_SIGNAL: return EXIT_SIGNAL + s->signal;
 	case STREAM_CLOSED: return EXIT_SIGNAL + SIGPIPE;
 	case STREAM_DETACHED:
@@ -283,17 +206,22 @@ static int follow(struct held *h, struct stream *s, struct cli_job_end *ret, str
 			stderr, "\nmsb: %s runs on; `msb attach %s` returns to it\n", line, line);
 		return 0;
 	default:
-		/* ENODEV: the sandbox was removed. Otherwise msbd itself has gone. */
+		/* ENODEV: the sandbox was removed. */
 		if (e->code == ENODEV)
 			return (void)fprintf(stderr, "msb: %s is gone\n", h->name), EXIT_LOST;
-		if (e->code != ENOTCONN && e->code != ECONNABORTED)
-			return r;
-		if (!h->joined)
-			return msb_err_set(e, e->code,
-				"msbd ended; the command is hung up once msbd runs again");
-		return msb_err_set(e, e->code,
-			"msbd ended; the command may run on: try `msb attach %s/%u` once msbd runs again",
-			h->name, h->number);
+		if (e->code == ESRCH)
+			return (void)cli_fail(e), EXIT_LOST;
+		if (e->code == ENOTCONN && h->joined)
+			return msb_err_set(e, ENOTCONN,
+				"msbd ended, and no other has come in %d s; the command may run on: "
+				"try `msb attach %s/%u` once msbd runs again",
+				MNT_AGAIN_MS / 1000, h->name, h->number);
+		if (e->code == ENOTCONN)
+			return msb_err_set(e, ENOTCONN,
+				"msbd ended, and no other has come in %d s; the command is hung up "
+				"once msbd runs again",
+				MNT_AGAIN_MS / 1000);
+		return r;
 	}
 }
 
@@ -304,6 +232,15 @@ static bool stdin_given(void)
 
 	return fstat(STDIN_FILENO, &st) == 0 &&
 	       (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || S_ISREG(st.st_mode));
+}
+
+bool cli_job_no_terminal(const struct cli_command *c, const struct cli_job *job)
+{
+	if (!job->tty || !job->input || job->detach || mnt_dry() || isatty(STDIN_FILENO))
+		return false;
+	(void)cli_fail_usage(
+		c, "the input is not a terminal, which -it wants; -i alone takes a pipe or a file");
+	return true;
 }
 
 /* The same as lines for sh. */
@@ -374,7 +311,7 @@ static int run(
 	if (r == 0)
 		r = set_up(h, job, &s, e);
 	if (r == 0 && !job->detach)
-		r = open_streams(h, input, job->tty, e);
+		r = held_open_streams(h, input, job->tty, e);
 	if (r < 0)
 		return r;
 	r = start(h, lines, &status, e);
@@ -386,14 +323,10 @@ static int run(
 	ret->detached = job->detach;
 	if (job->detach)
 		return 0;
-	s.dir = h->dir;
-	s.in = h->in;
-	s.out = h->out;
-	s.err = h->err;
 	return follow(h, &s, ret, e);
 }
 
-int cli_job_run(const struct mnt *m, const struct cli_job *job, struct cli_job_end *ret)
+int cli_job_run(struct mnt *m, const struct cli_job *job, struct cli_job_end *ret)
 {
 	_cleanup_(held_done) struct held h = HELD_INIT(m, job->name);
 	struct cli_job_end end = {0};
@@ -452,7 +385,7 @@ static int attach(
 
 	h->joined = true;
 	if (r == 0)
-		r = open_jobs(h, e);
+		r = held_open_jobs(h, e);
 	if (r == 0 && !which)
 		r = find(h, e);
 	else if (r == 0 && msb_parse_u64(which, 1, UINT32_MAX, &number) < 0)
@@ -460,24 +393,20 @@ static int attach(
 	else if (r == 0)
 		h->number = (unsigned int)number;
 	if (r == 0)
-		r = open_dir(h, e);
+		r = held_open_dir(h, e);
 	if (r < 0)
 		return r;
 	r = msb_read_file(h->dir, "tty", 64, &tty);
 	if (r < 0)
-		return why(h, -r, e);
+		return held_why(h, -r, e);
 	s.tty = tty.len && sscanf(tty.buf, "%u %u", &s.rows, &s.cols) == 2;
-	r = open_streams(h, !no_input, s.tty, e);
+	r = held_open_streams(h, !no_input, s.tty, e);
 	if (r < 0)
 		return r;
-	s.dir = h->dir;
-	s.in = h->in;
-	s.out = h->out;
-	s.err = h->err;
 	return follow(h, &s, &end, e);
 }
 
-int cli_job_attach(const struct mnt *m, const char *which, const char *detach_keys, bool no_input)
+int cli_job_attach(struct mnt *m, const char *which, const char *detach_keys, bool no_input)
 {
 	_cleanup_free_ char *name = strdup(which);
 	char *slash = name ? strchr(name, '/') : NULL;

@@ -22,6 +22,10 @@ struct cli_job {
 	bool keep;   /* its directory stays when it has ended */
 };
 
+/* Whether a terminal is wanted for an input that is none; said, as a mistake in @c. */
+struct cli_command;
+bool cli_job_no_terminal(const struct cli_command *c, const struct cli_job *job);
+
 struct cli_job_end {
 	unsigned int number; /* of the job; 0: there is none */
 	bool detached;	     /* it runs on: as was asked for, or by its keys */
@@ -29,13 +33,14 @@ struct cli_job_end {
 
 /**
  * cli_job_run() - Run a command to its end
+ * @m:   where msbd ends meanwhile, the tree of the one that comes after it (mnt_again())
  * @ret: may be NULL
  * Every sentence is said on stderr. Signals are passed on while it runs; a second one of a kind
  * ends the wait, and hangs the job up.
  * Return: the exit status, as docker has it: the command's; 125 it could not be begun, or followed;
  * 126 not executable; 127 not found; 128 and the number of the signal; 255 its machine ended.
  */
-int cli_job_run(const struct mnt *m, const struct cli_job *job, struct cli_job_end *ret);
+int cli_job_run(struct mnt *m, const struct cli_job *job, struct cli_job_end *ret);
 
 /**
  * cli_job_attach() - Join a job that runs
@@ -43,6 +48,6 @@ int cli_job_run(const struct mnt *m, const struct cli_job *job, struct cli_job_e
  * Its output comes from the oldest byte that is kept on. Ending the wait leaves it running.
  * Return: as above; 0 it was let go of by its keys.
  */
-int cli_job_attach(const struct mnt *m, const char *which, const char *detach_keys, bool no_input);
+int cli_job_attach(struct mnt *m, const char *which, const char *detach_keys, bool no_input);
 
 #endif

@@ -23,6 +23,8 @@ struct logs {
 	bool counting;
 	bool inside[2];	     /* of stdout, of stderr: in a line that has begun */
 	struct msb_str rest; /* of the log: a line that has not come whole */
+	struct msb_str last; /* the line before that */
+	bool seeking;	     /* all up to that was shown, before msbd ended */
 };
 
 static int print(struct logs *l, const struct logline *x, struct msb_err *e)
@@ -63,6 +65,15 @@ static int line(struct logs *l, const char *p, size_t n, struct msb_err *e)
 	_cleanup_(logline_done) struct logline x = {0};
 	long long usec;
 
+	/* No two are the same: each says when it came, to the microsecond. */
+	if (l->seeking) {
+		l->seeking = n != l->last.len || memcmp(p, l->last.buf, n) != 0;
+		return 0;
+	}
+	if (l->follow) {
+		l->last.len = 0;
+		msb_str_add(&l->last, p, n);
+	}
 	if (logline_parse(p, n, &x) < 0)
 		return 0; /* cut by a crash: what comes after it is whole */
 	if (l->job && x.job != l->job)
@@ -97,7 +108,23 @@ static int take(struct logs *l, int fd, struct msb_err *e)
 		if (l->rest.len > LOGLINE_MAX)
 			l->rest.len = 0; /* no line of ours */
 	}
-	return n < 0 ? msb_err_set(e, errno, "cannot read the log: %m") : r;
+	return r == 0 && n < 0 ? msb_err_set(e, errno, "cannot read the log: %m") : r;
+}
+
+/* Goes on behind the last line that was shown. */
+static int find_place(struct logs *l, int fd, struct msb_err *e)
+{
+	int r;
+
+	l->rest.len = 0;
+	l->seeking = l->last.len > 0;
+	r = take(l, fd, e);
+	if (r < 0 || !l->seeking)
+		return r;
+	l->seeking = false;
+	l->rest.len = 0;
+	(void)fprintf(stderr, "msb: some of the log is gone\n");
+	return lseek(fd, 0, SEEK_SET) < 0 ? msb_err_set(e, errno, "cannot read the log: %m") : 0;
 }
 
 /* Until the machine has ended, and what it printed was read. */
@@ -132,8 +159,33 @@ static int skip_of(const struct logs *l, const struct mnt *m, const char *path, 
 	return r;
 }
 
+static int open_wait(const struct mnt *m, const char *name, struct msb_err *e)
+{
+	char path[80];
+
+	(void)snprintf(path, sizeof(path), "%s/wait", name);
+	return mnt_open_file(m, path, O_RDONLY | O_NONBLOCK, e);
+}
+
+/* In the tree of the next msbd, where this one has ended. */
+static int follow_again(struct logs *l, struct mnt *m, const char *name, struct msb_err *e)
+{
+	_cleanup_close_ int fd = -1, wait_fd = -1;
+	char path[80];
+	int r = mnt_wait_again(m, e);
+
+	(void)snprintf(path, sizeof(path), "%s/log", name);
+	if (r == 0)
+		r = fd = mnt_open_file(m, path, O_RDONLY, e);
+	if (r >= 0)
+		r = wait_fd = open_wait(m, name, e);
+	if (r >= 0)
+		r = find_place(l, fd, e);
+	return r < 0 ? r : follow(l, fd, wait_fd, e);
+}
+
 static int show(
-	struct logs *l, const struct mnt *m, const char *name, const char *tail, struct msb_err *e)
+	struct logs *l, struct mnt *m, const char *name, const char *tail, struct msb_err *e)
 {
 	_cleanup_close_ int fd = -1, wait_fd = -1;
 	char path[80];
@@ -148,12 +200,12 @@ static int show(
 	}
 	if (r == 0)
 		r = fd = mnt_stream(m, path, 0, e);
-	if (r >= 0 && l->follow && !mnt_dry()) {
-		(void)snprintf(path, sizeof(path), "%s/wait", name);
-		r = wait_fd = mnt_open_file(m, path, O_RDONLY | O_NONBLOCK, e);
-	}
+	if (r >= 0 && l->follow && !mnt_dry())
+		r = wait_fd = open_wait(m, name, e);
 	if (r >= 0)
 		r = l->follow && wait_fd >= 0 ? follow(l, fd, wait_fd, e) : take(l, fd, e);
+	while (l->follow && mnt_gone(-r))
+		r = follow_again(l, m, name, e);
 	return r;
 }
 
@@ -178,6 +230,7 @@ static int logs(const struct cli_args *a)
 	if (r == 0)
 		r = show(&l, &m, a->word[0], cli_get(a, "tail"), &e);
 	msb_str_done(&l.rest);
+	msb_str_done(&l.last);
 	return cli_status(r == -EPIPE ? 0 : r, &e); /* who reads it has enough */
 }
 

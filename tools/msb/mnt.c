@@ -7,36 +7,72 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_TEXT (4u << 20)
+#define MAX_TEXT    (4u << 20)
+#define MNT_LOOK_MS 100 /* between two looks for another msbd */
 
-int mnt_open(struct mnt *ret, struct msb_err *e)
+/* Its descriptor, or -errno. */
+static int open_root(const char *path, struct msb_err *e)
 {
-	struct msb_paths p;
-	int r = msb_paths_init(&p, e);
-
-	if (r < 0)
-		return r;
-	(void)snprintf(ret->path, sizeof(ret->path), "%s", p.mnt);
 	/* O_PATH: opened for reading, msbd would make a listing of it. */
-	ret->fd = open(ret->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (ret->fd >= 0 && faccessat(ret->fd, "version", R_OK, 0) == 0)
-		return 0;
+	_cleanup_close_ int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0 && faccessat(fd, "version", R_OK, 0) == 0)
+		return steal_fd(&fd);
 	if (errno == ENOTCONN)
 		return msb_err_set(e, ENOENT,
 			"the msbd that served %s has ended; `msbd` starts another, which finds "
 			"what runs",
-			ret->path);
+			path);
 	if (errno == EACCES)
 		return msb_err_set(
-			e, EACCES, "%s is another user's; MSB_MNT says which to use", ret->path);
+			e, EACCES, "%s is another user's; MSB_MNT says which to use", path);
 	return msb_err_set(e, ENOENT,
-		"no msbd serves %s; `systemctl %sstart msbd` starts one, or `msbd` by hand",
-		ret->path, geteuid() == 0 ? "" : "--user ");
+		"no msbd serves %s; `systemctl %sstart msbd` starts one, or `msbd` by hand", path,
+		geteuid() == 0 ? "" : "--user ");
+}
+
+int mnt_open(struct mnt *ret, struct msb_err *e)
+{
+	int r = msb_paths_mnt(ret->path, e);
+
+	if (r < 0)
+		return r;
+	ret->fd = open_root(ret->path, e);
+	return ret->fd < 0 ? ret->fd : 0;
+}
+
+bool mnt_gone(int code)
+{
+	return code == ENOTCONN || code == ECONNABORTED;
+}
+
+int mnt_again(struct mnt *m, struct msb_err *e)
+{
+	int fd = open_root(m->path, e);
+
+	if (fd < 0)
+		return fd;
+	close(m->fd);
+	m->fd = fd;
+	return 0;
+}
+
+int mnt_wait_again(struct mnt *m, struct msb_err *e)
+{
+	uint64_t end = msb_now_ms() + MNT_AGAIN_MS;
+	int r;
+
+	while ((r = mnt_again(m, e)) < 0 && msb_now_ms() < end)
+		(void)poll(NULL, 0, MNT_LOOK_MS);
+	return r < 0 ? msb_err_set(e, -r, "msbd ended, and no other has come in %d s",
+			       MNT_AGAIN_MS / 1000)
+		     : 0;
 }
 
 /* ---- showing */

@@ -19,8 +19,16 @@ struct mnt {
 	char path[MSB_PATH_MAX];
 };
 
+#define MNT_AGAIN_MS 30000 /* that what can go on waits for another msbd */
+
 /* -ENOENT no msbd has mounted it. */
 int mnt_open(struct mnt *ret, struct msb_err *e);
+/* Whether an operation that failed with @code has found its msbd ended. */
+bool mnt_gone(int code);
+/* The tree of the msbd that has come since: 0; -errno: there is none yet, and @m is as it was. */
+int mnt_again(struct mnt *m, struct msb_err *e);
+/* Waits for one, MNT_AGAIN_MS at most. */
+int mnt_wait_again(struct mnt *m, struct msb_err *e);
 
 /* From now on every operation is shown on @out; @dry: what changes anything, or waits, is not done,
  * and what is read may not be there. */

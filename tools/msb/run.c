@@ -77,14 +77,22 @@ static int run(const struct cli_args *a)
 	const bool main =
 		detach && !cli_get(a, "idle") && !cli_get(a, "interactive") && !cli_get(a, "tty");
 	const bool job = !main && !cli_get(a, "idle");
+	char name[64] = "";
+	const struct cli_job j = {.name = name,
+		.argv = a->n > 1 ? a->word + 1 : NULL,
+		.entrypoint = true,
+		.detach_keys = cli_get(a, "detach-keys"),
+		.input = cli_get(a, "interactive"),
+		.tty = cli_get(a, "tty"),
+		.detach = detach,
+		.keep = detach};
 	struct cli_job_end ended = {0};
 	struct msb_err e = {0};
-	char name[64] = "";
 	struct mnt m;
 	int r = refuse(a), status;
 
-	if (r)
-		return r;
+	if (r || cli_job_no_terminal(a->command, &j))
+		return CLI_FAILED;
 	interrupt_catch();
 	r = mnt_open(&m, &e);
 	if (r == 0)
@@ -101,18 +109,8 @@ static int run(const struct cli_args *a)
 		return status;
 	}
 	status = 0;
-	if (job) {
-		const struct cli_job j = {.name = name,
-			.argv = a->n > 1 ? a->word + 1 : NULL,
-			.entrypoint = true,
-			.detach_keys = cli_get(a, "detach-keys"),
-			.input = cli_get(a, "interactive"),
-			.tty = cli_get(a, "tty"),
-			.detach = detach,
-			.keep = detach};
-
+	if (job)
 		status = cli_job_run(&m, &j, &ended);
-	}
 	if (detach && status == 0)
 		printf("%s\n", name);
 	else if (!ended.detached)

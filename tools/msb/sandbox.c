@@ -170,7 +170,7 @@ static int rm(const struct cli_args *a)
 	return sandbox_each(a, rm_one);
 }
 
-/* What is done by wait_one(), for sh. */
+/* What is done by wait_one() and wait_healthy(), for sh. */
 static void say_wait(const struct mnt *m, const char *name)
 {
 	_cleanup_str_ struct msb_str dir = MSB_STR_INIT;
@@ -178,6 +178,14 @@ static void say_wait(const struct mnt *m, const char *name)
 	mnt_word(m, name, &dir);
 	mnt_say("exec 7<%s/status; cat %s/wait; dd bs=64k status=none <&7; exec 7<&-",
 		dir.buf ?: "", dir.buf ?: "");
+}
+
+static void say_healthy(const struct mnt *m, const char *name)
+{
+	_cleanup_str_ struct msb_str dir = MSB_STR_INIT;
+
+	mnt_word(m, name, &dir);
+	mnt_say("until grep -qx healthy %s/health; do sleep 1; done", dir.buf ?: "");
 }
 
 static int open_of(const struct mnt *m, const char *name, const char *file, struct msb_err *e)
@@ -195,12 +203,9 @@ static int wait_one(const struct mnt *m, const char *name, struct msb_err *e)
 	_cleanup_close_ int wait = -1, status = -1;
 	_cleanup_str_ struct msb_str code = MSB_STR_INIT;
 	char text[8192], state[64];
-	int r = sandbox_name(name, e);
 	ssize_t n;
+	int r;
 
-	if (r < 0)
-		return r;
-	say_wait(m, name);
 	if (mnt_dry())
 		return 0;
 	/* Before its end: it may be removed then, and both read on for who has them open. */
@@ -212,7 +217,9 @@ static int wait_one(const struct mnt *m, const char *name, struct msb_err *e)
 	if (n < 0)
 		return mnt_why(m, name, errno, e);
 	r = (int)read(status, text, sizeof(text) - 1);
-	text[r > 0 ? r : 0] = '\0';
+	if (r < 0)
+		return mnt_why(m, name, errno, e);
+	text[r] = '\0';
 	(void)view_line(text, "exit_code", &code); /* there is none otherwise */
 	if (code.len)
 		printf("%s\n", code.buf);
@@ -261,14 +268,9 @@ static int look_for_health(
 
 static int wait_healthy(const struct mnt *m, const char *name, struct msb_err *e)
 {
-	_cleanup_str_ struct msb_str dir = MSB_STR_INIT;
 	_cleanup_close_ int health = -1, state = -1;
-	int r = sandbox_name(name, e);
+	int r;
 
-	if (r < 0)
-		return r;
-	mnt_word(m, name, &dir);
-	mnt_say("until grep -qx healthy %s/health; do sleep 1; done", dir.buf ?: "");
 	if (mnt_dry())
 		return 0;
 	health = open_of(m, name, "health", e);
@@ -290,6 +292,9 @@ static int wait_healthy(const struct mnt *m, const char *name, struct msb_err *e
 /* All are waited for, whichever ends first; a line for each, in their order. */
 static int wait_for(const struct cli_args *a)
 {
+	const bool healthy = cli_get(a, "healthy");
+	int (*const wait)(const struct mnt *, const char *, struct msb_err *) =
+		healthy ? wait_healthy : wait_one;
 	struct msb_err e = {0};
 	struct mnt m;
 	int r = mnt_open(&m, &e), status = cli_status(r, &e);
@@ -299,7 +304,12 @@ static int wait_for(const struct cli_args *a)
 		int one;
 
 		e = (struct msb_err){0};
-		one = cli_get(a, "healthy") ? wait_healthy(&m, name, &e) : wait_one(&m, name, &e);
+		one = sandbox_name(name, &e);
+		if (one == 0)
+			(healthy ? say_healthy : say_wait)(&m, name);
+		one = one ?: wait(&m, name, &e);
+		while (mnt_gone(-one) && mnt_wait_again(&m, &e) == 0)
+			one = wait(&m, name, &e);
 		one = cli_status(one, &e);
 		if (one)
 			status = one;

@@ -2,6 +2,8 @@
 // The streams of a job, joined to our own.
 #include "tools/msb/stream.h"
 #include "base/cleanup.h"
+#include "base/io.h"
+#include "tools/msb/mnt.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -15,6 +17,8 @@
 #define SAFE_BYTES   4096   /* PIPE_BUF: what a descriptor that polls writable takes at once */
 
 #define TURNS_UNPOLLED 16
+#define LOOK_MS	       100  /* between two looks for another msbd */
+#define QUIET_MS       2000 /* that it may take before we speak of it */
 
 static const int passed_on[] = {
 	SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP};
@@ -122,6 +126,8 @@ struct loop {
 	sigset_t set, old;
 	int signal_fd;
 	unsigned int seen[65]; /* signals of each kind */
+	uint64_t late;	       /* those that could not be told: bits */
+	bool eof_due;	       /* so could the end of its input */
 	char typed[BUFFER_BYTES];
 	char buf[PUMPS][BUFFER_BYTES + TERM_KEYS_MAX];
 };
@@ -181,19 +187,27 @@ static bool on_signal(struct loop *l)
 	}
 	l->s->signal = sig;
 	(void)snprintf(line, sizeof(line), "signal %s", sigabbrev_np(sig));
-	(void)stream_tell(l->s, line); /* it may just end */
+	if (mnt_gone(-stream_tell(l->s, line))) /* else it may just end */
+		l->late |= UINT64_C(1) << (sig - 1);
 	if (sig == SIGUSR1 || sig == SIGUSR2)
 		return false;
 	return ++l->seen[sig] > 1 || sig == SIGHUP;
 }
 
 /* Takes what a job has printed. Return: 0; -errno: it is gone, not ended. */
-static int from_job(struct pump *p)
+static int from_job(struct loop *l, int i)
 {
+	struct pump *p = &l->pump[i];
 	ssize_t n = read(p->from, p->buf, BUFFER_BYTES);
+	size_t skip;
 
 	if (n > 0) {
+		skip = l->s->skip[i] < (size_t)n ? (size_t)l->s->skip[i] : (size_t)n;
+		l->s->skip[i] -= skip;
+		l->s->got[i] += (size_t)n - skip;
 		refill(p, (size_t)n);
+		p->off = skip;
+		p->len -= skip;
 	} else if (n == 0) {
 		p->eof = true;
 	} else if (errno == EAGAIN) {
@@ -209,8 +223,8 @@ static void in_done(struct loop *l, bool tell)
 {
 	l->pump[IN].eof = true;
 	l->pump[IN].len = 0;
-	if (tell)
-		(void)stream_tell(l->s, "close-stdin"); /* it may just end */
+	if (tell) /* it may just end */
+		l->eof_due = mnt_gone(-stream_tell(l->s, "close-stdin"));
 }
 
 /* Return: whether the keys were typed. */
@@ -233,6 +247,21 @@ static bool from_user(struct loop *l)
 		in_done(l, true);
 	}
 	return found;
+}
+
+/* Gives the job what was typed. Return: 0, also where it does not want it; -ENOTCONN. */
+static int to_job(struct loop *l)
+{
+	struct pump *in = &l->pump[IN];
+	size_t before = in->len;
+	int r = give(in, false);
+
+	l->s->given += before - in->len;
+	if (mnt_gone(-r))
+		return -ENOTCONN;
+	if (r < 0)
+		in_done(l, false); /* EPIPE: it does not want more */
+	return 0;
 }
 
 /* Waits for what was found not to be ready. Where something may be, only looks, and mostly only at
@@ -273,7 +302,9 @@ static int step(struct loop *l, int i, bool polled, struct msb_err *e)
 			return msb_err_set(e, -r, "cannot write to %s: %s",
 				i == ERR ? "stderr" : "stdout", strerror(-r));
 	} else if (!p->len && !p->eof && p->readable) {
-		r = from_job(p);
+		r = from_job(l, i);
+		if (mnt_gone(-r))
+			return -ENOTCONN;
 		if (r < 0)
 			return msb_err_set(e, -r, "the job's output broke off: %s", strerror(-r));
 	}
@@ -298,11 +329,12 @@ static int turn(struct loop *l, const struct pollfd pf[PUMPS + 1], struct msb_er
 	}
 	if (!in->len && !in->eof && in->readable && from_user(l)) {
 		if (in->len)
-			(void)give(in, false); /* typed before the keys */
+			(void)to_job(l); /* typed before the keys */
 		return STREAM_DETACHED;
 	}
-	if (in->len && in->writable && give(in, false) < 0)
-		in_done(l, false); /* EPIPE: it does not want more */
+	r = in->len && in->writable ? to_job(l) : 0;
+	if (r < 0)
+		return r;
 	for (int i = OUT; i <= ERR; i++) {
 		r = step(l, i, pf[i].revents != 0, e);
 		if (r != 0)
@@ -310,6 +342,64 @@ static int turn(struct loop *l, const struct pollfd pf[PUMPS + 1], struct msb_er
 		ended = ended && l->pump[i].eof && !l->pump[i].len;
 	}
 	return ended ? STREAM_ENDED : 0;
+}
+
+/* ---- another msbd */
+
+/* The files are others; what is in the buffers stays. */
+static void go_on(struct loop *l)
+{
+	struct stream *s = l->s;
+	struct pump *in = &l->pump[IN];
+	uint64_t taken = s->in_taken < in->len ? s->in_taken : in->len;
+	char line[32];
+
+	l->pump[OUT].from = s->out;
+	l->pump[ERR].from = s->err;
+	in->to.fd = s->in;
+	in->off += taken;
+	in->len -= taken;
+	s->given += taken;
+	for (int i = OUT; i <= ERR; i++)
+		l->pump[i].readable = true;
+	in->writable = true;
+	resize(s);
+	for (int sig = 1; l->late; sig++)
+		if (l->late & UINT64_C(1) << (sig - 1)) {
+			l->late &= ~(UINT64_C(1) << (sig - 1));
+			(void)snprintf(line, sizeof(line), "signal %s", sigabbrev_np(sig));
+			(void)stream_tell(s, line); /* it may just end */
+		}
+	if (l->eof_due)
+		in_done(l, true);
+}
+
+/* Waits for the next msbd, and goes on there. Return: 0; STREAM_SIGNAL; -errno. */
+static int again(struct loop *l, struct msb_err *e)
+{
+	uint64_t since = msb_now_ms(), now = since;
+	bool said = false;
+	int r = l->s->again(l->s, l->s->again_arg, e);
+
+	for (; r == -EAGAIN && now - since < MNT_AGAIN_MS; now = msb_now_ms()) {
+		struct pollfd pf = {.fd = l->signal_fd, .events = POLLIN};
+
+		if (!said && now - since >= QUIET_MS)
+			(void)fprintf(stderr, "msb: msbd ended; waiting for another%s",
+				l->term.fd >= 0 ? "\r\n" : "\n");
+		said = now - since >= QUIET_MS;
+		if (poll(&pf, 1, LOOK_MS) > 0 && on_signal(l))
+			return STREAM_SIGNAL;
+		r = l->s->again(l->s, l->s->again_arg, e);
+	}
+	if (r == -EAGAIN)
+		return msb_err_set(e, ENOTCONN, "msbd ended, and no other has come in %d s",
+			MNT_AGAIN_MS / 1000);
+	if (r == 0) {
+		*e = (struct msb_err){0};
+		go_on(l);
+	}
+	return r;
 }
 
 static int run(struct loop *l, struct msb_err *e)
@@ -320,6 +410,8 @@ static int run(struct loop *l, struct msb_err *e)
 	while (r == 0) {
 		r = wait_for(l, pf);
 		r = r < 0 ? msb_err_set(e, -r, "poll: %s", strerror(-r)) : turn(l, pf, e);
+		if (r == -ENOTCONN && l->s->again)
+			r = again(l, e);
 	}
 	return r;
 }
