@@ -158,7 +158,8 @@ volume:db /db disk rw" ]
 	refused "no network yet" -p 8080:80 bb
 	refused "no network yet" --network host bb
 	refused "not a terminal" -it bb </dev/null
-	run -125 "$msb" exec -it nobody sh </dev/null
+	run msb exec -it nobody sh </dev/null
+	[ "$status" = 125 ]
 	[[ $output == *'not a terminal'* ]]
 	refused "number from 1 to 64" --cpus 999 bb
 	refused "GUEST-PATH" -v /x bb

@@ -2,36 +2,16 @@
 # Root's instance for several users: chown gives a sandbox away, its mode lets a group in, nobody else gets anything.
 
 bats_require_minimum_version 1.5.0
-load helper
+load users
 
-ann=12001 bob=12002 team=12100
+team=12100
 
 setup_file() {
-	[ "$(id -u)" = 0 ] || skip "needs root, to be several users"
-	msb_setup
-	"$bin/msbd"
-	msb_image
-	chmod 0755 "$dir"
+	users_setup
 	sandbox dev
 	chown $ann:$team "$m/dev"
 	as $ann "echo start >$m/dev/ctl"
 }
-
-teardown_file() {
-	[ "$(id -u)" != 0 ] || msb_teardown
-}
-
-setup() {
-	[ "$(id -u)" = 0 ] || skip "needs root, to be several users"
-	cd "$m"
-}
-
-teardown() {
-	[ -n "$BATS_TEST_COMPLETED" ] || tail -n 5 "$m/errors"
-}
-
-# as UID LINE: a shell of that user, in no group but its own
-as() { setpriv --reuid "$1" --regid "$1" --clear-groups -- bash -c "cd $m; $2"; }
 
 # member UID LINE: the same in the team
 member() { setpriv --reuid "$1" --regid "$1" --groups $team -- bash -c "cd $m; $2"; }

@@ -3,12 +3,7 @@
 # Root's instance: a sandbox that is a user's reaches that user's files, and no others, whatever is written into it.
 
 bats_require_minimum_version 1.5.0
-load helper
-
-ann=12001 bob=12002
-
-# as UID LINE: a shell of that user, in no group but its own
-as() { setpriv --reuid "$1" --regid "$1" --clear-groups -- bash -c "cd $m; $2"; }
+load users
 
 # place NAME OWNER MODE: a directory of the host with a file `x`
 place() {
@@ -20,13 +15,10 @@ place() {
 }
 
 setup_file() {
-	[ "$(id -u)" = 0 ] || skip "needs root, to be several users"
-	msb_setup
+	root_only
 	# with what the system's unit leaves msbd, and no more
-	caps=$(sed -n 's/^CapabilityBoundingSet=//p' "$repo/tools/packaging/msbd.service.in" | tr 'A-Z\n' 'a-z ' | sed 's/cap_/+/g; s/ *$//; s/ /,/g')
-	setpriv --no-new-privs --bounding-set="-all,$caps" -- "$bin/msbd"
-	msb_image
-	chmod 0755 "$dir"
+	caps=$(sed -n 's/^CapabilityBoundingSet=//p' "$BATS_TEST_DIRNAME/../../tools/packaging/msbd.service.in" | tr 'A-Z\n' 'a-z ' | sed 's/cap_/+/g; s/ *$//; s/ /,/g')
+	users_setup setpriv --no-new-privs --bounding-set="-all,$caps" --
 	place secret 0 0700
 	place bobs $bob 0700
 	place open 0 0755
@@ -61,19 +53,6 @@ start_hers() {
 		none /mem memory
 		END
 		echo start >dev/ctl"
-}
-
-teardown_file() {
-	[ "$(id -u)" != 0 ] || msb_teardown
-}
-
-setup() {
-	[ "$(id -u)" = 0 ] || skip "needs root, to be several users"
-	cd "$m"
-}
-
-teardown() {
-	[ -n "$BATS_TEST_COMPLETED" ] || tail -n 5 "$m/errors"
 }
 
 # id_of KEY FIELD: of the process that status calls KEY
