@@ -238,9 +238,9 @@ static uint64_t where(uint64_t all, const struct list *flushes, const struct lis
 	switch (next_random() % 4) {
 	case 0: return marks->n ? marks->at[r % marks->n] + 1 : all;
 	case 1: return r;
-	default: /* those before which much was written more often */
+	default: /* one before which something was written; much, more often */
 		for (size_t k = 0; k < flushes->n; k++)
-			if (flushes->at[k] >= r)
+			if (flushes->at[k] >= r && k && flushes->at[k - 1] + 1 < flushes->at[k])
 				return flushes->at[k];
 		return all;
 	}
