@@ -4,14 +4,16 @@
 // Positions in a listing: 1 and 2 follow "." and ".."; 2 + c follows the entry with cookie c. A
 // name gets the next cookie when it appears and keeps it while it exists, also when a rename
 // changes what it stands for. So a scan meets each name that exists throughout exactly once, and a
-// position stays good after its entry is gone. The upper half of an offset says which cookies there
+// position stays good after its entry is gone. The low 31 bits of an offset say which cookies there
 // were when the scan began: who renames each file that is listed would else be listing for ever.
 #include "fs/backends/memory/mem.h"
 
 #include <dirent.h>
 #include <xxhash.h>
 
-#define LEAST 8u /* buckets, and entries of the list */
+#define LEAST	 8u /* buckets, and entries of the list */
+#define END_BITS 31
+#define END_MASK ((UINT64_C(1) << END_BITS) - 1)
 
 int mem_check_name(const char *name)
 {
@@ -196,13 +198,13 @@ static void scan(const struct mem_inode *dir, uint64_t off, bool plus, fsb_diren
 {
 	const struct mem_dir *d = &dir->dir;
 	const struct mem_inode *up = d->parent ? d->parent : dir;
+	uint64_t end = off ? off & END_MASK : d->last_cookie + 1;
 
-	uint64_t end = off ? off >> 32 : d->last_cookie + 1, bound = end << 32;
-
-	off &= UINT32_MAX;
-	if (off == 0 && fn(arg, ".", 1, dir->id, DT_DIR, bound | 1, NULL))
+	end = end ? end : END_MASK;
+	off >>= END_BITS; /* above: an offset that nobody gave out is a position all the same */
+	if (off == 0 && fn(arg, ".", 1, dir->id, DT_DIR, UINT64_C(1) << END_BITS | end, NULL))
 		return;
-	if (off <= 1 && fn(arg, "..", 2, up->id, DT_DIR, bound | 2, NULL))
+	if (off <= 1 && fn(arg, "..", 2, up->id, DT_DIR, UINT64_C(2) << END_BITS | end, NULL))
 		return;
 	off = off < 2 ? 2 : off;
 	for (uint32_t i = after(d, off - 2); i < d->listed; i++) {
@@ -218,7 +220,7 @@ static void scan(const struct mem_inode *dir, uint64_t off, bool plus, fsb_diren
 			mem_entry(e->inode, &entry);
 		}
 		if (fn(arg, e->name, e->name_n, e->inode->id, dtype(e->inode),
-			    bound | (e->cookie + 2), plus ? &entry : NULL)) {
+			    (e->cookie + 2) << END_BITS | end, plus ? &entry : NULL)) {
 			if (plus)
 				mem_unref(e->inode);
 			return;
