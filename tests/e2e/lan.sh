@@ -19,6 +19,7 @@ finish() {
 	[ $rc = 0 ] || cat "$m/error"
 	"$bin/msbd" --stop --all
 	for pid in "${pids[@]}"; do registry_stop "$pid"; done
+	! pgrep -af "$regs/" || rc=1
 	msb_teardown || rc=1
 	rm -rf "$regs"
 	exit $rc
@@ -31,7 +32,7 @@ there() {
 
 # of_far FUNCTION...: of registry.bash, there; its variables are this shell's
 of_far() {
-	eval "python3() { nsenter -t $far -n python3 \"\$@\"; }; docker-registry() { exec nsenter -t $far -n docker-registry \"\$@\"; }"
+	eval "python3() { exec nsenter -t $far -n python3 \"\$@\"; }; docker-registry() { exec nsenter -t $far -n docker-registry \"\$@\"; }"
 	"$@"
 	unset -f python3 docker-registry
 	pids+=("$REGISTRY_PID")
@@ -168,7 +169,7 @@ there curl -skf "https://127.0.0.1:4443/_ctl/fault" -d "{\"do\":\"redirect\",\"t
 refused "cdn.lan without TLS" "$f/x:1"
 
 echo "== a proxy, to a host whose name only it knows"
-there python3 "$REGISTRY_TOOLS/fake_proxy.py" "$regs/proxy.port" "$regs/proxy.log" carl:s3cret-of-carl 192.0.2.5 </dev/null 3>&- 4>&- &
+nsenter -t "$far" -n python3 "$REGISTRY_TOOLS/fake_proxy.py" "$regs/proxy.port" "$regs/proxy.log" carl:s3cret-of-carl 192.0.2.5 </dev/null 3>&- 4>&- &
 pids+=($!)
 until_is 10 yes eval "[ -s $regs/proxy.port ] && echo yes"
 h=hidden.lan:$docker
