@@ -24,7 +24,8 @@ CTL_WRITE(ctl_write_login);
 CTL_READ(ctl_read_digest);
 CTL_READ(ctl_read_size);
 CTL_READ(ctl_read_created);
-CTL_READ(ctl_read_stored); /* arg: enum ctl_stored */
+CTL_READ(ctl_read_stored);			    /* arg: enum ctl_stored */
+uint64_t ctl_stored_bytes(const struct ctl_at *at); /* how much that reads; 0: it is not there */
 CTL_READ(ctl_read_used_by);
 
 /* nodes_volumes.c */

@@ -7,8 +7,10 @@
 #include "ctl/nodes.h"
 #include "ctl/pulls.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 int ctl_read_store_stat(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
@@ -79,15 +81,26 @@ int ctl_read_created(const struct ctl_at *at, struct msb_str *s, struct msb_err 
 	return 0;
 }
 
+static const char *const stored[] = {
+	[STORED_CONFIG] = "config.json",
+	[STORED_MANIFEST] = "manifest.json",
+	[STORED_LAYERS] = "layers",
+};
+
+uint64_t ctl_stored_bytes(const struct ctl_at *at)
+{
+	struct stat st;
+	char path[128];
+
+	(void)snprintf(path, sizeof(path), "images/%s/%s", at->img->digest, stored[at->node->arg]);
+	return fstatat(at->c->store_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 ? 0
+									    : (uint64_t)st.st_size;
+}
+
 int ctl_read_stored(const struct ctl_at *at, struct msb_str *s, struct msb_err *e)
 {
-	static const char *const files[] = {
-		[STORED_CONFIG] = "config.json",
-		[STORED_MANIFEST] = "manifest.json",
-		[STORED_LAYERS] = "layers",
-	};
 	struct msb_err why = {0};
-	int r = ctl_image_file(at->c, at->img->digest, files[at->node->arg], s, &why);
+	int r = ctl_image_file(at->c, at->img->digest, stored[at->node->arg], s, &why);
 
 	/* What was imported before there were such lists has none. */
 	if (r == -ENOENT && at->node->arg == STORED_LAYERS)

@@ -6,6 +6,7 @@
 #include "ctl/job.h"
 #include "ctl/logfile.h"
 #include "ctl/logins.h"
+#include "ctl/nodes.h"
 #include "ctl/pulls.h"
 #include "ctl/tree_int.h"
 
@@ -44,6 +45,26 @@ void ctl_log_path(const struct ctl_at *at, char ret[CTL_LOG_PATH])
 		strcmp(at->node->name, "audit") != 0 ? "" : CTL_AUDIT_DIR "/", at->node->name);
 }
 
+#define TEXT_BYTES 4096 /* as in sysfs: not all tools read a file of no size */
+
+/* What cp(1), tail(1) and others go by: never less than what there is to read. What is too dear to
+ * be made for a look, and may be longer, has no size, as in /proc. */
+static uint64_t text_bytes(const struct ctl_at *at)
+{
+	const struct ctl_node *n = at->node;
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	uint64_t bytes = 0;
+
+	if (n->flags & NF_FEW)
+		return 0;
+	if (n->read == ctl_read_stored)
+		bytes = ctl_stored_bytes(at);
+	else if ((n->kind == K_TEXT || n->kind == K_LINES) && n->read && !(n->flags & NF_SLOW) &&
+		 n->read(at, &s, NULL) == 0)
+		bytes = s.len;
+	return bytes > TEXT_BYTES ? bytes : TEXT_BYTES;
+}
+
 static uint64_t size_of(const struct ctl_at *at)
 {
 	struct ctl *c = at->c;
@@ -65,7 +86,7 @@ static uint64_t size_of(const struct ctl_at *at)
 			return ctl_logfile_size(c->run_fd, "msb.log", (unsigned)at->node->arg);
 		ctl_log_path(at, path);
 		return ctl_logfile_size(c->sandboxes_fd, path, (unsigned)at->node->arg);
-	default: return 4096; /* as in sysfs: tools do not read a file of no size */
+	default: return text_bytes(at);
 	}
 }
 

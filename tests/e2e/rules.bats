@@ -101,6 +101,24 @@ says() {
 	[ "$(stat -c %s cpus)" = 4096 ]
 }
 
+@test "what is longer than a page is copied whole, and its end is its end" {
+	for i in {1..200}; do echo "key$i=$(printf '%050d' "$i")"; done >"$dir/long"
+	cat "$dir/long" >labels
+	for f in labels config ../images/bb/config.json; do
+		cp "$f" "$dir/copy"
+		cat "$f" >"$dir/want"
+		cmp "$dir/want" "$dir/copy"
+		[ "$(tail -n 1 "$f")" = "$(tail -n 1 "$dir/want")" ]
+	done
+	cmp "$dir/long" <(cat labels)
+	[ "$(stat -c %s labels)" = "$(wc -c <"$dir/long")" ]
+	[ "$(stat -c %s config)" -gt 10000 ]
+	cp ../metrics "$dir/copy"
+	[ "$(tail -n 1 "$dir/copy")" = '# EOF' ]
+	[ "$(tail -n 1 ../metrics)" = '# EOF' ]
+	echo >labels
+}
+
 @test "a refused value: every writer is told, nothing changes" {
 	bash-put cpus 7
 	for w in $langs tee dd cp cat xargs awk; do
