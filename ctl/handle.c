@@ -38,19 +38,27 @@ uint64_t ctl_handle_changes(const struct ctl_at *at)
 	       (flags & NF_HEALTH ? at->sb->health.changes : 0);
 }
 
+int ctl_handle_room(const struct ctl *c, bool others, struct msb_err *e)
+{
+	if (c->nhandles >= CTL_MAX_HANDLES)
+		return msb_err_set(
+			e, ENFILE, "%d files are open, the most there can be", CTL_MAX_HANDLES);
+	if (others && c->nothers >= CTL_OTHERS_SHARE(CTL_MAX_HANDLES))
+		return msb_err_set(e, ENFILE,
+			"%d files are open, the most for users other than the instance's",
+			CTL_OTHERS_SHARE(CTL_MAX_HANDLES));
+	return 0;
+}
+
 int ctl_handle_new(
 	const struct ctl_at *at, uid_t uid, int flags, struct ctl_handle **ret, struct msb_err *e)
 {
 	bool others = uid != at->c->uid;
 	struct ctl_handle *h;
+	int room = ctl_handle_room(at->c, others, e);
 
-	if (at->c->nhandles == CTL_MAX_HANDLES)
-		return msb_err_set(
-			e, ENFILE, "%d files are open, the most there can be", CTL_MAX_HANDLES);
-	if (others && at->c->nothers == CTL_OTHERS_SHARE(CTL_MAX_HANDLES))
-		return msb_err_set(e, ENFILE,
-			"%d files are open, the most for users other than the instance's",
-			CTL_OTHERS_SHARE(CTL_MAX_HANDLES));
+	if (room < 0)
+		return room;
 	if (at->node->flags & NF_FEW && at->c->nfew[others] == CTL_OTHERS_SHARE(CTL_MAX_SCRAPES))
 		return msb_err_set(e, ENFILE, "%s is open %d times, the most there can be",
 			at->node->name, CTL_OTHERS_SHARE(CTL_MAX_SCRAPES));

@@ -41,6 +41,10 @@ struct ctl_handle {
 	struct ctl_handle *poll_next, **poll_prev; /* in ctl.pollers while ph is set */
 };
 
+/* Whether one more file or directory may be opened; who does counts it in c->nhandles and, where it
+ * is another user than the instance's, c->nothers. ctl.lock held; -ENFILE. */
+int ctl_handle_room(const struct ctl *c, bool others, struct msb_err *e);
+
 /* ctl.lock held; -ENFILE CTL_MAX_HANDLES, or what others may have of it. @flags: of open(2). */
 int ctl_handle_new(
 	const struct ctl_at *at, uid_t uid, int flags, struct ctl_handle **ret, struct msb_err *e);

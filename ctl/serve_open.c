@@ -188,7 +188,20 @@ struct listing {
 	fuse_req_t req;
 	struct msb_str buf;
 	off_t next;
+	bool others; /* it is another user's than the instance's */
 };
+
+static struct listing *listing_free(struct ctl *c, struct listing *l)
+{
+	{
+		LOCK_SCOPE(&c->lock);
+		c->nhandles--;
+		c->nothers -= l->others;
+	}
+	msb_str_done(&l->buf);
+	free(l);
+	return NULL;
+}
 
 static void list_one(struct listing *l, const char *name, const struct ctl_at *at)
 {
@@ -211,39 +224,47 @@ static int list_child(void *arg, const char *name, const struct ctl_at *child)
 void serve_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct ctl *c = serve_ctl(req);
-	struct msb_str *s;
-	struct listing l = {.req = req};
+	struct listing *l = calloc(1, sizeof(*l));
+	struct msb_err e = {0};
 	struct ctl_at at;
 	bool found;
 
-	pthread_mutex_lock(&c->lock);
-	found = serve_find(req, ino, &at);
-	if (found) {
-		list_one(&l, ".", &at);
-		list_one(&l, "..", &at);
-		ctl_at_list(&at, list_child, &l);
-	}
-	pthread_mutex_unlock(&c->lock);
-	if (!found)
-		return;
-	s = l.buf.oom ? NULL : malloc(sizeof(*s));
-	if (!s) {
-		msb_str_done(&l.buf);
+	if (!l) {
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	*s = l.buf;
-	fi->fh = (uint64_t)(uintptr_t)s;
-	if (fuse_reply_open(req, fi) < 0) {
-		msb_str_done(s);
-		free(s);
+	l->req = req;
+	l->others = fuse_req_ctx(req)->uid != c->uid;
+	pthread_mutex_lock(&c->lock);
+	found = serve_find(req, ino, &at);
+	if (found && ctl_handle_room(c, l->others, &e) == 0) {
+		list_one(l, ".", &at);
+		list_one(l, "..", &at);
+		ctl_at_list(&at, list_child, l);
+		c->nhandles++;
+		c->nothers += l->others;
 	}
+	pthread_mutex_unlock(&c->lock);
+	if (!found || e.code) {
+		free(l);
+		if (found)
+			fuse_reply_err(req, e.code);
+		return;
+	}
+	if (l->buf.oom) {
+		listing_free(c, l);
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	fi->fh = (uint64_t)(uintptr_t)l;
+	if (fuse_reply_open(req, fi) < 0)
+		listing_free(c, l); /* the opener was killed: no RELEASEDIR follows */
 }
 
 void serve_op_readdir(
 	fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-	const struct msb_str *s = (const struct msb_str *)(uintptr_t)fi->fh;
+	const struct msb_str *s = &((const struct listing *)(uintptr_t)fi->fh)->buf;
 	size_t at = 0, end;
 
 	/* Offsets count entries: pass over those that were given. An entry is a fuse_dirent: ino,
@@ -269,9 +290,6 @@ void serve_op_readdir(
 
 void serve_op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct msb_str *s = (struct msb_str *)(uintptr_t)fi->fh;
-
-	msb_str_done(s);
-	free(s);
+	listing_free(serve_ctl(req), (struct listing *)(uintptr_t)fi->fh);
 	fuse_reply_err(req, 0);
 }

@@ -108,11 +108,12 @@ refused() {
 	sandbox box
 	[ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -gt 16600 ] || skip "the hard limit of descriptors is $(ulimit -Hn)"
 	ulimit -n 16600
-	python3 - "$m/version" <<-'PY'
+	python3 - "$m/version" "$m/images" <<-'PY'
 	import errno, os, sys
 	fds = []
 	try:
-	    for _ in range(16384 + 1): fds.append(os.open(sys.argv[1], os.O_RDONLY))
+	    # directories as well
+	    for n in range(16384 + 1): fds.append(os.open(sys.argv[1 + n % 2], os.O_RDONLY))
 	    assert False
 	except OSError as e:
 	    assert e.errno == errno.ENFILE, e
