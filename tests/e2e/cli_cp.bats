@@ -269,6 +269,9 @@ listing() { (cd "$1" && find . -mindepth 1 -printf '%p %y %m %s %l\n' | sort && 
 	[[ $output == 'msb volume: one of ls|create|rm|inspect is missing'* ]]
 	run -125 "$msb" volume frobnicate
 	echo "volume:data /data passthrough" >"$m/dev/mounts"
+	run -125 "$msb" load -i /no/such/file x # the last error of the instance is about that
+	run -125 "$msb" volume rm none
+	[ "$output" = 'msb: there is no volume none; `msb volume ls` lists them' ]
 	run -125 "$msb" volume rm data
 	[[ $output == *dev* ]]
 	echo >"$m/dev/mounts"

@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <string.h>
@@ -137,17 +138,56 @@ static void say(const struct mnt *m, const char *program, const char *file)
 
 /* ---- what failed */
 
-/* Whether it is below a sandbox that is not there; said. */
+/* Whether it is a volume or a sandbox that is not there, or below one; said. */
 static bool missing(const struct mnt *m, const char *file, struct msb_err *e)
 {
+	static const char volumes[] = "volumes/";
+	bool volume = !strncmp(file, volumes, strlen(volumes));
+	size_t from = volume ? strlen(volumes) : 0, n = strcspn(file + from, "/");
 	char name[256];
-	size_t n = strcspn(file, "/");
 
-	(void)snprintf(name, sizeof(name), "%.*s", (int)(n < 255 ? n : 255), file);
-	if (!*name || faccessat(m->fd, name, F_OK, 0) == 0)
+	(void)snprintf(name, sizeof(name), "%.*s", (int)(from + n < 255 ? from + n : 255), file);
+	if (!n || faccessat(m->fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return false;
-	(void)msb_err_set(e, ENOENT, "there is no sandbox %s; `msb ps -a` lists them", name);
+	(void)msb_err_set(e, ENOENT, "there is no %s %s; `msb %s` lists them",
+		volume ? "volume" : "sandbox", name + from, volume ? "volume ls" : "ps -a");
 	return true;
+}
+
+/* Whether a line of `errors` is about @file, and of that kind. */
+static bool is_about(const json_t *line, const char *file, int code)
+{
+	const char *path = json_string_value(json_object_get(line, "path")),
+		   *kind = json_string_value(json_object_get(line, "errno"));
+
+	return path && kind && *path == '/' && !strcmp(path + 1, file) &&
+	       !strcmp(kind, strerrorname_np(code) ?: "");
+}
+
+/* What the instance says last of @file. Its `error` may be about anything, and anybody's: what the
+ * kernel refuses by itself msbd has said nothing of. */
+static bool told(const struct mnt *m, const char *file, int code, struct msb_err *e)
+{
+	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	bool found = false;
+
+	if (mnt_peek(m, "errors", &s) < 0)
+		return false;
+	while (!found && s.len) {
+		size_t end = s.len;
+		json_t *line;
+
+		while (s.len && s.buf[s.len - 1] != '\n')
+			s.len--;
+		line = json_loadb(s.buf + s.len, end - s.len, 0, NULL);
+		found = is_about(line, file, code);
+		if (found)
+			(void)msb_err_set(e, code, "%s",
+				json_string_value(json_object_get(line, "message")) ?: "");
+		json_decref(line);
+		s.len -= s.len > 0; /* the newline before it */
+	}
+	return found;
 }
 
 int mnt_why(const struct mnt *m, const char *file, int code, struct msb_err *e)
@@ -155,15 +195,16 @@ int mnt_why(const struct mnt *m, const char *file, int code, struct msb_err *e)
 	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
 	char path[300];
 	size_t n = strcspn(file, "/");
+	/* A directory that could not be made, or the instance's own. */
+	bool instance = !file[n] || !strncmp(file, "images/", 7) || !strncmp(file, "volumes/", 8) ||
+			n > 255;
 
-	/* A directory that could not be made, or the instance's own: its sentence is the
-	 * instance's. */
-	if (!file[n] || !strncmp(file, "images/", 7) || !strncmp(file, "volumes/", 8) || n > 255)
-		n = 0;
-	(void)snprintf(path, sizeof(path), "%.*s%serror", (int)n, file, n ? "/" : "");
-	if (code == ENOENT && missing(m, file, e))
+	(void)snprintf(path, sizeof(path), "%.*s/error", (int)(n < 255 ? n : 255), file);
+	if (code == ENOENT && strncmp(file, "images/", 7) != 0 && missing(m, file, e))
 		return -ENOENT;
-	if (code == EINTR || mnt_peek(m, path, &s) < 0 || !s.len)
+	if (code != EINTR && instance && told(m, file, code, e))
+		return -code;
+	if (code == EINTR || instance || mnt_peek(m, path, &s) < 0 || !s.len)
 		return msb_err_set(e, code, "%s/%s: %s", m->path, file, strerror(code));
 	return msb_err_set(e, code, "%s", s.buf);
 }

@@ -63,8 +63,8 @@ int mnt_stream(const struct mnt *m, const char *file, int flags, struct msb_err 
 int mnt_open_file(const struct mnt *m, const char *file, int flags, struct msb_err *e);
 /* Names of a directory, sorted, each with a NUL after it. @type: DT_DIR, or DT_UNKNOWN for all. */
 int mnt_list(const struct mnt *m, const char *dir, int type, struct msb_str *s, struct msb_err *e);
-/* The sentence of an operation that failed with @code: NAME/error's, or the instance's, or
- * strerror's. Return: -@code. */
+/* The sentence of an operation that failed with @code: NAME/error's, or what the instance's
+ * `errors` has of this file, or strerror's. Return: -@code. */
 int mnt_why(const struct mnt *m, const char *file, int code, struct msb_err *e);
 
 /* Appends a word of a command line of a ctl: \040 for a space. */
