@@ -126,9 +126,12 @@ int conf_check_user(
 	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
 {
 	size_t n = strlen(text);
+	const char *group = strchr(text, ':');
 
-	if (n > 128 || strcspn(text, " \t/") != n)
-		return msb_err_set(e, EINVAL, "`%s` is not a user: a name, UID, or UID:GID", text);
+	if (n > 128 || strcspn(text, " \t/") != n || (group && (group == text || !group[1])) ||
+		(group && strchr(group + 1, ':')))
+		return msb_err_set(e, EINVAL,
+			"`%s` is not a user: USER or USER:GROUP, by name or number", text);
 	msb_str_adds(ret, text);
 	return 0;
 }

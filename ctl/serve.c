@@ -229,9 +229,15 @@ int ctl_serve_mount(struct ctl *c, struct fuse_session **ret, struct msb_err *e)
 		return msb_err_set(e, EIO, "libfuse refused its options");
 	if (fuse_session_mount(se, c->paths.mnt) != 0) {
 		fuse_session_destroy(se);
+		if (access("/dev/fuse", R_OK | W_OK) < 0)
+			return msb_err_set(e, errno,
+				"cannot mount at %s: /dev/fuse: %m; it is everybody's to open, mode 0666",
+				c->paths.mnt);
 		return msb_err_set(e, EPERM,
-			"cannot mount at %s: is /dev/fuse there, may you open it, and is fuse3 installed?",
-			c->paths.mnt);
+			"cannot mount at %s: %s; `msb doctor` looks at what that takes",
+			c->paths.mnt,
+			c->uid == 0 ? "the kernel refuses it"
+				    : "fusermount3 of package fuse3 does not");
 	}
 	*ret = se;
 	return 0;

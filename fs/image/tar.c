@@ -263,7 +263,10 @@ static int fail(struct img_tar *t, int r, struct msb_err *e)
 				(unsigned long long)img_limit(IMG_LIMIT_PARTS));
 		return msb_err_set(e, E2BIG, "a name or an extended header is too long");
 	case -ENOMEM: return msb_err_set(e, ENOMEM, "out of memory");
-	default: return msb_err_set(e, EBADMSG, "damaged tar header after '%s'", shown);
+	default:
+		return *shown ? msb_err_set(e, EBADMSG, "damaged tar header after '%s'", shown)
+			      : msb_err_set(
+					e, EBADMSG, "it is no tar archive, nor a compressed one");
 	}
 }
 

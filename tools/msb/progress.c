@@ -152,6 +152,11 @@ static const char *words_for(const char *state)
 		{"exists", "Already exists"},
 		{"upload", "Pushing"},
 		{"pack", "Compressing"},
+		/* of the whole */
+		{"manifest", "Reading the manifest"},
+		{"index", "Merging the layers"},
+		{"verify", "Verifying"},
+		{"export", "Writing the archive"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(table); i++)
@@ -217,7 +222,7 @@ static void say_change(const struct progress *p, int i)
 	if (i > 0 && i <= PROGRESS_MAX_LAYERS)
 		(void)fprintf(stderr, "%s: %s\n", p->layer[i].digest, words_for(p->layer[i].state));
 	else if (strcmp(p->stage, "layers") != 0)
-		(void)fprintf(stderr, "%s\n", p->stage);
+		(void)fprintf(stderr, "%s\n", words_for(p->stage));
 }
 
 /* Takes what the stream has; false: it has ended. */
