@@ -41,6 +41,8 @@ const struct conf confs[CONF_COUNT] = {
 		CONF_FORM_ONE},
 	[CONF_HEALTH_START] = {"healthcheck_start_period_sec", "", true, conf_check_health_start,
 		CONF_FORM_ONE},
+	[CONF_HEALTH_START_INTERVAL] = {"healthcheck_start_interval_sec", "", true,
+		conf_check_health_start_interval, CONF_FORM_ONE},
 	[CONF_LABELS] = {"labels", "", true, conf_check_labels, CONF_FORM_PAIRS},
 	[CONF_RLIMITS] = {"rlimits", "", true, conf_check_rlimits, CONF_FORM_LINES},
 	[CONF_TMPFS] = {"tmpfs", "", false, conf_check_tmpfs, CONF_FORM_LINES},

@@ -338,3 +338,9 @@ int conf_check_health_start(
 {
 	return optional("healthcheck_start_period_sec", text, 0, CTL_MAX_HEALTH_SEC, ret, e);
 }
+
+int conf_check_health_start_interval(
+	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
+{
+	return optional("healthcheck_start_interval_sec", text, 1, CTL_MAX_HEALTH_SEC, ret, e);
+}

@@ -46,6 +46,7 @@ conf_check_fn conf_check_health_interval;
 conf_check_fn conf_check_health_timeout;
 conf_check_fn conf_check_health_retries;
 conf_check_fn conf_check_health_start;
+conf_check_fn conf_check_health_start_interval;
 
 /* conf_table.c */
 conf_check_fn conf_check_labels;

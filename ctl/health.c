@@ -71,7 +71,8 @@ void ctl_health_image(struct ctl_sandbox *sb, const struct ctl_meta *m)
 	h->image = (struct ctl_health_rule){clamp(m->health_interval_sec, CTL_MAX_HEALTH_SEC),
 		clamp(m->health_timeout_sec, CTL_MAX_HEALTH_SEC),
 		clamp(m->health_start_sec, CTL_MAX_HEALTH_SEC),
-		clamp(m->health_retries, CTL_MAX_HEALTH_RETRIES)};
+		clamp(m->health_retries, CTL_MAX_HEALTH_RETRIES),
+		clamp(m->health_start_interval_sec, CTL_MAX_HEALTH_SEC)};
 }
 
 void ctl_health_load(struct ctl_sandbox *sb)
@@ -113,7 +114,9 @@ static struct ctl_health_rule rule_of(const struct ctl_sandbox *sb)
 		.timeout_sec =
 			number(sb, CONF_HEALTH_TIMEOUT, i->timeout_sec, CTL_HEALTH_TIMEOUT_SEC),
 		.start_sec = number(sb, CONF_HEALTH_START, i->start_sec, 0),
-		.retries = number(sb, CONF_HEALTH_RETRIES, i->retries, CTL_HEALTH_RETRIES)};
+		.retries = number(sb, CONF_HEALTH_RETRIES, i->retries, CTL_HEALTH_RETRIES),
+		.start_interval_sec =
+			number(sb, CONF_HEALTH_START_INTERVAL, i->start_interval_sec, 0)};
 }
 
 /* Takes up the value as it is now. -ENOMEM, and it is tried again at the next look. */

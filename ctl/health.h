@@ -46,6 +46,8 @@ int ctl_health_form(const char *words, size_t bytes, struct msb_err *e);
 
 struct ctl_health_rule {
 	uint64_t interval_sec, timeout_sec, start_sec, retries;
+	uint64_t
+		start_interval_sec; /* 0: interval_sec, but CTL_HEALTH_START_INTERVAL_SEC at most */
 };
 /**
  * ctl_health_after() - What a check's end makes of the status

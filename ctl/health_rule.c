@@ -68,7 +68,9 @@ uint64_t ctl_health_wait_ms(
 {
 	uint64_t sec = r->interval_sec;
 
-	if (excused(r, status, since_ms) && sec > CTL_HEALTH_START_INTERVAL_SEC)
+	if (excused(r, status, since_ms) && r->start_interval_sec)
+		sec = r->start_interval_sec;
+	else if (excused(r, status, since_ms) && sec > CTL_HEALTH_START_INTERVAL_SEC)
 		sec = CTL_HEALTH_START_INTERVAL_SEC;
 	return sec * 1000;
 }

@@ -248,6 +248,7 @@ static uint64_t *number_of(struct ctl_meta *m, const char *key, size_t k)
 		{"healthcheck_interval_sec", &m->health_interval_sec},
 		{"healthcheck_timeout_sec", &m->health_timeout_sec},
 		{"healthcheck_start_period_sec", &m->health_start_sec},
+		{"healthcheck_start_interval_sec", &m->health_start_interval_sec},
 		{"healthcheck_retries", &m->health_retries}};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)

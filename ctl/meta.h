@@ -22,7 +22,7 @@ struct ctl_meta {
 	char **health; /* CMD, CMD-SHELL or NONE, and what belongs to it, likewise */
 	size_t nhealth;
 	uint64_t health_interval_sec, health_timeout_sec, health_start_sec,
-		health_retries; /* 0: not said */
+		health_start_interval_sec, health_retries; /* 0: not said */
 	/* A mixtape's: names in the store's blobs, 64 hex digits; "": it has none. */
 	char kernel[65], initrd[65], cmdline[65], disk[65];
 	char disk_format[8]; /* raw, qcow2 */

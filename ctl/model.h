@@ -74,6 +74,7 @@ enum ctl_conf_id { /* rows of the table in conf.c */
 	CONF_HEALTH_TIMEOUT,
 	CONF_HEALTH_RETRIES,
 	CONF_HEALTH_START,
+	CONF_HEALTH_START_INTERVAL,
 	CONF_TMPFS,
 	CONF_COUNT,
 };

@@ -91,6 +91,7 @@ const struct ctl_node ctl_nodes[] = {
 	{"healthcheck_timeout_sec", D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_HEALTH_TIMEOUT, 0},
 	{"healthcheck_retries", D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_HEALTH_RETRIES, 0},
 	{"healthcheck_start_period_sec", D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_HEALTH_START, 0},
+	{"healthcheck_start_interval_sec", D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_HEALTH_START_INTERVAL, 0},
 	{"hostname",     D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_HOSTNAME, 0},
 	{"user",         D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_USER, 0},
 	{"workdir",      D_SANDBOX, K_LINES, 0600, ctl_read_conf, ctl_write_conf, CONF_WORKDIR, 0},

@@ -27,7 +27,7 @@
  *   entrypoint.0 "..."            elements from 0 on, one a line, in order
  *   cmd.0 "..."
  *   healthcheck.0 "..."           CMD, CMD-SHELL or NONE, and what belongs to it
- *   healthcheck_interval_sec N    rounded up; so with timeout and start_period
+ *   healthcheck_interval_sec N    rounded up; so timeout, start_period, start_interval
  *   healthcheck_retries N
  *   env.0 "NAME=VALUE"
  *   user "..."                    USER, UID, USER:GROUP or UID:GID

@@ -363,6 +363,7 @@ static int meta_health(struct msb_str *meta, const json_t *check, struct msb_err
 	} rows[] = {{"Interval", "healthcheck_interval_sec", 1000000000},
 		{"Timeout", "healthcheck_timeout_sec", 1000000000},
 		{"StartPeriod", "healthcheck_start_period_sec", 1000000000},
+		{"StartInterval", "healthcheck_start_interval_sec", 1000000000},
 		{"Retries", "healthcheck_retries", 1}};
 	int r = meta_list(meta, "healthcheck", json_object_get(check, "Test"), e);
 

@@ -174,12 +174,12 @@ sleepers() {
 
 @test "an image's check, its numbers, and a start period; a new msbd knows it; options of msb create" {
 	"$BATS_TEST_DIRNAME/mkconfig.py" "$repo/build/images/busybox" "$dir/layout" '{"Healthcheck": {
-		"Test": ["CMD", "cat", "/tmp/well"], "Interval": 1000000000, "Retries": 1, "StartPeriod": 3600000000000}}'
+		"Test": ["CMD", "cat", "/tmp/well"], "Interval": 3600000000000, "Retries": 1, "StartPeriod": 3600000000000, "StartInterval": 1000000000}}'
 	echo "import $dir/layout checked" >"$m/images/ctl"
 	[ "$(msb create --name own -m 128m --health-cmd 'exit 0' --health-interval 2s --health-timeout 1m \
-		--health-retries 4 --health-start-period 0 checked)" = own ]
-	[ "$(cat "$m"/own/{healthcheck,healthcheck_{interval,timeout,start_period}_sec,healthcheck_retries} | tr '\n' ' ')" = \
-		'["CMD-SHELL","exit 0"] 2 60 0 4 ' ]
+		--health-retries 4 --health-start-period 0 --health-start-interval 3s checked)" = own ]
+	[ "$(cat "$m"/own/{healthcheck,healthcheck_{interval,timeout,start_period,start_interval}_sec,healthcheck_retries} | tr '\n' ' ')" = \
+		'["CMD-SHELL","exit 0"] 2 60 0 3 4 ' ]
 	run msb create --no-healthcheck --health-retries 3 checked
 	[ "$status" = 125 ]
 	[[ $output == *"--no-healthcheck is without a check"* ]]

@@ -111,6 +111,7 @@ static void health(void **state)
 	check(conf_check_health_interval, seconds, ARRAY_LEN(seconds));
 	check(conf_check_health_timeout, seconds, ARRAY_LEN(seconds));
 	check(conf_check_health_start, starts, ARRAY_LEN(starts));
+	check(conf_check_health_start_interval, seconds, ARRAY_LEN(seconds));
 	check(conf_check_health_retries, retries, ARRAY_LEN(retries));
 	check(conf_check_auto_remove, flags, ARRAY_LEN(flags));
 }

@@ -48,7 +48,8 @@ static void forms(void **state)
 
 static void what_follows(void **state)
 {
-	static const struct ctl_health_rule three = {10, 1, 0, 3}, slow = {10, 1, 60, 2};
+	static const struct ctl_health_rule three = {10, 1, 0, 3, 0}, slow = {10, 1, 60, 2, 0},
+					    said = {10, 1, 60, 2, 1}, rare = {10, 1, 60, 2, 30};
 	static const struct {
 		const struct ctl_health_rule *r;
 		enum ctl_health_status s;
@@ -81,6 +82,10 @@ static void what_follows(void **state)
 	}
 	assert_int_equal(ctl_health_wait_ms(&three, HEALTH_STARTING, 0), 10000);
 	assert_int_equal(ctl_health_wait_ms(&slow, HEALTH_STARTING, 0), 5000);
+	assert_int_equal(ctl_health_wait_ms(&said, HEALTH_STARTING, 0), 1000);
+	assert_int_equal(ctl_health_wait_ms(&said, HEALTH_STARTING, 60000), 10000);
+	assert_int_equal(ctl_health_wait_ms(&said, HEALTH_HEALTHY, 0), 10000);
+	assert_int_equal(ctl_health_wait_ms(&rare, HEALTH_STARTING, 0), 30000);
 	assert_int_equal(ctl_health_wait_ms(&slow, HEALTH_HEALTHY, 0), 10000);
 	assert_int_equal(ctl_health_wait_ms(&slow, HEALTH_STARTING, 60000), 10000);
 	for (int i = HEALTH_STARTING; i <= HEALTH_UNHEALTHY; i++)

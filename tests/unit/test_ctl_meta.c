@@ -20,6 +20,7 @@ static void good(void **state)
 				   "healthcheck.1 \"true\"\n"
 				   "healthcheck_interval_sec 5\n"
 				   "healthcheck_retries 2\n"
+				   "healthcheck_start_interval_sec 3\n"
 				   "env.0 \"PATH=/bin\"\n"
 				   "env.1 \"A=\\u00e4 \\ud83d\\ude00 \\\"q\\\" \\\\ \\t\"\n"
 				   "env.2 \"=x\"\n"
@@ -49,6 +50,7 @@ static void good(void **state)
 	assert_string_equal(m.health[1], "true");
 	assert_int_equal(m.health_interval_sec, 5);
 	assert_int_equal(m.health_retries, 2);
+	assert_int_equal(m.health_start_interval_sec, 3);
 	assert_int_equal(m.health_timeout_sec, 0);
 	ctl_meta_done(&m);
 }

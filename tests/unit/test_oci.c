@@ -366,10 +366,11 @@ static void configs(void **state)
 		{"{\"rootfs\":{\"diff_ids\":[]},\"config\":{\"User\":\"\",\"WorkingDir\":\"\"}}", 0,
 			""},
 		{"{\"rootfs\":{\"diff_ids\":[]},\"config\":{\"Healthcheck\":{\"Test\":[\"CMD\",\"x\"],"
-		 "\"Interval\":1500000000,\"Timeout\":0,\"StartPeriod\":1,\"Retries\":2}}}",
+		 "\"Interval\":1500000000,\"Timeout\":0,\"StartPeriod\":1,\"StartInterval\":2000000001,\"Retries\":2}}}",
 			0,
 			"healthcheck.0 \"CMD\"\nhealthcheck.1 \"x\"\n"
 			"healthcheck_interval_sec 2\nhealthcheck_start_period_sec 1\n"
+			"healthcheck_start_interval_sec 3\n"
 			"healthcheck_retries 2\n"},
 		{"{\"rootfs\":{\"diff_ids\":[]},\"config\":{\"Healthcheck\":{\"Interval\":\"1\"}}}",
 			-EBADMSG, NULL},

@@ -133,6 +133,7 @@ static int values(const struct making *k)
 		{"health-timeout", "healthcheck_timeout_sec", spec_seconds},
 		{"health-retries", "healthcheck_retries", NULL},
 		{"health-start-period", "healthcheck_start_period_sec", spec_seconds},
+		{"health-start-interval", "healthcheck_start_interval_sec", spec_seconds},
 	};
 	int r = 0;
 
@@ -273,7 +274,7 @@ static int command(const struct making *k, bool main)
 static int check_health(const struct making *k)
 {
 	static const char *const names[] = {"health-cmd", "health-interval", "health-timeout",
-		"health-retries", "health-start-period"};
+		"health-retries", "health-start-period", "health-start-interval"};
 
 	for (size_t i = 0; cli_get(k->a, "no-healthcheck") && i < ARRAY_LEN(names); i++)
 		if (cli_get(k->a, names[i]))

@@ -37,6 +37,7 @@
 	CLI_OPTION(0, "health-timeout", "TIME", "how long one may take: 30s"), \
 	CLI_OPTION(0, "health-retries", "N", "failures in a row that make it unhealthy: 3"), \
 	CLI_OPTION(0, "health-start-period", "TIME", "failures count after so long: 0s"), \
+	CLI_OPTION(0, "health-start-interval", "TIME", "between two of them until then: 5s"), \
 	CLI_OPTION(0, "no-healthcheck", NULL, "not the image's either"), \
 	CLI_OPTION(0, "pull", "WHEN", "is the image fetched: missing, always or never", .complete = "missing always never"), \
 	CLI_OPTION(0, "stop-timeout", "SECONDS", "how long `stop` waits before it kills"), \
