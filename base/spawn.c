@@ -3,9 +3,11 @@
 #include "base/spawn.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/log.h"
 
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -139,6 +141,33 @@ static pid_t fork_alone(const char *uid_map, const char *gid_map)
 	return (pid_t)pid;
 }
 
+int msb_spawn_kill(pid_t pid, int pidfd)
+{
+	(void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0); /* it may have ended */
+	if (msb_wait_fd(pidfd, POLLIN, MSB_KILL_MS) < 0) {
+		log_err("process %d was killed, and does not end: a file system that it uses does "
+			"not answer",
+			(int)pid);
+		return -ETIMEDOUT;
+	}
+	(void)waitpid(pid, NULL, WNOHANG); /* not ours where an earlier msbd started it */
+	return 0;
+}
+
+/* Until the child has said why it cannot begin, or has begun, which closes the pipe. */
+static int await_begin(int fd, int *ret_failed)
+{
+	ssize_t n;
+	int r = msb_wait_fd(fd, POLLIN, MSB_SPAWN_MS);
+
+	if (r < 0)
+		return r;
+	do
+		n = read(fd, ret_failed, sizeof(*ret_failed));
+	while (n < 0 && errno == EINTR);
+	return n == sizeof(*ret_failed) ? 1 : 0;
+}
+
 static pid_t spawn(struct child *c, int *ret_pidfd, struct msb_err *e)
 {
 	_cleanup_close_ int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -147,7 +176,6 @@ static pid_t spawn(struct child *c, int *ret_pidfd, struct msb_err *e)
 	const char *path = c->path;
 	int (*noted)(void *, pid_t) = note.fn;
 	int p[2], failed = 0, fd, r = 0;
-	ssize_t n;
 	pid_t pid;
 
 	note.fn = NULL;
@@ -186,19 +214,24 @@ static pid_t spawn(struct child *c, int *ret_pidfd, struct msb_err *e)
 		(void)waitpid(pid, NULL, 0);
 		return msb_err_set(e, -r, "cannot note down %s: %s", path, strerror(-r));
 	}
-	do
-		n = read(rd, &failed, sizeof(failed));
-	while (n < 0 && errno == EINTR);
-	if (n == sizeof(failed)) {
-		(void)waitpid(pid, NULL, 0); /* the child has reported and exits */
-		return msb_err_set(e, failed, "cannot start %s: %s", path, strerror(failed));
+	fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (fd < 0) {
+		r = -errno;
+		(void)kill(pid, SIGKILL); /* not reaped: the number is its own */
+		return msb_err_set(e, -r, "%s: pidfd: %s", path, strerror(-r));
 	}
-	if (ret_pidfd) {
-		fd = (int)syscall(SYS_pidfd_open, pid, 0);
-		if (fd < 0)
-			return msb_err_set(e, errno, "%s: pidfd: %m", path);
+	r = await_begin(rd, &failed);
+	if (r != 0)
+		(void)msb_spawn_kill(pid, fd); /* where it has reported, it exits */
+	if (r != 0 || !ret_pidfd)
+		close(fd);
+	else
 		*ret_pidfd = fd;
-	}
+	if (r > 0)
+		return msb_err_set(e, failed, "cannot start %s: %s", path, strerror(failed));
+	if (r < 0)
+		return msb_err_set(e, -r, "cannot start %s: it did not begin in %d s", path,
+			MSB_SPAWN_MS / 1000);
 	return pid;
 }
 

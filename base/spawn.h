@@ -16,8 +16,9 @@
  * @fds:     become 3, 4, ... in the child, in order; every other descriptor but 0-2 is closed there
  * @log_fd:  becomes 1 and 2 (-1: inherit); 0 is /dev/null
  * @ret_pidfd: set on success, CLOEXEC, may be NULL
- * Return: pid; -errno with @e. A program that cannot be executed is reported here, not by a silent
- * child. Threads: any. The child is the caller's to reap; it outlives the caller.
+ * Return: pid; -errno with @e; -ETIMEDOUT it did not begin in MSB_SPAWN_MS. A program that cannot
+ * be executed is reported here, not by a silent child. Threads: any. The child is the caller's to
+ * reap; it outlives the caller.
  */
 pid_t msb_spawn(const char *path, char *const argv[], const int *fds, size_t nfds, int log_fd,
 	int *ret_pidfd, struct msb_err *e);
@@ -37,6 +38,18 @@ struct msb_spawn_as {
 };
 /* Its working directory is /. */
 pid_t msb_spawn_as(const struct msb_spawn_as *s, int *ret_pidfd, struct msb_err *e);
+
+/* How long a program may take to begin, and a process to go once it was killed. */
+#define MSB_SPAWN_MS 60000
+#define MSB_KILL_MS  10000
+
+/**
+ * msb_spawn_kill() - Kill a child and reap it
+ * A process that waits in the kernel for a file system that does not answer, which may be a user's
+ * own, stays until that does: after MSB_KILL_MS it is left alone, and runs nothing any more.
+ * Return: 0; -ETIMEDOUT it is left, which is logged.
+ */
+int msb_spawn_kill(pid_t pid, int pidfd);
 
 /**
  * msb_spawn_noted() - Have the pid of what this thread starts next noted down before it runs

@@ -140,11 +140,11 @@ int ctl_files_answer(struct ctl_files_of *of, int r)
 }
 
 /* Also what others can write below, whose links lead nowhere. */
-static int open_below(int dirfd, const char *path, int flags, struct msb_err *e)
+static int open_below(int dirfd, const char *path, int flags, const char *whose, struct msb_err *e)
 {
 	int fd = openat(dirfd, path, flags | O_NOFOLLOW | O_CLOEXEC);
 
-	return fd < 0 ? msb_err_set(e, errno, "cannot open %s of the store: %m", path) : fd;
+	return fd < 0 ? msb_err_set(e, errno, "cannot open %s of the %s: %m", path, whose) : fd;
 }
 
 /* Bytes of the files directly in the upper directory: whatever msb-fsd writes there first, it grows
@@ -173,14 +173,14 @@ int ctl_files_open_image(
 	int packs;
 
 	(void)snprintf(path, sizeof(path), "images/%s/index", digest);
-	index = open_below(c->store_fd, path, O_RDONLY, e);
+	index = open_below(c->store_fd, path, O_RDONLY, "store", e);
 	(void)snprintf(path, sizeof(path), "images/%s/meta", digest);
 	if (index == -ENOENT && faccessat(c->store_fd, path, F_OK, 0) == 0)
 		return msb_err_set(e, EOPNOTSUPP,
 			"the image has no tree of files: it is an artifact or a mixtape");
 	if (index < 0)
 		return index;
-	packs = open_below(c->store_fd, "packs", O_RDONLY | O_DIRECTORY, e);
+	packs = open_below(c->store_fd, "packs", O_RDONLY | O_DIRECTORY, "store", e);
 	if (packs < 0)
 		return packs;
 	*ret_index = steal_fd(&index);
@@ -205,7 +205,7 @@ static int give_audit(struct ctl_files_of *of, struct msb_err *e)
 	(void)snprintf(path, sizeof(path), "%s/" CTL_AUDIT_DIR, of->id);
 	if (mkdirat(of->c->sandboxes_fd, path, 0700) < 0 && errno != EEXIST)
 		return msb_err_set(e, errno, "cannot make the directory for audit lines: %m");
-	dir = open_below(of->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY, e);
+	dir = open_below(of->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY, "sandboxes", e);
 	r = dir < 0 ? dir : ctl_files_give(of, &dir, false, e);
 	return r < 0 ? r : fsd_audit(of->f->sock, dir, e);
 }
@@ -227,7 +227,7 @@ static int open_upper(struct ctl_files_of *of, bool *ret_fresh, struct msb_err *
 	*ret_fresh = mkdirat(of->c->sandboxes_fd, path, 0700) == 0;
 	if (!*ret_fresh && errno != EEXIST)
 		return msb_err_set(e, errno, "cannot make the directory for changes: %m");
-	return open_below(of->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY, e);
+	return open_below(of->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY, "sandboxes", e);
 }
 
 static int give_image(struct ctl_files_of *of, const char *options, int upper, struct msb_err *e)
@@ -514,7 +514,7 @@ void ctl_files_reset(struct ctl_sandbox *sb)
 	pthread_mutex_unlock(&sb->c->lock);
 	retire(&of);
 	(void)snprintf(path, sizeof(path), "%s/upper", sb->id);
-	upper = open_below(sb->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY, NULL);
+	upper = open_below(sb->c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY, "sandboxes", NULL);
 	if (upper < 0 || upper_bytes(upper) != sb->fresh_bytes)
 		return;
 	if (msb_rm_rf(sb->c->sandboxes_fd, path) < 0)
@@ -549,15 +549,37 @@ struct ctl_exit ctl_files_lost(struct ctl_files_of *of)
 	return drop(of, 0);
 }
 
+/* files.lock held. */
+static int ask(struct ctl_files_of *of, struct msb_err *e)
+{
+	of->f->closed = true;
+	if (of->f->asked_ms || of->f->sock < 0)
+		return 0;
+	of->f->asked_ms = msb_now_ms();
+	return fsd_quit_ask(of->f->sock, e);
+}
+
+void ctl_files_end_ask(struct ctl_files_of *of)
+{
+	LOCK_SCOPE(&of->f->lock);
+	(void)ask(of, NULL); /* what comes of it is looked at by ctl_files_end() */
+}
+
 void ctl_files_end(struct ctl_files_of *of)
 {
 	struct msb_err e = {0};
+	uint64_t ago;
+	int r;
 
 	LOCK_SCOPE(&of->f->lock);
-	of->f->closed = true;
-	if (of->f->sock >= 0 && fsd_quit(of->f->sock, &e) < 0)
+	r = ask(of, &e);
+	ago = msb_now_ms() - of->f->asked_ms;
+	if (r == 0 && of->f->sock >= 0)
+		r = fsd_quit_answer(
+			of->f->sock, ago < FSD_QUIT_MS ? (int)(FSD_QUIT_MS - ago) : 0, &e);
+	if (r < 0)
 		log_warn("%s: the file server did not end well: %s", of->name ?: of->id, e.msg);
-	drop(of, CTL_END_TIMEOUT_MS);
+	drop(of, r < 0 ? 0 : CTL_END_TIMEOUT_MS);
 }
 
 int ctl_files_recover(struct ctl_files_of *of)

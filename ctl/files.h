@@ -53,8 +53,11 @@ int ctl_files_open_image(
 	struct ctl *c, const char *digest, int *ret_index, int *ret_packs, struct msb_err *e);
 /* The server has ended or is to end at once: reaps it and unmounts the view. Takes files.lock. */
 struct ctl_exit ctl_files_lost(struct ctl_files_of *of);
-/* Flushes and ends the server for good, unmounts the view. Takes files.lock. */
+/* Flushes and ends the server for good, unmounts the view. Takes files.lock; waits FSD_QUIT_MS and
+ * a little at most, from the time on at which it was asked. */
 void ctl_files_end(struct ctl_files_of *of);
+/* Asks for that already, without waiting. Takes files.lock. */
+void ctl_files_end_ask(struct ctl_files_of *of);
 /* After a restart of msbd: takes a living server up again, or clears away what a dead one left.
  * 0 living; -ESRCH. */
 int ctl_files_recover(struct ctl_files_of *of);

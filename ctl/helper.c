@@ -3,6 +3,7 @@
 #include "ctl/helper.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/log.h"
 #include "base/spawn.h"
 #include "base/str.h"
 
@@ -82,10 +83,14 @@ struct ctl_exit ctl_helper_end(struct ctl_helper *h, int grace_ms)
 			(void)pidfd_send_signal(h->pidfd, SIGTERM, NULL, 0); /* gone is fine */
 		if (!grace_ms || msb_wait_fd(h->pidfd, POLLIN, grace_ms) < 0)
 			(void)pidfd_send_signal(h->pidfd, SIGKILL, NULL, 0);
-		(void)msb_wait_fd(h->pidfd, POLLIN, -1); /* SIGKILL cannot be refused */
+		/* SIGKILL cannot be refused, but it can come late: see msb_spawn_kill(). */
+		if (msb_wait_fd(h->pidfd, POLLIN, MSB_KILL_MS) < 0)
+			log_err("process %d was killed, and does not end: a file system that it "
+				"uses does not answer",
+				(int)h->pid);
 	}
 	/* Not our child where an earlier msbd started it: then init reaps it. */
-	if (waitid(P_PIDFD, (id_t)h->pidfd, &si, WEXITED) == 0)
+	if (waitid(P_PIDFD, (id_t)h->pidfd, &si, WEXITED | WNOHANG) == 0 && si.si_pid)
 		x = (struct ctl_exit){si.si_code, si.si_status};
 	close(h->pidfd);
 	*h = (struct ctl_helper){.pidfd = -1};

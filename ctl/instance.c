@@ -15,11 +15,11 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
-static void end_files(struct ctl *c)
+/* No verb is under way and none may begin: the tables stand still, but for removals. */
+static void each_server(struct ctl *c, void (*fn)(struct ctl_files_of *of))
 {
 	struct ctl_files_of of;
 
-	/* No verb is under way and none may begin: the tables stand still, but for removals. */
 	for (size_t i = 0;; i++) {
 		struct ctl_sandbox *sb;
 
@@ -30,7 +30,7 @@ static void end_files(struct ctl *c)
 			break;
 		of = (struct ctl_files_of){
 			.c = c, .f = &sb->files, .id = sb->id, .name = sb->name, .sb = sb};
-		ctl_files_end(&of);
+		fn(&of);
 		ctl_sandbox_unref(sb);
 	}
 	for (size_t i = 0;; i++) {
@@ -42,7 +42,7 @@ static void end_files(struct ctl *c)
 		if (!img)
 			break;
 		ctl_files_of_image(img, &of);
-		ctl_files_end(&of);
+		fn(&of);
 		ctl_image_unref(img);
 	}
 }
@@ -76,6 +76,7 @@ void ctl_stop_everything(struct ctl *c)
 
 	pthread_mutex_lock(&c->lock);
 	c->ending = c->stopping_all = true;
+	(void)eventfd_write(c->stop_fd, 1);
 	ctl_pulls_stop(c);
 	for (size_t i = 0; i < c->nsb; i++) {
 		struct stop_one *one;
@@ -96,7 +97,9 @@ void ctl_stop_everything(struct ctl *c)
 	while (left || c->nops)
 		pthread_cond_wait(&c->changed, &c->lock);
 	pthread_mutex_unlock(&c->lock);
-	end_files(c);
+	/* All at once: servers that a user has stopped take no longer than one of them does. */
+	each_server(c, ctl_files_end_ask);
+	each_server(c, ctl_files_end);
 }
 
 int ctl_shutdown(const struct ctl_req *q, struct msb_err *e)

@@ -18,6 +18,7 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -595,6 +596,9 @@ int ctl_open(const struct msb_paths *paths, int log_fd, struct ctl **ret, struct
 	c->gid = getegid();
 	c->started_usec = ctl_now_usec();
 	c->epoll_fd = c->inotify_fd = c->policy_fd = -1;
+	c->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (c->stop_fd < 0)
+		return msb_err_set(e, errno, "eventfd: %m");
 	pthread_mutex_init(&c->fold_lock, NULL);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_mutex_init(&c->vmm_lock, NULL);

@@ -96,7 +96,8 @@ struct ctl_files {
 	bool viewed;	       /* mounted at run/views/ID/root; files.lock */
 	unsigned int nmounts;  /* what else it serves, by name; files.lock */
 	char mount[FSD_MAX_MOUNTS][FSD_MAX_MOUNT_NAME + 1];
-	bool closed; /* its owner is being removed: never start again; files.lock */
+	bool closed;	   /* its owner is being removed: never start again; files.lock */
+	uint64_t asked_ms; /* when it was asked to end, 0: not yet; files.lock */
 };
 
 /* Events of a kind that somebody may cause without end: see ctl_notice(). */
@@ -294,6 +295,8 @@ struct ctl {
 	bool stopping_all;	    /* ... and so is every machine, which nobody asked it of */
 	bool stopped_all;	    /* ... as `shutdown` said: it exits once that is answered */
 	int exit_fd;		    /* eventfd: written, msbd ends */
+	int stop_fd; /* eventfd: readable once everything is being stopped: waits for a user's
+			processes end */
 
 	pthread_mutex_t vmm_lock; /* guards the making of vmm; may be held across waits */
 	struct vmm *vmm;	  /* NULL until the first need */

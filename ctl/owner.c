@@ -17,7 +17,8 @@ struct img_open ctl_owner_opener(struct ctl_sandbox *sb)
 	return (struct img_open){.bin_dir = sb->c->paths.bin,
 		.log_fd = sb->c->log_fd,
 		.uid = sb->uid,
-		.gid = sb->gid};
+		.gid = sb->gid,
+		.cancel_fd = sb->c->stop_fd};
 }
 
 int ctl_owner(struct ctl_sandbox *sb, struct msb_user *ret, struct msb_err *e)

@@ -169,7 +169,12 @@ int fsd_watch(const char *control_path, struct msb_err *e);
 /* The next of them: 1; 0 it was something else; -EAGAIN none now; -EBADMSG; what recvmsg(2) says.
  */
 int fsd_watch_next(int fd, struct fsd_denied *ret);
+/* It flushes, and ends; waits FSD_QUIT_MS at most. In two steps, so that many servers flush at
+ * once. */
+#define FSD_QUIT_MS 60000
 int fsd_quit(int sock, struct msb_err *e);
+int fsd_quit_ask(int sock, struct msb_err *e);
+int fsd_quit_answer(int sock, int ms, struct msb_err *e);
 
 /**
  * fsd_fuse_mount() - Mount a FUSE file system and return its device, to be given to fsd_view()

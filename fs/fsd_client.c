@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -352,10 +353,28 @@ int fsd_stats_answer(int fd, struct fsd_stats *ret, struct msb_err *e)
 	return 0;
 }
 
-int fsd_quit(int sock, struct msb_err *e)
+int fsd_quit_ask(int sock, struct msb_err *e)
 {
 	struct msb_msg m;
+	int r;
 
 	msb_msg_init(&m, "quit");
-	return msb_msg_call(sock, &m, SYNC_MS, e);
+	r = msb_msg_send(sock, &m);
+	return r < 0 ? msb_err_set(e, -r, "the file server: %s", strerror(-r)) : 0;
+}
+
+int fsd_quit_answer(int sock, int ms, struct msb_err *e)
+{
+	struct msb_msg m;
+	int r = msb_wait_fd(sock, POLLIN, ms);
+
+	return r < 0 ? msb_err_set(e, -r, "the file server: %s", strerror(-r))
+		     : msb_msg_answer(sock, &m, e);
+}
+
+int fsd_quit(int sock, struct msb_err *e)
+{
+	int r = fsd_quit_ask(sock, e);
+
+	return r < 0 ? r : fsd_quit_answer(sock, FSD_QUIT_MS, e);
 }

@@ -25,9 +25,17 @@
 struct img_open {
 	const char *bin_dir; /* where msb-open is */
 	int log_fd;
-	uid_t uid; /* whose rights count */
-	gid_t gid; /* of one that the host's user database does not know */
+	uid_t uid;     /* whose rights count */
+	gid_t gid;     /* of one that the host's user database does not know */
+	int cancel_fd; /* once it is readable it is given up, -EINTR; 0: never */
 };
+
+/*
+ * That user can stop or hold up a process that is hers: it is waited for no longer than so, and
+ * killed then, -ETIMEDOUT. IMG_WALK_MS is for what reads as many files as there are.
+ */
+#define IMG_OPEN_MS 30000
+#define IMG_WALK_MS 600000
 
 /* Who o->uid is, by the host's user database. -EIO where it cannot be asked. Blocks. */
 int img_open_user(const struct img_open *o, struct msb_user *ret, struct msb_err *e);

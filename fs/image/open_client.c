@@ -3,24 +3,54 @@
 #include "fs/image/open.h"
 #include "fs/image/image.h"
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "base/msg.h"
 #include "base/spawn.h"
 
-#include <signal.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 
 static int answer_of(const struct msb_msg *m, struct msb_err *e)
 {
 	return !strcmp(msb_msg_verb(m), "ok") ? 0 : msb_msg_error(m, e);
 }
 
-/* Sends @m to a new msb-open; its answer replaces it, and brings the descriptor @ret, unless that
- * is NULL. */
-static int run(const struct img_open *o, struct msb_msg *m, int *ret, struct msb_err *e)
+/* Until there is an answer, or no more is to be waited for. */
+static int await(int sock, int cancel_fd, int ms)
 {
-	_cleanup_close_ int ours = -1, theirs = -1;
+	struct pollfd pf[] = {{sock, POLLIN, 0}, {cancel_fd > 0 ? cancel_fd : -1, POLLIN, 0}};
+	uint64_t until = msb_now_ms() + (uint64_t)ms;
+
+	for (;;) {
+		uint64_t now = msb_now_ms();
+		int r = poll(pf, ARRAY_LEN(pf), now < until ? (int)(until - now) : 0);
+
+		if (r < 0 && errno != EINTR)
+			return -errno;
+		if (r > 0)
+			return pf[0].revents ? 0 : -EINTR;
+		if (r == 0 && msb_now_ms() >= until)
+			return -ETIMEDOUT;
+	}
+}
+
+static int lost(const struct img_open *o, int r, int ms, struct msb_err *e)
+{
+	if (r == -ETIMEDOUT)
+		return msb_err_set(e, ETIMEDOUT,
+			"msb-open, which runs as uid %u, did not answer in %d s; it is killed",
+			o->uid, ms / 1000);
+	if (r == -EINTR)
+		return msb_err_set(e, EINTR, "msbd is ending");
+	return msb_err_set(e, EIO, "msb-open ended without a word; its log says more");
+}
+
+/* Sends @m to a new msb-open; its answer, within @ms, replaces it, and brings the descriptor @ret,
+ * unless that is NULL. */
+static int run(const struct img_open *o, int ms, struct msb_msg *m, int *ret, struct msb_err *e)
+{
+	_cleanup_close_ int ours = -1, theirs = -1, pidfd = -1;
 	char prog[4096], *argv[] = {"msb-open", NULL};
 	int sv[2], fd = -1, r;
 	pid_t pid;
@@ -31,7 +61,7 @@ static int run(const struct img_open *o, struct msb_msg *m, int *ret, struct msb
 		return msb_err_set(e, errno, "cannot start msb-open: %m");
 	ours = sv[0];
 	theirs = sv[1];
-	pid = msb_spawn(prog, argv, &theirs, 1, o->log_fd, NULL, e);
+	pid = msb_spawn(prog, argv, &theirs, 1, o->log_fd, &pidfd, e);
 	if (pid < 0)
 		return (int)pid;
 	close(steal_fd(&theirs));
@@ -39,13 +69,13 @@ static int run(const struct img_open *o, struct msb_msg *m, int *ret, struct msb
 	msb_msg_set(m, "gid", "%u", o->gid);
 	r = msb_msg_send(ours, m);
 	if (r == 0)
+		r = await(ours, o->cancel_fd, ms);
+	if (r == 0)
 		r = msb_msg_recv(ours, m);
+	/* What it had to say it has said. */
+	(void)msb_spawn_kill(pid, pidfd); /* one that stays is logged */
 	if (r < 0)
-		(void)kill(pid, SIGKILL);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	if (r < 0)
-		return msb_err_set(e, EIO, "msb-open ended without a word; its log says more");
+		return lost(o, r, ms, e);
 	r = answer_of(m, e);
 	if (r == 0 && ret)
 		fd = msb_msg_take_fd(m, 0);
@@ -67,7 +97,7 @@ int img_open_user(const struct img_open *o, struct msb_user *ret, struct msb_err
 	if (!m)
 		return msb_err_set(e, ENOMEM, "out of memory");
 	msb_msg_init(m, "user");
-	r = run(o, m, NULL, e);
+	r = run(o, IMG_OPEN_MS, m, NULL, e);
 	if (r < 0)
 		return r;
 	text = msb_msg_get(m, "user");
@@ -90,7 +120,7 @@ int img_open_dir(const struct img_open *o, const char *path, int index_fd, int f
 		msb_msg_add_fd(m, index_fd);
 		msb_msg_add_fd(m, files_fd);
 	}
-	return run(o, m, ret, e);
+	return run(o, index_fd < 0 ? IMG_OPEN_MS : IMG_WALK_MS, m, ret, e);
 }
 
 int img_open_disk(const struct img_open *o, const char *path, const char *format, int own_fd,
@@ -107,7 +137,7 @@ int img_open_disk(const struct img_open *o, const char *path, const char *format
 	msb_msg_set(m, "format", "%s", format);
 	if (own_fd >= 0)
 		msb_msg_add_fd(m, own_fd);
-	r = run(o, m, &d.fd, e);
+	r = run(o, IMG_WALK_MS, m, &d.fd, e);
 	if (r < 0)
 		return r;
 	if (msb_msg_get_u64(m, "bytes", &d.bytes) < 0 || msb_msg_get_u64(m, "ino", &d.ino) < 0 ||

@@ -185,7 +185,7 @@ no() {
 	printf '#!/bin/sh\necho ran as $(id -u) >"%s/ran"\nexec cat\n' "$dir/anns" >"$dir/anns/plugin"
 	chmod 0755 "$dir/anns/plugin"
 	as $ann "echo '$dir/anns/plugin /p plugin' >two/mounts"
-	run ! as $ann 'timeout 60 bash -c "echo start >two/ctl"' # it speaks no protocol
+	run ! as $ann 'timeout 300 bash -c "echo start >two/ctl"' # it speaks no protocol
 	[ "$(cat "$dir/anns/ran")" = "ran as $ann" ]
 	as $ann "echo >two/mounts"
 	as $ann "echo '$dir/secret' >two/image"
@@ -268,4 +268,37 @@ no() {
 	# and so does ann, once bob's are gone
 	until_is 30 hello as $ann 'exec 3<>dev/exec; echo "echo hello" >&3; cat <&3'
 	rmdir bobs
+}
+
+@test "an owner who stops the processes that run as her holds up nobody else, and msbd ends" {
+	local eve=12071 # nobody of any other suite: these may run at the same time
+	mkdir one two "$dir/tree"
+	chmod 0755 "$dir/tree"
+	echo "$dir/tree" >two/image
+	echo bb >one/image
+	echo 128M >one/memory_bytes
+	echo 1 >one/stop_timeout_sec
+	chown $eve:$eve one two
+	as $eve 'echo start >one/ctl; ls one/root/ >/dev/null'
+	for key in fsd_pid agent_pid; do
+		as $eve "kill -STOP $(status_of one $key)"
+	done
+	# what opens her root is stopped as soon as it is there
+	setpriv --reuid $eve --regid $eve --clear-groups -- sh -c 'while :; do pkill -STOP -x -u 12071 msb-open; sleep 0.01; done' 3>&- &
+	local stopper=$!
+	as $eve 'echo start >two/ctl' 2>/dev/null 3>&- &
+	local starter=$!
+	until_is 60 begun eval '[ "$(cat two/state)" = created ] || echo begun'
+	mkdir mine
+	echo bb >mine/image
+	ls mine/root/ >/dev/null
+	run ! as $eve 'echo true >one/exec'
+	timeout 120 "$bin/msbd" --stop --all
+	wait $starter || true # where nothing came in between, it was started, and is stopped now
+	kill $stopper
+	until_is 10 '' pgrep -u $eve -l 'msb-(fsd|agentd|open)' # one that stopped would stay
+	"$bin/msbd"
+	cd "$m"
+	[ "$(cat two/state)" != starting ]
+	as $eve 'echo start >one/ctl; echo true >one/exec'
 }

@@ -78,6 +78,7 @@ static void forget(struct ctl *c)
 	close(c->sandboxes_fd);
 	close(c->volumes_fd);
 	close(c->run_fd);
+	close(c->stop_fd);
 	free(c);
 }
 

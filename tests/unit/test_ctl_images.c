@@ -7,9 +7,12 @@
 #include "ctl/images.h"
 #include "ctl/open_as.h"
 #include "ctl/tree.h"
+#include "fs/image/open.h"
 
 #include <sqlite3.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #define HEX_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define HEX_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
@@ -475,6 +478,18 @@ static void gc_is_put_off(void **state)
 	forget(c);
 }
 
+/* Where the programs of this build are. */
+static void find_programs(struct ctl *c)
+{
+	ssize_t n = readlink("/proc/self/exe", c->paths.bin, sizeof(c->paths.bin) - 8);
+
+	assert_true(n > 0);
+	c->paths.bin[n] = '\0';
+	for (int i = 0; i < 2; i++)
+		*strrchr(c->paths.bin, '/') = '\0';
+	(void)strcat(c->paths.bin, "/bin");
+}
+
 /* PATHs are the requester's: what that user may not read or write, msbd does not. */
 static void opened_as(void **state)
 {
@@ -486,6 +501,7 @@ static void opened_as(void **state)
 	struct stat st;
 	int fd;
 
+	find_programs(c);
 	(void)snprintf(path, sizeof(path), "%s/as/file", dir);
 	assert_int_equal(ctl_open_source(&me, "file", NULL), -EINVAL);
 	assert_int_equal(ctl_open_source(&me, path, NULL), -ENOENT);
@@ -528,6 +544,28 @@ static void opened_as(void **state)
 	forget(c);
 }
 
+/* A user's msb-open that this user holds up: it is waited for until msbd ends, and gone then. */
+static void held_up(void **state)
+{
+	struct ctl *c = open_in("held");
+	struct img_open o = {.log_fd = -1, .uid = c->uid, .gid = c->gid, .cancel_fd = c->stop_fd};
+	static const char script[] = "#!/bin/sh\nkill -STOP $$\n";
+	struct msb_err e = {0};
+	struct msb_user user;
+	char path[700], bin[600];
+
+	(void)snprintf(bin, sizeof(bin), "%s/held", dir);
+	o.bin_dir = bin;
+	(void)snprintf(path, sizeof(path), "%s/msb-open", bin);
+	assert_int_equal(
+		msb_write_file_atomic(AT_FDCWD, path, script, sizeof(script) - 1, 0700), 0);
+	assert_int_equal(eventfd_write(c->stop_fd, 1), 0);
+	assert_int_equal(img_open_user(&o, &user, &e), -EINTR);
+	assert_string_equal(e.msg, "msbd is ending");
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* killed, and reaped */
+	forget(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -542,6 +580,7 @@ int main(void)
 		cmocka_unit_test(pulls),
 		cmocka_unit_test(gc_is_put_off),
 		cmocka_unit_test(opened_as),
+		cmocka_unit_test(held_up),
 	};
 
 	return cmocka_run_group_tests_name("ctl_images", tests, fixture_setup, fixture_teardown);
