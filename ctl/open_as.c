@@ -2,6 +2,7 @@
 // Files that a requester names.
 #include "ctl/open_as.h"
 #include "base/cleanup.h"
+#include "fs/image/open.h"
 #include "ctl/whose_dir.h"
 
 #include <fcntl.h>
@@ -16,16 +17,17 @@ struct act {
 	int (*fn)(const char *path, struct ctl_target *t);
 	const char *path;
 	struct ctl_target *t;
+	struct msb_user user; /* where the requester is not who msbd is */
 	int result;
 };
 
 /* A mode that the requester's umask would not have changed is nobody else's to read. */
 #define NEW_MODE 0644
 
-static int become(const struct ctl_req *q)
+static int become(const struct ctl_req *q, const struct msb_user *u)
 {
 	/* glibc's functions of that name would do it to every thread. */
-	if (syscall(SYS_setgroups, 0, NULL) < 0)
+	if (syscall(SYS_setgroups, u->ngroups, u->groups) < 0)
 		return -errno;
 	(void)setfsgid(q->gid);
 	(void)setfsuid(q->uid);
@@ -38,7 +40,7 @@ static int become(const struct ctl_req *q)
 static void *act_thread(void *arg)
 {
 	struct act *a = arg;
-	int r = become(a->q);
+	int r = become(a->q, &a->user);
 
 	a->result = r < 0 ? r : a->fn(a->path, a->t);
 	return NULL;
@@ -47,13 +49,22 @@ static void *act_thread(void *arg)
 /* On this thread where the requester is who msbd is. */
 static int act(struct act *a)
 {
+	const struct ctl *c = a->q->c;
+	const struct img_open o = {.bin_dir = c->paths.bin,
+		.log_fd = c->log_fd,
+		.uid = a->q->uid,
+		.gid = a->q->gid,
+		.cancel_fd = c->stop_fd};
 	pthread_t t;
 	int r;
 
-	if (a->q->uid == a->q->c->uid)
+	if (a->q->uid == c->uid)
 		return a->fn(a->path, a->t);
-	if (a->q->c->uid != 0)
+	if (c->uid != 0)
 		return -EACCES;
+	r = img_open_user(&o, &a->user, NULL);
+	if (r < 0)
+		return r;
 	r = pthread_create(&t, NULL, act_thread, a);
 	if (r)
 		return -r;
@@ -72,7 +83,7 @@ int ctl_open_source(const struct ctl_req *q, const char *path, struct msb_err *e
 {
 	struct ctl_target t = {-1, -1, ""};
 	_cleanup_str_ struct msb_str full = MSB_STR_INIT;
-	struct act a = {q, open_source, NULL, &t, 0};
+	struct act a = {.q = q, .fn = open_source, .t = &t};
 	int r = ctl_absolute(q, path, &full, e);
 
 	a.path = full.buf;
@@ -120,7 +131,7 @@ int ctl_target_open(
 	const struct ctl_req *q, const char *path, struct ctl_target *ret, struct msb_err *e)
 {
 	_cleanup_str_ struct msb_str full = MSB_STR_INIT;
-	struct act a = {q, open_target, NULL, ret, 0};
+	struct act a = {.q = q, .fn = open_target, .t = ret};
 	int r = ctl_absolute(q, path, &full, e);
 
 	a.path = full.buf;
@@ -158,7 +169,7 @@ static int name_it(const char *path, struct ctl_target *t)
 
 int ctl_target_done(const struct ctl_req *q, struct ctl_target *t, struct msb_err *e)
 {
-	struct act a = {q, name_it, "", t, 0};
+	struct act a = {.q = q, .fn = name_it, .path = "", .t = t};
 	int r = 0;
 
 	if (t->dir >= 0)

@@ -2,8 +2,9 @@
 /*
  * Files that a requester names: opened with that user's rights, whatever msbd's are.
  *
- * A thread of its own takes on the user's file-system uid and gid, without groups; root's overrides
- * go with that. Source: setfsuid(2); credentials(7): they are a thread's.
+ * A thread of its own takes on the user's file-system uid and gid, and the groups that the host's
+ * user database has for the user; root's overrides go with that. Source: setfsuid(2);
+ * credentials(7): they are a thread's.
  */
 #ifndef MSB_CTL_OPEN_AS_H
 #define MSB_CTL_OPEN_AS_H

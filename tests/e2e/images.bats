@@ -410,7 +410,8 @@ until_asked() {
 	cat >"$regs/as.py" <<-'PY'
 	import os, sys
 	fd = os.open(sys.argv[1], os.O_RDWR)
-	os.setgroups([]); os.setgid(65534); os.setuid(65534)
+	uid = int(sys.argv[3]) if len(sys.argv) > 3 else 65534
+	os.setgroups([]); os.setgid(uid); os.setuid(uid)
 	try:
 	    os.write(fd, sys.argv[2].encode())
 	    print("ok")
@@ -421,6 +422,24 @@ until_asked() {
 	[[ $(python3 "$regs/as.py" "$ctl" "export $regs/private/x.tar bb") == "error EACCES "* ]]
 	[[ $(python3 "$regs/as.py" "$ctl" "export /etc/passwd bb") == "error EACCES "* ]]
 	[ ! -e "$m/images/$name" ]
+	# A group that the user is in may read it, or write there: that counts, for this user alone.
+	user=msb-grp-$$
+	chmod 0755 "$regs"
+	groupadd "$user-team"
+	useradd --no-create-home --groups "$user-team" "$user"
+	uid=$(id -u "$user")
+	chgrp "$user-team" "$regs/private"
+	chmod 0770 "$regs/private"
+	run python3 "$regs/as.py" "$ctl" "import $regs/private/oci $name-team" "$uid"
+	imported=$output
+	run python3 "$regs/as.py" "$ctl" "export $regs/private/team.tar $name-team" "$uid"
+	userdel "$user"
+	groupdel "$user-team"
+	[ "$imported $output" = "ok ok" ]
+	[ "$(stat -c %u:%g "$regs/private/team.tar")" = "$uid:$uid" ]
+	[[ $(python3 "$regs/as.py" "$ctl" "import $regs/private/oci $name") == "error EACCES "* ]]
+	chmod 0700 "$regs/private"
+	echo "rm $name-team" >"$ctl"
 	chmod 0755 "$regs"
 	mkdir -m 0777 "$regs/open"
 	chmod 0777 "$regs/open"

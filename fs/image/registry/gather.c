@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/user.h"
 #include "fs/image/ref.h"
 #include "fs/image/registry/setup.h"
 
@@ -11,7 +12,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define GRACE_MS     10000 /* for reading files, beside what helpers may take */
@@ -34,15 +34,14 @@ static void send_item(
 		_exit(1); /* nobody wants it any more */
 }
 
-/* By system call: one thread, and no library function that could skip one of them. */
 static int take_on(uid_t uid, gid_t gid)
 {
+	struct msb_user user;
+
 	if (geteuid() != 0 || uid == 0)
 		return 0;
-	if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, gid, gid, gid) < 0 ||
-		syscall(SYS_setresuid, uid, uid, uid) < 0)
-		return -errno;
-	return 0;
+	msb_user_find(uid, gid, &user);
+	return msb_user_become(&user);
 }
 
 static void child(const struct reg_config *c, int fd, pid_t parent)
