@@ -167,6 +167,7 @@ void msb_str_add_printable(struct msb_str *s, const char *p, size_t n)
 {
 	const unsigned char *u = (const unsigned char *)p;
 
+	msb_str_add(s, "", 0); /* where nothing comes it is a text, too */
 	for (size_t i = 0; i < n;) {
 		size_t len = msb_utf8_len(p + i, n - i);
 		/* U+0080-U+009F are C1 controls: a terminal may act on them. */

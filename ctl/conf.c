@@ -66,6 +66,16 @@ const char *ctl_conf_value(const struct ctl_sandbox *sb, enum ctl_conf_id id)
 	return sb->conf[id] ?: confs[id].def;
 }
 
+void ctl_conf_take(struct ctl_sandbox *sb, enum ctl_conf_id id, char *value)
+{
+	if (!*value && !*confs[id].def) {
+		free(value);
+		value = NULL;
+	}
+	free(sb->conf[id]);
+	sb->conf[id] = value;
+}
+
 bool ctl_conf_root_readonly(const struct ctl_sandbox *sb)
 {
 	return !strncmp(ctl_conf_value(sb, CONF_ROOT_OPTIONS), "ro", 2); /* printed first, or rw */
@@ -113,8 +123,7 @@ int ctl_conf_store(
 		free(copy);
 		return r;
 	}
-	free(sb->conf[id]);
-	sb->conf[id] = copy;
+	ctl_conf_take(sb, id, copy);
 	return 0;
 }
 

@@ -41,6 +41,9 @@ void ctl_conf_get(const struct ctl_sandbox *sb, enum ctl_conf_id id, struct msb_
 const char *ctl_conf_key(enum ctl_conf_id id);
 int ctl_conf_find(const char *key); /* id, or -ENOENT */
 
+/* What a sandbox has from now on; takes @value over. An empty one, where that is the default, is
+ * none (NULL). Lock held. */
+void ctl_conf_take(struct ctl_sandbox *sb, enum ctl_conf_id id, char *value);
 const char *ctl_conf_value(const struct ctl_sandbox *sb, enum ctl_conf_id id); /* lock held */
 bool ctl_conf_root_readonly(const struct ctl_sandbox *sb);		       /* lock held */
 /* Keeps a checked value; ctl.lock held. Neither memory nor the state file changes where the other

@@ -32,6 +32,11 @@ int conf_check_image(
 	struct ctl_image *img;
 	int r;
 
+	if (!*text && sb->used)
+		return msb_err_set(e, EBUSY, "it has no image, and the root was made from `%s`",
+			sb->conf[CONF_IMAGE]);
+	if (!*text)
+		return 0;
 	if (text[0] == '/' || text[0] == '.')
 		return ctl_root_check(sb, text, ret, e);
 	r = ctl_image_resolve(sb->c, text, NULL, &img, &why);

@@ -98,8 +98,7 @@ static void take_over(struct ctl_sandbox *sb, struct replacement *x)
 			free(sb->was[i]);
 			sb->was[i] = NULL;
 		}
-		free(sb->conf[i]);
-		sb->conf[i] = steal_ptr(x->value[i]);
+		ctl_conf_take(sb, (enum ctl_conf_id)i, steal_ptr(x->value[i]));
 	}
 	sb->env = x->env;
 	sb->nenv = x->nenv;

@@ -457,6 +457,7 @@ static int load_value(void *arg, const char *id, const char *key, const char *va
 {
 	struct ctl_sandbox *sb = ctl_sandbox_by_id(arg, id);
 	int conf = ctl_conf_find(key);
+	char *copy;
 
 	if (!sb)
 		return -EBADMSG;
@@ -511,9 +512,11 @@ static int load_value(void *arg, const char *id, const char *key, const char *va
 				sb->state = (enum ctl_state)i;
 	if (conf < 0)
 		return 0;
-	free(sb->conf[conf]);
-	sb->conf[conf] = strdup(value);
-	return sb->conf[conf] ? 0 : -ENOMEM;
+	copy = strdup(value);
+	if (!copy)
+		return -ENOMEM;
+	ctl_conf_take(sb, (enum ctl_conf_id)conf, copy);
+	return 0;
 }
 
 static int load_fact(void *arg, const char *key, const char *value)

@@ -47,6 +47,24 @@ teardown() {
 	[ -z "$(cat mounts)" ]
 }
 
+@test "one without an image, too; an image is taken back as long as nothing was made from it" {
+	mkdir "$m/bare"
+	cat "$m/bare/config" >"$dir/bare"
+	grep -qx 'image: ""' "$dir/bare"
+	cat "$dir/bare" >"$m/bare/config"
+	echo bb >"$m/bare/image"
+	echo >"$m/bare/image"
+	[ -z "$(cat "$m/bare/image")" ]
+	fails 'No such file' 'bare has no image yet' "$m/bare/error" "echo start >$m/bare/ctl"
+	printf 'image: bb\n' >"$m/bare/config"
+	printf 'cpus: 1\n' >"$m/bare/config"
+	fails 'No such file' 'bare has no image yet' "$m/bare/error" "echo start >$m/bare/ctl"
+	rmdir "$m/bare"
+	echo changed >root/tmp/changed
+	fails busy 'it has no image' error 'echo >image'
+	[ "$(cat image)" = bb ]
+}
+
 @test "keys that it lacks get their defaults, all at once, or nothing is changed" {
 	echo 3 >cpus
 	echo x >env/A

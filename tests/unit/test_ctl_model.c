@@ -194,13 +194,15 @@ static void mounts_of_one_write(void **state)
 	assert_int_equal(
 		ctl_mounts_write(&q, sb, text, sizeof(text) - 1, true, &used, &e), -EEXIST);
 	assert_int_equal(used, strstr(text, "/c") - text);
-	assert_string_equal(sb->conf[CONF_MOUNTS], "/a /a passthrough rw\n/b /b passthrough ro\n");
+	assert_string_equal(
+		ctl_conf_value(sb, CONF_MOUNTS), "/a /a passthrough rw\n/b /b passthrough ro\n");
 	assert_int_equal(
 		ctl_mounts_write(&q, sb, text + used, sizeof(text) - 1 - used, false, &used, &e),
 		-EEXIST);
 	assert_int_equal(used, 0);
 	assert_int_equal(ctl_mounts_write(&q, sb, "a\0b\n", 4, true, &used, &e), -EINVAL);
-	assert_string_equal(sb->conf[CONF_MOUNTS], "/a /a passthrough rw\n/b /b passthrough ro\n");
+	assert_string_equal(
+		ctl_conf_value(sb, CONF_MOUNTS), "/a /a passthrough rw\n/b /b passthrough ro\n");
 	assert_int_equal(ctl_sandbox_remove(sb, NULL), 0);
 	forget(c);
 }
@@ -242,7 +244,7 @@ static void two_tables(void **state)
 	forget(c);
 	c = open_ctl();
 	sb = ctl_sandbox_find(c, "t");
-	assert_string_equal(sb->conf[CONF_MOUNTS], v[0].value);
+	assert_string_equal(ctl_conf_value(sb, CONF_MOUNTS), v[0].value);
 	assert_string_equal(sb->other_mounts, v[1].value);
 	ctl_shares_recover(sb);
 	assert_int_equal(sb->files.nmounts, 2);
@@ -270,10 +272,10 @@ static void mounts(void **state)
 	}
 	assert_int_equal(set_mounts(sb, "/src /more passthrough", false), -EDQUOT);
 	assert_int_equal(set_mounts(sb, "/src /a passthrough ro", true), 0);
-	assert_string_equal(sb->conf[CONF_MOUNTS], "/src /a passthrough ro\n");
+	assert_string_equal(ctl_conf_value(sb, CONF_MOUNTS), "/src /a passthrough ro\n");
 	assert_int_equal(set_mounts(sb, "/etc /a passthrough", false), -EEXIST);
 	assert_int_equal(set_mounts(sb, "# none", true), 0);
-	assert_string_equal(sb->conf[CONF_MOUNTS], "");
+	assert_string_equal(ctl_conf_value(sb, CONF_MOUNTS), "");
 	/* Bytes run out before lines do. */
 	for (int i = 0, r = 0; r == 0; i++) {
 		char big[CTL_MAX_LINE + 1];
@@ -285,7 +287,7 @@ static void mounts(void **state)
 		r = set_mounts(sb, big, false);
 		assert_true(r == 0 || (r == -E2BIG && i > 15));
 	}
-	assert_true(strlen(sb->conf[CONF_MOUNTS]) <= CTL_MAX_MOUNTS_BYTES);
+	assert_true(strlen(ctl_conf_value(sb, CONF_MOUNTS)) <= CTL_MAX_MOUNTS_BYTES);
 	assert_int_equal(ctl_sandbox_remove(sb, NULL), 0);
 	forget(c);
 }

@@ -118,7 +118,11 @@ static void json(void **state)
 static void printable(void **state)
 {
 	_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+	char stale[8] = "stale";
+	struct msb_str none = MSB_STR_FIXED(stale);
 
+	msb_str_add_printable(&none, "", 0);
+	assert_string_equal(stale, "");
 	msb_str_add_printable(&s, "a\033[2J\xc2\x9b\xff\xc3\xa9\n", 11);
 	assert_string_equal(s.buf, "a\\x1b[2J\\xc2\\x9b\\xff\xc3\xa9\\x0a");
 }
