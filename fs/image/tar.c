@@ -265,8 +265,8 @@ static int fail(struct img_tar *t, int r, struct msb_err *e)
 	case -ENOMEM: return msb_err_set(e, ENOMEM, "out of memory");
 	default:
 		return *shown ? msb_err_set(e, EBADMSG, "damaged tar header after '%s'", shown)
-			      : msb_err_set(
-					e, EBADMSG, "it is no tar archive, nor a compressed one");
+			      : msb_err_set(e, EBADMSG,
+					"damaged at its first tar header, or no tar archive at all");
 	}
 }
 

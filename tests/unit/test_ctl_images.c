@@ -8,6 +8,7 @@
 #include "ctl/open_as.h"
 #include "ctl/tree.h"
 #include "fs/image/open.h"
+#include "tests/unit/beside.h"
 
 #include <sqlite3.h>
 #include <sys/eventfd.h>
@@ -478,18 +479,6 @@ static void gc_is_put_off(void **state)
 	forget(c);
 }
 
-/* Where the programs of this build are. */
-static void find_programs(struct ctl *c)
-{
-	ssize_t n = readlink("/proc/self/exe", c->paths.bin, sizeof(c->paths.bin) - 8);
-
-	assert_true(n > 0);
-	c->paths.bin[n] = '\0';
-	for (int i = 0; i < 2; i++)
-		*strrchr(c->paths.bin, '/') = '\0';
-	(void)strcat(c->paths.bin, "/bin");
-}
-
 /* PATHs are the requester's: what that user may not read or write, msbd does not. */
 static void opened_as(void **state)
 {
@@ -501,7 +490,7 @@ static void opened_as(void **state)
 	struct stat st;
 	int fd;
 
-	find_programs(c);
+	assert_int_equal(bin_beside("msb-open", c->paths.bin, sizeof(c->paths.bin)), 0);
 	(void)snprintf(path, sizeof(path), "%s/as/file", dir);
 	assert_int_equal(ctl_open_source(&me, "file", NULL), -EINVAL);
 	assert_int_equal(ctl_open_source(&me, path, NULL), -ENOENT);
