@@ -266,7 +266,7 @@ static int fail(struct img_tar *t, int r, struct msb_err *e)
 	default:
 		return *shown ? msb_err_set(e, EBADMSG, "damaged tar header after '%s'", shown)
 			      : msb_err_set(e, EBADMSG,
-					"damaged at its first tar header, or no tar archive at all");
+					"damaged tar header at its start, or no tar archive");
 	}
 }
 
