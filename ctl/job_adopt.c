@@ -12,7 +12,8 @@
 #include <string.h>
 
 #define PAST_MS	 5000  /* for each message of what a job had printed before */
-#define ADOPT_MS 30000 /* for all of a sandbox: others wait for their turn, and for msbd */
+#define ADOPT_MS 30000 /* for all of a sandbox: others wait for their turn, and for msbd, */
+#define EACH_MS	 100   /* and so much more for each of its jobs */
 /* What comes after that comes as any output does. */
 #define PAST_BYTES (512u << 10)
 
@@ -119,7 +120,7 @@ static void take_state(struct ctl_job *j, const struct msb_msg *state)
 	take_mark(j, msb_msg_get(state, "mark") ?: "");
 	j->rejoin = j->at_close == JOB_CLOSE_HANGUP;
 	if (j->rejoin)
-		j->sb->rejoin_at_ms = msb_now_ms() + CTL_REJOIN_MS;
+		j->sb->rejoin_at_ms = UINT64_MAX; /* ctl_policy_recovered() says until when */
 	j->eof_sent = msb_msg_get_u64(state, "eof", &v) == 0 && v;
 	(void)msb_msg_get_u64(state, "in", &j->in_bytes);	  /* absent: 0 */
 	(void)msb_msg_get_u64(state, "out_gone", &j->dropped[0]); /* absent: 0 */
@@ -210,9 +211,11 @@ void ctl_jobs_rejoin_over(struct ctl_sandbox *sb)
 		if (!j->rejoin)
 			continue;
 		j->rejoin = false;
-		job_resume(j);
+		ctl_job_ref(j); /* its end is when it goes */
 		ctl_job_opened(j, false);
+		job_resume(j);
 		ctl_job_closed(j, false); /* as the last who held it would */
+		ctl_job_unref(j);
 	}
 }
 
@@ -229,6 +232,7 @@ int ctl_jobs_adopt(struct ctl_sandbox *sb)
 	n = m ? agent_held(path, number, CTL_MAX_JOBS, &e) : msb_err_set(&e, ENOMEM, "no memory");
 	if (n < 0)
 		log_err("%s: its jobs cannot be taken up: %s", sb->name, e.msg);
+	until += n > 0 ? (uint64_t)n * EACH_MS : 0;
 	for (int i = 0; i < n && msb_now_ms() < until; i++)
 		adopt(sb, number[i], path, until, m);
 	if (n > 0)

@@ -291,6 +291,8 @@ void ctl_policy_recovered(struct ctl *c)
 
 		sb->ran_since_ms = msb_now_ms();
 		sb->active_ms = sb->ran_since_ms;
+		if (sb->rejoin_at_ms) /* the tree is there from now on */
+			sb->rejoin_at_ms = sb->active_ms + CTL_REJOIN_MS;
 		if (ctl_state_ended(sb->state) && !sb->op) {
 			sb->started_usec = 0; /* of a machine that is no more */
 			if (ctl_policy_wants(sb))
@@ -299,8 +301,6 @@ void ctl_policy_recovered(struct ctl *c)
 			if (ctl_auto_remove(sb))
 				continue; /* another one is in its place */
 		} else if (!ctl_state_ended(sb->state)) {
-			if (sb->rejoin_at_ms) /* the tree is there from now on */
-				sb->rejoin_at_ms = sb->active_ms + CTL_REJOIN_MS;
 			ctl_health_recovered(sb, sb->active_ms, ran_ms(sb));
 			ctl_auto_remove_ran(sb);
 		}

@@ -352,6 +352,7 @@ static void *endless_agent(void *arg)
 		}
 		msb_msg_init(&m, "ok");
 		msb_msg_set(&m, "started_usec", "1");
+		msb_msg_set(&m, "mark", "hangup");
 		(void)msb_msg_send(fd, &m);
 		msb_msg_init(&m, "exec");
 		msb_msg_set(&m, "arg", "yes");
@@ -384,6 +385,12 @@ static void adopts_from_a_peer_gone_mad(void **state)
 	assert_int_equal(ctl_jobs_adopt(&sb), 0);
 	assert_non_null(ctl_job_find(&sb, 7));
 	assert_int_equal(ctl_job_find(&sb, 7)->state, JOB_RUNNING);
+	/* It waits for who held it, from the time on that the tree is there; nobody comes. */
+	assert_true(ctl_job_find(&sb, 7)->rejoin);
+	assert_true(sb.rejoin_at_ms == UINT64_MAX);
+	ctl_jobs_rejoin_over(&sb);
+	assert_int_equal(sb.rejoin_at_ms, 0);
+	assert_null(ctl_job_find(&sb, 7));
 	ctl_jobs_drop(&sb);
 	assert_int_equal(shutdown(listener, SHUT_RDWR), 0);
 	assert_int_equal(pthread_join(t, NULL), 0);

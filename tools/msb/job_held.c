@@ -170,8 +170,8 @@ static int again(struct stream *s, void *arg, struct msb_err *e)
 		if (mnt_gone(-r))
 			return -EAGAIN; /* that one has ended, too */
 		return lost ? msb_err_set(e, ESRCH,
-				      "msbd was started anew, and %s/%u is no more: its machine "
-				      "ended before it did",
+				      "msbd was started anew, and %s/%u is no more: it has ended, "
+				      "or its machine has",
 				      h->name, h->number)
 			    : r;
 	}
@@ -180,7 +180,7 @@ static int again(struct stream *s, void *arg, struct msb_err *e)
 	follow_fds(h, s);
 	s->skip[0] = skip_of(h, "output", &s->got[0], gone[0]);
 	s->skip[1] = skip_of(h, "stderr", &s->got[1], gone[1]);
-	s->in_taken = in - s->given;
+	s->in_taken = in > s->given ? in - s->given : 0;
 	return 0;
 }
 

@@ -370,7 +370,8 @@ static void go_on(struct loop *l)
 			(void)snprintf(line, sizeof(line), "signal %s", sigabbrev_np(sig));
 			(void)stream_tell(s, line); /* it may just end */
 		}
-	if (l->eof_due)
+	/* Said to the last msbd it may not have come to the job: see ctl_job_close_stdin(). */
+	if (l->eof_due || (in->eof && s->in >= 0))
 		in_done(l, true);
 }
 
