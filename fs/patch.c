@@ -494,16 +494,12 @@ static bool all_done(const struct patch *p)
 	return true;
 }
 
-/* Below what keeps a guest from the root, or says what it did. */
+/* Below what keeps a guest from the root, or says what it did: all but a quota. */
 static struct fsb *owners(struct fsb *b)
 {
-	static const char *const passed[] = {"rules", "readonly", "error", "delay", "audit"};
-
-	for (size_t i = 0; i < ARRAY_LEN(passed); i++)
-		if (!strcmp(b->ops->name, passed[i])) {
-			b = fsb_filter_of(b)->next;
-			i = (size_t)-1;
-		}
+	for (struct fsb *below;
+		strcmp(b->ops->name, "quota") != 0 && (below = fsb_filter_below(b));)
+		b = below;
 	return b;
 }
 

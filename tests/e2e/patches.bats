@@ -164,6 +164,20 @@ again() {
 	rmdir "$m/small"
 }
 
+@test "a root with rules, which is audited, has them: also where the rules let the guest see nothing" {
+	sandbox ruled root_options=audit,deny=/etc/secret
+	mkdir -p "$m/ruled/patches/etc/d"
+	echo key >"$m/ruled/patches/etc/secret"
+	echo seen >"$m/ruled/patches/etc/d/f"
+	echo start >"$m/ruled/ctl"
+	(! grep '"denied"' "$m/ruled/events")
+	[ "$(guest ruled 'cat /etc/d/f')" = seen ]
+	[[ $(guest ruled 'cat /etc/secret 2>&1') == *"Permission denied"* ]]
+	until_is 60 yes eval "grep '\"denied\"' $m/ruled/events | grep -q '\"/etc/secret\"' && echo yes"
+	echo kill >"$m/ruled/ctl"
+	rmdir "$m/ruled"
+}
+
 @test "a disk has none" {
 	truncate -s 1M "$dir/d.raw"
 	mkdir "$m/disk"
