@@ -165,13 +165,15 @@ static int64_t dispatch(struct fuse_call *c, const struct fuse_op *op)
 bool fuse_may_wait(const struct fsd_session *s, const struct iovec *in, size_t bytes)
 {
 	uint32_t opcode;
+	unsigned int flags;
 
 	if (s->fs->b->ops->caps & FSB_CAP_WAITS || bytes > LONG_BYTES)
 		return true;
 	if (iov_read(in, 1, offsetof(struct fuse_in_header, opcode), &opcode, sizeof(opcode)) <
 		sizeof(opcode))
 		return false;
-	return opcode <= FUSE_STATX_OP && fuse_ops_table[opcode].flags & OP_WAITS;
+	flags = opcode <= FUSE_STATX_OP ? fuse_ops_table[opcode].flags : 0;
+	return flags & OP_WAITS || (flags & OP_SIZES && s->explicit_inval && fuse_view_unsettled());
 }
 
 int64_t fuse_handle(struct fsd_session *s, struct fuse_worker *w, const struct iovec *in,

@@ -178,6 +178,7 @@ bool fuse_view_change(const struct fsd_session *from, uint64_t node, unsigned in
 void fuse_view_change_end(unsigned int begun);
 /* Waits until the changes that are under way are told, which took effect or not. */
 void fuse_view_settle(void);
+bool fuse_view_unsettled(void); /* whether that would wait now */
 
 int64_t fuse_do_open(struct fuse_call *c); /* fuse_file.c */
 /* Whether OPEN and OPENDIR are answered ENOSYS; notes that they were. */

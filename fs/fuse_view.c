@@ -189,9 +189,14 @@ void fuse_view_change_end(unsigned int begun)
 	atomic_fetch_sub(&changes[begun], 1);
 }
 
+bool fuse_view_unsettled(void)
+{
+	return atomic_load(&changes[0]) != 0 || atomic_load(&changes[1]) != 0;
+}
+
 void fuse_view_settle(void)
 {
-	if (atomic_load(&changes[0]) == 0 && atomic_load(&changes[1]) == 0)
+	if (!fuse_view_unsettled())
 		return;
 	LOCK_SCOPE(&settle_lock);
 	/* Twice: one may have looked at @turn before it changed the last time, and counted behind

@@ -119,11 +119,18 @@ static void written(struct fsd_session *s, uint64_t node)
 	assert_int_equal(req_write(&q, node, 0, 0, "x", 1, 0), 0);
 }
 
+static bool getattr_may_wait(struct fsd_session *s)
+{
+	req_start(&q, FUSE_GETATTR, 101);
+	return fuse_may_wait(s, &(struct iovec){q.in, q.n}, 0);
+}
+
 /* A view keeps contents from one open to the next while nobody else could change them; where
  * somebody did while a file was open, its kernel is told. */
 static void what_a_view_keeps_of_contents(void **state)
 {
 	struct fsd_session *guest = q.s, *view = fsd_session_new(&fs, &fuse_profile_view, false);
+	unsigned int begun;
 	size_t at = 0;
 
 	back.ops.cache = b_alone;
@@ -179,6 +186,15 @@ static void what_a_view_keeps_of_contents(void **state)
 		assert_int_equal(req_setattr(&q, 101, &cut), 0);
 		assert_int_equal(told, 2);
 	}
+	/* Until it is told, a reply that says sizes may wait; a guest's does not, nor does a read.
+	 */
+	assert_true(fuse_view_change(guest, 101, &begun));
+	assert_false(getattr_may_wait(guest));
+	assert_true(getattr_may_wait(view));
+	req_start(&q, FUSE_READ, 101);
+	assert_false(fuse_may_wait(view, &(struct iovec){q.in, q.n}, 0));
+	fuse_view_change_end(begun);
+	assert_false(getattr_may_wait(view));
 	assert_int_equal(opened(view, 101), FOPEN_DIRECT_IO);
 	assert_true(fuse_view_next_open(view, &at) != 0);
 	closed(view, 101);
