@@ -256,6 +256,18 @@ static bool unchanged(struct ctl_sandbox *sb, int upper)
 	return sb->used && sb->fresh_bytes && upper_bytes(upper) == sb->fresh_bytes;
 }
 
+/* A sandbox that is not in the database is cleared away with its root: what is put into that from
+ * here on outlives a power cut. */
+static int sync_unused(const struct ctl_files_of *of, struct msb_err *e)
+{
+	{
+		LOCK_SCOPE(&of->c->lock);
+		if (!of->sb || of->sb->used)
+			return 0;
+	}
+	return ctl_sync(of->c, e);
+}
+
 /* Gives a server its tree; @ret_bytes: of an upper directory that was made now, else 0. */
 static int give_tree(struct ctl_files_of *of, uint64_t *ret_bytes, struct msb_err *e)
 {
@@ -268,6 +280,8 @@ static int give_tree(struct ctl_files_of *of, uint64_t *ret_bytes, struct msb_er
 	*ret_bytes = 0;
 	if (r == 0 && of->sb)
 		r = give_audit(of, e);
+	if (r == 0)
+		r = sync_unused(of, e);
 	if (r == 0 && of->root == CTL_ROOT_DISK)
 		return fsd_tree(of->f->sock, -1, -1, -1, "", e); /* it serves mounts alone */
 	if (r == 0 && of->sb)

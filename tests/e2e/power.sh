@@ -118,6 +118,18 @@ op() {
 	echo "done $2 $1" >"$dir/fuse/mark"
 }
 
+# A sandbox, with files in its root that were synced: many, so that there are cuts after which nothing else was done.
+root() {
+	local k
+	mkdir "$m/sb"
+	echo "$regs/x/1" >"$m/sb/image"
+	for k in {1..40}; do
+		echo kept >"$m/sb/root/kept-$k"
+		sync "$m/sb/root/kept-$k"
+		echo "done kept-$k sb" >"$dir/fuse/mark"
+	done
+}
+
 # What is done while the disk logs. Twice: then much of it finds what it needs, and garbage.
 work() {
 	local k pid pids
@@ -136,7 +148,7 @@ work() {
 		for pid in "${pids[@]}"; do wait "$pid"; done
 		op localhost/kept:latest "$own" "tag own kept"
 		op localhost/own:latest - "rm own"
-		[ -e "$m/sb" ] || sandbox sb
+		[ -e "$m/sb" ] || root
 		op "$d/i:z $d/i:y $d/things:t localhost/kept:latest" - prune
 	done
 	op "$d/i:y" "$y" "pull $d/i:y"
@@ -168,6 +180,9 @@ after() {
 	echo verify >"$m/images/ctl"
 	for k in 1 2 3; do
 		diff -r "$regs/y/$k" "$m/images/$d/i:z/rootfs/$k"
+	done
+	for k in ${want[sb]-}; do
+		[ "$k" = - ] || [ "$(cat "$m/sb/root/$k")" = kept ]
 	done
 	[ ! -e "$m/sb" ] || rmdir "$m/sb"
 	echo prune >"$m/images/ctl"
