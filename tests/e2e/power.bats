@@ -3,6 +3,7 @@
 # What power.sh shows, at a few moments (MSB_CUTS=N: at so many); and that it does not take a sync for each file.
 
 @test "what was told as done outlives a power cut, and the rest is whole or absent" {
+	[ "$(id -u)" = 0 ] || skip "mounts take root"
 	run "$BATS_TEST_DIRNAME/power.sh" "${MSB_CUTS:-8}"
 	echo "$output"
 	[ "$status" = 0 ]
@@ -22,10 +23,10 @@ for k in range(int(sys.argv[2])):
 	umoci config --image "$dir/$1:1" --os linux --architecture amd64
 	strace -f -qq -o "$dir/trace" -e trace=fsync,fdatasync,sync,syncfs "$bin/msbd" --foreground >"$dir/out" 2>&1 3>&- 4>&- &
 	pid=$!
-	until_is 20 yes eval "[ -e $m/version ] && echo yes"
-	echo "import $dir/$1 $1" >"$m/images/ctl"
-	"$bin/msbd" --stop --all
-	wait $pid
+	until_is 20 yes eval "[ -e $m/version ] && echo yes" || return 1
+	echo "import $dir/$1 $1" >"$m/images/ctl" || return 1
+	"$bin/msbd" --stop --all || return 1
+	wait $pid || return 1
 	grep -c '(' "$dir/trace"
 }
 
