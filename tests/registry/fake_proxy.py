@@ -5,7 +5,8 @@
     fake_proxy.py PORT-FILE LOG-FILE [USER:SECRET [ADDRESS]]
 
 It listens on ADDRESS (127.0.0.1); PORT-FILE gets the port's number then; LOG-FILE a line for each question: its first line, and what it shows in
-Proxy-Authorization. With USER:SECRET whoever does not show that is sent away (407).
+Proxy-Authorization. With USER:SECRET whoever does not show that is sent away (407). Where there is a LOG-FILE.busy, it is
+removed, and that question is answered 503.
 """
 import asyncio, base64, os, re, sys
 
@@ -28,6 +29,10 @@ async def serve(reader, writer):
     first, shown = head.split("\r\n")[0], re.search(r"(?im)^proxy-authorization: (.*)\r$", head)
     with open(sys.argv[2], "a") as f:
         f.write(f"{first} {shown[1] if shown else '-'}\n")
+    if os.path.exists(sys.argv[2] + ".busy"):
+        os.unlink(sys.argv[2] + ".busy")
+        writer.write(b"HTTP/1.1 503 Not now\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        return writer.close()
     if len(sys.argv) > 3:
         want = "Basic " + base64.b64encode(sys.argv[3].encode()).decode()
         if not shown or shown[1] != want:

@@ -404,7 +404,7 @@ static void env(const char *name, const char *fmt, const char *with)
 /* The host's name means something to the proxy alone. */
 static void proxies(void **state)
 {
-	char host[64], ca[200];
+	char host[64], ca[200], busy[256];
 	struct reg_setup set;
 	struct server s;
 
@@ -428,10 +428,15 @@ static void proxies(void **state)
 	env("https_proxy", "http://localhost:%s", strchr(proxy.host, ':') + 1);
 	expect(&set, 0, NULL);
 	assert_int_equal(proxied("CONNECT registry.test:"), 1);
+	/* That it cannot now passes. */
+	(void)snprintf(busy, sizeof(busy), "%s/log.busy", proxy.dir);
+	put_text(busy, "");
+	expect(&set, 0, NULL);
+	assert_int_equal(proxied("CONNECT registry.test:"), 3);
 	/* This machine is not behind it. */
 	set.host = s.host;
 	expect(&set, 0, NULL);
-	assert_int_equal(proxied("CONNECT "), 1);
+	assert_int_equal(proxied("CONNECT "), 3);
 	server_stop(&proxy);
 	/* With a password of its own; and one that is not there. */
 	proxy_start("p:s3cret-Of-Proxy");

@@ -131,6 +131,10 @@ static void transport(struct reg_http *h, CURLcode code)
 		wants_login(h);
 		return;
 	}
+	if (proxy == 408 || proxy == 429 || proxy >= 500) {
+		failed(h, EHOSTUNREACH, "the proxy does not lead there now");
+		return;
+	}
 	if (proxy >= 300) {
 		fail(h, EHOSTUNREACH, "the proxy does not lead to %s: it answers %ld", place(h),
 			proxy);
