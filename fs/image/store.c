@@ -434,6 +434,28 @@ static int write_file(int dirfd, const struct img_store_file *file, struct msb_e
 	return r < 0 ? msb_err_set(e, -r, "cannot write %s: %s", file->name, strerror(-r)) : 0;
 }
 
+/* The new one for one that is there. One of the two is there at every moment, whenever the power
+ * goes; but not between two renames, where the file system cannot exchange. */
+static int take_place(struct img_store *s, const char *digest)
+{
+	char old[80];
+	int r;
+
+	if (renameat2(s->tmp_fd, digest, s->images_fd, digest, RENAME_EXCHANGE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -errno;
+	(void)snprintf(old, sizeof(old), "old.%s", digest);
+	r = msb_rm_rf(s->tmp_fd, old); /* of a try before */
+	if (r < 0)
+		return r;
+	if (renameat(s->images_fd, digest, s->tmp_fd, old) < 0 ||
+		renameat(s->tmp_fd, digest, s->images_fd, digest) < 0)
+		return -errno;
+	(void)msb_rm_rf(s->tmp_fd, old); /* gone with the directory else */
+	return 0;
+}
+
 static int appear(struct img_store *s, const char *digest, bool replace, struct msb_err *e)
 {
 	int r = store_publish_lock(s, e);
@@ -441,15 +463,13 @@ static int appear(struct img_store *s, const char *digest, bool replace, struct 
 	if (r < 0)
 		return r;
 	if (replace || !img_store_has(s, digest)) {
-		/* One of the two is there at every moment, whenever the power goes. */
-		if (renameat(s->tmp_fd, digest, s->images_fd, digest) < 0 &&
-			((errno != ENOTEMPTY && errno != EEXIST) ||
-				renameat2(s->tmp_fd, digest, s->images_fd, digest,
-					RENAME_EXCHANGE) < 0))
-			r = msb_err_set(e, errno, "cannot put the image into the store: %m");
+		if (renameat(s->tmp_fd, digest, s->images_fd, digest) < 0)
+			r = errno == ENOTEMPTY || errno == EEXIST ? take_place(s, digest) : -errno;
 	}
 	if (r == 0 && fsync(s->images_fd) < 0)
-		r = msb_err_set(e, errno, "cannot put the image into the store: %m");
+		r = -errno;
+	if (r < 0)
+		msb_err_set(e, -r, "cannot put the image into the store: %s", strerror(-r));
 	store_publish_unlock(s);
 	return r;
 }

@@ -8,10 +8,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <cmocka.h>
 
@@ -709,6 +711,46 @@ static void damaged_image(void **state)
 	check_file(DIGEST_B, "a", p, 5000);
 }
 
+/* In a child, which then has no RENAME_EXCHANGE: as on a file system that has none. */
+static int replace_without_exchange(
+	struct img_store *s, const struct img_store_file *files, size_t nfiles)
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		scmp_filter_ctx c = seccomp_init(SCMP_ACT_ALLOW);
+
+		if (!c ||
+			seccomp_rule_add(c, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(renameat2), 1,
+				SCMP_A4(SCMP_CMP_MASKED_EQ, RENAME_EXCHANGE, RENAME_EXCHANGE)) <
+				0 ||
+			seccomp_load(c) < 0)
+			_exit(2);
+		_exit(img_store_publish(s, DIGEST_B, NULL, files, nfiles, true, NULL) < 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static void no_exchange(void **state)
+{
+	static const char meta[] = "kind artifact\nsize_bytes 0\n", layers[] = "";
+	const struct img_store_file files[] = {{"meta", meta, sizeof(meta) - 1},
+		{"layers", layers, 0}, {"more", meta, sizeof(meta) - 1}};
+	struct img_store *s = open_store();
+	struct msb_err e = {0};
+
+	assert_int_equal(img_store_publish(s, DIGEST_B, NULL, files, 2, false, &e), 0);
+	assert_false(there("images/" DIGEST_B "/more"));
+	assert_int_equal(replace_without_exchange(s, files, 3), 0);
+	assert_true(there("images/" DIGEST_B "/more"));
+	assert_true(img_store_has(s, DIGEST_B));
+	assert_int_equal(entries("images"), 1);
+	img_store_close(s);
+}
+
 /* The tree says what is in use where a record is lost. */
 static void lost_record(void **state)
 {
@@ -748,6 +790,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(gc_beside, tmpdir_setup, tmpdir_teardown),
 		cmocka_unit_test_setup_teardown(forget, tmpdir_setup, tmpdir_teardown),
 		cmocka_unit_test_setup_teardown(damaged_image, tmpdir_setup, tmpdir_teardown),
+		cmocka_unit_test_setup_teardown(no_exchange, tmpdir_setup, tmpdir_teardown),
 		cmocka_unit_test_setup_teardown(lost_record, tmpdir_setup, tmpdir_teardown),
 	};
 
