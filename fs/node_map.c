@@ -58,6 +58,8 @@ void fsb_node_fetch(const struct fsb_node_shard *s, uint64_t id)
 {
 	const struct fsb_node *e = s->buckets ? *bucket_of(s, id) : NULL;
 
+	if (!e)
+		return;
 	/* An entry stands across two lines as often as not. */
 	__builtin_prefetch(e);
 	__builtin_prefetch((const uint8_t *)(const void *)e + CACHE_LINE);
