@@ -192,4 +192,7 @@ taken "$r/x:1"
 (! grep -q registry.lan "$regs/proxy.log")
 
 echo "== and no secret is anywhere to be read"
-(! grep -rFl s3cret "$m/images/pulls" "$m/events" "$m/error" "$m/errors" "$m/log" "$MSB_STATE/run/msb.log" "$MSB_STATE/msb.db" 2>/dev/null)
+read_by_all=("$m/images/pulls" "$m/events" "$m/error" "$m/errors" "$m/log" "$MSB_STATE/run/msb.log" "$MSB_STATE"/msb.db{,-wal})
+for k in "${read_by_all[@]}"; do [ -e "$k" ]; done
+[ -s "$MSB_STATE/run/msb.log" ]
+(! grep -rFl s3cret "${read_by_all[@]}")
