@@ -34,7 +34,7 @@ int conf_check_image(
 
 	if (!*text && sb->used)
 		return msb_err_set(e, EBUSY, "it has no image, and the root was made from `%s`",
-			sb->conf[CONF_IMAGE]);
+			sb->conf[CONF_IMAGE] ?: "");
 	if (!*text)
 		return 0;
 	if (text[0] == '/' || text[0] == '.')
@@ -42,10 +42,10 @@ int conf_check_image(
 	r = ctl_image_resolve(sb->c, text, NULL, &img, &why);
 	if (r < 0 && r != -ENOENT)
 		return msb_err_set(e, -r, "%s", why.msg);
-	if (sb->used && !same_image(sb->c, text, sb->conf[CONF_IMAGE]))
+	if (sb->used && !same_image(sb->c, text, sb->conf[CONF_IMAGE] ?: ""))
 		return msb_err_set(e, EBUSY,
 			"the root was made from image `%s` and may hold changes; make another sandbox",
-			sb->conf[CONF_IMAGE]);
+			sb->conf[CONF_IMAGE] ?: "");
 	msb_str_adds(ret, text);
 	return 0;
 }
@@ -127,16 +127,24 @@ int conf_check_hostname(
 	return 0;
 }
 
+/* USER, with a group, and with more of them: ga_user_resolve() looks them up. */
+static bool is_user(const char *text)
+{
+	int parts = 1;
+
+	for (const char *p = text; (p = strchr(p, ':')); p++, parts++)
+		if (p == text || p[1] == ':' || !p[1])
+			return false;
+	return parts <= 3 && strcspn(text, " \t/") == strlen(text);
+}
+
 int conf_check_user(
 	struct ctl_sandbox *sb, const char *text, struct msb_str *ret, struct msb_err *e)
 {
-	size_t n = strlen(text);
-	const char *group = strchr(text, ':');
-
-	if (n > 128 || strcspn(text, " \t/") != n || (group && (group == text || !group[1])) ||
-		(group && strchr(group + 1, ':')))
+	if (strlen(text) > 128 || !is_user(text))
 		return msb_err_set(e, EINVAL,
-			"`%s` is not a user: USER or USER:GROUP, by name or number", text);
+			"`%s` is not a user: USER, USER:GROUP or USER:GROUP:GROUPS, by name or number",
+			text);
 	msb_str_adds(ret, text);
 	return 0;
 }

@@ -91,7 +91,7 @@ teardown() {
 	fails "out of range" "1 to 64" error "echo 65 > cpus"
 	fails "out of range" "64M to 1T" error "echo 1M > memory_bytes"
 	fails "Invalid argument" "no upper-case" error "echo None > image"
-	for user in a:b:c :a a: 'a b'; do fails "Invalid argument" "is not a user" error "echo '$user' > user"; done
+	for user in a:b:c:d :a a: a::c a:b: 'a b'; do fails "Invalid argument" "is not a user" error "echo '$user' > user"; done
 	# bash, and everything else that uses stdio, hands over a line of this length in one piece
 	fails "too long" "4096" error "head -c 5000 /dev/zero | tr '\0' x > hostname"
 	fails "too long" "4096" error "echo $(printf '%05000d' 0) > exec"
