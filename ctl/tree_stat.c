@@ -15,10 +15,13 @@
 
 uid_t ctl_at_owner(const struct ctl_at *at)
 {
-	return at->sb			   ? at->sb->uid
-	       : at->vol		   ? at->vol->uid
-	       : at->node->dir == D_LOGINS ? ctl_login_by_serial(at->c, at->serial)->uid
-					   : at->c->uid;
+	const struct ctl_login *l;
+
+	if (at->node->dir == D_LOGINS) {
+		l = ctl_login_by_serial(at->c, at->serial);
+		return l ? l->uid : at->uid; /* of an open file it may be gone */
+	}
+	return at->sb ? at->sb->uid : at->vol ? at->vol->uid : at->c->uid;
 }
 
 /* The owner's permissions, and as much of them for group and others as the directory of the
