@@ -208,7 +208,7 @@ static void list_one(struct listing *l, const char *name, const struct ctl_at *a
 	size_t n = fuse_add_direntry(l->req, NULL, 0, name, NULL, 0), old = l->buf.len;
 	struct stat st;
 
-	ctl_at_stat(at, &st);
+	ctl_at_stat_sizeless(at, &st); /* fuse_add_direntry() takes number and type */
 	for (size_t i = 0; i < n; i++)
 		msb_str_add(&l->buf, "", 1);
 	if (!l->buf.oom)

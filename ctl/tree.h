@@ -115,6 +115,8 @@ int ctl_at_id(struct ctl *c, uint64_t id, struct ctl_at *ret); /* -ENOENT what i
 int ctl_at_child(const struct ctl_at *dir, const char *name, struct ctl_at *ret);
 uint64_t ctl_at_make_id(const struct ctl_at *at); /* fresh where the row asks for it */
 void ctl_at_stat(const struct ctl_at *at, struct stat *ret);
+/* All of it but the size, which may have to be made. */
+void ctl_at_stat_sizeless(const struct ctl_at *at, struct stat *ret);
 /* Whose it is: its sandbox's, or volume's, owner, or the instance's user. */
 uid_t ctl_at_owner(const struct ctl_at *at);
 /* Calls @fn for each entry but . and ..; it returns nonzero to stop. */

@@ -93,7 +93,7 @@ static uint64_t size_of(const struct ctl_at *at)
 	}
 }
 
-void ctl_at_stat(const struct ctl_at *at, struct stat *ret)
+void ctl_at_stat_sizeless(const struct ctl_at *at, struct stat *ret)
 {
 	uint64_t usec = at->sb	  ? at->sb->created_usec
 			: at->img ? at->img->created_usec
@@ -114,10 +114,15 @@ void ctl_at_stat(const struct ctl_at *at, struct stat *ret)
 	ret->st_uid = ctl_at_owner(at);
 	ret->st_gid = at->sb ? at->sb->gid : at->vol ? at->vol->gid : at->c->gid;
 	ret->st_nlink = kind == K_DIR ? 2 : 1;
-	ret->st_size = (off_t)size_of(at);
 	/* What stdio takes for its buffer: no line that may be written comes in two pieces. */
 	ret->st_blksize = 65536;
 	ret->st_atim.tv_sec = ret->st_mtim.tv_sec = ret->st_ctim.tv_sec = (time_t)(usec / 1000000);
+}
+
+void ctl_at_stat(const struct ctl_at *at, struct stat *ret)
+{
+	ctl_at_stat_sizeless(at, ret);
+	ret->st_size = (off_t)size_of(at);
 }
 
 static const char *any_name(const struct ctl_at *at, char buf[16])
