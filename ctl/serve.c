@@ -31,22 +31,6 @@ void serve_entry(const struct ctl_at *at, struct fuse_entry_param *ret)
 	ctl_at_stat(at, &ret->attr);
 }
 
-void serve_refuse(fuse_req_t req, const struct ctl_at *at, const char *child, struct msb_err *e)
-{
-	const struct fuse_ctx *ctx = fuse_req_ctx(req);
-	struct ctl_req q = {.c = at->c, .pid = ctx->pid, .uid = ctx->uid, .gid = ctx->gid};
-	_cleanup_str_ struct msb_str path = MSB_STR_INIT;
-	struct ctl_sandbox *sb;
-
-	pthread_mutex_lock(&at->c->lock);
-	ctl_at_path(at, child, &path);
-	sb = at->sb ? ctl_sandbox_ref(at->sb) : NULL;
-	pthread_mutex_unlock(&at->c->lock);
-	ctl_error(&q, sb, path.buf ?: "?", e);
-	ctl_sandbox_unref(sb);
-	fuse_reply_err(req, e->code);
-}
-
 bool serve_owns(fuse_req_t req, const struct ctl_at *at)
 {
 	uid_t uid = fuse_req_ctx(req)->uid;
@@ -72,16 +56,32 @@ static bool in_group(fuse_req_t req, gid_t gid)
 static bool may_enter(fuse_req_t req, const struct ctl_at *at)
 {
 	mode_t mode = at->sb ? at->sb->mode : at->vol ? at->vol->mode : 0001;
-	gid_t gid = at->sb ? at->sb->gid : at->vol ? at->vol->gid : 0;
 
-	return mode & 0001 || serve_owns(req, at) || (mode & 0010 && in_group(req, gid));
+	return mode & 0001 || serve_owns(req, at) ||
+	       (mode & 0010 && in_group(req, ctl_at_group(at)));
 }
 
-bool serve_find(fuse_req_t req, fuse_ino_t ino, struct ctl_at *ret)
+bool serve_may(fuse_req_t req, const struct ctl_at *at, mode_t want)
+{
+	uid_t uid = fuse_req_ctx(req)->uid;
+	mode_t mode = ctl_at_mode(at);
+
+	if (uid == 0 || uid == at->c->uid)
+		return true;
+	if (!may_enter(req, at))
+		return false;
+	if (uid == ctl_at_owner(at))
+		mode >>= 6;
+	else if ((mode ^ mode >> 3) & want && in_group(req, ctl_at_group(at)))
+		mode >>= 3;
+	return (mode & want) == want;
+}
+
+bool serve_find(fuse_req_t req, fuse_ino_t ino, mode_t want, struct ctl_at *ret)
 {
 	int r = ctl_at_id(serve_ctl(req), ino, ret);
 
-	if (r == 0 && !may_enter(req, ret))
+	if (r == 0 && !serve_may(req, ret, want))
 		r = -EACCES;
 	if (r < 0)
 		fuse_reply_err(req, -r);
@@ -159,15 +159,15 @@ struct ctl_work *serve_work(fuse_req_t req, const struct ctl_at *at, const char 
 	return w;
 }
 
-struct ctl_work *serve_begin(
-	fuse_req_t req, fuse_ino_t ino, const char *child, size_t n, struct ctl_at *ret)
+struct ctl_work *serve_begin(fuse_req_t req, fuse_ino_t ino, mode_t want, const char *child,
+	size_t n, struct ctl_at *ret)
 {
 	struct ctl *c = serve_ctl(req);
 	struct ctl_work *w = NULL;
 	bool found;
 
 	pthread_mutex_lock(&c->lock);
-	found = serve_find(req, ino, ret);
+	found = serve_find(req, ino, want, ret);
 	if (found)
 		w = serve_work(req, ret, child, n);
 	pthread_mutex_unlock(&c->lock);

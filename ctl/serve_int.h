@@ -24,16 +24,20 @@ static inline struct ctl *serve_ctl(fuse_req_t req)
 double serve_attr_sec(const struct ctl_at *at);
 /* Fills what a reply to LOOKUP, MKDIR or CREATE needs; ctl.lock held. */
 void serve_entry(const struct ctl_at *at, struct fuse_entry_param *ret);
-/* Answers and records a refusal that needs no thread. */
-void serve_refuse(fuse_req_t req, const struct ctl_at *at, const char *child, struct msb_err *e);
 /**
  * serve_find() - Where @ino is; answers ENOENT itself and returns false where it is gone, EACCES
- * where the one who asks may not enter the sandbox or volume that it is of (any more)
+ * where not all of @want may be, as for serve_may()
  *
  * The thread that answers the kernel is the only one that removes nothing: what @ret borrows
  * outlives the lock only with a reference, so callers take what they need under it.
  */
-bool serve_find(fuse_req_t req, fuse_ino_t ino, struct ctl_at *ret);
+bool serve_find(fuse_req_t req, fuse_ino_t ino, mode_t want, struct ctl_at *ret);
+#define SERVE_READ  4
+#define SERVE_WRITE 2
+#define SERVE_NAMES 3 /* to make or remove some in a directory */
+/* Whether who asks may, as owner and modes are now, enter the sandbox or volume that it is of, and
+ * read (4), write (2) and search (1) it as @want says; 0: enter alone. ctl.lock held. */
+bool serve_may(fuse_req_t req, const struct ctl_at *at, mode_t want);
 /* Whether it is the owner who asks, the instance's user, or root; ctl.lock held. */
 bool serve_owns(fuse_req_t req, const struct ctl_at *at);
 /* The open file of a request that has one. */
@@ -45,9 +49,10 @@ static inline struct ctl_handle *serve_handle(const struct fuse_file_info *fi)
 void serve_attr(fuse_req_t req, fuse_ino_t ino);
 /* A work for @at or its @child, with @n bytes of data; NULL: no memory. ctl.lock held. */
 struct ctl_work *serve_work(fuse_req_t req, const struct ctl_at *at, const char *child, size_t n);
-/* Finds @ino and makes a work for it, or answers the request itself and returns NULL. */
-struct ctl_work *serve_begin(
-	fuse_req_t req, fuse_ino_t ino, const char *child, size_t n, struct ctl_at *ret);
+/* Finds @ino as serve_find() and makes a work for it, or answers the request itself and returns
+ * NULL. */
+struct ctl_work *serve_begin(fuse_req_t req, fuse_ino_t ino, mode_t want, const char *child,
+	size_t n, struct ctl_at *ret);
 /* What a reply to OPEN or CREATE says of @h; its reference is the descriptor's then. */
 void serve_opened(const struct ctl_handle *h, struct fuse_file_info *fi);
 

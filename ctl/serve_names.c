@@ -16,28 +16,19 @@
 /* ---- attributes */
 
 /* What is below scripts/ and patches/ is bytes, and patches have modes. False: it is no such file.
- */
-static bool setattr_kept(fuse_req_t req, fuse_ino_t ino, const struct stat *attr, int to_set)
+ * ctl.lock held. */
+static bool set_kept(
+	const struct ctl_at *at, const struct stat *attr, int to_set, struct msb_err *e)
 {
-	struct ctl *c = serve_ctl(req);
 	struct ctl_kept *f = NULL;
-	struct msb_err e = {0};
-	struct ctl_at at;
 
-	if (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
-		return false;
-	pthread_mutex_lock(&c->lock);
-	if (ctl_at_id(c, ino, &at) == 0 && (at.node->dir == D_SCRIPTS || at.node->dir == D_PATCHES))
-		f = ctl_kept_by_serial(at.sb, at.aux);
+	if (!(to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) &&
+		(at->node->dir == D_SCRIPTS || at->node->dir == D_PATCHES))
+		f = ctl_kept_by_serial(at->sb, at->aux);
 	if (f && (to_set & FUSE_SET_ATTR_SIZE) && S_ISREG(f->mode))
-		(void)ctl_kept_truncate(at.sb, f, (uint64_t)attr->st_size, &e); /* said in e */
-	if (f && !e.code && (to_set & FUSE_SET_ATTR_MODE))
-		(void)ctl_kept_chmod(at.sb, f, attr->st_mode, &e);
-	pthread_mutex_unlock(&c->lock);
-	if (f && e.code)
-		serve_refuse(req, &at, NULL, &e);
-	else if (f)
-		serve_attr(req, ino);
+		(void)ctl_kept_truncate(at->sb, f, (uint64_t)attr->st_size, e); /* said in e */
+	if (f && !e->code && (to_set & FUSE_SET_ATTR_MODE))
+		(void)ctl_kept_chmod(at->sb, f, attr->st_mode, e);
 	return f;
 }
 
@@ -69,109 +60,63 @@ static void do_own(struct ctl_work *w)
 	fuse_reply_attr(w->req, &st, serve_attr_sec(&at));
 }
 
-/* What takes its time: all files of a volume change, and a sandbox's view ends. */
-static bool own_aside(fuse_req_t req, fuse_ino_t ino, const struct stat *attr, int to_set)
+/* Fills what do_own() needs. Return: whether it takes its time: all files of a volume change, and a
+ * sandbox's view ends. ctl.lock held. */
+static bool plan_own(struct ctl_work *w, const struct stat *attr, int to_set)
 {
-	struct ctl *c = serve_ctl(req);
-	struct ctl_work *w = NULL;
-	struct ctl_at at;
-	bool is = false;
+	uid_t uid = w->sb ? w->sb->uid : w->vol->uid;
+	gid_t gid = w->sb ? w->sb->gid : w->vol->gid;
+	mode_t mode = w->sb ? w->sb->mode : w->vol->mode;
 
-	pthread_mutex_lock(&c->lock);
-	if (ctl_at_id(c, ino, &at) == 0)
-		is = at.node == &ctl_nodes[D_VOLUME] ||
-		     (at.node == &ctl_nodes[D_SANDBOX] && (to_set & FUSE_SET_ATTR_UID) &&
-			     attr->st_uid != at.sb->uid);
-	w = is ? serve_work(req, &at, NULL, 0) : NULL;
-	if (w) {
-		w->off = at.sb ? at.sb->uid : at.vol->uid;
-		w->size = at.sb ? at.sb->gid : at.vol->gid;
-		w->fi.fh = at.sb ? at.sb->mode : at.vol->mode;
-		if (to_set & FUSE_SET_ATTR_UID)
-			w->off = attr->st_uid;
-		if (to_set & FUSE_SET_ATTR_GID)
-			w->size = attr->st_gid;
-		if (to_set & FUSE_SET_ATTR_MODE)
-			w->fi.fh = attr->st_mode & 0777;
-	}
-	pthread_mutex_unlock(&c->lock);
-	if (w)
-		ctl_work_run(w, CLASS_COMMAND, do_own);
-	else if (is)
-		fuse_reply_err(req, ENOMEM);
-	return is;
+	w->off = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : uid;
+	w->size = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : gid;
+	w->fi.fh = to_set & FUSE_SET_ATTR_MODE ? attr->st_mode & 0777 : mode;
+	return w->vol || w->off != uid;
 }
 
 #define SET_OWNER (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)
-
-/* The kernel has looked whether it may be, but for what is open by what it knew of it once. Answers
- * itself where it returns false. */
-static bool may_set(fuse_req_t req, fuse_ino_t ino, int to_set, const struct fuse_file_info *fi)
-{
-	struct ctl *c = serve_ctl(req);
-	struct msb_err e = {0};
-	struct ctl_at at;
-	bool found;
-
-	pthread_mutex_lock(&c->lock);
-	found = serve_find(req, ino, &at);
-	if (found && to_set & SET_OWNER && !serve_owns(req, &at))
-		msb_err_set(&e, EPERM, "it is not yours");
-	pthread_mutex_unlock(&c->lock);
-	if (found && !e.code && fi)
-		(void)ctl_handle_still_its(serve_handle(fi), &e); /* said in e */
-	if (e.code)
-		serve_refuse(req, &at, NULL, &e);
-	return found && !e.code;
-}
 
 void serve_op_setattr(
 	fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
 {
 	struct ctl *c = serve_ctl(req);
-	struct ctl_sandbox *sb = NULL;
-	struct ctl_image *img = NULL;
 	struct msb_err e = {0};
 	struct ctl_at at;
-	uid_t uid = 0;
-	gid_t gid = 0;
-	mode_t mode = 0;
-	bool found;
+	/* A size that is set by a descriptor was allowed when that was opened. */
+	mode_t want = to_set & FUSE_SET_ATTR_SIZE && !fi ? SERVE_WRITE : 0;
+	struct ctl_work *w = serve_begin(req, ino, want, NULL, 0, &at);
+	bool owns = false, aside = false;
 
-	if (!may_set(req, ino, to_set, fi) || setattr_kept(req, ino, attr, to_set))
+	if (!w)
 		return;
-	/* Sizes and times change nothing: commands and values are not files of bytes. */
-	if (!(to_set & SET_OWNER)) {
-		serve_attr(req, ino);
-		return;
-	}
-	if (own_aside(req, ino, attr, to_set))
-		return;
+	if (fi)
+		(void)ctl_handle_still_its(serve_handle(fi), &e); /* said in e */
 	pthread_mutex_lock(&c->lock);
-	found = serve_find(req, ino, &at);
-	if (found && at.sb)
-		sb = ctl_sandbox_ref(at.sb);
-	if (found && at.img)
-		img = ctl_image_ref(at.img);
-	if (sb) {
-		uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : sb->uid;
-		gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : sb->gid;
-		mode = to_set & FUSE_SET_ATTR_MODE ? attr->st_mode & 0777 : sb->mode;
+	if (!e.code && to_set & SET_OWNER && !serve_owns(req, &at))
+		msb_err_set(&e, EPERM, "it is not yours");
+	/* Else sizes and times change nothing: commands and values are not files of bytes. */
+	if (!e.code && !set_kept(&at, attr, to_set, &e) && to_set & SET_OWNER) {
+		owns = at.node == &ctl_nodes[D_SANDBOX] || at.node == &ctl_nodes[D_VOLUME];
+		if (owns)
+			aside = plan_own(w, attr, to_set);
+		else
+			msb_err_set(&e, EPERM,
+				"owner and mode are the directory's of the sandbox, or volume: chown "
+				"or chmod that");
 	}
 	pthread_mutex_unlock(&c->lock);
-	if (!found)
+	if (aside) {
+		ctl_work_run(w, CLASS_COMMAND, do_own);
 		return;
-	if (at.node == &ctl_nodes[D_SANDBOX])
-		(void)ctl_sandbox_own(sb, uid, gid, mode, &e); /* said in e */
-	else
-		msb_err_set(&e, EPERM,
-			"owner and mode are the directory's of the sandbox, or volume: chown or chmod that");
-	if (e.code)
-		serve_refuse(req, &at, NULL, &e);
-	else
-		serve_attr(req, ino);
-	ctl_sandbox_unref(sb);
-	ctl_image_unref(img);
+	}
+	if (owns)
+		(void)ctl_sandbox_own(w->sb, (uid_t)w->off, (gid_t)w->size, (mode_t)w->fi.fh, &e);
+	if (e.code) {
+		ctl_work_refuse(w, &e);
+		return;
+	}
+	serve_attr(req, ino);
+	ctl_work_done(w);
 }
 
 /* ---- making and removing names */
@@ -263,7 +208,7 @@ void serve_op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t 
 {
 	struct msb_err e = {0};
 	struct ctl_at at;
-	struct ctl_work *w = serve_begin(req, parent, name, 0, &at);
+	struct ctl_work *w = serve_begin(req, parent, SERVE_NAMES, name, 0, &at);
 
 	if (!w)
 		return;
@@ -299,7 +244,7 @@ void serve_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct ctl *c = serve_ctl(req);
 	struct msb_err e = {0};
 	struct ctl_at at, child;
-	struct ctl_work *w = serve_begin(req, parent, name, 0, &at);
+	struct ctl_work *w = serve_begin(req, parent, SERVE_NAMES, name, 0, &at);
 
 	if (!w)
 		return;
@@ -326,7 +271,7 @@ static void never(fuse_req_t req, fuse_ino_t parent, const char *name, const cha
 {
 	struct msb_err e = {0};
 	struct ctl_at at;
-	struct ctl_work *w = serve_begin(req, parent, name, 0, &at);
+	struct ctl_work *w = serve_begin(req, parent, SERVE_NAMES, name, 0, &at);
 
 	if (!w)
 		return;
@@ -351,7 +296,7 @@ void serve_op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const
 {
 	struct msb_err e = {0};
 	struct ctl_at at;
-	struct ctl_work *w = serve_begin(req, parent, name, strlen(link) + 1, &at);
+	struct ctl_work *w = serve_begin(req, parent, SERVE_NAMES, name, strlen(link) + 1, &at);
 
 	if (!w)
 		return;
@@ -393,6 +338,8 @@ static void do_create(struct ctl_work *w)
 		LOCK_SCOPE(&c->lock);
 		if (ctl_at_child(&dir, w->name, &at) < 0)
 			r = msb_err_set(&e, ENODEV, "it was removed at once");
+		else if (!serve_may(w->req, &dir, SERVE_NAMES))
+			r = msb_err_set(&e, EACCES, "it was given away meanwhile");
 		else
 			r = ctl_handle_new(&at, w->q.uid, w->fi.flags, &h, &e);
 		if (r == 0)
@@ -423,6 +370,8 @@ static void create_job_env(struct ctl_work *w, fuse_ino_t parent)
 	r = ctl_at_id(c, parent, &dir);
 	if (r < 0)
 		msb_err_set(&e, -r, "the job is gone");
+	else if (!serve_may(w->req, &dir, SERVE_NAMES))
+		r = msb_err_set(&e, EACCES, "it was given away meanwhile");
 	else
 		r = ctl_job_set_env(dir.job, w->name, NULL, 0, &v, &e);
 	if (r == 0)
@@ -447,7 +396,7 @@ void serve_op_create(
 {
 	struct msb_err e = {0};
 	struct ctl_at at;
-	struct ctl_work *w = serve_begin(req, parent, name, 0, &at);
+	struct ctl_work *w = serve_begin(req, parent, SERVE_NAMES, name, 0, &at);
 
 	if (!w)
 		return;
@@ -535,7 +484,7 @@ static void do_readlink(struct ctl_work *w)
 void serve_op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	struct ctl_at at;
-	struct ctl_work *w = serve_begin(req, ino, NULL, 0, &at);
+	struct ctl_work *w = serve_begin(req, ino, 0, NULL, 0, &at);
 
 	if (w && at.node->dir == D_PATCHES)
 		w->off = at.aux;

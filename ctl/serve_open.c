@@ -18,6 +18,16 @@ void serve_opened(const struct ctl_handle *h, struct fuse_file_info *fi)
 			  (h->rdwr && (h->at.node->kind == K_CTL || h->at.node->kind == K_EXEC));
 }
 
+/* What open(2) with @flags takes. */
+static mode_t wanted(int flags)
+{
+	mode_t want = (flags & O_ACCMODE) == O_RDONLY	? SERVE_READ
+		      : (flags & O_ACCMODE) == O_WRONLY ? SERVE_WRITE
+							: SERVE_READ | SERVE_WRITE;
+
+	return flags & O_TRUNC ? want | SERVE_WRITE : want;
+}
+
 void serve_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct ctl *c = serve_ctl(req);
@@ -30,7 +40,7 @@ void serve_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	bool found;
 
 	pthread_mutex_lock(&c->lock);
-	found = serve_find(req, ino, &at);
+	found = serve_find(req, ino, wanted(fi->flags), &at);
 	if (found && ctl_handle_new(&at, uid, fi->flags, &h, &e) < 0) {
 		ctl_at_path(&at, NULL, &path);
 		sb = at.sb ? ctl_sandbox_ref(at.sb) : NULL;
@@ -236,7 +246,7 @@ void serve_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	l->req = req;
 	l->others = fuse_req_ctx(req)->uid != c->uid;
 	pthread_mutex_lock(&c->lock);
-	found = serve_find(req, ino, &at);
+	found = serve_find(req, ino, SERVE_READ, &at);
 	if (found && ctl_handle_room(c, l->others, &e) == 0) {
 		list_one(l, ".", &at);
 		list_one(l, "..", &at);

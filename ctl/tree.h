@@ -117,8 +117,11 @@ uint64_t ctl_at_make_id(const struct ctl_at *at); /* fresh where the row asks fo
 void ctl_at_stat(const struct ctl_at *at, struct stat *ret);
 /* All of it but the size, which may have to be made. */
 void ctl_at_stat_sizeless(const struct ctl_at *at, struct stat *ret);
-/* Whose it is: its sandbox's, or volume's, owner, or the instance's user. */
+/* Whose it is: its sandbox's, or volume's, owner, who logged in, or the instance's user. */
 uid_t ctl_at_owner(const struct ctl_at *at);
+gid_t ctl_at_group(const struct ctl_at *at);
+/* Its permissions, as ctl_at_stat() has them. */
+mode_t ctl_at_mode(const struct ctl_at *at);
 /* Calls @fn for each entry but . and ..; it returns nonzero to stop. */
 void ctl_at_list(const struct ctl_at *dir,
 	int (*fn)(void *arg, const char *name, const struct ctl_at *child), void *arg);

@@ -24,6 +24,11 @@ uid_t ctl_at_owner(const struct ctl_at *at)
 	return at->sb ? at->sb->uid : at->vol ? at->vol->uid : at->c->uid;
 }
 
+gid_t ctl_at_group(const struct ctl_at *at)
+{
+	return at->sb ? at->sb->gid : at->vol ? at->vol->gid : at->c->gid;
+}
+
 /* The owner's permissions, and as much of them for group and others as the directory of the
  * sandbox, or volume, grants: chmod 0750 lets the group read, 0770 lets it drive. */
 static mode_t owned_mode(const struct ctl_at *at)
@@ -39,6 +44,15 @@ static mode_t owned_mode(const struct ctl_at *at)
 	if (at->node->kind == K_DIR)
 		own |= 1;
 	return own << 6 | (own & (dir >> 3 & 7)) << 3 | (own & (dir & 7));
+}
+
+mode_t ctl_at_mode(const struct ctl_at *at)
+{
+	if (at->sb || at->vol)
+		return owned_mode(at);
+	/* An ordinary user's tree is that user's alone. */
+	return at->c->uid != 0 && at->node->kind != K_LINK ? at->node->mode & ~(mode_t)077
+							   : at->node->mode;
 }
 
 void ctl_log_path(const struct ctl_at *at, char ret[CTL_LOG_PATH])
@@ -106,13 +120,9 @@ void ctl_at_stat_sizeless(const struct ctl_at *at, struct stat *ret)
 	memset(ret, 0, sizeof(*ret));
 	/* The same file whichever of its node ids is asked about. */
 	ret->st_ino = at->node->flags & NF_FRESH ? id & ~UINT64_C(0xffffff00) : id;
-	ret->st_mode = (kind <= K_LINK ? type[kind] : S_IFREG) |
-		       (at->sb || at->vol ? owned_mode(at) : at->node->mode);
-	/* An ordinary user's tree is that user's alone. */
-	if (!at->sb && !at->vol && at->c->uid != 0 && kind != K_LINK)
-		ret->st_mode &= ~(mode_t)077;
+	ret->st_mode = (kind <= K_LINK ? type[kind] : S_IFREG) | ctl_at_mode(at);
 	ret->st_uid = ctl_at_owner(at);
-	ret->st_gid = at->sb ? at->sb->gid : at->vol ? at->vol->gid : at->c->gid;
+	ret->st_gid = ctl_at_group(at);
 	ret->st_nlink = kind == K_DIR ? 2 : 1;
 	/* What stdio takes for its buffer: no line that may be written comes in two pieces. */
 	ret->st_blksize = 65536;

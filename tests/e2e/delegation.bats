@@ -116,29 +116,14 @@ no() {
 	exec 8<&-
 }
 
-@test "what somebody has open of scripts, patches and ctl is of no use once it is given away" {
+# given_away MODE: a sandbox of that mode is, within the team
+given_away() {
 	mkdir kept
-	chown $ann:$ann kept
-	as $ann 'echo was >kept/scripts/x; mkdir kept/patches/etc; echo was >kept/patches/etc/y'
+	chown $ann:$team kept
+	chmod "$1" kept
+	as $ann 'echo was >kept/scripts/x; mkdir -m 0700 kept/patches/etc; echo was >kept/patches/etc/y'
 	cat >"$dir/former.py" <<-'EOF'
 		import os, select, sys, time
-		x = os.open("kept/scripts/x", os.O_RDWR)
-		y = os.open("kept/patches/etc/y", os.O_RDWR)
-		d = os.open("kept/patches/etc", os.O_RDONLY)
-		ctl = os.open("kept/ctl", os.O_PATH)
-		again, told = [], os.open(sys.argv[1], os.O_RDONLY | os.O_NONBLOCK)
-		print(file=open(sys.argv[1] + ".ready", "w"), flush=True) # opens once it is waited for
-		# the kernel may go by what it knew of an open file for a moment: there is no such moment
-		end = None
-		while end is None or time.monotonic() < end:
-		    try:
-		        again.append(os.open(f"/proc/self/fd/{ctl}", os.O_WRONLY))
-		    except PermissionError:
-		        pass
-		    while len(again) > 30:
-		        os.close(again.pop(0))
-		    if end is None and select.select([told], [], [], 0)[0]:
-		        end = time.monotonic() + 0.3
 		def no(what, f):
 		    try:
 		        f()
@@ -147,6 +132,30 @@ no() {
 		    except OSError as e:
 		        sys.exit(f"{what}: {e}")
 		    sys.exit(f"{what}: done")
+		x = os.open("kept/scripts/x", os.O_RDWR)
+		y = os.open("kept/patches/etc/y", os.O_RDWR)
+		d = os.open("kept/patches/etc", os.O_RDONLY)
+		env = os.open("kept/env", os.O_RDONLY)
+		ctl = os.open("kept/ctl", os.O_PATH)
+		again, told = [], os.open(sys.argv[1], os.O_RDONLY | os.O_NONBLOCK)
+		print(file=open(sys.argv[1] + ".ready", "w"), flush=True) # opens once it is waited for
+		# the kernel may go by what it knew of an open file for a moment: there is no such moment
+		end, names = None, 0
+		while end is None or time.monotonic() < end:
+		    os.fstat(env), os.fstat(d)
+		    if end:
+		        names += 1
+		        no("list", lambda: os.open(f"/proc/self/fd/{d}", os.O_RDONLY))
+		        no("make", lambda: os.mkdir(f"new{names}", dir_fd=d))
+		        no("set", lambda: os.open(f"V{names}", os.O_CREAT | os.O_WRONLY, dir_fd=env))
+		    try:
+		        again.append(os.open(f"/proc/self/fd/{ctl}", os.O_WRONLY))
+		    except PermissionError:
+		        pass
+		    while len(again) > 30:
+		        os.close(again.pop(0))
+		    if end is None and select.select([told], [], [], 0)[0]:
+		        end = time.monotonic() + 0.3
 		for fd in again:
 		    no("a verb", lambda: os.write(fd, b"there is no such verb\n"))
 		for fd, mode in (x, 0o777), (y, 0o666):
@@ -155,14 +164,13 @@ no() {
 		    no("chmod", lambda: os.fchmod(fd, mode))
 		    no("read", lambda: os.pread(fd, 1, 0))
 		no("chmod of a directory", lambda: os.fchmod(d, 0o777))
-		no("make", lambda: os.mkdir("new", dir_fd=d))
 	EOF
 	mkfifo -m 0666 "$dir/told" "$dir/told.ready"
 	exec 6<>"$dir/told"
-	as $ann "umask 0; cd $m; exec python3 $dir/former.py $dir/told" 3>&- 6>&- &
+	member $ann "umask 0; exec python3 $dir/former.py $dir/told" 3>&- 6>&- &
 	local former=$!
 	timeout 60 cat "$dir/told.ready"
-	chown $bob:$bob kept
+	chown $bob:$team kept
 	echo >&6
 	exec 6>&-
 	wait $former
@@ -171,6 +179,16 @@ no() {
 	as $bob 'chmod 0600 kept/patches/etc/y; truncate -s 1 kept/scripts/x; rm -f nothing' # what is his he may
 	[ "$(stat -c %a:%s kept/patches/etc/y)" = 600:4 ]
 	rmdir kept
+	rm "$dir/told" "$dir/told.ready"
+}
+
+@test "what somebody has open of scripts, patches and ctl is of no use once it is given away" {
+	given_away 0700
+}
+
+@test "nor is it where the mode lets everybody, or the team of both, enter" {
+	given_away 0711
+	given_away 0750
 }
 
 @test "it is the owner's rights that are used: roots, plugins, PATHs" {
