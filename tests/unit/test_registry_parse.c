@@ -172,6 +172,7 @@ static void locations(void **state)
 		{"https://a/v2/x", "https://u@b/", NULL},
 		{"https://a/v2/x", "a b", NULL},
 		{"https://a/v2/x", "javascript:x", NULL},
+		{"https://a/v2/x", "https://b%fe8/", NULL},
 	};
 	char got[REG_MAX_URL_BYTES];
 

@@ -43,7 +43,7 @@ static int split(CURLU *u, struct reg_url *ret)
 	if (curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) ||
 		curl_url_get(u, CURLUPART_HOST, &host, 0) ||
 		curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) ||
-		msb_parse_u64(port, 1, 65535, &number) < 0)
+		msb_parse_u64(port, 1, 65535, &number) < 0 || !visible(host))
 		return -EINVAL;
 	got.port = (uint16_t)number;
 	got.tls = !strcmp(scheme, "https");
@@ -94,9 +94,7 @@ int reg_url_follow(const char *base, const char *location, char *ret)
 		curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0) ||
 		curl_url_get(u, CURLUPART_URL, &whole, 0))
 		return -EINVAL;
-	r = split(u, &check);
-	if (r == 0 && strlen(whole) >= REG_MAX_URL_BYTES)
-		r = -E2BIG;
+	r = reg_url_split(whole, &check); /* where %-sequences are decoded, it may be none */
 	if (r == 0)
 		(void)snprintf(ret, REG_MAX_URL_BYTES, "%s", whole);
 	return r;
