@@ -363,8 +363,6 @@ static void conn_event(struct agentd *a, struct ad_conn *c, uint32_t events)
 		/* Those before it in this round may have filled the send buffer. */
 		if (c->kind == AD_WATCH || ad_link_room(a) || (c->job && c->job->ended))
 			conn_read(a, c);
-		else
-			ad_conn_update(a, c); /* one that is new: until there is room */
 	} else if (c->fd >= 0 && events & (EPOLLHUP | EPOLLERR)) {
 		ad_conn_close(a, c);
 	}
