@@ -17,7 +17,7 @@ bench: ## benches, JSON Lines on stdout
 # Programs that benches drive; nothing else needs them.
 bench_objs = $(patsubst %,$(B)/obj/tools/bench/%.o,$(1))
 .PHONY: bench-build
-bench-build: $(B)/bench/vufs $(B)/bench/serve $(B)/bench/wrapped $(B)/bench/guest_init $(B)/bench/loop $(B)/e2e/fsmount
+bench-build: $(B)/bench/vufs $(B)/bench/serve $(B)/bench/wrapped $(B)/bench/guest_init $(B)/bench/loop $(B)/bench/floor $(B)/e2e/fsmount
 check-build: bench-build
 
 $(B)/bench/vufs: $(call bench_objs,vufs client ops ring server) $(ARCHIVES)
@@ -25,7 +25,8 @@ $(B)/bench/serve: $(call bench_objs,serve server) $(ARCHIVES)
 LIBS_wrapped = $(LIBS_msb-fsd)
 $(B)/bench/wrapped: $(call bench_objs,wrapped) $(ARCHIVES)
 $(B)/bench/loop: $(call bench_objs,loop)
-$(B)/bench/vufs $(B)/bench/serve $(B)/bench/wrapped $(B)/bench/loop:
+$(B)/bench/floor: $(call bench_objs,floor)
+$(B)/bench/vufs $(B)/bench/serve $(B)/bench/wrapped $(B)/bench/loop $(B)/bench/floor:
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(OPT) -o $@ $(filter %.o,$^) $(LDFLAGS) -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS_$(@F))
