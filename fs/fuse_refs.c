@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Counted references of a session, by key.
 #include "fs/fuse_refs.h"
+#include "base/hash.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -21,8 +22,7 @@ void fuse_refs_done(struct fuse_refs *r)
 
 static size_t home(const struct fuse_refs *r, uint64_t key)
 {
-	/* Fibonacci hashing: backends hand out keys that differ in their low bits. */
-	return (size_t)((key * 0x9e3779b97f4a7c15ULL) >> 32) & (r->slots - 1);
+	return msb_near_hash(key) & (r->slots - 1);
 }
 
 /* The slot of @key, or the empty one where it would go. */

@@ -2,6 +2,7 @@
 // base: errors, files, spawning, paths, the jail, the log.
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/io.h"
 #include "base/jail.h"
 #include "base/log.h"
@@ -449,9 +450,32 @@ static void log_to_journal(void **state)
 	close(fd);
 }
 
+/* Whatever the step between numbers, they use the table: no place has many of them, and what comes
+ * one after the other lies in few lines. */
+static void near_hash_spreads(void **state)
+{
+	enum { N = 4096 };
+
+	for (uint64_t step = 1; step <= UINT64_C(1) << 36; step *= 2) {
+		unsigned int at[N] = {0}, most = 0;
+
+		for (uint64_t i = 0; i < N; i++) {
+			unsigned int *n = &at[msb_near_hash(i * step) % N];
+
+			most = ++*n > most ? *n : most;
+		}
+		assert_in_range(most, 1, 8);
+	}
+	for (uint64_t i = 0; i < N; i += MSB_NEAR)
+		for (uint64_t k = 0; k < MSB_NEAR; k++)
+			assert_int_equal(
+				msb_near_hash(i + k) / MSB_NEAR, msb_near_hash(i) / MSB_NEAR);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(near_hash_spreads),
 		cmocka_unit_test(errors_wrap),
 		cmocka_unit_test(atomic_files),
 		cmocka_unit_test(rm_rf_stays_inside),

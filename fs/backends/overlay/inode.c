@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The overlay's inodes: the table, references, attributes.
 #include "fs/backends/overlay/ovl.h"
+#include "base/hash.h"
 #include "fs/backends/relatime.h"
 
 #include <sys/stat.h>
@@ -10,8 +11,7 @@
 
 static uint64_t slot(const struct ovl *o, uint64_t ino)
 {
-	/* Fibonacci hashing: inos are dense, their high product bits spread well. */
-	return (ino * UINT64_C(0x9e3779b97f4a7c15)) >> 32 & (o->table_n - 1);
+	return msb_near_hash(ino) & (o->table_n - 1);
 }
 
 int ovl_table_init(struct ovl *o)

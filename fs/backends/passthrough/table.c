@@ -2,6 +2,7 @@
 // passthrough: looking at files, and the tables of nodes.
 #include "fs/backends/passthrough/nodes.h"
 #include "base/cleanup.h"
+#include "base/hash.h"
 
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -126,7 +127,7 @@ static struct pt_node **id_bucket(const struct pt_nodes *t, uint64_t id)
 
 static struct pt_node **file_bucket(const struct pt_nodes *t, const struct pt_identity *f)
 {
-	return &t->by_file[((f->ino * 0x9e3779b97f4a7c15ULL) >> 32) & (t->buckets - 1)];
+	return &t->by_file[msb_near_hash(f->ino) & (t->buckets - 1)];
 }
 
 static struct pt_node **place_bucket(const struct pt_nodes *t, uint64_t place)
