@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Entries by node id, in shards.
 #include "fs/node_map.h"
+#include "base/hash.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -34,7 +35,7 @@ void fsb_node_map_done(struct fsb_node_map *m, void (*drop)(struct fsb_node *))
 
 struct fsb_node_shard *fsb_node_lock(struct fsb_node_map *m, uint64_t id)
 {
-	struct fsb_node_shard *s = &m->shard[fsb_node_mix(id) % FSB_NODE_SHARDS];
+	struct fsb_node_shard *s = &m->shard[msb_near_hash(id) / MSB_NEAR % FSB_NODE_SHARDS];
 
 	pthread_mutex_lock(&s->lock);
 	return s;
@@ -42,7 +43,10 @@ struct fsb_node_shard *fsb_node_lock(struct fsb_node_map *m, uint64_t id)
 
 static struct fsb_node **bucket_of(const struct fsb_node_shard *s, uint64_t id)
 {
-	return &s->bucket[fsb_node_mix(id) / FSB_NODE_SHARDS & (s->buckets - 1)];
+	const size_t h = msb_near_hash(id);
+
+	return &s->bucket[(h / MSB_NEAR / FSB_NODE_SHARDS * MSB_NEAR + h % MSB_NEAR) &
+			  (s->buckets - 1)];
 }
 
 struct fsb_node *fsb_node_find(const struct fsb_node_shard *s, uint64_t id)
