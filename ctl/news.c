@@ -73,8 +73,13 @@ static void denied(struct ctl_sandbox *sb, const struct fsd_denied *x)
 	msb_str_add_json(&s, x->mount, strlen(x->mount));
 	msb_str_adds(&s, ",\"path\":");
 	msb_str_add_json(&s, x->path, strlen(x->path));
-	msb_str_addf(&s, ",\"op\":\"%s\",\"errno\":\"%s\",\"guest_uid\":%u,\"guest_pid\":%u", x->op,
-		strerrorname_np(x->error), x->uid, x->pid);
+	msb_str_addf(&s, ",\"op\":\"%s\",\"errno\":\"%s\",\"guest_uid\":", x->op,
+		strerrorname_np(x->error));
+	if (x->uid == FSD_UNKNOWN_ID)
+		msb_str_adds(&s, "null");
+	else
+		msb_str_addf(&s, "%u", x->uid);
+	msb_str_addf(&s, ",\"guest_pid\":%u", x->pid);
 	sb->denied_notes.more += x->more;
 	ctl_notice(sb->c, sb, &sb->denied_notes, "denied", s.buf ?: "");
 }

@@ -3,6 +3,7 @@
 #include "fs/audit_sink.h"
 #include "base/cleanup.h"
 #include "base/str.h"
+#include "fs/fsb.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -93,6 +94,13 @@ static char *put_key(char *p, const char *key)
 	*p++ = '"';
 	*p++ = ':';
 	return p;
+}
+
+/* The guest's kernel need not say it. */
+static char *put_id(char *p, const char *key, uint32_t id)
+{
+	p = put_key(p, key);
+	return id == FSB_UNKNOWN_ID ? put(p, "null") : put_u64(p, id);
 }
 
 static char *put_number(char *p, const char *key, uint64_t v)
@@ -278,8 +286,8 @@ static char *put_who(char *p, const struct audit_event *ev)
 	p = put(p, "Z\"");
 	p = put_text(p, "mount", ev->mount, n);
 	p = put_number(p, "pid", ev->pid);
-	p = put_number(p, "uid", ev->uid);
-	p = put_number(p, "gid", ev->gid);
+	p = put_id(p, "uid", ev->uid);
+	p = put_id(p, "gid", ev->gid);
 	p = put_key(p, "op");
 	*p++ = '"';
 	p = put(p, fsb_op_name(ev->op));

@@ -46,6 +46,9 @@ enum fsb_caps {
 	 * "." in any id, held or not, a directory or not, finds that node; ".." in a directory its
 	 * parent; -ESTALE. */
 	FSB_CAP_EXPORT = 128,
+	/* Who asks is told to somebody (audit, refusals, a plugin): the kernel is to say it with
+	 * every request. It does not where mounts may be idmapped, so they may not be. */
+	FSB_CAP_SEE_WHO = 256,
 };
 
 /* In the write_flags of writev(), beside those of FUSE: the file was opened with O_APPEND. Where
@@ -63,12 +66,23 @@ struct fsb_cache {
 		       guest */
 };
 
-/* Who asks. A backend that keeps ownership gives new inodes uid and gid. */
+/* Who asks. A backend that keeps ownership gives new inodes uid and gid, which are known wherever
+ * one is made. Else they may be FSB_UNKNOWN_ID: then it is not root; see
+ * fsb_in_group().
+ */
+#define FSB_UNKNOWN_ID UINT32_MAX
 struct fsb_req {
 	uint32_t uid, gid, pid;
 	uint32_t umask; /* to be applied by the backend where it creates; the kernel sends mode
 			   unmasked */
 };
+
+/* Whether who may write a file of @mode is of its group. Where that is not known: who needs no
+ * right of the others has another, which its owner and its group have. */
+static inline bool fsb_in_group(const struct fsb_req *r, uint32_t gid, uint32_t mode)
+{
+	return r->gid == FSB_UNKNOWN_ID ? !(mode & 0002) : r->gid == gid;
+}
 
 /* Of the request that this thread is serving, for ops that are not given it; NULL: none. Set by
  * fuse_handle(), so that a wrapper can say who asked. */

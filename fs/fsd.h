@@ -156,6 +156,7 @@ int fsd_stats_ask(const char *control_path, struct msb_err *e);
 int fsd_stats_answer(int fd, struct fsd_stats *ret, struct msb_err *e);
 
 /* What rules of a mount, or its plugin, have refused. Texts are untrusted bytes. */
+#define FSD_UNKNOWN_ID UINT32_MAX /* a uid that the guest does not say */
 struct fsd_denied {
 	char mount[FSD_MAX_DENIED_PATH + 1]; /* its path in the guest; `root` */
 	char path[FSD_MAX_DENIED_PATH + 1];  /* in the mount; begins with ? where it is not known */

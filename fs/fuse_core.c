@@ -28,9 +28,9 @@ const struct fuse_op fuse_ops_table[FUSE_STATX_OP + 1] = {
 	[FUSE_SETATTR] = {fuse_do_setattr, sizeof(struct fuse_setattr_in), 0,
 		OP_WRITES | OP_CHANGES | OP_SIZES},
 	[FUSE_READLINK] = {fuse_do_readlink, 0, 0, 0},
-	[FUSE_SYMLINK] = {fuse_do_symlink, 0, 2, OP_WRITES},
-	[FUSE_MKNOD] = {fuse_do_mknod, sizeof(struct fuse_mknod_in), 1, OP_WRITES},
-	[FUSE_MKDIR] = {fuse_do_mkdir, sizeof(struct fuse_mkdir_in), 1, OP_WRITES},
+	[FUSE_SYMLINK] = {fuse_do_symlink, 0, 2, OP_WRITES | OP_MAKES},
+	[FUSE_MKNOD] = {fuse_do_mknod, sizeof(struct fuse_mknod_in), 1, OP_WRITES | OP_MAKES},
+	[FUSE_MKDIR] = {fuse_do_mkdir, sizeof(struct fuse_mkdir_in), 1, OP_WRITES | OP_MAKES},
 	[FUSE_UNLINK] = {fuse_do_unlink, 0, 1, OP_WRITES},
 	[FUSE_RMDIR] = {fuse_do_rmdir, 0, 1, OP_WRITES},
 	[FUSE_RENAME] = {fuse_do_rename, sizeof(struct fuse_rename_in), 2, OP_WRITES},
@@ -38,8 +38,8 @@ const struct fuse_op fuse_ops_table[FUSE_STATX_OP + 1] = {
 	[FUSE_LINK] = {fuse_do_link, sizeof(struct fuse_link_in), 1, OP_WRITES | OP_SIZES},
 	[FUSE_OPEN] = {fuse_do_open, sizeof(struct fuse_open_in), 0, OP_CHANGES},
 	[FUSE_CREATE] = {fuse_do_create, sizeof(struct fuse_create_in), 1,
-		OP_WRITES | OP_CHANGES | OP_SIZES},
-	[FUSE_TMPFILE] = {fuse_do_tmpfile, sizeof(struct fuse_create_in), 1, OP_WRITES},
+		OP_WRITES | OP_CHANGES | OP_SIZES | OP_MAKES},
+	[FUSE_TMPFILE] = {fuse_do_tmpfile, sizeof(struct fuse_create_in), 1, OP_WRITES | OP_MAKES},
 	[FUSE_RELEASE] = {fuse_do_release, sizeof(struct fuse_release_in), 0, 0},
 	[FUSE_READ] = {fuse_do_read, sizeof(struct fuse_read_in), 0, 0},
 	[FUSE_WRITE] = {fuse_do_write, sizeof(struct fuse_write_in), 0, OP_WRITES | OP_CHANGES},
@@ -83,6 +83,11 @@ const char *fuse_arg_string(const struct fuse_call *c, size_t fixed, unsigned in
 bool fuse_is_dots(const char *name)
 {
 	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
+}
+
+bool fuse_is_nobody(const struct fuse_call *c)
+{
+	return c->req.uid == FSB_UNKNOWN_ID || c->req.gid == FSB_UNKNOWN_ID;
 }
 
 int fuse_check_name(const char *name)
@@ -147,6 +152,8 @@ static int64_t dispatch(struct fuse_call *c, const struct fuse_op *op)
 		return r;
 	if ((op->flags & OP_WRITES) && c->s->readonly)
 		return -EROFS;
+	if ((op->flags & OP_MAKES) && fuse_is_nobody(c))
+		return -EOVERFLOW;
 	/* Forgetting must not meet a pin of its own. */
 	if (op->flags & (OP_NO_NODE | OP_NO_REPLY))
 		return op->run(c);

@@ -17,8 +17,9 @@ static bool writes(uint32_t flags)
 
 /* What changes contents takes set-id bits, as Linux does where who asks has no right to keep them.
  * Backends' open() and fallocate() need not know. */
-static int kill_suidgid(struct fuse_call *c)
+int fuse_kill_suidgid(struct fuse_call *c)
 {
+	const struct fsb_req who = {.uid = c->h.uid, .gid = c->h.gid};
 	struct fsb_setattr set = {.valid = FATTR_MODE};
 	struct fuse_attr a;
 	int r = CALL(c, getattr, c->h.nodeid, 0, &a);
@@ -26,7 +27,7 @@ static int kill_suidgid(struct fuse_call *c)
 	if (r < 0 || !c->ops->setattr)
 		return r;
 	set.mode = a.mode & 07777 & ~(uint32_t)S_ISUID;
-	if (a.mode & S_IXGRP || c->h.gid != a.gid)
+	if (a.mode & S_IXGRP || !fsb_in_group(&who, a.gid, a.mode))
 		set.mode &= ~(uint32_t)S_ISGID;
 	return set.mode == (a.mode & 07777) ? 0
 					    : CALL(c, setattr, &c->req, c->h.nodeid, 0, &set, &a);
@@ -100,7 +101,7 @@ int64_t fuse_do_open(struct fuse_call *c)
 		if (r == 0 && (o.fh || !(c->ops->caps & (FSB_CAP_NO_OPEN | FSB_CAP_MIXED_OPEN))))
 			r = fuse_own_handle(c->s, false, c->h.nodeid, o.fh, in->flags);
 		if (r == 0 && (in->flags & O_TRUNC) && (in->open_flags & FUSE_OPEN_KILL_SUIDGID)) {
-			r = kill_suidgid(c);
+			r = fuse_kill_suidgid(c);
 			if (r < 0)
 				fuse_release(c->s, false, o.fh);
 		}
@@ -269,9 +270,10 @@ int64_t fuse_do_fallocate(struct fuse_call *c)
 	if (r < 0)
 		return r;
 	r = CALL(c, fallocate, &c->req, c->h.nodeid, in->fh, in->mode, in->offset, in->length);
-	/* FALLOCATE has no flag for it: the guest's root alone is taken to have CAP_FSETID. */
-	if (r >= 0 && c->req.uid != 0)
-		r = kill_suidgid(c);
+	/* FALLOCATE has no flag for it: root alone is taken to have CAP_FSETID. Of somebody unknown
+	 * a SETATTR came before, where it was called for. */
+	if (r >= 0 && c->req.uid != 0 && !fuse_is_nobody(c))
+		r = fuse_kill_suidgid(c);
 	fuse_unpin_handle(c->s, false, in->fh);
 	fuse_contents_changed(c, c->h.nodeid);
 	return r;
@@ -300,6 +302,16 @@ int64_t fuse_do_lseek(struct fuse_call *c)
 	return fuse_reply(c, &o, sizeof(o));
 }
 
+/* Who may keep set-id bits no flag says, and where it is not even known who asks, the kernel is
+ * left to copy it by itself: its writes say so. */
+static int check_copy(struct fuse_call *c, uint64_t node, uint64_t fh)
+{
+	struct fuse_attr a;
+	int r = fuse_is_nobody(c) ? CALL(c, getattr, node, fh, &a) : 0;
+
+	return r == 0 && fuse_is_nobody(c) && a.mode & (S_ISUID | S_ISGID) ? -EOPNOTSUPP : r;
+}
+
 int64_t fuse_do_copy_file_range(struct fuse_call *c)
 {
 	const struct fuse_copy_file_range_in *in = ARGS(c, struct fuse_copy_file_range_in);
@@ -320,8 +332,10 @@ int64_t fuse_do_copy_file_range(struct fuse_call *c)
 	if (r == 0) {
 		r = fuse_pin_handle(c->s, false, in->nodeid_out, in->fh_out);
 		if (r == 0) {
-			r = CALL(c, copy_file_range, &c->req, c->h.nodeid, in->fh_in, in->off_in,
-				in->nodeid_out, in->fh_out, in->off_out, len);
+			r = check_copy(c, in->nodeid_out, in->fh_out);
+			if (r == 0)
+				r = CALL(c, copy_file_range, &c->req, c->h.nodeid, in->fh_in,
+					in->off_in, in->nodeid_out, in->fh_out, in->off_out, len);
 			fuse_unpin_handle(c->s, false, in->fh_out);
 		}
 		fuse_unpin_handle(c->s, false, in->fh_in);

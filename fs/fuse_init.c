@@ -14,6 +14,9 @@
 #ifndef FUSE_DIRECT_IO_ALLOW_MMAP
 #define FUSE_DIRECT_IO_ALLOW_MMAP (1ULL << 36) /* Linux 6.6 */
 #endif
+#ifndef FUSE_ALLOW_IDMAP
+#define FUSE_ALLOW_IDMAP (1ULL << 40) /* Linux 6.12 */
+#endif
 
 /* What both kinds take. DONT_MASK: the backend applies the umask. DIRECT_IO_ALLOW_MMAP: where a
  * mount's reads are to be seen (audit=all), files can be mapped all the same. */
@@ -32,16 +35,17 @@ const struct fuse_profile fuse_profile_guest = {
 		.negative_ms = 1000,
 		.open_flags = FOPEN_KEEP_CACHE},
 	.guest = true,
-	.init_flags = COMMON_FLAGS | FUSE_CACHE_SYMLINKS,
+	.init_flags = COMMON_FLAGS | FUSE_CACHE_SYMLINKS | FUSE_ALLOW_IDMAP,
 	.skip_open = true,
 };
 
 /* The host looks into a tree that a guest is changing: nothing may be older than the call. OPEN is
  * answered even where it means nothing to the backend, since it drops cached data. */
 const struct fuse_profile fuse_profile_view = {
-	.init_flags = COMMON_FLAGS,
+	.init_flags = COMMON_FLAGS | FUSE_ALLOW_IDMAP,
 };
 
+/* Without default_permissions, so that FUSE_ALLOW_IDMAP would end the mount. */
 const struct fuse_profile fuse_profile_view_owner = {
 	.init_flags = COMMON_FLAGS,
 	.as_root = true,
@@ -67,6 +71,8 @@ int64_t fuse_do_init(struct fuse_call *c)
 		taken &= ~(uint64_t)FUSE_ATOMIC_O_TRUNC;
 	if (!(c->ops->caps & FSB_CAP_EXPORT))
 		taken &= ~(uint64_t)FUSE_EXPORT_SUPPORT;
+	if (c->ops->caps & FSB_CAP_SEE_WHO)
+		taken &= ~FUSE_ALLOW_IDMAP;
 	/* What of a file may be mapped must be so where its data goes by the server. A direct write
 	 * that is not waited for drops no page that was read meanwhile (Linux,
 	 * generic_file_direct_write()), and without AUTO_INVAL_DATA nothing else ever would. */

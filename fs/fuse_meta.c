@@ -129,11 +129,20 @@ int64_t fuse_do_setattr(struct fuse_call *c)
 	if (!c->ops->setattr)
 		return -EROFS;
 	if (in->atimensec > NSEC_MAX || in->mtimensec > NSEC_MAX || in->ctimensec > NSEC_MAX ||
-		((in->valid & FATTR_SIZE) && in->size > INT64_MAX))
+		((in->valid & FATTR_SIZE) && in->size > INT64_MAX) ||
+		((in->valid & FATTR_UID) && in->uid == FSB_UNKNOWN_ID) ||
+		((in->valid & FATTR_GID) && in->gid == FSB_UNKNOWN_ID))
 		return -EINVAL;
 	if (fh && fuse_pin_handle(c->s, false, c->h.nodeid, fh) < 0)
 		fh = 0;
-	r = CALL(c, setattr, &c->req, c->h.nodeid, fh, &set, &a);
+	/* Nothing is to be set: what a kernel that leaves set-id bits to the server makes of taking
+	 * them (Linux 6.12, fuse_setattr()), before FALLOCATE and by chown(2) to nobody. */
+	if (!set.valid && !set.kill_suidgid && fuse_is_nobody(c))
+		r = fuse_kill_suidgid(c);
+	else
+		r = 0;
+	if (r == 0)
+		r = CALL(c, setattr, &c->req, c->h.nodeid, fh, &set, &a);
 	fuse_unpin_handle(c->s, false, fh);
 	if (in->valid & FATTR_SIZE)
 		fuse_contents_changed(c, c->h.nodeid);
@@ -230,6 +239,8 @@ static int64_t rename_to(struct fuse_call *c, size_t fixed, uint64_t newdir, uin
 		((flags & ~(uint32_t)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) ||
 			(flags & RENAME_EXCHANGE && flags != RENAME_EXCHANGE)))
 		r = -EINVAL;
+	if (r == 0 && flags & RENAME_WHITEOUT && fuse_is_nobody(c))
+		r = -EOVERFLOW;
 	if (r == 0)
 		r = fuse_hold(c, newdir);
 	if (r < 0)

@@ -60,6 +60,7 @@ enum fuse_op_flags {
 	OP_WAITS = 16,	 /* for a disk, as a rule */
 	OP_CHANGES = 32, /* contents, or may */
 	OP_SIZES = 64,	 /* the reply says how large files are that may be there already */
+	OP_MAKES = 128,	 /* a file, which belongs to who asks */
 };
 
 struct fuse_op {
@@ -83,6 +84,10 @@ int64_t fuse_reply(struct fuse_call *c, const void *p, size_t n);
 const char *fuse_arg_string(const struct fuse_call *c, size_t fixed, unsigned int index);
 
 bool fuse_is_dots(const char *name); /* "." or ".." */
+
+/* Who asks is not said: of a mount that may be idmapped it is where files are made, and there alone
+ * (Linux 6.12, FUSE_INVALID_UIDGID). */
+bool fuse_is_nobody(const struct fuse_call *c);
 
 /* A directory entry's name: 0, -EINVAL, -ENAMETOOLONG. */
 int fuse_check_name(const char *name);
@@ -183,6 +188,7 @@ bool fuse_view_unsettled(void); /* whether that would wait now */
 int64_t fuse_do_open(struct fuse_call *c); /* fuse_file.c */
 /* Whether OPEN and OPENDIR are answered ENOSYS; notes that they were. */
 bool fuse_skips_open(struct fuse_call *c);
+int fuse_kill_suidgid(struct fuse_call *c); /* the request's node loses its set-id bits */
 int64_t fuse_do_create(struct fuse_call *c);
 int64_t fuse_do_tmpfile(struct fuse_call *c);
 int64_t fuse_do_release(struct fuse_call *c);

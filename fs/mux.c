@@ -156,7 +156,10 @@ static void add_up_caps(struct mux *m)
 			all &= m->seat[i].b->ops->caps;
 			any |= m->seat[i].b->ops->caps & (FSB_CAP_SEE_OPENS | FSB_CAP_WAITS);
 		}
-	m->ops.caps = FSB_CAP_WRITE | FSB_CAP_XATTR | FSB_CAP_MIXED_OPEN | all | any;
+	/* A child that wants to know who asks may come at any time, and what INIT said then stays.
+	 */
+	m->ops.caps =
+		FSB_CAP_WRITE | FSB_CAP_XATTR | FSB_CAP_MIXED_OPEN | FSB_CAP_SEE_WHO | all | any;
 }
 
 static bool name_valid(const char *name)

@@ -9,7 +9,8 @@
  * from one child to another (-EXDEV). What a child lacks is never answered ENOSYS, which a kernel
  * would remember for all of them.
  *
- * Capabilities follow the children: NO_OPEN where each of them has it, SEE_OPENS where one has.
+ * Capabilities follow the children: NO_OPEN where each of them has it, SEE_OPENS where one has. It
+ * always has SEE_WHO: what comes later may want it.
  */
 #ifndef MSB_FS_MUX_H
 #define MSB_FS_MUX_H

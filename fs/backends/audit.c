@@ -136,8 +136,8 @@ static int wrap(const struct fsb_start *from, struct fsb *next, struct fsb **ret
 	}
 	a = from->sink ? calloc(1, sizeof(*a) + o->naudit_globs * sizeof(a->glob[0])) : NULL;
 	if (a)
-		fsb_filter_init(
-			&a->f, &ops, next, o->audit >= FSB_AUDIT_OPENS ? FSB_CAP_SEE_OPENS : 0, 0);
+		fsb_filter_init(&a->f, &ops, next,
+			FSB_CAP_SEE_WHO | (o->audit >= FSB_AUDIT_OPENS ? FSB_CAP_SEE_OPENS : 0), 0);
 	if (!a || fsb_filter_names(&a->f) < 0) {
 		free(a);
 		next->ops->stop(next);

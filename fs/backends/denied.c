@@ -60,7 +60,7 @@ static int wrap(const struct fsb_start *from, struct fsb *next, struct fsb **ret
 	}
 	d = calloc(1, sizeof(*d));
 	if (d)
-		fsb_filter_init(&d->f, &ops, next, 0, 0);
+		fsb_filter_init(&d->f, &ops, next, FSB_CAP_SEE_WHO, 0);
 	if (!d || fsb_filter_names(&d->f) < 0) {
 		free(d);
 		next->ops->stop(next);

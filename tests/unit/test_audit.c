@@ -129,6 +129,19 @@ static void lines(void **state)
 		assert_memory_equal(buf, AT, sizeof(AT) - 1);
 		assert_string_equal(buf + sizeof(AT) - 1, rows[i].line);
 	}
+	{ /* who asks is not always said; nor is it the one before */
+		struct audit_event ev = {.op = FSB_RMDIR,
+			.pid = 7,
+			.uid = UINT32_MAX,
+			.gid = UINT32_MAX,
+			.mount = "root",
+			P("/d")};
+
+		buf[audit_format(buf, &ev, 1795717223, 197518999)] = '\0';
+		assert_string_equal(buf,
+			"{\"time\":\"2026-11-26T18:20:23.197518Z\",\"mount\":\"root\",\"pid\":7,"
+			"\"uid\":null,\"gid\":null,\"op\":\"rmdir\",\"path\":\"/d\",\"result\":0}\n");
+	}
 	buf[audit_format_dropped(buf, 12, 1795717223, 197518999)] = '\0';
 	assert_string_equal(buf, "{\"time\":\"2026-11-26T18:20:23.197518Z\",\"dropped\":12}\n");
 }

@@ -594,25 +594,37 @@ static void lines_are_limited(void **state)
 
 static void many_entries(const json_t *m, struct msb_str *s)
 {
-	int n = json_integer_value(json_object_get(m, "uid")) ? PLUGIN_MAX_ENTRIES : 1000;
+	const json_t *uid = json_object_get(m, "uid");
+	int n = json_integer_value(uid) ? PLUGIN_MAX_ENTRIES : 1000;
 
 	msb_str_adds(s, "\"entries\":[");
 	for (int i = 0; i < n; i++)
-		msb_str_addf(s, "%s\"%x\"", i ? "," : "", i);
+		msb_str_addf(s, "%s\"%s%x\"", i ? "," : "", json_is_null(uid) ? "nobody" : "", i);
 	msb_str_adds(s, "]");
 }
 
 static void entries_are_limited(void **state)
 {
+	static const struct {
+		uint32_t uid;
+		int result;
+		const char *name;
+	} row[] = {{0, 0, "f0"}, {UINT32_MAX, 0, "nobodyf0"}, {1, -EOVERFLOW, NULL}};
+	struct fuse_read_in in = {.size = 16384};
+
 	start("{\"ops\":[\"readdir\"]}\n", many_entries, false);
 	assert_non_null(strstr(list(1), " 3e7 "));
-	assert_int_equal(req_open(&q, FUSE_OPENDIR, 1, 0), 0);
-	req_start(&q, FUSE_READDIR, 1);
-	req_head(&q)->uid = 1;
-	req_add(&q,
-		&(struct fuse_read_in){.fh = REQ_REPLY(&q, struct fuse_open_out)->fh, .size = 4096},
-		sizeof(struct fuse_read_in));
-	assert_int_equal(req_run(&q), -EOVERFLOW);
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		assert_int_equal(req_open(&q, FUSE_OPENDIR, 1, 0), 0);
+		in.fh = REQ_REPLY(&q, struct fuse_open_out)->fh;
+		req_start(&q, FUSE_READDIR, 1);
+		req_head(&q)->uid = row[i].uid;
+		req_add(&q, &in, sizeof(in));
+		assert_int_equal(req_run(&q), row[i].result);
+		if (row[i].name)
+			assert_non_null(
+				memmem(q.out + 16, q.out_bytes, row[i].name, strlen(row[i].name)));
+	}
 }
 
 /* ---- bytes */

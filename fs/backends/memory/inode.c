@@ -356,7 +356,7 @@ void mem_touch_dir(struct mem_inode *dir, int subdirs, struct mem_time now)
 /* setgid without group execution once meant mandatory locking: members of the group may keep it. */
 static uint32_t without_suidgid(const struct mem_inode *i, const struct fsb_req *req)
 {
-	bool member = req->uid == 0 || req->gid == i->gid;
+	bool member = req->uid == 0 || fsb_in_group(req, i->gid, i->mode);
 	uint32_t mode = i->mode & ~(uint32_t)S_ISUID;
 
 	return mode & S_IXGRP || !member ? mode & ~(uint32_t)S_ISGID : mode;

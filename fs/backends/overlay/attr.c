@@ -38,7 +38,7 @@ int64_t ovl_usage(struct fsb *b, uint64_t node)
 /* setgid without group execution once meant mandatory locking: members of the group may keep it. */
 static uint32_t without_suidgid(const struct ovl_attr *a, const struct fsb_req *req)
 {
-	bool member = req->uid == 0 || req->gid == a->gid;
+	bool member = req->uid == 0 || fsb_in_group(req, a->gid, a->mode);
 	uint32_t mode = a->mode & ~(uint32_t)S_ISUID;
 
 	return mode & S_IXGRP || !member ? mode & ~(uint32_t)S_ISGID : mode;

@@ -326,7 +326,7 @@ int pt_kill(struct pt *p, struct pt_ref *r, const struct fsb_req *writer)
 			e = pt_statx(&p->nodes, r->fd, "", &sx);
 	}
 	pt_guest(p, &sx, &m, &g);
-	mode = writer ? pt_without_setid(g.mode, writer->gid == g.gid) : g.mode;
+	mode = writer ? pt_without_setid(g.mode, fsb_in_group(writer, g.gid, g.mode)) : g.mode;
 	if (e == 0 && mode != g.mode) {
 		g.mode = mode;
 		e = pt_change(p, r, &sx, &m, &g);

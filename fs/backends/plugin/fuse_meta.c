@@ -429,7 +429,7 @@ static void pf_stop(struct fsb *b)
 const struct fsb_ops plug_fuse_ops = {
 	.name = "plugin",
 	.summary = "a process of the user's that speaks FUSE",
-	.caps = FSB_CAP_WRITE | FSB_CAP_XATTR | FSB_CAP_WAITS,
+	.caps = FSB_CAP_WRITE | FSB_CAP_XATTR | FSB_CAP_WAITS | FSB_CAP_SEE_WHO,
 	.stop = pf_stop,
 	.lookup = pf_lookup,
 	.forget = pf_forget,

@@ -226,6 +226,14 @@ int pj_add_path(struct msb_str *s, const char *key, const struct pf_node *n, con
 	return r;
 }
 
+static void add_id(struct msb_str *s, const char *key, uint32_t id)
+{
+	if (id == FSB_UNKNOWN_ID)
+		msb_str_addf(s, ",\"%s\":null", key);
+	else
+		pj_add_number(s, key, id);
+}
+
 int pj_begin(struct msb_str *s, const struct pf_node *n, enum fsb_op op, const char *name,
 	const struct fsb_req *req)
 {
@@ -233,8 +241,8 @@ int pj_begin(struct msb_str *s, const struct pf_node *n, enum fsb_op op, const c
 	if (!req)
 		req = fsb_asking;
 	if (req) {
-		pj_add_number(s, "uid", req->uid);
-		pj_add_number(s, "gid", req->gid);
+		add_id(s, "uid", req->uid);
+		add_id(s, "gid", req->gid);
 		pj_add_number(s, "pid", req->pid);
 	}
 	return pj_add_path(s, "path", n, name);
