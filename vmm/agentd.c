@@ -52,18 +52,14 @@ static void collect(struct agentd *a)
 	}
 }
 
-/* Reads from a client only while what it says could be passed on. */
-static uint32_t wanted(struct agentd *a, const struct ad_conn *c)
+static uint32_t wanted(const struct ad_conn *c)
 {
-	switch (c->kind) {
-	case AD_JOB:
-		return (ad_job_wants_input(c->job) && (c->job->ended || ad_link_room(a)) ? EPOLLIN
-											 : 0) |
-		       (ad_job_has_output(c->job) || (c->job->ended && !c->job->told) ? EPOLLOUT
-										      : 0);
-	case AD_WATCH: return EPOLLIN | (c->dropped ? EPOLLOUT : 0);
-	default: return ad_link_room(a) ? EPOLLIN : 0;
-	}
+	const struct ad_job *j = c->job;
+
+	if (!j)
+		return EPOLLIN | (c->dropped ? EPOLLOUT : 0);
+	return (ad_job_wants_input(j) ? EPOLLIN : 0) |
+	       (ad_job_has_output(j) || (j->ended && !j->told) ? EPOLLOUT : 0);
 }
 
 void ad_conn_update(struct agentd *a, struct ad_conn *c)
@@ -72,7 +68,7 @@ void ad_conn_update(struct agentd *a, struct ad_conn *c)
 
 	if (c->fd < 0)
 		return;
-	ev.events = wanted(a, c);
+	ev.events = wanted(c);
 	if (ev.events != c->events && epoll_ctl(a->ep, EPOLL_CTL_MOD, c->fd, &ev) == 0)
 		c->events = ev.events;
 }
@@ -359,13 +355,10 @@ static void conn_event(struct agentd *a, struct ad_conn *c, uint32_t events)
 		ad_job_drain(a, c->job);
 	if (events & EPOLLOUT && c->fd >= 0 && c->kind == AD_WATCH && c->dropped)
 		tell_dropped(a, c);
-	if (c->fd >= 0 && events & EPOLLIN) {
-		/* Those before it in this round may have filled the send buffer. */
-		if (c->kind == AD_WATCH || ad_link_room(a) || (c->job && c->job->ended))
-			conn_read(a, c);
-	} else if (c->fd >= 0 && events & (EPOLLHUP | EPOLLERR)) {
+	if (c->fd >= 0 && events & EPOLLIN)
+		conn_read(a, c);
+	else if (c->fd >= 0 && events & (EPOLLHUP | EPOLLERR))
 		ad_conn_close(a, c);
-	}
 }
 
 static int accept_all(struct agentd *a)
@@ -405,17 +398,10 @@ static int turn(struct agentd *a)
 {
 	struct epoll_event ev[EVENTS];
 	uint64_t now = msb_now_ms(), next = ad_link_tick(a, now), over = ad_jobs_tick(a, now);
-	bool room;
 	int n, r = 0;
 
 	next = over < next ? over : next;
 	ad_link_pump(a);
-	room = ad_link_room(a);
-	if (room != a->had_room) {
-		a->had_room = room;
-		for (struct ad_conn *c = a->conns; c; c = c->next)
-			ad_conn_update(a, c);
-	}
 	collect(a);
 	n = epoll_wait(a->ep, ev, EVENTS,
 		next == UINT64_MAX   ? -1
@@ -449,7 +435,6 @@ int agentd_run(int listen_fd, int dir_fd, struct msb_err *e)
 	a->listen_fd = listen_fd;
 	a->dir_fd = dir_fd;
 	a->link_fd = a->console_fd = -1;
-	a->had_room = true;
 	a->ep = epoll_create1(EPOLL_CLOEXEC);
 	wire_rx_init(&a->rx);
 	wire_tx_init(&a->tx);

@@ -8,9 +8,11 @@
  * does not fit ends the session, every job with it, and is told to the watchers as "lost". Memory
  * is bounded by the credits that are granted to it, and by the limits below.
  *
- * Towards the guest nothing is queued beyond one send buffer: clients' messages are read only while
- * it has room, and what the daemon itself owes (credits, hang-ups) is kept as numbers in the job
- * and sent when there is room.
+ * Towards the guest nothing is queued beyond one send buffer, however long it does not read, as a
+ * paused one. What did not fit waits where it belongs: a request in its slot; of a job its EXEC,
+ * its input, and numbers (signals, credits, a hang-up). ad_link_pump() sends that in turn as room
+ * comes. A client is asked for more while nothing that it said of its job waits; all else is
+ * answered at once.
  */
 #ifndef MSB_VMM_AGENTD_H
 #define MSB_VMM_AGENTD_H
@@ -81,7 +83,7 @@ struct ad_job {
 	uint32_t id;	      /* on the wire */
 	uint32_t number;      /* for people: in "started" and in the log */
 	struct ad_conn *conn; /* NULL: the client has gone */
-	bool started, log, hangup_due;
+	bool started, log, hangup_due, resize_due;
 	enum { AD_RUNS, AD_EXITED, AD_FAILED } ended; /* the client is told once it has read all */
 	bool by_signal, oom;
 	uint8_t code;	     /* exit code or signal */
@@ -91,6 +93,9 @@ struct ad_job {
 	struct ad_tail tail[2];
 	uint32_t window, credit[2],
 		owed[2]; /* of out and err: what the guest may send; to give back */
+	uint8_t *ask;	 /* payload of its EXEC, until that is sent; NULL afterwards */
+	size_t ask_bytes;
+	uint64_t signals_due; /* 1 << number - 1 */
 	uint32_t in_credit;
 	uint8_t *in; /* what a client sent past the credit: one message, or what it left behind */
 	size_t in_off, in_len;
@@ -136,7 +141,7 @@ struct agentd {
 	unsigned int nconns;
 
 	bool synced, booted, refused; /* refused: the guest's agent is of another version */
-	bool link_blocked, resync_due, had_room;
+	bool link_blocked, resync_due;
 	uint32_t link_events; /* of epoll */
 	uint8_t nonce[WIRE_NONCE_BYTES];
 	uint64_t sync_at[AGENTD_RESYNC_MAX]; /* when the last sessions were started */
@@ -146,6 +151,7 @@ struct agentd {
 
 	struct ad_job *jobs[WIRE_MAX_JOBS]; /* by id modulo */
 	unsigned int njobs, next_slot;
+	unsigned int send_from;		 /* the slot whose turn it is to be sent for */
 	unsigned int ntimed;		 /* of them, with a time limit */
 	struct ad_job *past, **past_end; /* held, and ended: the oldest first */
 	unsigned int npast;
@@ -172,7 +178,6 @@ void ad_link_attach(struct agentd *a, int link_fd, int console_fd);
 void ad_link_event(struct agentd *a, uint32_t events);
 void ad_console_event(struct agentd *a);
 void ad_link_pump(struct agentd *a);
-bool ad_link_room(struct agentd *a); /* for a frame of any size */
 uint64_t ad_link_tick(struct agentd *a, uint64_t now);
 int ad_request(struct agentd *a, struct ad_conn *c, enum wire_type type, const void *p, size_t n,
 	uint64_t timeout_ms, struct msb_err *e);
@@ -189,11 +194,13 @@ void ad_job_message(struct agentd *a, struct ad_conn *c, const struct msb_msg *m
 int ad_job_frame(struct agentd *a, const struct wire_frame *f, const char **ret_why);
 void ad_guest_error(const struct wire_frame *f, struct msb_err *e);
 bool ad_job_wants_input(const struct ad_job *j);
-bool ad_job_send(struct agentd *a, struct ad_job *j);	      /* what it owes; false: no room */
 void ad_job_abandon(struct agentd *a, struct ad_conn *c);     /* before its descriptor is closed */
 void ad_jobs_fail(struct agentd *a, const struct msb_err *e); /* the session has ended */
-uint64_t ad_jobs_tick(struct agentd *a, uint64_t now);	      /* time limits; UINT64_MAX: none */
 void ad_job_free(struct agentd *a, struct ad_job *j);
+
+/* agentd_send.c: to the guest */
+bool ad_job_send(struct agentd *a, struct ad_job *j);  /* what fits of it; false: there is more */
+uint64_t ad_jobs_tick(struct agentd *a, uint64_t now); /* time limits; UINT64_MAX: none */
 
 /* agentd_out.c: from the guest to the client, and what is kept of it */
 int ad_job_output(struct agentd *a, struct ad_job *j, int stream, const uint8_t *p, size_t n);

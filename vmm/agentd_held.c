@@ -99,7 +99,7 @@ void ad_held_forget(struct agentd *a, uint32_t number)
 	j->held = false;
 	if (j->conn) {
 		ad_conn_close(a, j->conn); /* and the job with it */
-	} else if (j->ended) {
+	} else if (j->ended || j->ask) {   /* over, or the guest does not know of it yet */
 		ad_held_unlink(a, j);
 		ad_job_free(a, j);
 	} else {

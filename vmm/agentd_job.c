@@ -13,6 +13,7 @@
 _Static_assert(AGENT_MAX_JOBS == WIRE_MAX_JOBS, "one number");
 
 static const char *const streams[2] = {"stdout", "stderr"};
+
 void ad_job_free(struct agentd *a, struct ad_job *j)
 {
 	if (j->log)
@@ -23,6 +24,7 @@ void ad_job_free(struct agentd *a, struct ad_job *j)
 		a->njobs--;
 	}
 	a->ntimed -= j->signal_at_ms != 0;
+	free(j->ask);
 	free(j->in);
 	free(j->out);
 	free(j->why);
@@ -35,7 +37,7 @@ void ad_job_free(struct agentd *a, struct ad_job *j)
 
 bool ad_job_wants_input(const struct ad_job *j)
 {
-	return j->ended ? j->held : j->in_len == 0;
+	return j->ended ? j->held : !j->ask && !j->in_len && !j->signals_due && !j->resize_due;
 }
 
 static int kv(uint8_t *b, size_t *n, const char *key, const char *value)
@@ -152,45 +154,23 @@ int ad_job_new(struct agentd *a, struct ad_conn *c, const struct msb_msg *m, str
 		r = kv(b, &n, once[i], msb_msg_get(m, once[i]));
 	if (r == 0)
 		r = kv(b, &n, "window", window);
-	if (r == 0)
-		r = wire_tx_frame(
-			&a->tx, WIRE_EXEC, j->id, b, n); /* there is room: see wants_read */
 	if (r < 0) {
 		ad_job_free(a, j);
 		return msb_err_set(e, -r, "the command and its environment are too long");
 	}
+	j->ask = malloc(n);
+	if (!j->ask) {
+		ad_job_free(a, j);
+		return msb_err_set(e, ENOMEM, "no memory for a job");
+	}
+	memcpy(j->ask, b, n);
+	j->ask_bytes = n;
 	j->conn = c;
 	c->kind = AD_JOB;
 	c->job = j;
+	(void)ad_job_send(a, j); /* what does not fit yet is kept */
 	ad_conn_ok(a, c);
 	return 0;
-}
-
-/* As much of what the client sent as the credit allows. */
-static void input(struct agentd *a, struct ad_job *j)
-{
-	while (j->in_off < j->in_len && j->in_credit > WIRE_COST(0)) {
-		size_t n = j->in_len - j->in_off;
-
-		if (n > WIRE_MAX_PAYLOAD)
-			n = WIRE_MAX_PAYLOAD;
-		if (n > j->in_credit - WIRE_COST(0))
-			n = j->in_credit - WIRE_COST(0);
-		if (wire_tx_frame(&a->tx, WIRE_IN, j->id, j->in + j->in_off, n) < 0)
-			return;
-		j->in_off += n;
-		j->in_credit -= WIRE_COST(n);
-	}
-	if (j->in_off < j->in_len)
-		return;
-	free(j->in);
-	j->in = NULL;
-	j->in_off = j->in_len = 0;
-	if (j->in_eof && j->in_credit >= WIRE_COST(1) &&
-		wire_tx_frame(&a->tx, WIRE_IN_EOF, j->id, NULL, 0) == 0) {
-		j->in_credit -= WIRE_COST(1);
-		j->in_eof = false;
-	}
 }
 
 static int take_input(struct ad_job *j, const struct msb_msg *m)
@@ -214,17 +194,8 @@ static int take_input(struct ad_job *j, const struct msb_msg *m)
 	return 0;
 }
 
-/* Numbers in one frame of four bytes: there is room for it wherever messages are read. */
-static void small_frame(struct agentd *a, const struct ad_job *j, enum wire_type type, uint32_t v)
-{
-	uint8_t b[4];
-
-	wire_put32(b, v);
-	(void)wire_tx_frame(&a->tx, type, j->id, b, sizeof(b));
-}
-
 /* -EINVAL: it is no message to a job. */
-static int message(struct agentd *a, struct ad_job *j, const struct msb_msg *m)
+static int message(struct ad_job *j, const struct msb_msg *m)
 {
 	const char *v = msb_msg_verb(m);
 	uint64_t x = 0, y = 0;
@@ -243,12 +214,12 @@ static int message(struct agentd *a, struct ad_job *j, const struct msb_msg *m)
 		j->in_eof = !j->eof_told;
 		j->eof_told = true;
 	} else if (!strcmp(v, "signal") && msb_msg_get_u64(m, "n", &x) == 0 && x >= 1 && x <= 64) {
-		small_frame(a, j, WIRE_SIGNAL, (uint32_t)x);
+		j->signals_due |= UINT64_C(1) << (x - 1);
 	} else if (!strcmp(v, "resize") && msb_msg_get_u64(m, "rows", &x) == 0 &&
 		   msb_msg_get_u64(m, "cols", &y) == 0 && x <= UINT16_MAX && y <= UINT16_MAX) {
 		j->rows = (uint16_t)x;
 		j->cols = (uint16_t)y;
-		small_frame(a, j, WIRE_RESIZE, (uint32_t)(x | y << 16));
+		j->resize_due = true;
 	} else {
 		return -EINVAL;
 	}
@@ -257,7 +228,7 @@ static int message(struct agentd *a, struct ad_job *j, const struct msb_msg *m)
 
 void ad_job_message(struct agentd *a, struct ad_conn *c, const struct msb_msg *m)
 {
-	int r = message(a, c->job, m);
+	int r = message(c->job, m);
 
 	if (r < 0)
 		log_warn("%s", r == -ENOMEM ? "no memory for what a client says to a job"
@@ -266,7 +237,7 @@ void ad_job_message(struct agentd *a, struct ad_conn *c, const struct msb_msg *m
 		ad_conn_close(a, c);
 		return;
 	}
-	input(a, c->job);
+	(void)ad_job_send(a, c->job); /* what does not fit yet is kept */
 	ad_conn_update(a, c);
 }
 
@@ -276,10 +247,10 @@ static void last_words(struct agentd *a, struct ad_conn *c)
 	struct msb_msg m;
 
 	while (msb_msg_recv(c->fd, &m) == 0) {
-		(void)message(a, c->job, &m); /* what cannot be done is lost with its sender */
+		(void)message(c->job, &m); /* what cannot be done is lost with its sender */
 		msb_msg_close_fds(&m);
 	}
-	input(a, c->job);
+	(void)ad_job_send(a, c->job);
 }
 
 void ad_job_abandon(struct agentd *a, struct ad_conn *c)
@@ -300,68 +271,12 @@ void ad_job_abandon(struct agentd *a, struct ad_conn *c)
 	j->in = NULL;
 	j->in_off = j->in_len = 0;
 	j->in_eof = false;
-	if (!j->ended) {
+	if (!j->ended && !j->ask) { /* one that the guest knows of */
 		j->hangup_due = true;
 		return;
 	}
 	ad_held_unlink(a, j); /* where it was forgotten now */
 	ad_job_free(a, j);
-}
-
-/* ---- towards the guest */
-
-bool ad_job_send(struct agentd *a, struct ad_job *j)
-{
-	if (j->ended)
-		return true;
-	if (j->hangup_due) {
-		if (wire_tx_frame(&a->tx, WIRE_HANGUP, j->id, NULL, 0) < 0)
-			return false;
-		j->hangup_due = false;
-	}
-	for (int i = 0; i < 2; i++) {
-		uint8_t b[5] = {i ? WIRE_ERR : WIRE_OUT};
-
-		/* In quarters: a frame for each chunk would double the frames. */
-		if (j->owed[i] < j->window / 4)
-			continue;
-		wire_put32(b + 1, j->owed[i]);
-		if (wire_tx_frame(&a->tx, WIRE_CREDIT, j->id, b, sizeof(b)) < 0)
-			return false;
-		j->credit[i] += j->owed[i];
-		j->owed[i] = 0;
-	}
-	if (j->in_len || j->in_eof) {
-		input(a, j);
-		if (j->conn)
-			ad_conn_update(a, j->conn);
-	}
-	return true;
-}
-
-/* ---- time limits */
-
-static uint64_t due(struct agentd *a, struct ad_job *j, uint64_t now)
-{
-	if (j->signal_at_ms > now)
-		return j->signal_at_ms;
-	small_frame(a, j, WIRE_SIGNAL, j->timed_out ? SIGKILL : SIGTERM);
-	j->timed_out = true;
-	return j->signal_at_ms = now + AGENT_KILL_MS;
-}
-
-uint64_t ad_jobs_tick(struct agentd *a, uint64_t now)
-{
-	uint64_t next = UINT64_MAX, at;
-
-	if (!a->ntimed || !a->synced)
-		return next;
-	for (size_t i = 0; i < WIRE_MAX_JOBS; i++)
-		if (a->jobs[i] && !a->jobs[i]->ended && a->jobs[i]->signal_at_ms) {
-			at = due(a, a->jobs[i], now);
-			next = at < next ? at : next;
-		}
-	return next;
 }
 
 /* ---- from the guest */
@@ -380,6 +295,8 @@ static void end_as(struct agentd *a, struct ad_job *j, int how)
 	j->ended_usec = now_usec();
 	a->ntimed -= j->signal_at_ms != 0;
 	j->signal_at_ms = 0;
+	free(j->ask);
+	j->ask = NULL;
 	free(j->in);
 	j->in = NULL;
 	j->in_off = j->in_len = 0;
@@ -432,9 +349,7 @@ static int credit_frame(struct agentd *a, struct ad_job *j, const struct wire_fr
 	if (n > WIRE_IN_WINDOW - j->in_credit)
 		return -EBADMSG;
 	j->in_credit += n;
-	input(a, j);
-	if (j->conn)
-		ad_conn_update(a, j->conn);
+	(void)ad_job_send(a, j);
 	return 0;
 }
 
@@ -490,7 +405,7 @@ int ad_job_frame(struct agentd *a, const struct wire_frame *f, const char **why)
 	struct msb_err e = {0};
 
 	*why = "it sent a frame that does not fit";
-	if (!j || j->id != f->id || j->ended) {
+	if (!j || j->id != f->id || j->ask || j->ended) {
 		*why = "it spoke of a job that does not exist";
 		return -EBADMSG;
 	}

@@ -330,11 +330,6 @@ static void link_write(struct agentd *a)
 	}
 }
 
-bool ad_link_room(struct agentd *a)
-{
-	return !a->synced || a->tx.len - a->tx.off <= 2 * WIRE_FRAME_MAX;
-}
-
 static void link_watch(struct agentd *a)
 {
 	struct epoll_event ev = {
@@ -347,10 +342,17 @@ static void link_watch(struct agentd *a)
 
 void ad_link_pump(struct agentd *a)
 {
+	unsigned int first = a->send_from;
+
 	requests_send(a);
-	for (size_t i = 0; a->synced && a->njobs && i < WIRE_MAX_JOBS; i++)
-		if (a->jobs[i] && !ad_job_send(a, a->jobs[i]))
+	for (unsigned int i = 0; a->synced && a->njobs && i < WIRE_MAX_JOBS; i++) {
+		unsigned int s = (first + i) % WIRE_MAX_JOBS;
+
+		if (a->jobs[s] && !ad_job_send(a, a->jobs[s])) {
+			a->send_from = s;
 			break;
+		}
+	}
 	link_write(a);
 	link_watch(a);
 }

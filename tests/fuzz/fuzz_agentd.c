@@ -33,7 +33,6 @@ static void start(void)
 	if (!a || !mkdtemp(dir))
 		abort();
 	a->listen_fd = a->link_fd = a->console_fd = -1;
-	a->had_room = true;
 	a->ep = epoll_create1(EPOLL_CLOEXEC);
 	a->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	ad_file_init(&a->console, a->dir_fd, "console", 1 << 16, 1);
