@@ -11,7 +11,10 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#define RESERVE_BYTES (256 << 10)
+
 struct ctl_db {
+	int fd; /* of the file; closed last: with any of ours, a process loses SQLite's locks */
 	sqlite3 *sq;
 	sqlite3 *folder; /* for ctl_db_checkpoint() alone */
 	char *path;
@@ -186,6 +189,31 @@ static int sync_dir(const char *path)
 	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
+/* Room on the disk past the ends of the file and its log, which fold() and what follows it need.
+ * Where the file system cannot, a full disk keeps what is on it. */
+static void reserve(const struct ctl_db *db)
+{
+	char name[PATH_MAX];
+	_cleanup_close_ int log = -1;
+	struct stat st;
+
+	(void)snprintf(name, sizeof(name), "%s-wal", db->path);
+	log = open(name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (log >= 0)
+		(void)fallocate(log, FALLOC_FL_KEEP_SIZE, 0, RESERVE_BYTES);
+	if (fstat(db->fd, &st) == 0)
+		(void)fallocate(db->fd, FALLOC_FL_KEEP_SIZE, 0, st.st_size + RESERVE_BYTES);
+}
+
+/* Moves the log into the file: the next commit begins it anew, in the room that it has. */
+static int fold(const struct ctl_db *db, sqlite3 *sq)
+{
+	int r = sqlite3_wal_checkpoint_v2(sq, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+
+	reserve(db); /* SQLite has cut off what was left of it */
+	return r == SQLITE_OK ? 0 : -EIO;
+}
+
 int ctl_db_open(const char *path, bool may_make, struct ctl_db **ret, struct msb_err *e)
 {
 	struct ctl_db *db = calloc(1, sizeof(*db));
@@ -195,8 +223,13 @@ int ctl_db_open(const char *path, bool may_make, struct ctl_db **ret, struct msb
 	if (!db)
 		return msb_err_set(e, ENOMEM, "no memory");
 	db->copied = -1;
+	db->fd = -1;
 	db->path = strdup(path);
 	r = db->path ? make_private(path, &mine) : msb_err_set(&mine, ENOMEM, "no memory");
+	if (r == 0)
+		db->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (r == 0 && db->fd < 0)
+		r = msb_err_set(&mine, errno, "cannot open %s: %m", path);
 	if (r == 0 && sqlite3_open_v2(path, &db->sq,
 			      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
 			      NULL) != SQLITE_OK)
@@ -235,6 +268,7 @@ int ctl_db_open(const char *path, bool may_make, struct ctl_db **ret, struct msb
 			*e = mine;
 		return r;
 	}
+	reserve(db);
 	*ret = db;
 	return 0;
 }
@@ -244,6 +278,8 @@ struct ctl_db *ctl_db_close(struct ctl_db *db)
 	if (db) { /* every statement is finalized: neither can be busy */
 		(void)sqlite3_close(db->folder);
 		(void)sqlite3_close(db->sq);
+		if (db->fd >= 0)
+			close(db->fd);
 		free(db->path);
 	}
 	free(db);
@@ -280,7 +316,7 @@ void ctl_db_checkpoint(struct ctl_db *db)
 	int version = ask(db->folder, "PRAGMA data_version"); /* of changes by others than itself */
 
 	/* Best effort, both: the log stays, the last copy stays, and it is tried again. */
-	(void)sqlite3_wal_checkpoint_v2(db->folder, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	(void)fold(db, db->folder);
 	if (version >= 0 && version != db->copied && copy(db) == 0)
 		db->copied = version;
 }
@@ -301,7 +337,7 @@ int ctl_db_sandbox_add(struct ctl_db *db, const char *id, const char *name, uid_
 	return run(db, st, e);
 }
 
-static int delete_row(struct ctl_db *db, const char *sql, const char *key, struct msb_err *e)
+static int delete_once(struct ctl_db *db, const char *sql, const char *key, struct msb_err *e)
 {
 	_cleanup_stmt_ sqlite3_stmt *st = NULL;
 
@@ -309,6 +345,19 @@ static int delete_row(struct ctl_db *db, const char *sql, const char *key, struc
 		return -EIO;
 	sqlite3_bind_text(st, 1, key, -1, SQLITE_STATIC);
 	return run(db, st, e);
+}
+
+/* What is removed makes room: it does not fail for want of some. */
+static int delete_row(struct ctl_db *db, const char *sql, const char *key, struct msb_err *e)
+{
+	struct msb_err why = {0};
+	int r = delete_once(db, sql, key, &why);
+
+	if (r == -ENOSPC && fold(db, db->sq) == 0)
+		r = delete_once(db, sql, key, &why);
+	if (r < 0 && e)
+		*e = why;
+	return r;
 }
 
 int ctl_db_sandbox_del(struct ctl_db *db, const char *id, struct msb_err *e)

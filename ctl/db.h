@@ -38,6 +38,7 @@ void ctl_db_checkpoint(struct ctl_db *db);
 
 int ctl_db_sandbox_add(struct ctl_db *db, const char *id, const char *name, uid_t uid, gid_t gid,
 	mode_t mode, uint64_t created_usec, struct msb_err *e);
+/* Removing goes on where the disk is full. */
 int ctl_db_sandbox_del(struct ctl_db *db, const char *id, struct msb_err *e);
 int ctl_db_sandbox_owner(
 	struct ctl_db *db, const char *id, uid_t uid, gid_t gid, mode_t mode, struct msb_err *e);

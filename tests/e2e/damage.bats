@@ -133,12 +133,15 @@ refuses() {
 
 @test "the disk is full: a sentence, nothing half-done; with room again everything goes on" {
 	[ "$(id -u)" = 0 ] || skip "needs root, to mount a small disk"
+	mkdir "$m/gone"
 	dd if=/dev/zero of="$MSB_STATE/filler" bs=64k status=none 2>/dev/null || true
 	dd if=/dev/zero of="$MSB_STATE/filler" bs=1k oflag=append conv=notrunc status=none 2>/dev/null || true
-	full() { fails 'No space left' 'full' "$m/error" "$1"; }
-	for i in $(seq 40); do # what is left of pages that SQLite has already
-		bash -c "head -c 3000 /dev/zero | tr '\0' x >$m/dev/env/FILL$i" 2>/dev/null || break
-	done
+	full() {
+		for i in $(seq 400); do # what SQLite has still, and has again where its log was folded in
+			bash -c "head -c 3000 /dev/zero | tr '\0' x >$m/dev/env/FILL$((i % 8 + 1))" 2>/dev/null || break
+		done
+		fails 'No space left' 'full' "$m/error" "$1"
+	}
 	full "head -c 3000 /dev/zero | tr '\0' y >$m/dev/env/KEY"
 	[ "$(cat "$m/dev/env/KEY")" = value ]
 	full "mkdir $m/other"
@@ -146,6 +149,8 @@ refuses() {
 	[ "$(guest dev 'echo here')" = here ] # machines go on; what they write is their own error
 	[ "$(cat "$m/dev/state")" = running ]
 	run ! bash -c "echo 'import $repo/build/images/busybox again' >$m/images/ctl"
+	rmdir "$m/gone" # what makes room does not want any
+	[ ! -e "$m/gone" ]
 	cd /
 	kill -9 "$(msbd_pid)"
 	until_is 5 1 bash -c "stat $m >/dev/null 2>&1; echo \$?"
@@ -154,7 +159,7 @@ refuses() {
 	rm "$MSB_STATE/filler"
 	[ ! -s "$dir/said" ] || "$bin/msbd"
 	[ "$(cat "$m/dev/env/KEY" "$m/dev/state")" = $'value\nrunning' ]
-	for i in $(seq 40); do
+	for i in $(seq 8); do
 		[ ! -e "$m/dev/env/FILL$i" ] || echo "unset FILL$i" >"$m/dev/ctl"
 	done
 	mkdir "$m/other"
