@@ -218,6 +218,42 @@ more_than() { [ "$(stat -c %s "$1")" -gt "$2" ] && echo yes; }
 	until_is 10 0 jobs_of dev
 }
 
+# stands: the processes that `strace` runs, once one of them stands still
+stands() { [ "$(sed -n 's/^State:\t\([tT]\) .*/\1/p' "/proc/$1/status")" ] && echo yes; }
+
+@test "msbd is killed between the start of a command and the first look at it" {
+	job=$("$msb" exec -d dev sh -c 'echo early; until [ -e /late ]; do sleep 0.2; done; echo late; exit 4')
+	for how in exec attach; do
+		words=(exec dev sh -c 'echo up; sleep 2; echo end; exit 6')
+		[ $how = exec ] || words=(attach --no-stdin "$job")
+		rm -f trace
+		# it stops itself where it opens `status`, which is that look
+		strace -qq -o "$dir/trace" -P status -e trace=openat -e inject=openat:signal=SIGSTOP:when=1 \
+			"$msb" "${words[@]}" >out 2>err 3>&- &
+		pid=$!
+		until_is 30 openat eval "grep -so '^openat' '$dir/trace' | head -n 1"
+		tracee=$(pgrep -P $pid)
+		until_is 20 yes stands "$tracee"
+		cd /
+		old=$(msbd_pid)
+		kill -9 "$old"
+		until_is 5 gone eval "[ -e /proc/$old ] || echo gone"
+		kill -CONT "$tracee"
+		sleep 1 # nobody is there when it looks
+		"$bin/msbd"
+		cd "$dir"
+		if [ $how = exec ]; then
+			ends 6
+			[ "$(cat out)" = $'up\nend' ]
+		else
+			guest dev 'touch /late'
+			ends 4
+			[ "$(cat out)" = $'early\nlate' ]
+		fi
+		[ -z "$(grep -v '^msb: msbd ended; waiting for another$' err)" ]
+	done
+}
+
 @test "the machine ended meanwhile: said, 255" {
 	sandbox three
 	echo start >"$m/three/ctl"

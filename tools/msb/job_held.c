@@ -108,6 +108,13 @@ static int places(struct held *h, uint64_t gone[2], uint64_t *in, struct msb_err
 	return 0;
 }
 
+/* Nothing was read yet, nor given. */
+static void from_here(struct stream *s, const uint64_t gone[2], uint64_t in)
+{
+	memcpy(s->got, gone, sizeof(s->got));
+	s->given = in;
+}
+
 /* ---- another msbd */
 
 static void follow_fds(const struct held *h, struct stream *s)
@@ -175,6 +182,8 @@ static int again(struct stream *s, void *arg, struct msb_err *e)
 				      h->name, h->number)
 			    : r;
 	}
+	if (h->joined && !*h->created)
+		from_here(s, gone, in); /* that msbd ended before it said so much */
 	close_all(h);
 	*h = next;
 	follow_fds(h, s);
@@ -190,15 +199,12 @@ int held_follow(struct held *h, struct stream *s, struct msb_err *e)
 	int r;
 
 	h->status = openat(h->dir, "status", O_RDONLY | O_CLOEXEC);
-	if (h->status < 0)
-		return held_why(h, errno, e);
-	r = places(h, gone, &in, e);
-	if (r < 0)
+	r = h->status < 0 ? held_why(h, errno, e) : places(h, gone, &in, e);
+	/* Where msbd has ended just now its streams say so too: then we wait for the next. */
+	if (r < 0 && !mnt_gone(-r))
 		return r;
-	if (h->joined) { /* else we have had it since its beginning */
-		memcpy(s->got, gone, sizeof(s->got));
-		s->given = in;
-	}
+	if (r == 0 && h->joined) /* else we have had it since its beginning */
+		from_here(s, gone, in);
 	follow_fds(h, s);
 	s->again = again;
 	s->again_arg = h;
