@@ -102,16 +102,18 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct ctl *c = serve_ctl(req);
 	struct fuse_entry_param entry;
 	struct ctl_at dir, at;
-	int r;
+	bool found;
+	int r = 0;
 
 	pthread_mutex_lock(&c->lock);
-	r = ctl_at_id(c, parent, &dir);
-	dir.uid = fuse_req_ctx(req)->uid;
-	if (r == 0)
+	found = serve_find(req, parent, SERVE_SEARCH, &dir);
+	if (found)
 		r = ctl_at_child(&dir, name, &at);
-	if (r == 0)
+	if (found && r == 0)
 		serve_entry(&at, &entry);
 	pthread_mutex_unlock(&c->lock);
+	if (!found)
+		return;
 	if (r < 0)
 		fuse_reply_err(req, -r);
 	else

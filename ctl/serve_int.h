@@ -32,9 +32,10 @@ void serve_entry(const struct ctl_at *at, struct fuse_entry_param *ret);
  * outlives the lock only with a reference, so callers take what they need under it.
  */
 bool serve_find(fuse_req_t req, fuse_ino_t ino, mode_t want, struct ctl_at *ret);
-#define SERVE_READ  4
-#define SERVE_WRITE 2
-#define SERVE_NAMES 3 /* to make or remove some in a directory */
+#define SERVE_READ   4
+#define SERVE_WRITE  2
+#define SERVE_SEARCH 1
+#define SERVE_NAMES  3 /* to make or remove some in a directory */
 /* Whether who asks may, as owner and modes are now, enter the sandbox or volume that it is of, and
  * read (4), write (2) and search (1) it as @want says; 0: enter alone. ctl.lock held. */
 bool serve_may(fuse_req_t req, const struct ctl_at *at, mode_t want);

@@ -148,6 +148,9 @@ given_away() {
 		        no("list", lambda: os.open(f"/proc/self/fd/{d}", os.O_RDONLY))
 		        no("make", lambda: os.mkdir(f"new{names}", dir_fd=d))
 		        no("set", lambda: os.open(f"V{names}", os.O_CREAT | os.O_WRONLY, dir_fd=env))
+		        if sys.argv[2] == "0700": # else it may learn of names, as everybody who may enter
+		            no("look for what is there", lambda: os.stat("y", dir_fd=d))
+		            no("look for what is not", lambda: os.stat("nothing", dir_fd=env))
 		    try:
 		        again.append(os.open(f"/proc/self/fd/{ctl}", os.O_WRONLY))
 		    except PermissionError:
@@ -167,7 +170,7 @@ given_away() {
 	EOF
 	mkfifo -m 0666 "$dir/told" "$dir/told.ready"
 	exec 6<>"$dir/told"
-	member $ann "umask 0; exec python3 $dir/former.py $dir/told" 3>&- 6>&- &
+	member $ann "umask 0; exec python3 $dir/former.py $dir/told $1" 3>&- 6>&- &
 	local former=$!
 	timeout 60 cat "$dir/told.ready"
 	chown $bob:$team kept
