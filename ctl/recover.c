@@ -13,6 +13,7 @@
 #include "ctl/plugin.h"
 #include "ctl/run_main.h"
 #include "ctl/supervise.h"
+#include "ctl/thread.h"
 #include "ctl/volumes.h"
 #include "fs/fsd.h"
 
@@ -24,6 +25,7 @@
 #include <sys/wait.h>
 
 #define LOOKS	  3
+#define TAKERS	  16   /* threads that ask agents, each for one sandbox at a time */
 #define SERVED_MS 2000 /* a mount that does not answer in that time is somebody's all the same */
 
 /* Whether somebody answers at @mnt. In a process of its own: one that hangs would hold us up. */
@@ -124,16 +126,29 @@ static void settle(struct ctl_sandbox *sb, enum ctl_state s, const char *why)
 	log_info("%s: %s%s%s", sb->name, ctl_state_name(s), why ? ": " : "", why ?: "");
 }
 
-/* A sandbox whose machine is there and whose start had ended well. */
-static void take_up(struct ctl_sandbox *sb, struct vmm *vmm, bool files)
+/* ---- sandboxes whose machine is there and whose start had ended well */
+
+struct found {
+	struct ctl_sandbox *sb; /* a reference */
+	bool files;
+};
+
+/* Their agents are asked side by side: one that does not answer holds up no other. */
+struct found_all {
+	struct ctl *c;
+	struct found *v;
+	size_t n;
+	size_t next;	      /* c->lock, as is what follows */
+	unsigned int threads; /* that take from them */
+};
+
+static void take_up(const struct found *f)
 {
+	struct ctl_sandbox *sb = f->sb;
 	struct ctl *c = sb->c;
 	struct ctl_helper h;
-	bool agent = files && ctl_helper_load(c, sb->id, "agent", &h) == 0;
+	bool agent = f->files && ctl_helper_load(c, sb->id, "agent", &h) == 0;
 
-	ctl_machine_watch(sb, vmm);
-	if (files)
-		resume_plugins(sb);
 	if (agent && ctl_jobs_adopt(sb) < 0) {
 		log_err("%s: its agent's process does not answer; ending it", sb->name);
 		(void)ctl_helper_end(&h, 0); /* not our child: nothing to learn */
@@ -143,7 +158,7 @@ static void take_up(struct ctl_sandbox *sb, struct vmm *vmm, bool files)
 	LOCK_SCOPE(&c->lock);
 	if (sb->state != ST_PAUSED)
 		sb->state = ST_RUNNING;
-	if (!files) {
+	if (!f->files) {
 		ctl_op_clean(sb, EIO, "the file server ended while msbd was not running");
 	} else if (agent) {
 		sb->agent = h;
@@ -158,8 +173,41 @@ static void take_up(struct ctl_sandbox *sb, struct vmm *vmm, bool files)
 	}
 }
 
+static void *take_up_some(void *arg)
+{
+	struct found_all *all = arg;
+
+	LOCK_SCOPE(&all->c->lock);
+	while (all->next < all->n) {
+		struct found *f = &all->v[all->next++];
+
+		pthread_mutex_unlock(&all->c->lock);
+		take_up(f);
+		ctl_sandbox_unref(f->sb);
+		pthread_mutex_lock(&all->c->lock);
+	}
+	all->threads--;
+	pthread_cond_broadcast(&all->c->changed);
+	return NULL;
+}
+
+static void take_up_all(struct found_all *all)
+{
+	struct ctl *c = all->c;
+
+	pthread_mutex_lock(&c->lock);
+	all->threads = 1;
+	while (all->threads < TAKERS && all->threads < all->n && ctl_thread(take_up_some, all) == 0)
+		all->threads++; /* it begins once the lock is let go of */
+	pthread_mutex_unlock(&c->lock);
+	(void)take_up_some(all);
+	LOCK_SCOPE(&c->lock);
+	while (all->threads)
+		pthread_cond_wait(&c->changed, &c->lock);
+}
+
 static void recover_one(struct ctl_sandbox *sb, struct vmm *vmm, const struct machines *have,
-	const struct msb_err *trouble)
+	const struct msb_err *trouble, struct found_all *found)
 {
 	struct ctl_files_of of = {
 		.c = sb->c, .f = &sb->files, .id = sb->id, .name = sb->name, .sb = sb};
@@ -178,7 +226,11 @@ static void recover_one(struct ctl_sandbox *sb, struct vmm *vmm, const struct ma
 	if (machine || !ctl_state_ended(sb->state))
 		sb->nexports = 2;
 	if (machine && (sb->state == ST_RUNNING || sb->state == ST_PAUSED)) {
-		take_up(sb, vmm, files);
+		ctl_machine_watch(sb, vmm);
+		if (files)
+			resume_plugins(sb);
+		LOCK_SCOPE(&sb->c->lock);
+		found->v[found->n++] = (struct found){ctl_sandbox_ref(sb), files};
 		return;
 	}
 	if (ctl_state_ended(sb->state) && !machine)
@@ -290,10 +342,14 @@ int ctl_recover(struct ctl *c, struct msb_err *e)
 {
 	struct machines have = {0};
 	struct msb_err trouble = {0};
+	_cleanup_free_ struct found *v = calloc(c->nsb + 1, sizeof(*v));
+	struct found_all found = {.c = c, .v = v};
 	struct vmm *vmm = NULL;
 	bool need = false;
 	int r;
 
+	if (!v)
+		return msb_err_set(e, ENOMEM, "no memory");
 	for (size_t i = 0; i < c->nsb; i++)
 		need |= !ctl_state_ended(c->sb[i]->state);
 	/* Looking costs a worker; where nothing ran there is nothing to look for. */
@@ -305,7 +361,7 @@ int ctl_recover(struct ctl *c, struct msb_err *e)
 				"machines that may run cannot be looked for, and are left alone: %s",
 				trouble.msg);
 	for (size_t i = 0; i < c->nsb; i++)
-		recover_one(c->sb[i], vmm, &have, &trouble);
+		recover_one(c->sb[i], vmm, &have, &trouble, &found);
 	for (size_t i = 0; i < have.n; i++)
 		if (!ctl_sandbox_by_id(c, have.id[i]))
 			(void)vmm_destroy(vmm, have.id[i], NULL); /* of a removed sandbox */
@@ -319,5 +375,6 @@ int ctl_recover(struct ctl *c, struct msb_err *e)
 	each_stray(c, c->sandboxes_fd, ".", clear_state);
 	ctl_volumes_recover(c);
 	free(have.id);
+	take_up_all(&found); /* from here on verbs may be under way */
 	return 0;
 }

@@ -281,3 +281,35 @@ said() {
 	[ "$(guest dev 'echo here')" = here ] || until_is 30 here guest dev 'echo here'
 	[ ! -e "$j" ]
 }
+
+@test "an agent's process that does not answer holds up no other sandbox" {
+	local log=$MSB_STATE/run/msb.log agent pid from first
+	sandbox later
+	echo start >"$m/later/ctl"
+	job '["cat"]'
+	start
+	first=$j
+	exec 7<>"$m/later/jobs/clone"
+	read -r n <&7
+	j=$m/later/jobs/$n
+	echo cat >"$j/argv"
+	echo keep >"$j/ctl"
+	start
+	exec 7>&-
+	agent=$(status_of dev agent_pid)
+	cd /
+	pid=$(msbd_pid)
+	kill -9 "$pid"
+	until_is 5 gone eval "[ -e /proc/$pid ] || echo gone"
+	kill -STOP "$agent"
+	from=$(wc -c <"$log")
+	"$bin/msbd" 3>&- &
+	pid=$!
+	until_is 30 'later: 1 jobs taken up' eval "tail -c +$((from + 1)) '$log' | grep -o 'later: 1 jobs taken up'"
+	run ! grep 'dev: its jobs' <(tail -c "+$((from + 1))" "$log")
+	kill -CONT "$agent"
+	wait "$pid"
+	[ "$(cat "$first/state" "$j/state")" = $'running\nrunning' ]
+	echo kill >"$m/later/ctl"
+	rmdir "$m/later"
+}
