@@ -217,6 +217,13 @@ static int make(struct ctl_sandbox *sb, void *arg, struct msb_str *table, struct
 	x->why = (struct msb_err){0};
 	x->refused = ctl_mounts_edit(sb, x->p, x->n, x->replace, ctl_conf_value(sb, CONF_TMPFS),
 		table, &x->used, &x->why);
+	if (x->refused < 0 && x->n > 1 && memchr(x->p, '\n', x->n - 1)) { /* one of several */
+		unsigned int number = 1;
+
+		for (size_t i = 0; i < x->used; i++)
+			number += x->p[i] == '\n';
+		(void)msb_err_wrap(&x->why, "line %u", number); /* its code is kept */
+	}
 	return x->refused < 0 && x->used == 0 ? msb_err_set(e, x->why.code, "%s", x->why.msg) : 0;
 }
 

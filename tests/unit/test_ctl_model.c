@@ -193,6 +193,7 @@ static void mounts_of_one_write(void **state)
 	sb = ctl_sandbox_find(c, "w");
 	assert_int_equal(
 		ctl_mounts_write(&q, sb, text, sizeof(text) - 1, true, &used, &e), -EEXIST);
+	assert_string_equal(e.msg, "line 5: there is a mount at /a already");
 	assert_int_equal(used, strstr(text, "/c") - text);
 	assert_string_equal(
 		ctl_conf_value(sb, CONF_MOUNTS), "/a /a passthrough rw\n/b /b passthrough ro\n");
@@ -201,6 +202,7 @@ static void mounts_of_one_write(void **state)
 		-EEXIST);
 	assert_int_equal(used, 0);
 	assert_int_equal(ctl_mounts_write(&q, sb, "a\0b\n", 4, true, &used, &e), -EINVAL);
+	assert_string_equal(e.msg, "a line holds a NUL byte"); /* which one is plain */
 	assert_string_equal(
 		ctl_conf_value(sb, CONF_MOUNTS), "/a /a passthrough rw\n/b /b passthrough ro\n");
 	assert_int_equal(ctl_sandbox_remove(sb, NULL), 0);
