@@ -593,6 +593,10 @@ until_asked() {
 	run ! bash -c "'$msb' save bb >/dev/full"
 	run "$msb" prune </dev/null
 	[ "$status" = 125 ]
+	[[ $output == *'nobody said yes, and nothing was removed; `msb prune -f` does not ask' ]]
+	run "$msb" prune <<<n
+	[ "$status" = 125 ]
+	[[ $output == *'nothing was removed' ]]
 	[ -d "$m/images/localhost/bb:latest" ]
 	echo s3cret | "$msb" login --password-stdin -u me reg.lan
 	[ "$(cat "$m/images/logins/reg.lan")" = me ]

@@ -231,12 +231,20 @@ static int logout(const struct cli_args *a)
 static int prune(const struct cli_args *a)
 {
 	char answer[8] = "";
+	struct msb_err e;
 
 	if (!cli_get(a, "force") && !mnt_dry()) {
 		(void)fprintf(
 			stderr, "This removes every image that no sandbox uses. Go on? [y/N] ");
-		if (!fgets(answer, sizeof(answer), stdin) || (answer[0] != 'y' && answer[0] != 'Y'))
-			return CLI_FAILED;
+		if (!fgets(answer, sizeof(answer), stdin))
+			(void)fputc('\n', stderr);
+		if (answer[0] != 'y' && answer[0] != 'Y') {
+			msb_err_set(&e, ECANCELED, "%s",
+				*answer ? "nothing was removed"
+					: "nobody said yes, and nothing was removed; `msb prune -f` "
+					  "does not ask");
+			return cli_fail(&e);
+		}
 	}
 	return simple("prune", NULL, NULL);
 }
