@@ -13,6 +13,7 @@
 #include "ctl/report.h"
 #include "ctl/resize.h"
 #include "ctl/thread.h"
+#include "vmm/agent.h"
 
 #include <poll.h>
 #include <stdarg.h>
@@ -110,6 +111,19 @@ static void settle(struct ctl_op *op, int r, bool as_before)
 	}
 }
 
+/* The machine's clock stood still with it. */
+static void set_clock(struct ctl_op *op)
+{
+	struct msb_err e = {0};
+	char sock[108];
+
+	if (op->sb->foreign)
+		return;
+	ctl_sock_path(op->sb->c, op->sb->id, "agent", sock);
+	if (agent_set_clock(sock, op->cancel_fd, &e) < 0 && e.code != EINTR)
+		log_warn("%s: its clock is behind by its pause: %s", op->sb->name, e.msg);
+}
+
 static int perform(struct ctl_op *op, struct msb_err *e)
 {
 	struct vmm *vmm;
@@ -131,8 +145,10 @@ static int perform(struct ctl_op *op, struct msb_err *e)
 		if (op->verb == VERB_PAUSE)
 			return vmm_suspend(vmm, op->sb->id, e);
 		r = vmm_resume(vmm, op->sb->id, e);
-		if (r == 0)
+		if (r == 0) {
+			set_clock(op);
 			ctl_files_refresh(op->sb);
+		}
 		return r;
 	case VERB_KILL:
 	case VERB_CLEAN: break;

@@ -8,10 +8,9 @@
  * of connections at once; the first message of a connection says what it is:
  *
  *	attach	fds: connected agent channel, connected console -> ok at once
- *	boot	{hostname= user= workdir= init= clock_usec= env=K=V..
- *		mount=NAME\tPATH\tOPTS.. timeout_ms=}
- *		-> ok when PID 1 is ready to exec; error if it cannot mount, or ETIMEDOUT. A guest
- *		that is booted already says ok.
+ *	boot	{hostname= user= workdir= init= env=K=V.. mount=NAME\tPATH\tOPTS.. timeout_ms=}
+ *		-> ok when PID 1 is ready to exec, its clock the host's; error if it cannot mount,
+ *		or ETIMEDOUT. A guest that is booted already says ok.
  *	exec	{arg=.. env=K=V.. user= cwd= tty=0|1 rows= cols= stdin=0|1 log=0|1 job=
  *		timeout_ms= hold=0|1|2 mark= rlimit=NAME:SOFT:HARD..}
  *		-> ok once taken, or error (EBUSY EAGAIN E2BIG EPROTO). From then on the connection
@@ -154,7 +153,9 @@ int agent_stats_ask(const char *control_path, struct msb_err *e);
 int agent_stats_answer(int fd, struct wire_stats *ret, struct msb_err *e);
 /* A connected socket, non-blocking: first comes "ok", then what "watch" says. Does not wait. */
 int agent_watch(const char *control_path, struct msb_err *e);
-int agent_set_clock(const char *control_path, struct msb_err *e); /* to the host's */
+/* The guest's clock as the host's. -EINTR once @cancel_fd (-1: none) is readable; as agent_mount().
+ */
+int agent_set_clock(const char *control_path, int cancel_fd, struct msb_err *e);
 int agent_drop_caches(const char *control_path, struct msb_err *e);
 /* Has the guest use @n of its CPUs. */
 int agent_cpus(const char *control_path, uint32_t n, struct msb_err *e);

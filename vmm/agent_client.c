@@ -121,7 +121,6 @@ int agent_boot(const char *control_path, const struct agent_boot *b, struct msb_
 	msb_msg_set(&m, "user", "%s", b->user ?: "");
 	msb_msg_set(&m, "workdir", "%s", b->workdir ?: "");
 	msb_msg_set(&m, "init", "%s", b->init ?: "");
-	msb_msg_set(&m, "clock_usec", "%llu", (unsigned long long)clock_usec());
 	msb_msg_set(&m, "mount", "%s\t/\t%s%s", b->disk ?: "root", b->disk ? "type=disk," : "",
 		b->readonly ? "ro" : "rw");
 	for (size_t i = 0; i < b->nmounts; i++)
@@ -342,13 +341,13 @@ int agent_watch(const char *control_path, struct msb_err *e)
 	return ask(control_path, "watch", e);
 }
 
-int agent_set_clock(const char *control_path, struct msb_err *e)
+int agent_set_clock(const char *control_path, int cancel_fd, struct msb_err *e)
 {
 	struct msb_msg m;
 
 	msb_msg_init(&m, "clock");
 	msb_msg_set(&m, "clock_usec", "%llu", (unsigned long long)clock_usec());
-	return call_once(control_path, &m, GUEST_CALL_MS, e);
+	return call_guest(control_path, &m, cancel_fd, e);
 }
 
 int agent_drop_caches(const char *control_path, struct msb_err *e)

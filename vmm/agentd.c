@@ -160,7 +160,7 @@ static int pass_on(
 static int do_boot(struct agentd *a, struct ad_conn *c, struct msb_msg *m, struct msb_err *e)
 {
 	static const char *const keys[] = {
-		"hostname", "user", "workdir", "init", "clock_usec", "env", "mount", NULL};
+		"hostname", "user", "workdir", "init", "env", "mount", NULL};
 	uint64_t timeout_ms = AGENTD_REQUEST_MS;
 	uint8_t b[WIRE_MAX_PAYLOAD];
 	size_t n = 0;

@@ -193,6 +193,7 @@ int ad_job_new(struct agentd *a, struct ad_conn *c, const struct msb_msg *m, str
 void ad_job_message(struct agentd *a, struct ad_conn *c, const struct msb_msg *m);
 int ad_job_frame(struct agentd *a, const struct wire_frame *f, const char **ret_why);
 void ad_guest_error(const struct wire_frame *f, struct msb_err *e);
+uint64_t ad_now_usec(void); /* CLOCK_REALTIME */
 bool ad_job_wants_input(const struct ad_job *j);
 void ad_job_abandon(struct agentd *a, struct ad_conn *c);     /* before its descriptor is closed */
 void ad_jobs_fail(struct agentd *a, const struct msb_err *e); /* the session has ended */

@@ -281,7 +281,7 @@ void ad_job_abandon(struct agentd *a, struct ad_conn *c)
 
 /* ---- from the guest */
 
-static uint64_t now_usec(void)
+uint64_t ad_now_usec(void)
 {
 	struct timespec t;
 
@@ -292,7 +292,7 @@ static uint64_t now_usec(void)
 static void end_as(struct agentd *a, struct ad_job *j, int how)
 {
 	j->ended = how;
-	j->ended_usec = now_usec();
+	j->ended_usec = ad_now_usec();
 	a->ntimed -= j->signal_at_ms != 0;
 	j->signal_at_ms = 0;
 	free(j->ask);
@@ -360,7 +360,7 @@ static int started_frame(struct agentd *a, struct ad_job *j, const struct wire_f
 	if (f->len != 4 || j->started)
 		return -EBADMSG;
 	j->started = true;
-	j->started_usec = now_usec();
+	j->started_usec = ad_now_usec();
 	j->pid = wire_get32(f->payload);
 	if (!j->conn)
 		return 0;

@@ -202,6 +202,21 @@ void ad_request_forget(struct agentd *a, const struct ad_conn *c)
 	}
 }
 
+/* What a guest is booted with has the time in it, which goes on until it can hear us. */
+static int request_send(struct agentd *a, const struct ad_request *q)
+{
+	uint8_t b[WIRE_MAX_PAYLOAD];
+	size_t n = q->len;
+	char now[24];
+
+	if (q->type != WIRE_BOOT)
+		return wire_tx_frame(&a->tx, q->type, q->id, q->payload, n);
+	memcpy(b, q->payload, n);
+	(void)snprintf(now, sizeof(now), "%llu", (unsigned long long)ad_now_usec());
+	(void)wire_kv_add(b, sizeof(b), &n, "clock_usec", now); /* or it keeps its own clock */
+	return wire_tx_frame(&a->tx, q->type, q->id, b, n);
+}
+
 static void requests_send(struct agentd *a)
 {
 	for (size_t i = 0; i < AGENTD_MAX_REQUESTS && a->synced; i++) {
@@ -209,7 +224,7 @@ static void requests_send(struct agentd *a)
 
 		if (!q->id || q->sent)
 			continue;
-		if (wire_tx_frame(&a->tx, q->type, q->id, q->payload, q->len) < 0)
+		if (request_send(a, q) < 0)
 			return;
 		q->sent = true;
 	}

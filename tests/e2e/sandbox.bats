@@ -266,9 +266,18 @@ sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
 	[ "$(wc -l <"$dir/refused")" = 20 ]
 }
 
+# in_time: the guest's clock is the host's
+in_time() {
+	local from=$EPOCHSECONDS clock
+	clock=$(guest $name 'date +%s')
+	[ "$clock" -ge $((from - 2)) ] || { echo "$clock, not from $from on"; return 1; }
+	[ "$clock" -le $((EPOCHSECONDS + 1)) ]
+}
+
 @test "pause and resume" {
 	sandbox $name
 	echo start >"$m/$name/ctl"
+	in_time
 	echo pause >"$m/$name/ctl"
 	echo pause >"$m/$name/ctl"
 	state_is $name paused
@@ -276,6 +285,10 @@ sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
 	fails "busy" "resume it" "$m/$name/error" "echo start > $m/$name/ctl"
 	echo resume >"$m/$name/ctl"
 	[ "$(guest $name 'echo on')" = on ]
+	echo pause >"$m/$name/ctl"
+	sleep 5 # for which the guest's clock stands still
+	echo resume >"$m/$name/ctl"
+	in_time
 	echo pause >"$m/$name/ctl"
 	echo stop >"$m/$name/ctl"
 	state_is $name stopped

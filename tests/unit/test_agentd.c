@@ -149,7 +149,7 @@ static void small_requests(void **state)
 	int s = msb_unix_connect(ctl, SOCK_SEQPACKET);
 
 	assert_int_equal(agent_drop_caches(ctl, &e), 0);
-	assert_int_equal(agent_set_clock(ctl, &e), 0);
+	assert_int_equal(agent_set_clock(ctl, -1, &e), 0);
 	msb_msg_init(&m, "clock");
 	msb_msg_set(&m, "clock_usec", "1");
 	assert_int_equal(msb_msg_call(s, &m, WAIT_MS, &e), -EPERM);

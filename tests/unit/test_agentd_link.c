@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A guest that does not read, as a paused one: clients are answered all the same, nobody spins, and
-// what was for it gets there once it reads.
+// A guest that does not read, as one that is paused or boots: clients are answered all the same,
+// nobody spins, and what was for it gets there once it reads.
 #include "tests/unit/agentd_client.h"
 #include "tests/unit/agentd_guest.h"
 
@@ -183,10 +183,40 @@ static void paused(void **state)
 	close(gport);
 }
 
+/* The time that it is booted with is not that at which it was asked to. */
+static void boot_clock(void **state)
+{
+	int s = msb_unix_connect(ctl, SOCK_SEQPACKET);
+	const char *key, *value;
+	size_t pos = 0, len;
+	uint64_t from, clock = 0;
+	struct timespec t;
+	struct wire_frame f;
+
+	guest_attach();
+	msb_msg_init(&m, "boot");
+	msb_msg_set(&m, "hostname", "host");
+	assert_true(s >= 0);
+	assert_int_equal(msb_msg_send(s, &m), 0);
+	assert_int_equal(status_jobs(), 0); /* so that it was heard */
+	assert_int_equal(clock_gettime(CLOCK_REALTIME, &t), 0);
+	from = (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+	guest_hello();
+	assert_true(guest_next(&f));
+	assert_int_equal(f.type, WIRE_BOOT);
+	while (wire_kv_next(f.payload, f.len, &pos, &key, &len, &value) > 0)
+		if (wire_kv_is(key, len, "clock_usec"))
+			clock = strtoull(value, NULL, 10);
+	assert_true(clock >= from);
+	close(s);
+	close(gport);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		ALONE(paused),
+		ALONE(boot_clock),
 	};
 
 	prepare();
