@@ -8,9 +8,10 @@
 #include <string.h>
 #include <linux/fs.h>
 
-#define SHORT_NAME  22
-#define INDEX_SLOTS (1u << 14)
-#define MAX_NAME    255
+#define SHORT_NAME 22
+#define INDEX_SETS (1u << 12)
+#define INDEX_WAYS 4
+#define MAX_NAME   255
 
 struct entry {
 	struct fsb_node n; /* first */
@@ -27,9 +28,9 @@ struct fsb_names {
 	struct fsb_node_map map;
 	unsigned int users;
 	_Atomic uint32_t age; /* grows where tags below a directory may be wrong */
-	/* hash of (parent, name) -> the node last entered so: wrong where two share a slot, and
+	/* hash of (parent, name) -> the nodes last entered so, the latest first: a hint, which is
 	 * checked against the entry. */
-	_Atomic uint64_t index[INDEX_SLOTS];
+	_Atomic uint64_t index[INDEX_SETS][INDEX_WAYS];
 };
 
 static void unlock_shard_(struct fsb_node_shard **s)
@@ -47,14 +48,32 @@ static void unlock_shard_(struct fsb_node_shard **s)
 	_cleanup_(unlock_shard_) struct fsb_node_shard *s = fsb_node_lock(&(t)->map, node);        \
 	struct entry *e = (struct entry *)(void *)fsb_node_add(&(t)->map, s, node)
 
-static _Atomic uint64_t *slot_of(
+static _Atomic uint64_t *set_of(
 	struct fsb_names *t, uint64_t parent, const char *name, size_t name_bytes)
 {
 	uint64_t h = fsb_node_mix(parent + 1);
 
 	for (size_t i = 0; i < name_bytes; i++)
 		h = (h ^ (uint8_t)name[i]) * 0x100000001b3ULL;
-	return &t->index[(h ^ h >> 32) % INDEX_SLOTS];
+	return t->index[(h ^ h >> 32) % INDEX_SETS];
+}
+
+/* Two threads at once may lose an older hint, or leave one twice. */
+static void hint(
+	struct fsb_names *t, uint64_t parent, const char *name, size_t name_bytes, uint64_t node)
+{
+	_Atomic uint64_t *set = set_of(t, parent, name, name_bytes);
+	uint64_t put = node;
+
+	for (int i = 0; i < INDEX_WAYS; i++) {
+		uint64_t was = atomic_load_explicit(&set[i], memory_order_relaxed);
+
+		if (was != put)
+			atomic_store_explicit(&set[i], put, memory_order_relaxed);
+		if (was == node || !was)
+			break;
+		put = was;
+	}
 }
 
 static const char *name_of(const struct entry *e)
@@ -173,7 +192,7 @@ void fsb_names_enter(
 {
 	if (node == FSB_ROOT)
 		return;
-	atomic_store_explicit(slot_of(t, parent, name, name_bytes), node, memory_order_relaxed);
+	hint(t, parent, name, name_bytes, node);
 	{
 		ADD_SCOPE(t, node, s, e);
 
@@ -212,16 +231,26 @@ void fsb_names_forget(struct fsb_names *t, uint64_t node, uint64_t count)
 	let_go(t, parent);
 }
 
+static bool is_named(
+	struct fsb_names *t, uint64_t node, uint64_t parent, const char *name, size_t name_bytes)
+{
+	ENTRY_SCOPE(t, node, s, e);
+
+	return e && has_name(e, parent, name, name_bytes);
+}
+
 /* The node that was entered as @name in @parent, or 0. */
 static uint64_t by_name(struct fsb_names *t, uint64_t parent, const char *name, size_t name_bytes)
 {
-	uint64_t node =
-		atomic_load_explicit(slot_of(t, parent, name, name_bytes), memory_order_relaxed);
+	const _Atomic uint64_t *set = set_of(t, parent, name, name_bytes);
 
-	if (!node)
-		return 0;
-	ENTRY_SCOPE(t, node, s, e);
-	return e && has_name(e, parent, name, name_bytes) ? node : 0;
+	for (int i = 0; i < INDEX_WAYS; i++) {
+		uint64_t node = atomic_load_explicit(&set[i], memory_order_relaxed);
+
+		if (node && is_named(t, node, parent, name, name_bytes))
+			return node;
+	}
+	return 0;
 }
 
 /* @node 0: whatever is there now. */
@@ -236,7 +265,7 @@ static void moved(struct fsb_names *t, struct fsb *next, const struct fsb_req *r
 			return;
 		node = e.node;
 	}
-	atomic_store_explicit(slot_of(t, parent, name, n), node, memory_order_relaxed);
+	hint(t, parent, name, n, node);
 	set_name(t, node, parent, name, n);
 	if (e.node)
 		next->ops->forget(next, e.node, 1);

@@ -490,6 +490,42 @@ static void names_limits(void **state)
 	t = fsb_names_free(t);
 }
 
+static unsigned int asked;
+
+static int ask(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name,
+	struct fsb_entry *ret)
+{
+	asked++;
+	return -ENOENT;
+}
+
+/* Names of which many others were entered since are known yet, nearly all. */
+static void names_renamed(void **state)
+{
+	enum { N = 4096 };
+	static const struct fsb_ops ops = {.lookup = ask};
+	struct fsb next = {.ops = &ops};
+	char name[16];
+
+	t = fsb_names_new(2 * N);
+	for (uint64_t i = 0; i < N; i++) {
+		(void)snprintf(name, sizeof(name), "a%llu", (unsigned long long)i);
+		enter(1, name, 2 + i);
+	}
+	asked = 0;
+	for (uint64_t i = 0; i < N; i++) {
+		const struct fsb_call c = {
+			.op = FSB_RENAME, .node = 1, .name = name, .node2 = 1, .name2 = "b"};
+
+		(void)snprintf(name, sizeof(name), "a%llu", (unsigned long long)i);
+		fsb_names_renamed(t, &next, &c);
+		if (asked == 0)
+			assert_string_equal(path_of(2 + i, NULL), "/b");
+	}
+	assert_in_range(asked, 0, N / 20);
+	t = fsb_names_free(t);
+}
+
 static void names_tags(void **state)
 {
 	t = fsb_names_new(10);
@@ -847,8 +883,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {T(lines), T(longest_line), T(escapes_anywhere),
 		T(lines_differ), T(writes_and_goes_on), T(writes_while_running), T(rotates),
 		T(ring_begins_again), T(many_threads), T(full_disk), T(names), T(names_limits),
-		T(names_tags), T(names_state), T(names_threads), T(changes), T(all), T(chosen),
-		T(opens), T(exchange), T(loaded), T(nowhere)};
+		T(names_renamed), T(names_tags), T(names_state), T(names_threads), T(changes),
+		T(all), T(chosen), T(opens), T(exchange), T(loaded), T(nowhere)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
