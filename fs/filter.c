@@ -529,8 +529,8 @@ void fsb_filter_init(struct fsb_filter *f, const struct fsb_filter_ops *ops, str
 #define OP(op, there) .op = (there) ? f_##op : NULL
 	f->own = (struct fsb_ops){.name = ops->name,
 		.summary = ops->summary,
-		/* Names are what hooks go by: no way around them by number. */
-		.caps = (n->caps | add_caps) & ~(drop_caps | FSB_CAP_EXPORT),
+		/* Names are what hooks go by, as a rule: no way around them by number. */
+		.caps = ((n->caps & ~(uint32_t)FSB_CAP_EXPORT) | add_caps) & ~drop_caps,
 		.stop = f_stop,
 		OP(lookup, n->lookup),
 		OP(forget, n->forget),

@@ -194,7 +194,10 @@ struct fsb_ops {
 	int64_t (*save)(struct fsb *, uint64_t node, void *buf, size_t cap);
 	/* Brings a node back under its id, with @lookups references; the bytes are hostile. Every
 	 * node is loaded before any other op runs, in no order. -ESTALE: its file is gone; the id
-	 * answers -ESTALE from then on, and its references are counted all the same. */
+	 * answers -ESTALE from then on, and its references are counted all the same. @n 0, where
+	 * save() writes more: nothing could be saved. Those come last, so that a backend whose ids
+	 * may come again can keep the id from others while it is held: -ESTALE then, else -EBADMSG.
+	 */
 	int (*load)(struct fsb *, uint64_t node, uint64_t lookups, const void *buf, size_t n);
 	/* Brings a handle back under its number, once every node is loaded. @flags as at open. */
 	int (*reopen)(struct fsb *, uint64_t node, uint64_t fh, bool dir, uint32_t flags);

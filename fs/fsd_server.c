@@ -175,6 +175,15 @@ static bool opens_off(const struct fsd *d)
 	return false;
 }
 
+/* Before the shares' first machine, and between two. */
+static void forget_mounts(struct fsd *d)
+{
+	for (int i = 0; i < FSD_MAX_EXPORTS; i++)
+		if (d->export[i].dev && d->export[i].shares)
+			return;
+	mux_forgotten(d->shares.b);
+}
+
 static int do_mount(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 {
 	const char *name = msb_msg_get(m, "name"), *kind = msb_msg_get(m, "backend");
@@ -187,6 +196,7 @@ static int do_mount(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 		return msb_err_set(e, EINVAL, "a mount has a name and a backend");
 	if (mux_find(d->shares.b, name))
 		return msb_err_set(e, EEXIST, "mount %s exists", name);
+	forget_mounts(d);
 	r = start(d, m, kind, &b, e);
 	if (r < 0)
 		return r;
@@ -252,10 +262,12 @@ static int do_export(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 	if (!x)
 		return msb_err_set(
 			e, ENOSPC, "a file server has at most %d exports", FSD_MAX_EXPORTS);
-	x->shares = mux;
 	r = mux ? shares(d, e) : 0;
 	if (r < 0)
 		return r;
+	if (mux)
+		forget_mounts(d);
+	x->shares = mux;
 	keep = take_fd(m, "keep");
 	return virtiofs_new(tree ? &d->tree : &d->shares, tag, msb_msg_take_fd(m, 0), keep,
 		readonly, &x->dev, e);

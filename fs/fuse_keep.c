@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#define MAGIC	   UINT64_C(0x31706565656b7366)
+#define MAGIC	   UINT64_C(0x32706565656b7366)
 #define HEAD_BYTES 4096u
 #define ALL_BYTES  (HEAD_BYTES + sizeof(struct fuse_keep_slot) * FUSE_KEEP_SLOTS)
 

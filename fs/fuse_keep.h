@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FUSE_KEEP_STATE 88 /* bytes of a backend's save(); a node that needs more becomes stale */
+#define FUSE_KEEP_STATE 96 /* bytes of a backend's save(); a node that needs more becomes stale */
 #define FUSE_KEEP_SLOTS (FSD_MAX_NODES + 2 * 65536)
 
 enum fuse_keep_kind { FUSE_KEEP_NODE = 1, FUSE_KEEP_FILE, FUSE_KEEP_DIR };
@@ -33,7 +33,7 @@ struct fuse_keep_slot {
 	uint8_t zero;
 	uint8_t state[FUSE_KEEP_STATE];
 };
-_Static_assert(sizeof(struct fuse_keep_slot) == 120, "part of a memory's layout");
+_Static_assert(sizeof(struct fuse_keep_slot) == 128, "part of a memory's layout");
 
 #define FUSE_KEEP_SAVED	 1
 #define FUSE_KEEP_LARGER 2 /* its state does not fit */

@@ -77,6 +77,29 @@ static int load_node(struct loader *l, const struct fuse_state_rec *r)
 	return e == -ESTALE ? 0 : e;
 }
 
+/* A backend may have a use for their ids that would give the kernel two files of one id. */
+void fuse_load_stale(struct fsd_session *s)
+{
+	struct fsb *b = s->fs->b;
+
+	for (size_t i = 0; b->ops->load && i < s->nodes.slots; i++) {
+		struct fuse_ref n;
+		int r;
+
+		{
+			LOCK_SCOPE(&s->lock);
+			n = s->nodes.slot[i];
+		}
+		if (!n.key || !n.count || !(n.flags & FUSE_REF_STALE))
+			continue;
+		r = b->ops->load(b, n.key, n.count, NULL, 0);
+		if (r == 0 || r == -ESTALE) { /* it counts them from now on */
+			LOCK_SCOPE(&s->lock);
+			s->nodes.slot[i].flags &= ~FUSE_REF_STALE;
+		}
+	}
+}
+
 int fuse_load_handle(struct fsd_session *s, bool dir, struct fuse_ref h, bool stale)
 {
 	const struct fsb_ops *o = s->fs->b->ops;
@@ -211,6 +234,7 @@ int fsd_session_load(struct fsd_session *s, int fd)
 	if (r < 0) {
 		fsd_session_reset(s);
 	} else {
+		fuse_load_stale(s);
 		atomic_store(&s->init_flags, l->session.session.init_flags);
 		atomic_store(&s->minor, l->session.session.minor);
 		atomic_store(&s->opens_off, l->session.session.opens_off);

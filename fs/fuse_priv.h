@@ -107,6 +107,7 @@ int fuse_own_handle(struct fsd_session *s, bool dir, uint64_t node, uint64_t fh,
 void fuse_handle_gone(struct fsd_session *s, bool dir, const struct fuse_ref *h);
 /* ---- fuse_load.c: brings a handle back; @h is entered, stale where it cannot be had. */
 int fuse_load_handle(struct fsd_session *s, bool dir, struct fuse_ref h, bool stale);
+void fuse_load_stale(struct fsd_session *s); /* when all else is loaded */
 /* ---- fuse_takeover.c: for a session with a keep */
 void fuse_keep_facts(struct fsd_session *s);  /* what INIT agreed on has changed */
 void fuse_keep_states(struct fsd_session *s); /* before a reply names new nodes */

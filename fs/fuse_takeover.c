@@ -148,6 +148,7 @@ int fsd_session_keep(struct fsd_session *s, int fd)
 		enter_nodes(s, last);
 		load_nodes(s, last);
 		load_handles(s, last);
+		fuse_load_stale(s);
 		atomic_store(&s->init_flags, i.init_flags);
 		atomic_store(&s->minor, i.minor);
 		atomic_store(&s->opens_off, i.opens_off);

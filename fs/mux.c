@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <xxhash.h>
 
 #define FIRST_OFF 3 /* readdir: after "." and ".." */
 
@@ -73,6 +74,7 @@ void mux_entry_out(const struct mux_seat *s, struct fsb_entry *e)
 {
 	if (e->node)
 		e->node |= (uint64_t)s->id << MUX_SHIFT;
+	e->generation ^= s->generation;
 	mux_attr_out(s, &e->attr);
 }
 
@@ -121,6 +123,31 @@ int mux_root_lookup(struct mux *m, const char *name, struct fsb_entry *ret)
 	return id ? root_of(m, id, ret) : -ENOENT;
 }
 
+int mux_by_handle(
+	struct fsb *b, const struct fsb_req *req, uint64_t node, bool parent, struct fsb_entry *ret)
+{
+	uint64_t below = node & MUX_MASK;
+	struct mux_seat *s;
+	int r;
+
+	if (node == FSB_ROOT || (below == FSB_ROOT && parent)) {
+		*ret = (struct fsb_entry){.node = FSB_ROOT};
+		mux_root_attr(&ret->attr);
+		return 0;
+	}
+	if (below == FSB_ROOT)
+		return root_of(mux_of(b), (uint32_t)(node >> MUX_SHIFT), ret);
+	r = mux_enter(b, node, &s);
+	if (r < 0)
+		return r;
+	r = s->b->ops->caps & FSB_CAP_EXPORT
+		    ? s->b->ops->lookup(s->b, req, below, parent ? ".." : ".", ret)
+		    : -ESTALE;
+	if (r == 0)
+		mux_entry_out(s, ret);
+	return (int)mux_leave(s, r);
+}
+
 int mux_root_readdir(struct mux *m, uint64_t off, bool plus, fsb_dirent_fn fn, void *arg)
 {
 	if (off < 1 && fn(arg, ".", 1, FSB_ROOT, DT_DIR, 1, NULL))
@@ -158,8 +185,8 @@ static void add_up_caps(struct mux *m)
 		}
 	/* A child that wants to know who asks may come at any time, and what INIT said then stays.
 	 */
-	m->ops.caps =
-		FSB_CAP_WRITE | FSB_CAP_XATTR | FSB_CAP_MIXED_OPEN | FSB_CAP_SEE_WHO | all | any;
+	m->ops.caps = FSB_CAP_WRITE | FSB_CAP_XATTR | FSB_CAP_MIXED_OPEN | FSB_CAP_EXPORT |
+		      FSB_CAP_SEE_WHO | all | any;
 }
 
 static bool name_valid(const char *name)
@@ -169,9 +196,35 @@ static bool name_valid(const char *name)
 	return n > 0 && n <= FSD_MAX_MOUNT_NAME && !name[n];
 }
 
+uint32_t mux_new_id(struct mux *m, const char *name)
+{
+	uint64_t first = XXH3_64bits(name, strlen(name));
+
+	for (uint32_t i = 0; i < MUX_MAX_SEATS; i++) {
+		uint32_t id = 1 + (uint32_t)((first + i) % MUX_MAX_SEATS);
+
+		if (m->had[id / 8] & 1 << id % 8)
+			continue;
+		mux_take_id(m, id);
+		return id;
+	}
+	return 0;
+}
+
+void mux_forgotten(struct fsb *mux)
+{
+	struct mux *m = mux_of(mux);
+
+	LOCK_SCOPE(&m->lock);
+	memset(m->had, 0, sizeof(m->had));
+	for (unsigned int i = 0; i < FSD_MAX_MOUNTS; i++)
+		mux_take_id(m, m->seat[i].id);
+}
+
 static int take_seat(struct mux *m, const char *name, struct fsb *child)
 {
 	struct mux_seat *s = NULL;
+	uint32_t id;
 
 	if (!name_valid(name))
 		return -EINVAL;
@@ -181,13 +234,15 @@ static int take_seat(struct mux *m, const char *name, struct fsb *child)
 	for (unsigned int i = 0; i < FSD_MAX_MOUNTS && !s; i++)
 		if (!m->seat[i].id)
 			s = &m->seat[i];
-	if (!s || m->last_id == MUX_MAX_SEATS)
+	id = s ? mux_new_id(m, name) : 0;
+	if (!id)
 		return -ENOSPC;
 	s->b = child;
 	s->bound = false;
 	(void)snprintf(s->name, sizeof(s->name), "%s", name);
+	s->generation = (uint32_t)(XXH3_64bits(name, strlen(name)) >> 32);
 	atomic_fetch_and(&s->users, ~MUX_LEAVING); /* one who came too late may still count */
-	atomic_store_explicit(&s->id, ++m->last_id, memory_order_release);
+	atomic_store_explicit(&s->id, id, memory_order_release);
 	m->n++;
 	add_up_caps(m);
 	return 0;

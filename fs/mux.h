@@ -3,14 +3,18 @@
  * Several backends as one: a root directory with a directory for each, which is that backend's
  * root.
  *
- * Ids and handles of a child get its seat above their 48 bits; a seat is not used twice while the
- * mux lives, so what a kernel remembers of a removed child is -ESTALE and never another's. Inode
+ * Ids and handles of a child get its seat above their 48 bits; a seat is not used twice until
+ * mux_forgotten(), so what a kernel remembers of a removed child is -ESTALE and never another's. A
+ * child's name says which seat it gets, so that file handles find it in the next server too. Inode
  * numbers get the seat too: to a guest all of it is one file system. Names and links do not cross
  * from one child to another (-EXDEV). What a child lacks is never answered ENOSYS, which a kernel
  * would remember for all of them.
  *
+ * A generation says by its name which child it is of: two may want one seat.
+ *
  * Capabilities follow the children: NO_OPEN where each of them has it, SEE_OPENS where one has. It
- * always has SEE_WHO: what comes later may want it.
+ * always has SEE_WHO: what comes later may want it. File handles are there as far as each child has
+ * them, and -ESTALE in the rest.
  */
 #ifndef MSB_FS_MUX_H
 #define MSB_FS_MUX_H
@@ -18,7 +22,7 @@
 #include "fs/fsb.h"
 #include "fs/fsd.h"
 
-#define MUX_MAX_SEATS 0xffff /* children that a mux can have had; -ENOSPC past it */
+#define MUX_MAX_SEATS 0x7fff /* children that a mux can have had; -ENOSPC past it */
 
 int mux_new(struct fsb **ret); /* -ENOMEM */
 
@@ -32,6 +36,9 @@ int mux_add(struct fsb *mux, const char *name, struct fsb *child);
 
 /* Its operations under way end first; then it is stopped. -ENOENT. */
 int mux_remove(struct fsb *mux, const char *name);
+
+/* No kernel has it mounted: nobody remembers a child that was removed. */
+void mux_forgotten(struct fsb *mux);
 
 /* The child of that name, valid until it is removed; NULL. For the thread that adds and removes. */
 struct fsb *mux_find(struct fsb *mux, const char *name);

@@ -68,6 +68,8 @@ static int no_handle(uint64_t *fh)
 static int lookup(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name,
 	struct fsb_entry *ret)
 {
+	if (name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])))
+		return mux_by_handle(b, req, parent, name[1] == '.', ret);
 	ON_CHILD(parent, mux_root_lookup(mux_of(b), name, ret), lookup, -ENOENT,
 		entry_result(s, s->b->ops->lookup(s->b, req, CHILD(parent), name, ret), ret));
 }

@@ -5,7 +5,8 @@
  * A node is saved as the name of its child, a NUL, and what the child says of it; the contents of
  * all children as {u8 name_bytes, name, u64 bytes, contents}*, u8 0. Where the names sit may differ
  * from the server that saved: the ids that a kernel knows decide, so a child moves to the seat
- * number that the first of its nodes names.
+ * number that the first of its nodes names. What could not be saved has no bytes, and goes by its
+ * seat.
  */
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -45,8 +46,7 @@ static int bind_seat(struct mux *m, const char *name, uint32_t id)
 	struct mux_seat *s, *other = NULL;
 
 	LOCK_SCOPE(&m->lock);
-	if (id > m->last_id)
-		m->last_id = id;
+	mux_take_id(m, id);
 	s = mux_seat_named(m, name);
 	if (!s)
 		return -ESTALE;
@@ -55,22 +55,38 @@ static int bind_seat(struct mux *m, const char *name, uint32_t id)
 	for (unsigned int i = 0; i < FSD_MAX_MOUNTS; i++)
 		if (m->seat[i].id == id && &m->seat[i] != s)
 			other = &m->seat[i];
-	if (other && (other->bound || m->last_id == MUX_MAX_SEATS))
-		return -EBADMSG;
-	if (other)
-		other->id = ++m->last_id;
+	if (other) {
+		uint32_t moved = other->bound ? 0 : mux_new_id(m, other->name);
+
+		if (!moved)
+			return -EBADMSG;
+		other->id = moved;
+	}
 	s->id = id;
 	s->bound = true;
 	return 0;
 }
 
+static int load_unsaved(struct fsb *b, uint64_t node, uint64_t lookups)
+{
+	struct mux_seat *s;
+	int r = (node & MUX_MASK) == FSB_ROOT ? -EBADMSG : mux_enter(b, node, &s);
+
+	if (r < 0)
+		return -EBADMSG;
+	r = s->b->ops->load ? s->b->ops->load(s->b, node & MUX_MASK, lookups, NULL, 0) : -EBADMSG;
+	return (int)mux_leave(s, r);
+}
+
 int mux_load(struct fsb *b, uint64_t node, uint64_t lookups, const void *buf, size_t n)
 {
 	const char *name = buf;
-	size_t k = strnlen(name, n);
+	size_t k = n ? strnlen(name, n) : 0;
 	struct mux_seat *s;
 	int r;
 
+	if (n == 0)
+		return load_unsaved(b, node, lookups);
 	if (k == n || k > FSD_MAX_MOUNT_NAME || node >> MUX_SHIFT == 0)
 		return -EBADMSG;
 	r = bind_seat(mux_of(b), name, (uint32_t)(node >> MUX_SHIFT));

@@ -424,9 +424,11 @@ int64_t fsb_names_save_op(
 int fsb_names_load_op(struct fsb_names *t, struct fsb *next, uint64_t node, uint64_t lookups,
 	const void *buf, size_t n)
 {
-	int64_t ours = fsb_names_load(t, node, lookups, buf, n);
+	int64_t ours = n ? fsb_names_load(t, node, lookups, buf, n) : 0;
 
 	if (ours < 0)
 		return (int)ours;
+	if (n == 0) /* nothing could be saved, not even a name */
+		return next->ops->load(next, node, lookups, NULL, 0);
 	return next->ops->load(next, node, lookups, (const uint8_t *)buf + ours, n - (size_t)ours);
 }

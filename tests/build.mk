@@ -59,10 +59,10 @@ $(B)/e2e/lowlevel_fs $(B)/e2e/cutdisk: $(B)/e2e/%: tests/e2e/%.c
 
 # For tests/e2e/roots.bats: PID 1 of a mixtape.
 check-build: $(B)/e2e/mixtape_init
-# For tests/e2e/idmap.bats, to be run in a guest.
-check-build: $(B)/e2e/idmap
+# For tests/e2e/idmap.bats, passthrough.bats and mounts.bats: also to be run in a guest.
+check-build: $(B)/e2e/idmap $(B)/e2e/handle
 
-$(B)/e2e/tiny_init $(B)/e2e/migrate_init $(B)/e2e/mixtape_init $(B)/e2e/idmap: $(B)/e2e/%: tests/e2e/%.c
+$(B)/e2e/tiny_init $(B)/e2e/migrate_init $(B)/e2e/mixtape_init $(B)/e2e/idmap $(B)/e2e/handle: $(B)/e2e/%: tests/e2e/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 $(WARN) -D_GNU_SOURCE -Os -static -o $@ $<
 

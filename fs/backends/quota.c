@@ -230,7 +230,8 @@ static int load_op(struct fsb *b, uint64_t node, uint64_t lookups, const void *b
 	struct fsb *next = q->f.next;
 	int r = next->ops->load(next, node, lookups, buf, n);
 
-	quota_loaded(q, node, lookups);
+	if (r == 0 || r == -ESTALE) /* else nobody will forget it */
+		quota_loaded(q, node, lookups);
 	return r;
 }
 

@@ -36,7 +36,7 @@ static int wrap(const struct fsb_start *from, struct fsb *next, struct fsb **ret
 		next->ops->stop(next);
 		return msb_err_set(e, ENOMEM, "no memory for a read-only mount");
 	}
-	fsb_filter_init(f, &ops, next, 0, FSB_CAP_WRITE);
+	fsb_filter_init(f, &ops, next, next->ops->caps & FSB_CAP_EXPORT, FSB_CAP_WRITE);
 	*ret = &f->b;
 	return 0;
 }

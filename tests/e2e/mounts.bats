@@ -245,6 +245,24 @@ live() {
 	until_is 10 A guest box 'cat /mnt/a/f'
 }
 
+@test "file handles work for what the guest's kernel has forgotten, and in the next machine" {
+	local file ov forget='sync; echo 3 >/proc/sys/vm/drop_caches'
+	mkdir -p "$dir/a/x/y"
+	echo deep >"$dir/a/x/y/f"
+	cp "$repo/build/e2e/handle" "$dir/a/"
+	file=$(guest box '/mnt/a/handle of /mnt/a/x/y/f')
+	ov=$(guest box '/mnt/a/handle of /ov/etc/group')
+	[ "$(guest box "$forget; /mnt/a/handle open /mnt/a $file")" = $'file\ndeep' ]
+	mv "$dir/a/x/y/f" "$dir/a/x/g"
+	[ "$(guest box "$forget; /mnt/a/handle open /mnt/a $file")" = $'file\ndeep' ]
+	[ "$(guest box "$forget; /mnt/a/handle open /ov $ov | head -n 1")" = file ]
+	echo restart >ctl
+	[ "$(guest box "/mnt/a/handle open /mnt/a $file")" = $'file\ndeep' ]
+	[ "$(guest box "/mnt/a/handle open /ov $ov | head -n 1")" = file ]
+	rm "$dir/a/x/g"
+	[ "$(guest box "$forget; /mnt/a/handle open /mnt/a $file")" = "handle: Stale file handle" ]
+}
+
 @test "a write that is interrupted goes on" {
 	kill -STOP "$(status_of box agent_pid)"
 	run timeout 1 bash -c "echo 'bb /later image' >> mounts"

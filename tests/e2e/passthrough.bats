@@ -89,6 +89,42 @@ cases_are_the_same() {
 	umount "$dir/src/sub"
 }
 
+handles_outlive_servers() {
+	local handle=$repo/build/e2e/handle file dir_ in_sub gone
+	share "$1"
+	mkdir -p "$dir/mnt/a/b"
+	echo text >"$dir/mnt/a/b/f"
+	echo old >"$dir/mnt/gone"
+	file=$("$handle" of "$dir/mnt/a/b/f")
+	dir_=$("$handle" of "$dir/mnt/a/b")
+	gone=$("$handle" of "$dir/mnt/gone")
+	[ "$("$handle" open "$dir/mnt" "$file")" = $'file\ntext' ]
+	# a server later, which has looked at nothing; and what moved on the host meanwhile
+	for move in "true" "mv a/b c" "mv c/f f"; do
+		umount "$dir/mnt"
+		(cd "$dir/src" && eval "$move")
+		share "$1"
+		[ "$("$handle" open "$dir/mnt" "$file")" = $'file\ntext' ]
+		[ "$("$handle" open "$dir/mnt" "$dir_")" = dir ]
+	done
+	[ "$(ls "$dir/mnt/c" && stat -c %s "$dir/mnt/f")" = 5 ]
+	# another file is another one, also where it has the old one's number
+	umount "$dir/mnt"
+	rm "$dir/src/gone"
+	for i in {1..20}; do echo "$i" >"$dir/src/new$i"; done
+	share "$1"
+	run "$handle" open "$dir/mnt" "$gone"
+	[ "$output" = "handle: Stale file handle" ]
+}
+
+@test "file handles mean the same file in every server" {
+	handles_outlive_servers map=none
+}
+
+@test "file handles mean the same file in every server with map=root" {
+	handles_outlive_servers map=root
+}
+
 @test "a tree copied in and out is the same" {
 	share map=root
 	cp -a /usr/include/linux "$dir/mnt/"

@@ -37,6 +37,7 @@ static void state(const uint8_t *data, size_t size)
 		abort();
 	while (size >= 3 && ids < 256) {
 		size_t n = data[2];
+		struct fsb_entry e;
 		struct fuse_attr a;
 
 		id[ids] = data[0];
@@ -44,7 +45,10 @@ static void state(const uint8_t *data, size_t size)
 		size -= 3;
 		n = n < size ? n : size;
 		(void)b->ops->load(b, id[ids], 1, data, n);
-		(void)b->ops->getattr(b, id[ids++], 0, &a);
+		(void)b->ops->getattr(b, id[ids], 0, &a);
+		if (b->ops->lookup(b, &(struct fsb_req){0}, id[ids], n & 1 ? "." : "..", &e) == 0)
+			b->ops->forget(b, e.node, 1);
+		ids++;
 		data += n;
 		size -= n;
 	}

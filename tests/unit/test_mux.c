@@ -387,6 +387,68 @@ static void enosys_is_not_heard(void **state)
 	assert_true(fsd_session_opens_off(q.s));
 }
 
+static int by_handle(uint64_t node, const char *name, struct fuse_entry_out *ret)
+{
+	int r = req_name(&q, FUSE_LOOKUP, node, name);
+
+	if (r == 0)
+		*ret = *REQ_REPLY(&q, struct fuse_entry_out);
+	return r;
+}
+
+/* A child's number and its own say together what a handle means, in the next server too. */
+static void file_handles(void **state)
+{
+	struct fuse_entry_out a, d, f, e;
+	struct poor p;
+	uint64_t seat;
+
+	assert_int_equal(by_handle(1, "a", &a), 0);
+	assert_int_equal(req_mkdir(&q, a.nodeid, "d", 0755), 0);
+	assert_int_equal(by_handle(a.nodeid, "d", &d), 0);
+	make(d.nodeid, "f");
+	assert_int_equal(by_handle(d.nodeid, "f", &f), 0);
+	assert_int_equal(by_handle(f.nodeid, ".", &e), 0);
+	assert_int_equal(e.nodeid, f.nodeid);
+	assert_int_equal(e.generation, f.generation);
+	assert_int_equal(e.attr.ino, f.attr.ino);
+	assert_int_equal(by_handle(d.nodeid, "..", &e), 0);
+	assert_int_equal(e.nodeid, a.nodeid);
+	assert_int_equal(e.generation, a.generation);
+	assert_int_equal(by_handle(a.nodeid, ".", &e), 0);
+	assert_int_equal(e.nodeid, a.nodeid);
+	assert_int_equal(e.generation, a.generation);
+	assert_int_equal(by_handle(a.nodeid, "..", &e), 0);
+	assert_int_equal(e.nodeid, 1);
+	assert_int_equal(e.generation, 0);
+	assert_int_equal(by_handle(1, ".", &e), 0);
+	assert_int_equal(e.nodeid, 1);
+	assert_int_equal(by_handle(UINT64_C(0xffff) << 48 | 5, ".", &e), -ESTALE);
+	assert_int_equal(by_handle(UINT64_C(0xffff) << 48 | 1, ".", &e), -ESTALE);
+	/* A child that has none. */
+	poor_init(&p);
+	assert_int_equal(mux_add(fs.b, "p", &p.b), 0);
+	assert_int_equal(by_handle(1, "p", &e), 0);
+	seat = e.nodeid >> 48;
+	assert_int_equal(by_handle(seat << 48 | 9, ".", &e), -ESTALE);
+	/* Its seat is another's while somebody may remember it, and then its own again. */
+	assert_int_equal(mux_remove(fs.b, "p"), 0);
+	poor_init(&p);
+	assert_int_equal(mux_add(fs.b, "p", &p.b), 0);
+	assert_int_equal(by_handle(1, "p", &e), 0);
+	assert_int_not_equal(e.nodeid >> 48, seat);
+	assert_int_equal(mux_remove(fs.b, "p"), 0);
+	mux_forgotten(fs.b);
+	poor_init(&p);
+	assert_int_equal(mux_add(fs.b, "p", &p.b), 0);
+	assert_int_equal(by_handle(1, "p", &e), 0);
+	assert_int_equal(e.nodeid >> 48, seat);
+	assert_int_equal(mux_remove(fs.b, "p"), 0);
+	assert_int_equal(by_handle(f.nodeid, ".", &e), 0); /* who stayed kept theirs */
+	assert_int_equal(mux_remove(fs.b, "a"), 0);
+	assert_int_equal(by_handle(f.nodeid, ".", &e), -ESTALE);
+}
+
 static void *hold(void *arg)
 {
 	struct fusereq *r = arg;
@@ -458,7 +520,7 @@ static void state_goes_by_name(void **state)
 	struct poor x[2], y[2];
 	struct fsb *from, *to;
 	char buf[FSB_MAX_STATE];
-	struct fsb_entry e;
+	struct fsb_entry e, other;
 	int64_t n;
 	int fd = memfd_create("t", MFD_CLOEXEC);
 
@@ -477,7 +539,14 @@ static void state_goes_by_name(void **state)
 	assert_int_equal(from->ops->lookup(from, NULL, e.node, "f", &e), 0);
 	n = from->ops->save(from, e.node, buf, sizeof(buf));
 	assert_true(n > 0);
+	/* As if x had sat where y does. */
+	assert_int_equal(to->ops->lookup(to, NULL, 1, "y", &other), 0);
+	e.node = (other.node & ~(FSB_MAX_ID - 1)) | (e.node & (FSB_MAX_ID - 1));
 	assert_int_equal(to->ops->load(to, e.node, 3, buf, (size_t)n), 0);
+	assert_int_equal(to->ops->lookup(to, NULL, 1, "y", &other), 0);
+	assert_int_not_equal(other.node >> 48, e.node >> 48);
+	assert_int_equal(to->ops->load(to, e.node, 3, NULL, 0), -EBADMSG); /* as x says */
+	assert_int_equal(to->ops->load(to, UINT64_C(0xfffe) << 48 | 9, 3, NULL, 0), -EBADMSG);
 	assert_int_equal(to->ops->load(to, e.node, 3, buf, (size_t)n - 1), -EBADMSG);
 	assert_int_equal(to->ops->load(to, e.node, 3, "zz\0nine", 7), -ESTALE);
 	assert_int_equal(to->ops->load(to, e.node, 3, "y\0nine", 6), -EBADMSG); /* x has it */
@@ -507,7 +576,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {T(children_are_directories), T(links_stay_in_a_child),
 		T(root_lists_them), T(removed_children_are_stale), T(stateless_beside_stateful),
 		T(names_of_children_do_not_last), T(enosys_is_not_heard),
-		T(removal_waits_for_operations), T(limits), cmocka_unit_test(state_goes_by_name)};
+		T(removal_waits_for_operations), T(file_handles), T(limits),
+		cmocka_unit_test(state_goes_by_name)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -207,6 +207,9 @@ int mem_new(uint64_t limit, struct mem **ret, struct msb_err *e)
 		m->max_nodes = FSD_MAX_NODES - 1; /* there is no slot 0 */
 	/* Not fatal: without a seed a guest could make its own server slow, nothing more. */
 	(void)!getrandom(&m->seed, sizeof(m->seed), GRND_NONBLOCK);
+	/* The handles of one that is gone are not to mean files of this one. */
+	(void)!getrandom(&m->counter, sizeof(m->counter), GRND_NONBLOCK);
+	m->counter &= MEM_COUNTER_MAX;
 	/* Readers come without end; a writer among them must not wait for ever. */
 	pthread_rwlockattr_init(&attr);
 	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);

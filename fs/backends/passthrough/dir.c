@@ -93,11 +93,6 @@ static const struct dirent64 *entry_at(struct pt_dir *d, int fd, uint64_t off, i
 	return NULL;
 }
 
-static bool is_dots(const char *name)
-{
-	return !strcmp(name, ".") || !strcmp(name, "..");
-}
-
 /* What the guest takes a regular file of the host for, in a directory where that may differ. */
 static uint32_t special_type(int fd, const char *name)
 {
@@ -113,7 +108,7 @@ static int emit(struct pt *p, struct pt_ref *dir, bool special, const struct dir
 	fsb_dirent_fn fn, void *arg)
 {
 	struct fsb_entry e;
-	bool have = plus && !is_dots(d->d_name) && pt_lookup_in(p, dir, d->d_name, &e) == 0;
+	bool have = plus && !pt_is_dots(d->d_name) && pt_lookup_in(p, dir, d->d_name, &e) == 0;
 	uint64_t ino = have ? e.attr.ino : pt_ino_on(dir->node->file.dev, d->d_ino);
 	uint32_t type = have ? IFTODT(e.attr.mode) : d->d_type;
 	int full;

@@ -159,7 +159,7 @@ static uint64_t node_on(struct pt *p, uint32_t dev)
 	struct pt_nodes *t = &p->nodes;
 
 	LOCK_SCOPE(&t->lock);
-	if (dev >= t->devices || !t->device[dev].nodes)
+	if (!t->device[dev].nodes)
 		return 0;
 	for (size_t i = 0; i < t->buckets; i++)
 		for (const struct pt_node *n = t->by_id[i]; n; n = n->next_by_id)

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 #define FIRST_BUCKETS 64
 
@@ -173,9 +174,14 @@ int pt_nodes_init(struct pt_nodes *t, int root_fd, bool submounts)
 {
 	pthread_condattr_t monotonic;
 	struct pt_node *root;
+	struct timespec now;
 	struct statx sx;
 
-	*t = (struct pt_nodes){.next_id = FSB_ROOT + 1, .live = 1, .submounts = submounts};
+	/* No two servers begin at the same nanosecond. */
+	clock_gettime(CLOCK_REALTIME, &now);
+	*t = (struct pt_nodes){.own_generation = (uint32_t)(now.tv_sec * 1000000000 + now.tv_nsec),
+		.live = 1,
+		.submounts = submounts};
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_cond_init(&t->moved, NULL);
 	pthread_condattr_init(&monotonic);
@@ -200,7 +206,6 @@ int pt_nodes_init(struct pt_nodes *t, int root_fd, bool submounts)
 		return r;
 	}
 	t->device[0] = (struct pt_device){.mnt = sx.stx_mnt_id, .dev = pt_dev_of(&sx), .nodes = 1};
-	t->devices = 1;
 	(void)pt_identity(t, &sx, &root->file); /* of the first there is room */
 	root->mode = sx.stx_mode;
 	pt_link_node(t, root);

@@ -12,6 +12,13 @@
  * Why not one descriptor a node: a guest's `find` would take half a million. Why not file handles:
  * open_by_handle_at() is for root alone, and reaches every file of the disk, not only the share's.
  *
+ * A node's id is its file's st_ino in the guest, and its generation stands for the birth time, so
+ * that both are the same in every server, and a guest's file handles last (find.c). What has no
+ * birth time, or a number that another node bears, which the guest still knows of a file that is
+ * gone, has an id of PT_OWN_IDS instead: counted up, with a generation that is this server's alone.
+ * A handle of it lasts as long as the node. What a node is called it is called for good, also where
+ * its file is replaced (pt_replaced()) and where another server goes on (state.c).
+ *
  * A descriptor for writing makes the host's execve() of the file fail (ETXTBSY), so one of a file
  * with an execute bit is closed at once, and the others PT_WRITER_IDLE_MS after the last write.
  */
@@ -32,6 +39,9 @@
 /* File systems of one share that have nodes; -EXDEV past it. */
 #define PT_MAX_DEVICES	  255
 #define PT_WRITER_IDLE_MS 200
+
+#define PT_INO_BITS 40 /* of the file system's own number in a st_ino; its index is above */
+#define PT_OWN_IDS  ((uint64_t)PT_MAX_DEVICES << PT_INO_BITS) /* and above: of no st_ino */
 
 /* What makes a host file itself. An inode number is used again, its birth time is not. */
 struct pt_identity {
@@ -65,6 +75,7 @@ struct pt_node {
 	bool no_caps;		/* no security.capability of the guest's was there */
 	uint8_t moving;		/* renames under way: a place that fails may be about to change */
 	uint32_t users, children;
+	uint32_t generation; /* of @id */
 	uint64_t lookups;
 	uint64_t moves;	     /* counts changes of the place */
 	uint32_t mode;	     /* the host's, when last seen; 0: not seen */
@@ -83,7 +94,8 @@ struct pt_nodes {
 	struct pt_node **by_id, **by_file, **by_place; /* hash chains, a power of two of each */
 	size_t buckets;
 	uint32_t live, orphans;
-	uint64_t next_id;		 /* counts up and is never used again */
+	uint64_t own_ids; /* how many were given */
+	uint32_t own_generation;
 	struct pt_node *newest, *oldest; /* idle nodes whose descriptors may be closed */
 
 	pthread_cond_t moved; /* a rename is done */
@@ -94,8 +106,7 @@ struct pt_nodes {
 	struct pt_device {
 		uint64_t mnt, dev;
 		uint32_t nodes;
-	} device[PT_MAX_DEVICES]; /* [0] is the root's, and never changes */
-	uint32_t devices;
+	} device[PT_MAX_DEVICES]; /* [0] is the root's, and never changes; unused: mnt and dev 0 */
 
 	/* closing writers */
 	struct pt_node *wrote_last, *wrote_first;
@@ -154,11 +165,13 @@ int pt_look(struct pt_nodes *t, const struct pt_ref *r, struct statx *ret);
 /**
  * pt_enter() - The node of a file just looked at
  * @name: its name in @parent, or NULL for one without a name, reached by @seen->fd
- * @ret_id: the node, with one reference that pt_forget() gives back
+ * @ret: its node and generation are set: with one reference that pt_forget() gives back
  * Return: 0; -ENFILE; -ENOMEM; -EXDEV too many file systems.
  */
 int pt_enter(struct pt_nodes *t, struct pt_ref *parent, const char *name,
-	const struct pt_seen *seen, uint64_t *ret_id);
+	const struct pt_seen *seen, struct fsb_entry *ret);
+/* The same of a node in hand. */
+void pt_enter_again(struct pt_nodes *t, const struct pt_ref *r, struct fsb_entry *ret);
 void pt_forget(struct pt_nodes *t, uint64_t id, uint64_t count);
 
 /* @name in @parent is about to go away: keeps its node, where there is one, reachable. */
@@ -196,8 +209,8 @@ uint64_t pt_ino_on(uint32_t dev, uint64_t ino); /* of a number of file system @d
  */
 int pt_statx(const struct pt_nodes *t, int dirfd, const char *name, struct statx *ret);
 
-/* openat2() of one name, beneath @dirfd, through no link, and no mount that is not entered. Closes
- * idle descriptors where there are no more. */
+/* openat2() of a name, or of names with / between, beneath @dirfd, through no link, and no mount
+ * that is not entered. Closes idle descriptors where there are no more. */
 int pt_openat(struct pt_nodes *t, int dirfd, const char *name, int flags, mode_t mode);
 
 /* ---- inside, nodes.c to reach.c and state.c; the lock is held unless it says otherwise */
@@ -239,6 +252,7 @@ void pt_give_fd(
 /* Closes the descriptors of up to @n idle nodes at once. Without the lock. */
 void pt_evict(struct pt_nodes *t, unsigned int n);
 int pt_device(struct pt_nodes *t, const struct statx *sx); /* index or -EXDEV */
+void pt_give_id(struct pt_nodes *t, struct pt_node *n);	   /* to a new one; and a generation */
 int pt_identity(struct pt_nodes *t, const struct statx *sx, struct pt_identity *ret);
 bool pt_same(const struct pt_identity *a, const struct pt_identity *b);
 int pt_reach(struct pt_nodes *t, struct pt_ref *r, enum pt_fd need); /* reach.c, without the lock */

@@ -26,12 +26,10 @@
 static int enter(struct pt *p, struct pt_ref *parent, const char *name, const struct pt_seen *seen,
 	struct fsb_entry *ret)
 {
-	int r = pt_enter(&p->nodes, parent, name, seen, &ret->node);
+	int r = pt_enter(&p->nodes, parent, name, seen, ret);
 
-	if (r == 0) {
-		ret->generation = 0;
+	if (r == 0)
 		pt_attr(p, seen->sx, seen->meta, &ret->attr);
-	}
 	return r;
 }
 
@@ -75,8 +73,11 @@ static int pt_lookup(struct fsb *b, const struct fsb_req *req, uint64_t parent, 
 {
 	struct pt *p = pt_of(b);
 	struct pt_ref dir;
-	int r = pt_get(&p->nodes, parent, PT_PATH, &dir);
+	int r;
 
+	if (pt_is_dots(name))
+		return pt_by_handle(p, parent, name[1] == '.', ret);
+	r = pt_get(&p->nodes, parent, PT_PATH, &dir);
 	if (r < 0)
 		return r;
 	r = look_up(p, &dir, name, true, ret);
@@ -142,6 +143,7 @@ static void pt_stop(struct fsb *b)
 
 	pt_handles_done(p);
 	pt_nodes_done(&p->nodes);
+	pthread_mutex_destroy(&p->search);
 	for (int i = 0; i < PT_CHANGE_LOCKS; i++)
 		pthread_mutex_destroy(&p->change[i]);
 	free(p);
@@ -150,7 +152,7 @@ static void pt_stop(struct fsb *b)
 static const struct fsb_ops passthrough_ops = {
 	.name = "passthrough",
 	.summary = "a host directory, shared with the host",
-	.caps = FSB_CAP_WRITE | FSB_CAP_XATTR | FSB_CAP_PINS,
+	.caps = FSB_CAP_WRITE | FSB_CAP_XATTR | FSB_CAP_PINS | FSB_CAP_EXPORT,
 	.stop = pt_stop,
 	.lookup = pt_lookup,
 	.forget = pt_forget_op,
@@ -210,6 +212,9 @@ int fsb_passthrough_start(const struct fsb_passthrough_opts *o, struct fsb **ret
 	p->stateless = p->map || p->privileged;
 	if (p->stateless)
 		p->own.caps |= FSB_CAP_NO_OPEN;
+	p->max_search = PT_MAX_SEARCH;
+	p->max_search_bytes = PT_MAX_SEARCH_BYTES;
+	pthread_mutex_init(&p->search, NULL);
 	pthread_mutex_init(&p->handles_lock, NULL);
 	for (int i = 0; i < PT_CHANGE_LOCKS; i++)
 		pthread_mutex_init(&p->change[i], NULL);

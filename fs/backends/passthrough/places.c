@@ -111,17 +111,19 @@ bool pt_is_settled(const struct statx *sx)
 
 /* ---- entering and forgetting */
 
-static struct pt_node *new_node(uint64_t id, const struct pt_identity *f)
+static struct pt_node *new_node(struct pt_nodes *t, const struct pt_identity *f)
 {
 	struct pt_node *n = malloc(sizeof(*n));
 
-	if (n)
-		*n = (struct pt_node){.id = id, .file = *f, .fd = {-1, -1, -1}};
+	if (n) {
+		*n = (struct pt_node){.file = *f, .fd = {-1, -1, -1}};
+		pt_give_id(t, n);
+	}
 	return n;
 }
 
 int pt_enter(struct pt_nodes *t, struct pt_ref *parent, const char *name,
-	const struct pt_seen *seen, uint64_t *ret_id)
+	const struct pt_seen *seen, struct fsb_entry *ret)
 {
 	struct pt_garbage g = {0};
 	struct pt_identity f;
@@ -138,13 +140,11 @@ int pt_enter(struct pt_nodes *t, struct pt_ref *parent, const char *name,
 			r = own ? 0 : -ENOMEM;
 		}
 		if (r == 0 && !n) {
-			n = new_node(t->next_id, &f);
+			n = new_node(t, &f);
 			r = n ? pt_add_node(t, n) : -ENOMEM;
 			if (r < 0) {
 				free(n);
 				n = NULL;
-			} else {
-				t->next_id++;
 			}
 		}
 	}
@@ -166,7 +166,8 @@ int pt_enter(struct pt_nodes *t, struct pt_ref *parent, const char *name,
 		n->drop_writer |= seen->drop;
 		if (seen->fd >= 0)
 			pt_unuse(t, n, &g);
-		*ret_id = n->id;
+		ret->node = n->id;
+		ret->generation = n->generation;
 		if (seen->put_parent) {
 			pt_unuse(t, parent->node, &g);
 			parent->node = NULL;
@@ -178,6 +179,14 @@ int pt_enter(struct pt_nodes *t, struct pt_ref *parent, const char *name,
 	pt_sweep(&g);
 	free(own);
 	return r;
+}
+
+void pt_enter_again(struct pt_nodes *t, const struct pt_ref *r, struct fsb_entry *ret)
+{
+	LOCK_SCOPE(&t->lock);
+	r->node->lookups += r->node->id != FSB_ROOT; /* which nobody counts */
+	ret->node = r->node->id;
+	ret->generation = r->node->generation;
 }
 
 void pt_forget(struct pt_nodes *t, uint64_t id, uint64_t count)

@@ -9,6 +9,10 @@
 #define PT_MAX_DIRS	 2048  /* of those, directories: each has a buffer */
 #define PT_DIRENTS_BYTES 8192  /* read from a host directory at once */
 #define PT_CHANGE_LOCKS	 16
+/* Names that are looked at for one file handle, and bytes of those of directories that are still to
+ * be searched; -ESTALE past it. */
+#define PT_MAX_SEARCH	    (1u << 20)
+#define PT_MAX_SEARCH_BYTES (16u << 20)
 
 struct pt_handle;
 
@@ -25,6 +29,8 @@ struct pt {
 	/* By node: changing what the guest believes of a file is reading, then writing. Held across
 	 * system calls, and taken before the table's. */
 	pthread_mutex_t change[PT_CHANGE_LOCKS];
+	pthread_mutex_t search; /* held by who does */
+	uint32_t max_search, max_search_bytes;
 	pthread_mutex_t handles_lock;
 	struct pt_handle **handle; /* fh is the index; 0 stays empty */
 	uint32_t handles, first_free, dirs;
@@ -94,6 +100,15 @@ int pt_lookup_in(struct pt *p, struct pt_ref *parent, const char *name, struct f
  * @name NULL: it has none. */
 int pt_entry_of(struct pt *p, struct pt_ref *parent, const char *name, int fd, enum pt_fd kind,
 	const struct pt_meta *meta, struct fsb_entry *ret);
+
+/* ---- find.c */
+/* The node of that id, which need not be one, or its parent, as an entry with a reference. -ESTALE.
+ */
+int pt_by_handle(struct pt *p, uint64_t id, bool parent, struct fsb_entry *ret);
+static inline bool pt_is_dots(const char *name)
+{
+	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
+}
 
 /* ---- setattr.c */
 int pt_setattr(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh,

@@ -3,7 +3,8 @@
  * passthrough: nodes as bytes, for a server that goes on on the same files.
  *
  * A node is its parent's id, its name and its identity, without the file system: that has another
- * number elsewhere. Loading opens nothing: the file is looked for when it is first used.
+ * number elsewhere. The generation is what the kernel was told: the file may have been replaced
+ * since. Loading opens nothing: the file is looked for when it is first used.
  */
 #include "fs/backends/passthrough/pt.h"
 #include "base/cleanup.h"
@@ -12,7 +13,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#define VERSION 1
+#define VERSION 2
 
 /* Little-endian, as every machine that runs KVM guests of ours is; the name follows, without NUL.
  * Small, since a supervisor keeps these for every node. */
@@ -22,8 +23,9 @@ struct saved {
 	uint32_t birth_nsec;
 	uint64_t parent, ino;
 	int64_t birth_sec;
+	uint32_t generation, zero2;
 };
-_Static_assert(sizeof(struct saved) == 32, "device state");
+_Static_assert(sizeof(struct saved) == 40, "device state");
 _Static_assert(sizeof(struct saved) + NAME_MAX <= FSB_MAX_STATE, "device state");
 
 int64_t pt_save(struct fsb *b, uint64_t node, void *buf, size_t cap)
@@ -42,7 +44,8 @@ int64_t pt_save(struct fsb *b, uint64_t node, void *buf, size_t cap)
 		.birth_sec = n->file.birth_sec,
 		.birth_nsec = n->file.birth_nsec,
 		.parent = n->parent->id,
-		.ino = n->file.ino};
+		.ino = n->file.ino,
+		.generation = n->generation};
 	bytes = strlen(n->name);
 	if (sizeof(s) + bytes > cap)
 		return -ERANGE;
@@ -64,8 +67,6 @@ static struct pt_node *add_gone(struct pt_nodes *t, uint64_t id)
 		free(n);
 		return NULL;
 	}
-	if (id >= t->next_id)
-		t->next_id = id + 1;
 	return n;
 }
 
@@ -81,13 +82,14 @@ static int parse(const void *buf, size_t n, struct saved *s, char **ret_name)
 	char *name;
 
 	if (n == 0)
-		return -ESTALE; /* what could not be saved */
+		return -ESTALE; /* of what could not be saved the id is known, and nobody else's */
 	if (n < sizeof(*s))
 		return -EINVAL;
 	memcpy(s, buf, sizeof(*s));
 	n -= sizeof(*s);
-	if (s->version != VERSION || s->zero || n == 0 || n > NAME_MAX || s->parent == 0 ||
-		s->parent >= FSB_MAX_ID || s->birth_nsec >= 1000000000 || !s->type || s->type > 15)
+	if (s->version != VERSION || s->zero || s->zero2 || n == 0 || n > NAME_MAX ||
+		s->parent == 0 || s->parent >= FSB_MAX_ID || s->birth_nsec >= 1000000000 ||
+		!s->type || s->type > 15)
 		return -EINVAL;
 	name = strndup((const char *)buf + sizeof(*s), n);
 	if (!name)
@@ -118,6 +120,7 @@ static int place(struct pt_nodes *t, struct pt_node *n, const struct saved *s, c
 	if (!n->name && pt_set_place(t, n, parent, *name, g)) {
 		*name = NULL;
 		pt_refile(t, n, &f);
+		n->generation = s->generation;
 		n->gone = false;
 		r = 0;
 	}

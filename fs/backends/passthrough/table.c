@@ -10,9 +10,10 @@
 #include <sys/syscall.h>
 
 #define EVICT_BATCH 64 /* descriptors that are closed where the process has no more */
-#define INO_BITS    40 /* of the file system's own number in a st_ino; the index is above */
+#define INO_MASK    ((UINT64_C(1) << PT_INO_BITS) - 1)
+#define MIX	    0x9e3779b97f4a7c15ULL
 
-_Static_assert((uint64_t)PT_MAX_DEVICES << INO_BITS < FSB_MAX_ID, "st_ino of a share");
+_Static_assert(PT_OWN_IDS + INO_MASK < FSB_MAX_ID, "ids of a share");
 
 /* ---- looking at files */
 
@@ -58,19 +59,25 @@ static bool is_device(const struct pt_device *d, const struct statx *sx)
 }
 
 /* By mount and not by device: a directory that is bound to two places is two directories, or the
- * guest's kernel would meet one inside itself. */
+ * guest's kernel would meet one inside itself. Whichever is seen first, a device has the same index
+ * in every server, but for two that want the same. */
 int pt_device(struct pt_nodes *t, const struct statx *sx)
 {
-	uint32_t unused = 0;
+	uint32_t first, unused = 0;
 
-	for (uint32_t i = 0; i < t->devices; i++) {
-		if (is_device(&t->device[i], sx))
-			return (int)i;
-		if (i && !unused && !t->device[i].nodes)
-			unused = i;
+	if (is_device(&t->device[0], sx))
+		return 0;
+	first = (uint32_t)(pt_dev_of(sx) * MIX >> 32);
+	for (uint32_t i = 0; i < PT_MAX_DEVICES - 1; i++) {
+		uint32_t at = 1 + (first + i) % (PT_MAX_DEVICES - 1);
+
+		if (is_device(&t->device[at], sx))
+			return (int)at;
+		if (!unused && !t->device[at].nodes)
+			unused = at;
+		if (!t->device[at].mnt && !t->device[at].dev)
+			break;
 	}
-	if (!unused && t->devices < PT_MAX_DEVICES)
-		unused = t->devices++;
 	if (!unused)
 		return -EXDEV;
 	t->device[unused] = (struct pt_device){.mnt = sx->stx_mnt_id, .dev = pt_dev_of(sx)};
@@ -99,12 +106,10 @@ bool pt_same(const struct pt_identity *a, const struct pt_identity *b)
 
 uint64_t pt_ino_on(uint32_t dev, uint64_t ino)
 {
-	const uint64_t mask = (UINT64_C(1) << INO_BITS) - 1;
-
 	/* No file system counts that far, but some make numbers up. */
-	if (ino > mask)
-		ino = ((ino * 0x9e3779b97f4a7c15ULL) >> (64 - INO_BITS)) | 1;
-	return (uint64_t)dev << INO_BITS | ino;
+	if (ino > INO_MASK)
+		ino = (ino * MIX >> (64 - PT_INO_BITS)) | 1;
+	return (uint64_t)dev << PT_INO_BITS | ino;
 }
 
 uint64_t pt_ino(struct pt_nodes *t, const struct statx *sx)
@@ -122,7 +127,7 @@ uint64_t pt_ino(struct pt_nodes *t, const struct statx *sx)
 
 static struct pt_node **id_bucket(const struct pt_nodes *t, uint64_t id)
 {
-	return &t->by_id[id & (t->buckets - 1)];
+	return &t->by_id[msb_near_hash(id) & (t->buckets - 1)];
 }
 
 static struct pt_node **file_bucket(const struct pt_nodes *t, const struct pt_identity *f)
@@ -137,11 +142,11 @@ static struct pt_node **place_bucket(const struct pt_nodes *t, uint64_t place)
 
 static uint64_t place_of(uint64_t parent, const char *name)
 {
-	uint64_t h = parent * 0x9e3779b97f4a7c15ULL;
+	uint64_t h = parent * MIX;
 
 	for (; *name; name++)
 		h = (h ^ (unsigned char)*name) * 0x100000001b3ULL;
-	return h * 0x9e3779b97f4a7c15ULL;
+	return h * MIX;
 }
 
 struct pt_node *pt_find_id(const struct pt_nodes *t, uint64_t id)
@@ -160,6 +165,29 @@ struct pt_node *pt_find_file(const struct pt_nodes *t, const struct pt_identity 
 	while (n && (n->gone || !pt_same(&n->file, f)))
 		n = n->next_by_file;
 	return n;
+}
+
+/* Of what lies below the share the device too: the same index may be another's in the next server,
+ * and a copy of a file system has the original's numbers and times. */
+static uint32_t generation_of(const struct pt_nodes *t, const struct pt_identity *f)
+{
+	uint64_t born = (uint64_t)f->birth_sec * 1000000000 + f->birth_nsec;
+
+	if (f->dev)
+		born ^= t->device[f->dev].dev * MIX;
+	return (uint32_t)(born * MIX >> 32);
+}
+
+void pt_give_id(struct pt_nodes *t, struct pt_node *n)
+{
+	n->id = pt_ino_on(n->file.dev, n->file.ino);
+	n->generation = generation_of(t, &n->file);
+	if ((n->file.birth_sec || n->file.birth_nsec) && n->id && !pt_find_id(t, n->id))
+		return;
+	do
+		n->id = PT_OWN_IDS | (t->own_ids++ & INO_MASK);
+	while (pt_find_id(t, n->id));
+	n->generation = t->own_generation;
 }
 
 bool pt_is_place(const struct pt_node *n, const struct pt_node *parent, const char *name)

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * passthrough: nodes by number alone: file handles, whose number is the node id.
+ *
+ * A kernel asks for what it has forgotten, and often we have too. The id says which inode it is of
+ * which file system; only a listing says where that is, so the share is searched as one who lists
+ * it would: beneath its root, through no link, into no mount that is not entered. What is met is
+ * looked up by its names, and has to come out under that very id. Whether it still is the file that
+ * the handle was made of is told by the generation, which the kernel compares.
+ *
+ * This takes as long as a listing of all of the share, up to PT_MAX_SEARCH names: no longer than
+ * the guest can keep us busy by listing it. One searches at a time, so that it is one thread. That
+ * something was not found is not remembered: it may be there a moment later.
+ */
+#include "fs/backends/passthrough/pt.h"
+#include "base/cleanup.h"
+#include "base/str.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+
+struct search {
+	struct pt *p;
+	uint64_t id;
+	struct fsb_entry *ret;
+	uint32_t left;	     /* names that may still be looked at */
+	struct msb_str todo; /* a stack of directories: each a name, and a struct above */
+	size_t n;
+	char path[PATH_MAX]; /* of the directory being read, n bytes */
+	_Alignas(8) char dirents[PT_DIRENTS_BYTES];
+};
+
+struct above {
+	uint16_t path_bytes, name_bytes;
+};
+_Static_assert(PATH_MAX <= UINT16_MAX, "struct above");
+
+enum { FOUND, GO_ON }; /* or -errno */
+
+/* Enters what @path leads to, and all above it. */
+static int enter_path(struct pt *p, const char *path, struct fsb_entry *ret)
+{
+	struct pt_ref dir, next;
+	int r = pt_get(&p->nodes, FSB_ROOT, PT_PATH, &dir);
+
+	while (r == 0) {
+		size_t n = strcspn(path, "/");
+		char name[NAME_MAX + 1] = "";
+
+		memcpy(name, path, n < sizeof(name) ? n : NAME_MAX);
+		r = pt_lookup_in(p, &dir, name, ret);
+		if (r == 0 && path[n]) { /* in use, then held by what is below it */
+			r = pt_get(&p->nodes, ret->node, PT_PATH, &next);
+			pt_forget(&p->nodes, ret->node, 1);
+		}
+		pt_put(&p->nodes, &dir);
+		if (!path[n])
+			break;
+		dir = next;
+		path += n + 1;
+	}
+	return r;
+}
+
+static int meet(struct search *s)
+{
+	int r = enter_path(s->p, s->path, s->ret);
+
+	if (r == 0 && s->ret->node == s->id)
+		return FOUND;
+	if (r == 0)
+		pt_forget(&s->p->nodes, s->ret->node, 1);
+	return GO_ON; /* it was moved, or another file has the id */
+}
+
+static bool append(struct search *s, const char *name, size_t n)
+{
+	size_t slash = s->n > 0;
+
+	if (s->n + slash + n >= sizeof(s->path))
+		return false;
+	memcpy(s->path + s->n, "/", slash);
+	memcpy(s->path + s->n + slash, name, n);
+	s->n += slash + n;
+	s->path[s->n] = '\0';
+	return true;
+}
+
+static int push(struct search *s, const char *name, size_t n)
+{
+	const struct above a = {(uint16_t)s->n, (uint16_t)n};
+
+	if (s->todo.len + n + sizeof(a) > s->p->max_search_bytes)
+		return -ESTALE;
+	msb_str_add(&s->todo, name, n);
+	msb_str_add(&s->todo, &a, sizeof(a));
+	return s->todo.oom ? -ENOMEM : GO_ON;
+}
+
+/* Makes the last one the directory to be read. False: there is none. */
+static bool pop(struct search *s)
+{
+	struct above a;
+
+	while (s->todo.len) {
+		s->todo.len -= sizeof(a);
+		memcpy(&a, s->todo.buf + s->todo.len, sizeof(a));
+		s->todo.len -= a.name_bytes;
+		s->n = a.path_bytes;
+		if (append(s, s->todo.buf + s->todo.len, a.name_bytes))
+			return true; /* else no path leads there */
+	}
+	return false;
+}
+
+static int see_name(struct search *s, uint32_t dev, const struct dirent64 *d)
+{
+	size_t above = s->n, n = strlen(d->d_name);
+	int r = GO_ON;
+
+	if (s->left-- == 0)
+		return -ESTALE;
+	if (pt_ino_on(dev, d->d_ino) == s->id && append(s, d->d_name, n))
+		r = meet(s);
+	s->n = above;
+	s->path[above] = '\0';
+	if (r == GO_ON && (d->d_type == DT_DIR || d->d_type == DT_UNKNOWN))
+		r = push(s, d->d_name, n);
+	return r;
+}
+
+static int search_dir(struct search *s, int fd)
+{
+	struct pt_nodes *t = &s->p->nodes;
+	struct statx sx;
+	int dev, r = GO_ON;
+	ssize_t n;
+
+	if (pt_statx(t, fd, "", &sx) < 0)
+		return GO_ON;
+	{
+		LOCK_SCOPE(&t->lock);
+		dev = pt_device(t, &sx);
+	}
+	/* A mount's root has another number than its name says. */
+	if (dev >= 0 && s->n && pt_ino_on((uint32_t)dev, sx.stx_ino) == s->id)
+		r = meet(s);
+	if (dev < 0 || (dev && s->id >> PT_INO_BITS == 0)) /* below is nothing of the root's */
+		return r;
+	while (r == GO_ON && (n = getdents64(fd, s->dirents, sizeof(s->dirents))) > 0)
+		for (ssize_t at = 0; at < n && r == GO_ON;) {
+			const struct dirent64 *d = (const void *)(s->dirents + at);
+
+			at += d->d_reclen;
+			if (!pt_is_dots(d->d_name))
+				r = see_name(s, (uint32_t)dev, d);
+		}
+	return r;
+}
+
+static int search(struct pt *p, uint64_t id, struct fsb_entry *ret)
+{
+	_cleanup_free_ struct search *s = calloc(1, sizeof(*s));
+	struct pt_ref root;
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->p = p;
+	s->id = id;
+	s->ret = ret;
+	s->left = p->max_search;
+	r = pt_get(&p->nodes, FSB_ROOT, PT_PATH, &root);
+	if (r < 0)
+		return r;
+	do {
+		_cleanup_close_ int fd =
+			pt_reader(&p->nodes, pt_openat(&p->nodes, root.fd, s->n ? s->path : ".",
+						     O_RDONLY | O_DIRECTORY, 0));
+
+		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)
+			r = fd;
+		else
+			r = fd < 0 ? GO_ON : search_dir(s, fd);
+	} while (r == GO_ON && pop(s));
+	pt_put(&p->nodes, &root);
+	msb_str_done(&s->todo);
+	return r == GO_ON ? -ESTALE : r;
+}
+
+static int known(struct pt *p, uint64_t id, struct fsb_entry *ret)
+{
+	struct pt_ref f;
+	int r = pt_get(&p->nodes, id, PT_NODE, &f);
+
+	if (r < 0)
+		return r;
+	r = pt_attr_of(p, &f, &ret->attr);
+	if (r == 0)
+		pt_enter_again(&p->nodes, &f, ret);
+	pt_put(&p->nodes, &f);
+	return r;
+}
+
+static int by_id(struct pt *p, uint64_t id, struct fsb_entry *ret)
+{
+	int r = known(p, id, ret);
+
+	if (r != -ESTALE || id >= PT_OWN_IDS)
+		return r;
+	LOCK_SCOPE(&p->search);
+	r = known(p, id, ret); /* whoever searched meanwhile may have met it */
+	return r == -ESTALE ? search(p, id, ret) : r;
+}
+
+int pt_by_handle(struct pt *p, uint64_t id, bool parent, struct fsb_entry *ret)
+{
+	struct fsb_entry below;
+	uint64_t above = id == FSB_ROOT ? FSB_ROOT : 0;
+	int r;
+
+	if (!parent)
+		return by_id(p, id, ret);
+	r = by_id(p, id, &below);
+	if (r < 0)
+		return r;
+	{
+		LOCK_SCOPE(&p->nodes.lock);
+		const struct pt_node *n = pt_find_id(&p->nodes, id);
+
+		if (n && n->parent && S_ISDIR(n->file.type))
+			above = n->parent->id;
+	}
+	r = above ? known(p, above, ret) : -ESTALE;
+	if (id != FSB_ROOT)
+		pt_forget(&p->nodes, id, 1);
+	return r;
+}
