@@ -33,8 +33,7 @@
  * stats    -> ok {errors= read_bytes= written_bytes= CLASS=USEC,N,N..}: see struct fsd_stats
  * watch    -> ok, then "denied" {mount= path= op= errno= uid= pid= more=} as they come: see struct
  *          fsd_denied
- * sync     flushes everything to disk
- * quit     sync, then exit 0
+ * quit     flushes everything to disk, then exit 0
  */
 #ifndef MSB_FS_FSD_H
 #define MSB_FS_FSD_H
@@ -117,7 +116,6 @@ int fsd_unmount(int sock, const char *name, struct msb_err *e); /* -ENOENT */
 /* @dir_fd -1: no patches any more. What fs_patch() says. */
 int fsd_patch(int sock, int dir_fd, int changes_fd, struct msb_err *e);
 int fsd_unexport(int sock, const char *tag, struct msb_err *e);
-int fsd_sync(int sock, struct msb_err *e);
 
 /* Classes of requests. Names in fsd_op_name(). */
 enum fsd_op {

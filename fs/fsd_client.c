@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
-/* A file server answers at once, but for sync, which waits for a disk. */
+/* A file server answers at once, but for quit, which waits for a disk. */
 #define CALL_MS 10000
 #define SYNC_MS 60000
 
@@ -244,14 +244,6 @@ int fsd_unexport(int sock, const char *tag, struct msb_err *e)
 	msb_msg_init(&m, "unexport");
 	msb_msg_set(&m, "tag", "%s", tag);
 	return msb_msg_call(sock, &m, CALL_MS, e);
-}
-
-int fsd_sync(int sock, struct msb_err *e)
-{
-	struct msb_msg m;
-
-	msb_msg_init(&m, "sync");
-	return msb_msg_call(sock, &m, SYNC_MS, e);
 }
 
 static int ask(const char *control_path, const char *verb, struct msb_err *e)

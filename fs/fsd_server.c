@@ -370,18 +370,13 @@ static int sync_one(const struct fsd_fs *fs, bool have)
 	return have && fs->b->ops->syncfs ? fs->b->ops->syncfs(fs->b, FSB_ROOT) : 0;
 }
 
-static int do_sync(struct fsd *d, struct msb_msg *m, struct msb_err *e)
+static int do_quit(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 {
 	int r = sync_one(&d->tree, d->have_tree), s = sync_one(&d->shares, d->have_shares);
 
+	d->quit = true;
 	r = r < 0 ? r : s;
 	return r < 0 ? msb_err_set(e, -r, "sync: %s", strerror(-r)) : 0;
-}
-
-static int do_quit(struct fsd *d, struct msb_msg *m, struct msb_err *e)
-{
-	d->quit = true;
-	return do_sync(d, m, e);
 }
 
 static const struct {
@@ -400,7 +395,6 @@ static const struct {
 	{"patch", do_patch},
 	{"status", do_status},
 	{"stats", do_stats},
-	{"sync", do_sync},
 	{"quit", do_quit},
 };
 

@@ -131,25 +131,6 @@ static void copy_done(struct copy *c)
 	close(c->fd);
 }
 
-int img_blob_keep(struct img_store *s, const char *digest, uint64_t size, const struct img_blob *b,
-	struct msb_err *e)
-{
-	_cleanup_(img_sha_free) EVP_MD_CTX *sha = img_sha_new();
-	_cleanup_free_ char *buf = malloc(STEP);
-	struct copy c = {.s = s, .digest = digest, .size = size, .fd = -1, .sha = sha};
-	int64_t n = 0;
-	int r = sha && buf ? copy_begin(&c, e) : msb_err_set(e, ENOMEM, "out of memory");
-
-	while (r == 0 && (n = msb_pread_full(b->fd, buf, STEP, c.n)) > 0)
-		r = copy_bytes(&c, buf, (size_t)n, e);
-	if (r == 0 && n < 0)
-		r = msb_err_set(e, (int)-n, "cannot read a download: %s", strerror((int)-n));
-	if (r == 0)
-		r = copy_keep(&c, e);
-	copy_done(&c);
-	return r;
-}
-
 int img_blob_take(struct img_store *s, const struct img_layer_job *job, struct img_budget *budget,
 	struct msb_err *e)
 {

@@ -99,16 +99,14 @@ struct img_blob {
 
 /* Opens what there is of the blob, or an empty file. Two at once get a file each. */
 int img_blob_begin(struct img_store *, const char *digest, struct img_blob *ret, struct msb_err *e);
-/**
- * img_blob_keep() - Check the digest and keep it under its name, on disk
- * What is kept is a copy: whoever else has the file open cannot change it. img_blob_done() is still
- * to be called. Return: 0; -EBADMSG wrong digest or @size; -ENOSPC.
- */
-int img_blob_keep(struct img_store *, const char *digest, uint64_t size, const struct img_blob *,
-	struct msb_err *e);
 /* Closes it; @drop: removes what came (its layer is unpacked, it is kept, or it is damaged). */
 void img_blob_done(struct img_store *, struct img_blob *, bool drop);
-/* The same from a stream. @job: digest, size and from. */
+/**
+ * img_blob_take() - Check the digest of a stream and keep it under its name, on disk
+ * @job: digest, size and from
+ * What is kept is a copy: who has a file open that the stream comes from cannot change it. Return:
+ * 0; -EBADMSG wrong digest or size; -EINVAL no digest; -E2BIG; -ENOSPC; -ECANCELED.
+ */
 int img_blob_take(
 	struct img_store *, const struct img_layer_job *, struct img_budget *, struct msb_err *e);
 /* A descriptor for reading; -ENOENT. */
