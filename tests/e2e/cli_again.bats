@@ -21,8 +21,6 @@ teardown() {
 	[ -n "$BATS_TEST_COMPLETED" ] || { tail -n 8 "$m/dev/console" "$m/log"; tail -n 5 err* || true; }
 }
 
-jobs_of() { find "$m/$1/jobs" -mindepth 1 -maxdepth 1 -type d | wc -l; }
-
 # again: as msbd_killed, from where we are
 again() {
 	msbd_killed

@@ -26,8 +26,6 @@ on() {
 	timeout 200 "$BATS_TEST_DIRNAME/terminal.py" "$@"
 }
 
-jobs_of() { find "$m/$1/jobs" -mindepth 1 -maxdepth 1 -type d | wc -l; }
-
 # no_process TEXT: whether no process of the guest has TEXT in its command line
 processes() {
 	guest dev "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -c '[${1:0:1}]${1:1}' || true"

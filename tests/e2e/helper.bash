@@ -68,6 +68,9 @@ status_of() {
 	sed -n "s/^$2 //p" "$m/$1/status"
 }
 
+# jobs_of NAME: how many it has
+jobs_of() { find "$m/$1/jobs" -mindepth 1 -maxdepth 1 -type d | wc -l; }
+
 # until_is SECONDS WANT COMMAND...: the command's output becomes WANT in time
 until_is() {
 	local end=$((${EPOCHREALTIME/./} + $1 * 1000000)) want=$2 got
