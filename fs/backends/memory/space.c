@@ -272,8 +272,9 @@ int64_t mem_copy_file_range(struct fsb *b, const struct fsb_req *req, uint64_t n
 	if (off_in > INT64_MAX || off_out > INT64_MAX)
 		return -EINVAL;
 	r = mem_get_file(m, node_in, &in);
-	if (r == 0)
-		r = mem_get_file(m, node_out, &out);
+	if (r < 0)
+		return r;
+	r = mem_get_file(m, node_out, &out);
 	if (r < 0)
 		return r;
 	if (in->id < out->id) {

@@ -70,7 +70,7 @@ static void get(struct source *s, void *to, size_t n)
 				s->err = -EBADMSG; /* there should be more */
 			part = s->n < n ? s->n : n;
 		}
-		if (s->err < 0) {
+		if (s->err) {
 			memset(to, 0, n);
 			return;
 		}
