@@ -3,7 +3,7 @@
 #include "fs/audit_sink.h"
 #include "base/cleanup.h"
 #include "base/str.h"
-#include "fs/fsb.h"
+#include "fs/filter.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -194,7 +194,7 @@ static const struct bit open_bits[] = {{O_CREAT, "O_CREAT"}, {O_EXCL, "O_EXCL"},
 	{O_DIRECTORY, "O_DIRECTORY"}, {O_NOFOLLOW, "O_NOFOLLOW"}, {O_NOATIME, "O_NOATIME"}, {0}};
 static const struct bit setattr_bits[] = {{FATTR_MODE, "mode"}, {FATTR_UID, "uid"},
 	{FATTR_GID, "gid"}, {FATTR_SIZE, "size"}, {FATTR_ATIME, "atime"}, {FATTR_MTIME, "mtime"},
-	{FATTR_CTIME, "ctime"}, {0}};
+	{FATTR_CTIME, "ctime"}, {FSB_SETATTR_FLAGS, "flags"}, {0}};
 static const struct bit rename_bits[] = {{RENAME_NOREPLACE, "RENAME_NOREPLACE"},
 	{RENAME_EXCHANGE, "RENAME_EXCHANGE"}, {RENAME_WHITEOUT, "RENAME_WHITEOUT"}, {0}};
 static const struct bit fallocate_bits[] = {{FALLOC_FL_KEEP_SIZE, "KEEP_SIZE"},

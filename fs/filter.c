@@ -9,6 +9,7 @@
 #include <string.h>
 
 _Thread_local const struct fsb_req *fsb_asking;
+_Atomic bool fsb_guards;
 const char fsb_unnamed[] = "(unnamed)";
 
 /* Runs @expr on the next backend, between the hooks. @call is a struct fsb_call. */
@@ -84,6 +85,14 @@ static int f_setattr(struct fsb *b, const struct fsb_req *req, uint64_t node, ui
 		.mode = s->mode};
 
 	return (int)AROUND(b, c, NULL, next->ops->setattr(next, req, node, fh, s, ret));
+}
+
+static int f_setflags(struct fsb *b, const struct fsb_req *req, uint64_t node, uint32_t flags)
+{
+	const struct fsb_call c = {
+		.op = FSB_SETATTR, .req = req, .node = node, .flags = FSB_SETATTR_FLAGS};
+
+	return (int)AROUND(b, c, NULL, next->ops->setflags(next, req, node, flags));
 }
 
 static int f_readlink(struct fsb *b, uint64_t node, char *buf, size_t cap)
@@ -453,6 +462,13 @@ static int f_btime(struct fsb *b, uint64_t node, struct timespec *ret)
 	return next->ops->btime(next, node, ret);
 }
 
+static int f_getflags(struct fsb *b, uint64_t node, uint32_t *ret)
+{
+	struct fsb *next = fsb_filter_of(b)->next;
+
+	return next->ops->getflags(next, node, ret);
+}
+
 static const struct fsb_cache *f_cache(struct fsb *b, uint64_t node)
 {
 	struct fsb_filter *f = fsb_filter_of(b);
@@ -570,7 +586,9 @@ void fsb_filter_init(struct fsb_filter *f, const struct fsb_filter_ops *ops, str
 		OP(reopen, n->reopen),
 		OP(save_all, n->save_all),
 		OP(load_all, n->load_all),
-		OP(usage, n->usage)};
+		OP(usage, n->usage),
+		OP(getflags, n->getflags),
+		OP(setflags, n->setflags)};
 #undef OP
 }
 

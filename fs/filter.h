@@ -33,6 +33,9 @@ struct fsb_call {
 	int iovcnt;
 };
 
+/* In the flags of a setattr: those of chattr(1) were set. */
+#define FSB_SETATTR_FLAGS (1u << 31)
+
 extern const char fsb_unnamed[]; /* stands for the name of an O_TMPFILE */
 
 struct fsb_filter;

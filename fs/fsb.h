@@ -96,6 +96,33 @@ struct fsb_entry {
 	struct fuse_attr attr;
 };
 
+/* Flags of a regular file or directory, as chattr(1) sets them: FS_*_FL of linux/fs.h. */
+enum fsb_flags {
+	FSB_FL_SYNC = 0x8,	  /* S: kept, and means nothing */
+	FSB_FL_IMMUTABLE = 0x10,  /* i */
+	FSB_FL_APPEND = 0x20,	  /* a */
+	FSB_FL_NODUMP = 0x40,	  /* d: kept for dump(8) and the like */
+	FSB_FL_NOATIME = 0x80,	  /* A: reads move no access time */
+	FSB_FL_DIRSYNC = 0x10000, /* D: as S */
+};
+#define FSB_FL_GUARDS  (FSB_FL_IMMUTABLE | FSB_FL_APPEND) /* what fuse_flags.c holds up */
+#define FSB_FL_ALL     (FSB_FL_GUARDS | FSB_FL_INHERIT)
+#define FSB_FL_INHERIT (FSB_FL_SYNC | FSB_FL_NODUMP | FSB_FL_NOATIME | FSB_FL_DIRSYNC)
+
+/* What a new file of @mode has from a directory with @flags. */
+static inline uint32_t fsb_inherited(uint32_t flags, uint32_t mode)
+{
+	switch (mode & 0170000) {
+	case 0040000: return flags & FSB_FL_INHERIT;
+	case 0100000: return flags & FSB_FL_INHERIT & ~(uint32_t)FSB_FL_DIRSYNC;
+	default: return 0;
+	}
+}
+
+/* Some file of this process has one of FSB_FL_GUARDS, or may have: set by who keeps flags before it
+ * tells of one, and never taken back. While it is not, no operation is held up by looking. */
+extern _Atomic bool fsb_guards;
+
 /* FATTR_* in valid (linux/fuse.h); times in seconds and nanoseconds; *_NOW asks for the server's
  * clock. */
 struct fsb_setattr {
@@ -208,6 +235,11 @@ struct fsb_ops {
 	int (*load_all)(struct fsb *, int fd);
 	/* Bytes of disk that a node takes, of what a quota counts. NULL: attr.blocks says it. */
 	int64_t (*usage)(struct fsb *, uint64_t node);
+
+	/* FSB_FL_*. NULL: none are kept; -ENOTTY: not of a file of this kind. Who may change them
+	 * the kernel has checked. */
+	int (*getflags)(struct fsb *, uint64_t node, uint32_t *ret);
+	int (*setflags)(struct fsb *, const struct fsb_req *, uint64_t node, uint32_t flags);
 };
 
 struct fsb {

@@ -14,7 +14,7 @@ _Static_assert(sizeof(struct fuse_out_header) == 16, "FUSE 7.38");
 #define HEAD sizeof(struct fuse_in_header)
 
 /* Every opcode that is not here is ENOSYS, which the kernel remembers: FLUSH (writes go straight
- * to the backend), ACCESS (default_permissions), locks (local to the kernel), IOCTL, POLL, BMAP,
+ * to the backend), ACCESS (default_permissions), locks (local to the kernel), POLL, BMAP,
  * INTERRUPT (no request waits for anything but a disk), DAX mappings. */
 const struct fuse_op fuse_ops_table[FUSE_STATX_OP + 1] = {
 	/* INIT's tail has grown over time: fuse_do_init() looks at what is there. */
@@ -60,6 +60,7 @@ const struct fuse_op fuse_ops_table[FUSE_STATX_OP + 1] = {
 	[FUSE_REMOVEXATTR] = {fuse_do_removexattr, 0, 1, OP_WRITES},
 	[FUSE_STATFS] = {fuse_do_statfs, 0, 0, 0},
 	[FUSE_STATX_OP] = {fuse_do_statx, 24, 0, OP_SIZES},
+	[FUSE_IOCTL] = {fuse_do_ioctl, sizeof(struct fuse_ioctl_in), 0, 0},
 	[FUSE_SYNCFS] = {fuse_do_syncfs, sizeof(struct fuse_syncfs_in), 0, OP_WAITS},
 };
 
@@ -162,7 +163,10 @@ static int64_t dispatch(struct fuse_call *c, const struct fuse_op *op)
 	r = fuse_hold(c, c->h.nodeid);
 	if (r < 0)
 		return r;
-	r = run(c, op);
+	if (__builtin_expect(atomic_load_explicit(&fsb_guards, memory_order_relaxed), 0))
+		r = fuse_flags_check(c);
+	if (r == 0)
+		r = run(c, op);
 	fuse_let_go(c, c->h.nodeid);
 	return r;
 }

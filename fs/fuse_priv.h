@@ -207,5 +207,9 @@ int64_t fuse_do_setxattr(struct fuse_call *c); /* fuse_xattr.c */
 int64_t fuse_do_getxattr(struct fuse_call *c);
 int64_t fuse_do_listxattr(struct fuse_call *c);
 int64_t fuse_do_removexattr(struct fuse_call *c);
+int64_t fuse_do_ioctl(struct fuse_call *c); /* fuse_ioctl.c */
+/* ---- fuse_flags.c: whether the request must not be for a file's flags; its node is held. -EPERM,
+ * or what kept it from looking. */
+int fuse_flags_check(struct fuse_call *c);
 
 #endif

@@ -33,6 +33,9 @@ struct statx_out {
 };
 _Static_assert(sizeof(struct statx_in) == 24, "FUSE 7.39");
 _Static_assert(sizeof(struct statx_out) == 32 + 256, "FUSE 7.39");
+_Static_assert(STATX_ATTR_IMMUTABLE == FSB_FL_IMMUTABLE && STATX_ATTR_APPEND == FSB_FL_APPEND &&
+		       STATX_ATTR_NODUMP == FSB_FL_NODUMP,
+	"linux/stat.h");
 
 int64_t fuse_do_statx(struct fuse_call *c)
 {
@@ -41,6 +44,7 @@ int64_t fuse_do_statx(struct fuse_call *c)
 	struct timespec birth;
 	struct statx_out o = {0};
 	struct fuse_attr a;
+	uint32_t flags;
 	int r;
 
 	/* A handle only says which file, and the node says that too. */
@@ -56,6 +60,10 @@ int64_t fuse_do_statx(struct fuse_call *c)
 		CALL(c, btime, c->h.nodeid, &birth) == 0) {
 		o.stat.mask |= STATX_BTIME;
 		o.stat.btime = (struct sx_time){birth.tv_sec, (uint32_t)birth.tv_nsec, 0};
+	}
+	if (c->ops->getflags && CALL(c, getflags, c->h.nodeid, &flags) == 0) {
+		o.stat.attributes_mask = FSB_FL_GUARDS | FSB_FL_NODUMP; /* the bits are the same */
+		o.stat.attributes = flags & o.stat.attributes_mask;
 	}
 	o.stat.blksize = a.blksize;
 	o.stat.nlink = a.nlink;

@@ -320,6 +320,18 @@ static int btime(struct fsb *b, uint64_t node, struct timespec *ret)
 	ON_CHILD(node, -EOPNOTSUPP, btime, -EOPNOTSUPP, s->b->ops->btime(s->b, CHILD(node), ret));
 }
 
+static int getflags(struct fsb *b, uint64_t node, uint32_t *ret)
+{
+	ON_CHILD(node, -ENOTTY, getflags, -ENOTTY, s->b->ops->getflags(s->b, CHILD(node), ret));
+}
+
+static int setflags(struct fsb *b, const struct fsb_req *req, uint64_t node, uint32_t flags)
+{
+	ON_CHILD(node, -ENOTTY, setflags, -ENOTTY,
+		s->b->ops->caps & FSB_CAP_WRITE ? s->b->ops->setflags(s->b, req, CHILD(node), flags)
+						: -EROFS);
+}
+
 static const struct fsb_cache *cache(struct fsb *b, uint64_t node)
 {
 	static const struct fsb_cache nothing; /* mounts come and go */
@@ -468,4 +480,6 @@ const struct fsb_ops mux_ops = {
 	.load = mux_load,
 	.save_all = mux_save_all,
 	.load_all = mux_load_all,
+	.getflags = getflags,
+	.setflags = setflags,
 };

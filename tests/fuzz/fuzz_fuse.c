@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "fs/fuse_core.h"
+#include "fs/fuse_ioctl.h"
 #include "fs/options.h"
 
 #include <fcntl.h>
@@ -77,6 +78,17 @@ static void empty(void)
 		(void)msb_rm_rf(share, names[i]);
 }
 
+/* The same bytes as an IOCTL of flags: what comes out of it is what a file may have. */
+static void ioctl_bytes(const uint8_t *data, size_t size)
+{
+	struct fuse_flags_ask ask;
+
+	if (fuse_ioctl_parse(data, size, &ask) == 0 &&
+		(ask.flags & ~ask.said || ask.said & ~(uint32_t)FSB_FL_ALL ||
+			(!ask.set && ask.said)))
+		abort();
+}
+
 /* Input: requests, each after two bytes of its length; the header's length is set to fit where its
  * top bit is clear. Node and handle numbers of the input are small, as the backend's are. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -94,6 +106,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct stat after;
 	struct fsb *b;
 
+	ioctl_bytes(data, size);
 	if (share < 0) {
 		start();
 		w = calloc(1, sizeof(*w));

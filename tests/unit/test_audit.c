@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "fs/audit_sink.h"
+#include "fs/filter.h"
 #include "fs/names.h"
 
 #include <dirent.h>
@@ -102,6 +103,8 @@ static void lines(void **state)
 			 .mode = 1,
 			 .bytes = 1},
 			"\"op\":\"setattr\",\"path\":\"/f\",\"flags\":\"uid|mtime\",\"result\":0}\n"},
+		{{.op = FSB_SETATTR, P("/f"), .flags = FSB_SETATTR_FLAGS},
+			"\"op\":\"setattr\",\"path\":\"/f\",\"flags\":\"flags\",\"result\":0}\n"},
 		{{.op = FSB_MKDIR, P("/d"), .mode = 0},
 			"\"op\":\"mkdir\",\"path\":\"/d\",\"mode\":\"00\",\"result\":0}\n"},
 		{{.op = FSB_SETXATTR, P("/f"), P2("user.x"), .bytes = 3, .flags = 1},

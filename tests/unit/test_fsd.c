@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <linux/mount.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -192,7 +193,7 @@ static int run(uint32_t op, uint64_t node, const void *args, size_t n, const cha
 #define RUN(op, node, args, a, b) run(op, node, &(args), sizeof(args), a, b)
 
 /* Every operation at least once. @stateless: no OPEN, handles are 0. */
-static void every_operation(bool stateless)
+static void every_operation(bool stateless, bool flags)
 {
 	static char big[256 << 10];
 	const struct fuse_mknod_in fifo = {.mode = S_IFIFO | 0600};
@@ -205,6 +206,10 @@ static void every_operation(bool stateless)
 		.size = 1000};
 	const uint32_t xset[2] = {3, 0}, xget[2] = {100, 0};
 	const uint64_t zero = 0;
+	const struct {
+		struct fuse_ioctl_in in;
+		uint32_t flags;
+	} nodump = {{.cmd = FS_IOC_SETFLAGS, .in_size = 4}, FS_NODUMP_FL};
 	struct fuse_fsync_in fsync = {0};
 	struct fuse_fallocate_in fallocate = {.length = 8192};
 	struct fuse_lseek_in lseek = {.whence = SEEK_DATA};
@@ -281,7 +286,9 @@ static void every_operation(bool stateless)
 	assert_int_equal(run(FUSE_STATFS, base, NULL, 0, NULL, NULL), 0);
 	assert_true(REQ_REPLY(&q, struct fuse_statfs_out)->st.blocks > 0);
 	assert_int_equal(RUN(FUSE_SYNCFS, 1, zero, NULL, NULL), 0);
-	assert_int_equal(run(FUSE_IOCTL, file, &zero, 8, NULL, NULL), -ENOSYS);
+	assert_int_equal(run(FUSE_IOCTL, file, &nodump, sizeof(nodump.in) + 4, NULL, NULL),
+		flags ? 0 : -ENOTTY);
+	assert_int_equal(run(FUSE_BMAP, file, &zero, 8, NULL, NULL), -ENOSYS);
 
 	assert_int_equal(req_name(&q, FUSE_UNLINK, dir, "sym"), 0);
 	assert_int_equal(req_name(&q, FUSE_UNLINK, dir, "fifo"), 0);
@@ -297,11 +304,11 @@ static void share_serves_a_guest(void **state)
 		skip();
 	export_share("share.sock", "");
 	attach("share.sock");
-	every_operation(true);
-	q.arg = (void *)(uintptr_t)2; /* another ring, another thread */
-	every_operation(true);
-	attach("share.sock"); /* the next QEMU */
-	every_operation(true);
+	every_operation(true, geteuid() != 0); /* map=root */
+	q.arg = (void *)(uintptr_t)2;	       /* another ring, another thread */
+	every_operation(true, geteuid() != 0); /* map=root */
+	attach("share.sock");		       /* the next QEMU */
+	every_operation(true, geteuid() != 0); /* map=root */
 }
 
 static void tree_serves_a_guest(void **state)
@@ -310,8 +317,8 @@ static void tree_serves_a_guest(void **state)
 		skip();
 	export_tree("root");
 	attach("root");
-	every_operation(true);
-	every_operation(true);
+	every_operation(true, true);
+	every_operation(true, true);
 }
 
 static void readonly_share(void **state)

@@ -173,14 +173,16 @@ static void symlink_targets(void **state)
 static void unknown_is_enosys(void **state)
 {
 	static const uint32_t op[] = {0, FUSE_FLUSH, FUSE_ACCESS, FUSE_GETLK, FUSE_SETLKW,
-		FUSE_INTERRUPT, FUSE_BMAP, FUSE_IOCTL, FUSE_POLL, FUSE_SETUPMAPPING, 53, CUSE_INIT,
-		UINT32_MAX};
+		FUSE_INTERRUPT, FUSE_BMAP, FUSE_POLL, FUSE_SETUPMAPPING, 53, CUSE_INIT, UINT32_MAX};
 
 	for (size_t i = 0; i < ARRAY_LEN(op); i++) {
 		req_start(&q, op[i], 1);
 		q.n += 64;
 		assert_int_equal(req_run(&q), -ENOSYS);
 	}
+	req_start(&q, FUSE_IOCTL, 1);
+	q.n += 64;
+	assert_int_equal(req_run(&q), -ENOTTY);
 }
 
 /* Of a request as the last req_run() sent it. */

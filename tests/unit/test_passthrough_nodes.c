@@ -593,7 +593,12 @@ static void meta_lines(void **state)
 		{"0 0 8 0 -", false}, {"0 0 10000 0 -", false}, {"0 0 0 1000 -", false},
 		{"0 0 0 0 d", false}, {"0 0 0 0 b", false}, {"0 0 0 0 b 1", false},
 		{"0 0 0 0 b 4096 0", false}, {"0 0 0 0 b 0 1048576", false},
-		{"0 0 0 0 b 1 2 3", false}, {"0 0 0 0 b 1 2 ", false}, {"0 0 0 0 l 1 2", false}};
+		{"0 0 0 0 b 1 2 3", false}, {"0 0 0 0 b 1 2 ", false}, {"0 0 0 0 l 1 2", false},
+		{"0 0 0 0 - i", true}, {"1 2 0 0 - SDiadA", true}, {"0 0 0 0 - aA", true},
+		{"0 0 0 0 - ", false}, {"0 0 0 0 -i", false}, {"0 0 0 0 - ai", false},
+		{"0 0 0 0 - ii", false}, {"0 0 0 0 - x", false}, {"0 0 0 0 - i ", false},
+		{"0 0 0 0 - i a", false}, {"0 0 0 0 p i", false}, {"0 0 0 0 l i", false},
+		{"0 0 0 0 b 8 1 i", false}};
 
 	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
 		char buf[PT_MAX_META];

@@ -69,6 +69,41 @@ int mem_readlink(struct fsb *b, uint64_t node, char *buf, size_t cap)
 	return (int)n;
 }
 
+static int get_flagged(struct fsb *b, uint64_t node, struct mem_inode **ret)
+{
+	struct mem_inode *i = mem_find(mem_of(b), node);
+
+	*ret = i;
+	return !i ? -ESTALE : S_ISREG(i->type) || S_ISDIR(i->type) ? 0 : -ENOTTY;
+}
+
+int mem_getflags(struct fsb *b, uint64_t node, uint32_t *ret)
+{
+	struct mem_inode *i;
+	int r = get_flagged(b, node, &i);
+
+	if (r < 0)
+		return r;
+	MEM_SHARED(&i->lock);
+	*ret = i->flags >> MEM_FL_SHIFT & FSB_FL_ALL;
+	return 0;
+}
+
+int mem_setflags(struct fsb *b, const struct fsb_req *req, uint64_t node, uint32_t flags)
+{
+	struct mem_inode *i;
+	int r = get_flagged(b, node, &i);
+
+	if (r < 0)
+		return r;
+	if (flags & FSB_FL_GUARDS)
+		atomic_store(&fsb_guards, true);
+	MEM_EXCLUSIVE(&i->lock);
+	i->flags = (i->flags & ~MEM_FL_MASK) | flags << MEM_FL_SHIFT;
+	i->ctime = mem_now();
+	return 0;
+}
+
 int mem_btime(struct fsb *b, uint64_t node, struct timespec *ret)
 {
 	struct mem_inode *i = mem_find(mem_of(b), node);

@@ -309,7 +309,7 @@ void mem_accessed(const struct mem *m, struct mem_inode *i)
 		return;
 	{
 		MEM_SHARED(&i->lock);
-		if (!access_due(i))
+		if (!access_due(i) || i->flags & (uint32_t)FSB_FL_NOATIME << MEM_FL_SHIFT)
 			return;
 	}
 	MEM_EXCLUSIVE(&i->lock);

@@ -102,6 +102,9 @@ enum mem_flags {
 	MEM_LINKABLE = 1, /* O_TMPFILE: link(2) may give it its first name */
 	MEM_HAS_CAP = 2,  /* has security.capability */
 };
+#define MEM_FL_SHIFT 12 /* FSB_FL_* of the inode, in the same word */
+#define MEM_FL_MASK  ((uint32_t)FSB_FL_ALL << MEM_FL_SHIFT)
+#define MEM_SAVED    (MEM_LINKABLE | MEM_FL_MASK)
 
 struct mem_inode {
 	uint64_t id;
@@ -283,6 +286,8 @@ int mem_setattr(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_
 	const struct fsb_setattr *s, struct fuse_attr *ret);
 int mem_readlink(struct fsb *b, uint64_t node, char *buf, size_t cap);
 int mem_btime(struct fsb *b, uint64_t node, struct timespec *ret);
+int mem_getflags(struct fsb *b, uint64_t node, uint32_t *ret);
+int mem_setflags(struct fsb *b, const struct fsb_req *req, uint64_t node, uint32_t flags);
 int mem_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const char *name,
 	const void *value, size_t n, uint32_t flags);
 int64_t mem_getxattr(struct fsb *b, uint64_t node, const char *name, void *buf, size_t cap);

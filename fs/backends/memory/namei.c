@@ -74,6 +74,7 @@ static void set_up(struct mem_inode *i, const struct making *k, struct mem_inode
 	i->flags = k->name ? 0 : MEM_LINKABLE;
 	i->atime = i->mtime = i->ctime = i->btime = mem_now();
 	MEM_SHARED(&dir->lock);
+	i->flags |= fsb_inherited(dir->flags >> MEM_FL_SHIFT, i->mode) << MEM_FL_SHIFT;
 	if (dir->mode & S_ISGID) {
 		i->gid = dir->gid;
 		if (S_ISDIR(k->mode))

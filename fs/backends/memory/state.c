@@ -107,7 +107,7 @@ static void put_inode(struct sink *s, const struct mem *m, struct mem_inode *i)
 	put32(s, i->uid);
 	put32(s, i->gid);
 	put32(s, i->rdev);
-	put32(s, i->flags & MEM_LINKABLE);
+	put32(s, i->flags & MEM_SAVED);
 	put64(s, i->size);
 	put_time(s, i->atime);
 	put_time(s, i->mtime);

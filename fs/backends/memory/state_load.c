@@ -255,7 +255,9 @@ static int load_inode(struct mem *m, struct source *s, uint8_t *value)
 	i->uid = get32(s);
 	i->gid = get32(s);
 	i->rdev = get32(s);
-	i->flags = get32(s) & MEM_LINKABLE;
+	i->flags = get32(s) & MEM_SAVED;
+	if (i->flags >> MEM_FL_SHIFT & FSB_FL_GUARDS)
+		atomic_store(&fsb_guards, true);
 	size = get64(s);
 	i->atime = get_time(s);
 	i->mtime = get_time(s);

@@ -190,6 +190,48 @@ int ovl_setattr(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_
 	return r;
 }
 
+static int get_flagged(struct ovl *o, uint64_t node, struct ovl_inode **ret)
+{
+	int r = ovl_get(o, node, ret);
+
+	if (r == 0 && !S_ISREG((*ret)->a.mode) && !S_ISDIR((*ret)->a.mode))
+		r = -ENOTTY;
+	return r;
+}
+
+int ovl_getflags(struct fsb *b, uint64_t node, uint32_t *ret)
+{
+	struct ovl *o = ovl_of(b);
+	struct ovl_inode *i;
+	int r;
+
+	OVL_READ(o);
+	r = get_flagged(o, node, &i);
+	if (r == 0)
+		*ret = i->flags >> OVL_FL_SHIFT & FSB_FL_ALL;
+	return r;
+}
+
+int ovl_setflags(struct fsb *b, const struct fsb_req *req, uint64_t node, uint32_t flags)
+{
+	struct ovl *o = ovl_of(b);
+	struct ovl_inode *i;
+	struct ovl_attr a;
+	OVL_TXN(t);
+	int r;
+
+	OVL_WRITE(o);
+	r = get_flagged(o, node, &i);
+	if (r < 0)
+		return r;
+	if (i->flags & OVL_STALE_SIZE)
+		ovl_data_refresh(o, i);
+	a = i->a;
+	a.ctime = ovl_now();
+	ovl_txn_inode(&t, i->ino, i->lower, (i->flags & ~OVL_FL_MASK) | flags << OVL_FL_SHIFT, &a);
+	return ovl_commit(o, &t, false);
+}
+
 int ovl_readlink(struct fsb *b, uint64_t node, char *buf, size_t cap)
 {
 	struct ovl *o = ovl_of(b);

@@ -290,7 +290,8 @@ static struct timespec spec(struct ovl_time t)
 
 void ovl_accessed(struct ovl *o, struct ovl_inode *i)
 {
-	if (o->noatime || !(i->flags & OVL_CHANGED))
+	if (o->noatime || !(i->flags & OVL_CHANGED) ||
+		i->flags & (uint32_t)FSB_FL_NOATIME << OVL_FL_SHIFT)
 		return;
 	OVL_ATTR(o, i);
 	if (relatime_due(spec(i->a.atime), spec(i->a.mtime), spec(i->a.ctime))) {

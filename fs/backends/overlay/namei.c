@@ -103,6 +103,11 @@ static struct ovl_attr attr_of(const struct making *m, const struct ovl_inode *d
 	return a;
 }
 
+static uint32_t inherited(const struct ovl_inode *dir, uint32_t mode)
+{
+	return fsb_inherited(dir->flags >> OVL_FL_SHIFT, mode) << OVL_FL_SHIFT;
+}
+
 /* Exclusive tree lock held. */
 static int make(struct ovl *o, uint64_t parent, const struct making *m, struct fsb_entry *ret)
 {
@@ -117,7 +122,8 @@ static int make(struct ovl *o, uint64_t parent, const struct making *m, struct f
 	if (o->nodes >= o->max_nodes)
 		return -ENOSPC;
 	a = attr_of(m, dir);
-	ovl_txn_inode(&t, ino, 0, S_ISREG(a.mode) ? OVL_OWN_DATA : 0, &a);
+	ovl_txn_inode(
+		&t, ino, 0, (S_ISREG(a.mode) ? OVL_OWN_DATA : 0) | inherited(dir, a.mode), &a);
 	if (m->target)
 		ovl_txn_target(&t, ino, m->target, strlen(m->target));
 	if (m->name) {

@@ -131,6 +131,8 @@ static const struct fsb_ops overlay_ops = {
 	.load = ovl_load,
 	.cache = ovl_cache,
 	.usage = ovl_usage,
+	.getflags = ovl_getflags,
+	.setflags = ovl_setflags,
 };
 
 struct ovl *ovl_alloc(void)

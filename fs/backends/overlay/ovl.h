@@ -49,6 +49,10 @@ enum ovl_flags {
 	OVL_NEW_DATA = 256, /* data file made since its last fsync: its directory needs one */
 };
 
+/* FSB_FL_* of the inode, in the same word. */
+#define OVL_FL_SHIFT 12
+#define OVL_FL_MASK  ((uint32_t)FSB_FL_ALL << OVL_FL_SHIFT)
+
 #define OVL_LOGGED_FLAGS ((uint32_t)(OVL_OWN_DATA | OVL_OWN_XATTRS))
 
 struct ovl_time {
@@ -377,6 +381,8 @@ int ovl_readlink(struct fsb *b, uint64_t node, char *buf, size_t cap);
 /* Before a change of contents. @suidgid: who makes it, where set-id bits must go too; else NULL. */
 int ovl_kill_privs(struct ovl *o, struct ovl_inode *i, const struct fsb_req *suidgid);
 int ovl_statfs(struct fsb *b, uint64_t node, struct statvfs *ret);
+int ovl_getflags(struct fsb *b, uint64_t node, uint32_t *ret);
+int ovl_setflags(struct fsb *b, const struct fsb_req *req, uint64_t node, uint32_t flags);
 
 int ovl_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const char *name,
 	const void *value, size_t n, uint32_t flags);

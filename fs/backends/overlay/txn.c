@@ -2,14 +2,12 @@
 // The records of the overlay's log: how a change is written down, and how it is applied.
 //
 // A record: u8 kind, u8 zero, u16 bytes (head included), then its fields, little-endian, packed:
-//	INODE	u64 ino, lower; u32 flags, mode, uid, gid, rdev, nlink; u64 size;
-//		{i64 sec, u32 nsec} atime, mtime, ctime
-//	TOUCH	u64 ino; u32 nlink; i64 sec; u32 nsec; u32 1: mtime too
-//	TARGET	u64 ino; bytes
-//	DENT	u64 dir, ino (0: no more), cookie; name
-//	XATTR	u64 ino; u32 value bytes (~0: no more); u8 name bytes; name; value
-//	NEXT	u64 the next own ino
-//	BTIME	u64 ino; i64 sec; u32 nsec: of an own inode, where its first INODE has a later ctime
+//	INODE	u64 ino, lower; u32 flags (chattr's among them), mode, uid, gid, rdev, nlink; u64
+// size; 		{i64 sec, u32 nsec} atime, mtime, ctime 	TOUCH	u64 ino; u32 nlink;
+// i64 sec; u32 nsec; u32 1: mtime too 	TARGET	u64 ino; bytes 	DENT	u64 dir, ino (0: no more),
+// cookie; name 	XATTR u64 ino; u32 value bytes (~0: no more); u8 name bytes; name; value
+// NEXT	u64 the next own ino 	BTIME u64 ino; i64 sec; u32 nsec: of an own inode, where its first
+// INODE has a later ctime
 // The value of an XATTR does not count in `bytes` (it may be 64 KiB): it follows the record.
 #include "fs/backends/overlay/ovl.h"
 #include "fs/backends/overlay/record.h"
@@ -86,7 +84,7 @@ void ovl_txn_inode(
 	head(t, OVL_R_INODE, OVL_R_INODE_BODY);
 	put64(t, ino);
 	put64(t, lower);
-	put32(t, flags & OVL_LOGGED_FLAGS);
+	put32(t, flags & (OVL_LOGGED_FLAGS | OVL_FL_MASK));
 	put32(t, a->mode);
 	put32(t, a->uid);
 	put32(t, a->gid);
@@ -251,8 +249,8 @@ static int apply_inode(struct ovl *o, struct cur *c)
 	a.atime = get_time(c);
 	a.mtime = get_time(c);
 	a.ctime = get_time(c);
-	if (c->bad || c->n || ino == 0 || !ovl_mode_known(a.mode) || flags & ~OVL_LOGGED_FLAGS ||
-		a.size > INT64_MAX)
+	if (c->bad || c->n || ino == 0 || !ovl_mode_known(a.mode) ||
+		flags & ~(OVL_LOGGED_FLAGS | OVL_FL_MASK) || a.size > INT64_MAX)
 		return -EBADMSG;
 	i = ovl_find(o, ino);
 	if (!i && lower == 0 && (ino >= OVL_OWN_BASE || ino == OVL_ROOT) && ino < INT64_MAX) {
@@ -276,8 +274,10 @@ static int apply_inode(struct ovl *o, struct cur *c)
 		return -EBADMSG;
 	if (flags & OVL_OWN_XATTRS & ~i->flags)
 		i->flags &= ~(uint32_t)OVL_HAS_CAP; /* an XATTR record may set it again */
+	if (flags >> OVL_FL_SHIFT & FSB_FL_GUARDS)
+		atomic_store(&fsb_guards, true);
 	i->a = a;
-	i->flags = (i->flags | flags | OVL_CHANGED) & ~(uint32_t)OVL_DIRTY;
+	i->flags = ((i->flags & ~OVL_FL_MASK) | flags | OVL_CHANGED) & ~(uint32_t)OVL_DIRTY;
 	return 0;
 }
 

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -28,6 +29,8 @@ static void parse(const char *buf, int64_t n, struct pt_meta *ret)
 {
 	if (n <= 0 || pt_meta_parse(buf, (size_t)n, ret) < 0)
 		*ret = (struct pt_meta){0};
+	if (ret->flags & FSB_FL_GUARDS)
+		atomic_store(&fsb_guards, true);
 }
 
 bool pt_meta_at(
@@ -91,6 +94,7 @@ void pt_guest(
 	if (p->map || m->type)
 		mode &= ~(uint32_t)m->hide;
 	ret->mode = mode | m->set;
+	ret->flags = p->map ? m->flags : 0;
 	if (m->type && S_ISREG(mode)) {
 		ret->mode = (ret->mode & 07777) | m->type;
 		ret->rdev = m->rdev;
@@ -159,7 +163,8 @@ void pt_encode(const struct pt *p, const struct statx *sx, const struct pt_guest
 			host = S_ISLNK(m.type) ? 0644 : least;
 		m.set = (uint16_t)(perm & ~host);
 		m.hide = (uint16_t)(host & ~perm);
-		m.there = m.set || m.hide || m.type ||
+		m.flags = m.type || !p->map ? 0 : want->flags;
+		m.there = m.set || m.hide || m.type || m.flags ||
 			  want->uid != owner(sx->stx_uid, p->euid, p->root_uid) ||
 			  want->gid != owner(sx->stx_gid, p->egid, p->root_gid);
 	} else if (file && (perm & SETID)) {
@@ -217,7 +222,8 @@ static int set_mode(const struct pt *p, const struct pt_ref *r, uint32_t mode)
 static bool same_meta(const struct pt_meta *a, const struct pt_meta *b)
 {
 	return a->there == b->there && a->uid == b->uid && a->gid == b->gid && a->set == b->set &&
-	       a->hide == b->hide && a->type == b->type && a->rdev == b->rdev;
+	       a->hide == b->hide && a->type == b->type && a->rdev == b->rdev &&
+	       a->flags == b->flags;
 }
 
 /* chmod() and chown() that change nothing are changes too. */

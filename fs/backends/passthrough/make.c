@@ -27,14 +27,16 @@ int pt_new_guest(struct pt *p, const struct fsb_req *req, struct pt_ref *parent,
 	{
 		LOCK_SCOPE(&p->nodes.lock);
 		above.mode = parent->node->mode | parent->node->meta.set;
+		above.flags = parent->node->meta.flags;
 	}
-	if (above.mode && !(above.mode & S_ISGID))
+	if (above.mode && !(above.mode & S_ISGID) && !above.flags)
 		return 0;
 	r = pt_look(&p->nodes, parent, &sx);
 	if (r < 0)
 		return r;
 	pt_meta_of(p, parent, &sx, &m);
 	pt_guest(p, &sx, &m, &above);
+	ret->flags = fsb_inherited(above.flags, mode);
 	if (above.mode & S_ISGID) {
 		ret->gid = above.gid;
 		ret->mode |= dir ? S_ISGID : 0;

@@ -2,11 +2,12 @@
 /*
  * What a guest believes of a file and the host must not: kept in one attribute of the host's file.
  *
- * The attribute is text, `UID GID SET HIDE TYPE [MAJOR MINOR]`: owner and group, octal mode bits
- * that the guest sees on top of the host's, and of the host's that it does not see (of 0777), and
- * what the file is: `-` what it is on the host, `b` `c` a device of that number, `p` a
- * FIFO, `s` a socket, `l` a symbolic link whose target is the file's contents. Pure functions over
- * bytes; whoever may write to the host's file shapes them.
+ * The attribute is text, `UID GID SET HIDE TYPE [MAJOR MINOR | FLAGS]`: owner and group, octal mode
+ * bits that the guest sees on top of the host's, and of the host's that it does not see (of 0777),
+ * and what the file is: `-` what it is on the host, `b` `c` a device of that number, `p` a FIFO,
+ * `s` a socket, `l` a symbolic link whose target is the file's contents. FLAGS, of a `-`, are
+ * letters of chattr(1) in the order `SDiadA`. Pure functions over bytes; whoever may write to the
+ * host's file shapes them.
  */
 #ifndef MSB_FS_PASSTHROUGH_META_H
 #define MSB_FS_PASSTHROUGH_META_H
@@ -25,8 +26,9 @@ struct pt_meta {
 	bool there; /* false: no attribute, and the rest is 0 */
 	uint32_t uid, gid;
 	uint16_t set, hide;
-	uint32_t type; /* S_IF*, or 0: as on the host */
-	uint32_t rdev; /* of a device */
+	uint32_t type;	/* S_IF*, or 0: as on the host */
+	uint32_t rdev;	/* of a device */
+	uint32_t flags; /* FSB_FL_* */
 };
 
 /* -EBADMSG, and @ret is nothing, where @buf is not exactly such a line. */

@@ -189,6 +189,8 @@ static const struct fsb_ops passthrough_ops = {
 	.save = pt_save,
 	.load = pt_load,
 	.reopen = pt_reopen,
+	.getflags = pt_getflags,
+	.setflags = pt_setflags,
 };
 
 int fsb_passthrough_start(const struct fsb_passthrough_opts *o, struct fsb **ret, struct msb_err *e)
@@ -215,6 +217,10 @@ int fsb_passthrough_start(const struct fsb_passthrough_opts *o, struct fsb **ret
 	p->max_search = PT_MAX_SEARCH;
 	p->max_search_bytes = PT_MAX_SEARCH_BYTES;
 	pthread_mutex_init(&p->search, NULL);
+	if (!p->map) { /* most files have nothing beside them that could say it */
+		p->own.getflags = NULL;
+		p->own.setflags = NULL;
+	}
 	pthread_mutex_init(&p->handles_lock, NULL);
 	for (int i = 0; i < PT_CHANGE_LOCKS; i++)
 		pthread_mutex_init(&p->change[i], NULL);

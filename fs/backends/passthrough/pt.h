@@ -50,6 +50,7 @@ static inline pthread_mutex_t *pt_change_lock(struct pt *p, const struct pt_node
 
 struct pt_guest {
 	uint32_t mode, uid, gid, rdev;
+	uint32_t flags; /* FSB_FL_* */
 };
 
 /* Its meta, of @name in @dirfd; what is known of the node where that is right. True: for sure. */
@@ -111,6 +112,8 @@ static inline bool pt_is_dots(const char *name)
 }
 
 /* ---- setattr.c */
+int pt_getflags(struct fsb *b, uint64_t node, uint32_t *ret);
+int pt_setflags(struct fsb *b, const struct fsb_req *req, uint64_t node, uint32_t flags);
 int pt_setattr(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh,
 	const struct fsb_setattr *s, struct fuse_attr *ret);
 

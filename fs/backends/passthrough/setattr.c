@@ -164,3 +164,59 @@ int pt_setattr(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t
 	pt_put(&p->nodes, &f);
 	return r;
 }
+
+/* As it was seen last: which a lookup and every look at its attributes is. */
+int pt_getflags(struct fsb *b, uint64_t node, uint32_t *ret)
+{
+	struct pt *p = pt_of(b);
+	struct pt_ref f;
+	struct fuse_attr a;
+	uint32_t type;
+	bool seen;
+	int r = pt_get(&p->nodes, node, PT_NODE, &f);
+
+	if (r < 0)
+		return r;
+	{
+		LOCK_SCOPE(&p->nodes.lock);
+		seen = f.node->meta_ctime.tv_sec;
+	}
+	if (!seen)
+		r = pt_attr_of(p, &f, &a);
+	{
+		LOCK_SCOPE(&p->nodes.lock);
+		type = f.node->meta.type ?: f.node->file.type;
+		*ret = f.node->meta.flags;
+	}
+	pt_put(&p->nodes, &f);
+	return r < 0 ? r : S_ISREG(type) || S_ISDIR(type) ? 0 : -ENOTTY;
+}
+
+int pt_setflags(struct fsb *b, const struct fsb_req *req, uint64_t node, uint32_t flags)
+{
+	struct pt *p = pt_of(b);
+	struct fuse_attr a;
+	struct pt_guest g;
+	struct pt_meta m;
+	struct statx sx;
+	struct pt_ref f;
+	int r = p->readonly ? -EROFS : pt_get(&p->nodes, node, PT_PATH, &f);
+
+	if (r < 0)
+		return r;
+	{
+		LOCK_SCOPE(pt_change_lock(p, f.node));
+		r = pt_look(&p->nodes, &f, &sx);
+		if (r == 0) {
+			pt_meta_of(p, &f, &sx, &m);
+			pt_guest(p, &sx, &m, &g);
+			g.flags = flags;
+			r = S_ISREG(g.mode) || S_ISDIR(g.mode) ? pt_change(p, &f, &sx, &m, &g)
+							       : -ENOTTY;
+		}
+	}
+	if (r == 0)
+		r = pt_attr_of(p, &f, &a); /* the node learns it */
+	pt_put(&p->nodes, &f);
+	return r;
+}

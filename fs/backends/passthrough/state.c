@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 
 #include <limits.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -139,6 +140,9 @@ int pt_load(struct fsb *b, uint64_t node, uint64_t lookups, const void *buf, siz
 
 	if (node == 0 || node >= FSB_MAX_ID)
 		return -EINVAL;
+	/* What the guest knows of it this server has not seen yet. */
+	if (pt_of(b)->map)
+		atomic_store(&fsb_guards, true);
 	if (node == FSB_ROOT)
 		return 0; /* always there, and not counted */
 	r = parse(buf, n, &s, &name);
