@@ -1,19 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // plugin, protocol=json: a plugin in a thread that answers lines, alone and over a directory.
-#include "tests/unit/fusereq.h"
-#include "base/cleanup.h"
-#include "base/io.h"
-#include "fs/backends/plugin/plugin_priv.h"
-#include "fs/options.h"
+#include "tests/unit/plugin_session.h"
 
-#include <fcntl.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <cmocka.h>
 
 /* ---- the plugin */
 
@@ -48,20 +39,20 @@ static void *plugin_main(void *arg)
 
 	send_line(pl.says, strlen(pl.says));
 	while (getline(&line, &cap, in) > 0) {
-		json_t *q = json_loads(line, JSON_ALLOW_NUL, NULL);
-		const json_t *id = json_object_get(q, "id");
+		json_t *ask = json_loads(line, JSON_ALLOW_NUL, NULL);
+		const json_t *id = json_object_get(ask, "id");
 		_cleanup_str_ struct msb_str s = MSB_STR_INIT, reply = MSB_STR_INIT;
 
-		if (!q)
+		if (!ask)
 			abort();
 		(void)pthread_mutex_lock(&pl.lock);
 		(void)snprintf(pl.last + strlen(pl.last), sizeof(pl.last) - strlen(pl.last),
 			"%s%s %s\n", id ? "" : "after ",
-			json_string_value(json_object_get(q, "op")),
-			json_string_value(json_object_get(q, "path")));
+			json_string_value(json_object_get(ask, "op")),
+			json_string_value(json_object_get(ask, "path")));
 		(void)pthread_mutex_unlock(&pl.lock);
 		pl.asked++;
-		atomic_load (&pl.answer)(q, &s);
+		atomic_load (&pl.answer)(ask, &s);
 		if (id && s.len) {
 			if (s.buf[0] == '!') /* as it is */
 				msb_str_adds(&reply, s.buf + 1);
@@ -71,7 +62,7 @@ static void *plugin_main(void *arg)
 					s.buf[0] == ' ' ? "" : ",", s.buf);
 			send_line(reply.buf, reply.len);
 		}
-		json_decref(q);
+		json_decref(ask);
 	}
 	free(line);
 	(void)fclose(in);
@@ -106,41 +97,20 @@ static void assert_asked(const char *want)
 	assert_string_equal(got, want);
 }
 
-static const char *field(const json_t *q, const char *key)
+static const char *field(const json_t *ask, const char *key)
 {
-	return json_string_value(json_object_get(q, key)) ?: "";
+	return json_string_value(json_object_get(ask, key)) ?: "";
 }
 
 /* ---- the server */
 
-static struct fsb_options options;
-static struct fsd_fs fs;
-static struct fusereq q;
-static char top[64];
-static uint8_t data[FUSE_MAX_IO];
-
 static void start(const char *says, void (*answer)(const json_t *, struct msb_str *), bool over)
 {
-	struct fsb_start s = FSB_START_NONE;
-	struct msb_err e = {0};
-	struct fsb *b;
+	struct fsb *inner = over ? inner_dir() : NULL;
 
 	pl.says = says;
 	pl.answer = answer;
-	s.options = &options;
-	if (over) {
-		struct fsb_passthrough_opts o = {0};
-
-		(void)snprintf(top, sizeof(top), "/tmp/msb-plug-XXXXXX");
-		assert_non_null(mkdtemp(top));
-		o.root_fd = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		assert_int_equal(fsb_passthrough_start(&o, &s.inner, &e), 0);
-	}
-	s.sock_fd = plugin_start();
-	assert_int_equal(fsb_plugin_kind.start(&s, &b, &e), 0);
-	fsd_fs_init(&fs, b);
-	q.s = fsd_session_new(&fs, &fuse_profile_view, false);
-	assert_int_equal(req_init(&q), 0);
+	session_start(plugin_start(), inner);
 }
 
 static int setup(void **state)
@@ -148,48 +118,17 @@ static int setup(void **state)
 	memset(&pl, 0, sizeof(pl));
 	pl.fd = -1;
 	(void)pthread_mutex_init(&pl.lock, NULL);
-	options = (struct fsb_options){.plugin_timeout_ms = 20000, .plugin_json = true};
-	top[0] = '\0';
-	q.w = calloc(1, sizeof(*q.w));
-	(void)umask(0);
-	for (size_t i = 0; i < sizeof(data); i++)
-		data[i] = (uint8_t)(i * 2654435761u >> 24);
+	session_setup(true);
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	if (q.s) {
-		q.s = fsd_session_free(q.s);
-		fsd_fs_done(&fs);
-	}
+	session_end();
 	if (pl.fd >= 0)
 		plugin_kill();
-	free(q.w);
-	if (top[0])
-		(void)msb_rm_rf(AT_FDCWD, top);
+	session_teardown();
 	return 0;
-}
-
-static struct fsb_plugin_status status(void)
-{
-	struct fsb_plugin_status s;
-
-	assert_int_equal(fsb_plugin_status(fs.b, &s), 0);
-	return s;
-}
-
-static uint64_t open_of(uint64_t node, uint32_t flags)
-{
-	assert_int_equal(req_open(&q, FUSE_OPEN, node, flags), 0);
-	return REQ_REPLY(&q, struct fuse_open_out)->fh;
-}
-
-static int write_at(uint64_t node, uint64_t fh, uint64_t off, const void *p, uint32_t n)
-{
-	int r = req_write(&q, node, fh, off, p, n, 0);
-
-	return r < 0 ? r : (int)REQ_REPLY(&q, struct fuse_write_out)->size;
 }
 
 static void assert_reads(
