@@ -12,7 +12,9 @@
  * the handle. Names are
  * checked. They do not log and never see a transport, and are called by any number
  * of threads at once: a backend locks for itself. A NULL op is answered ENOSYS, or EROFS where
- * it would write. Source: linux/fuse.h (protocol 7.38); Documentation/filesystems/fuse.rst.
+ * it would write. POSIX ACLs are attributes, kept as fs/acl.h says, and inherited by what is made;
+ * a backend that does not keep them answers them EOPNOTSUPP and does not list them. Source:
+ * linux/fuse.h (protocol 7.38); Documentation/filesystems/fuse.rst.
  */
 #ifndef MSB_FS_FSB_H
 #define MSB_FS_FSB_H
@@ -54,6 +56,9 @@ enum fsb_caps {
 /* In the write_flags of writev(), beside those of FUSE: the file was opened with O_APPEND. Where
  * others write it as well, who asks may not know its end. */
 #define FSB_WRITE_APPEND (1u << 30)
+
+/* In the flags of setxattr(), beside XATTR_*: who sets this access ACL may not keep set-gid. */
+#define FSB_XATTR_KILL_SGID (1u << 30)
 
 /* How long, and how, a kernel may believe what it was told of a node. Times may be
  * FSB_AS_PROFILE: as the mount's profile says. */
@@ -195,7 +200,7 @@ struct fsb_ops {
 	void (*releasedir)(struct fsb *, uint64_t node, uint64_t fh);
 	int (*statfs)(struct fsb *, uint64_t node, struct statvfs *ret);
 	int (*setxattr)(struct fsb *, const struct fsb_req *, uint64_t node, const char *name,
-		const void *value, size_t n, uint32_t flags);
+		const void *value, size_t n, uint32_t flags); /* XATTR_*, FSB_XATTR_KILL_SGID */
 	int64_t (*getxattr)(struct fsb *, uint64_t node, const char *name, void *buf,
 		size_t cap); /* cap 0: size wanted */
 	int64_t (*listxattr)(
@@ -244,6 +249,9 @@ struct fsb_ops {
 
 struct fsb {
 	const struct fsb_ops *ops;
+	/* Its mount asks for ACLs: kernels are to check them, and they are shown. Set by who starts
+	 * it; false: none is shown or taken, though what is kept of them stays and is inherited. */
+	bool acls;
 };
 
 #define FSB_ALONE_MS 86400000u /* cache times where nobody else changes the files */

@@ -166,11 +166,12 @@ static int do_unview(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 
 /* ---- mounts */
 
-/* A guest that was told to send no OPEN does so for all mounts, until it has let all of them go. */
-static bool opens_off(const struct fsd *d)
+/* What a guest was told once, to send no OPEN or to check no ACLs, it keeps to for all mounts,
+ * until it has let all of them go. */
+static bool was_told(const struct fsd *d, bool (*what)(const struct virtiofs *))
 {
 	for (int i = 0; i < FSD_MAX_EXPORTS; i++)
-		if (d->export[i].dev && d->export[i].shares && virtiofs_opens_off(d->export[i].dev))
+		if (d->export[i].dev && d->export[i].shares && what(d->export[i].dev))
 			return true;
 	return false;
 }
@@ -182,6 +183,22 @@ static void forget_mounts(struct fsd *d)
 		if (d->export[i].dev && d->export[i].shares)
 			return;
 	mux_forgotten(d->shares.b);
+}
+
+/* Whether mount @b came too late for the guest. */
+static int check_told(const struct fsd *d, const struct fsb *b, struct msb_err *e)
+{
+	bool opens = (b->ops->caps & (FSB_CAP_NO_OPEN | FSB_CAP_SEE_OPENS)) != FSB_CAP_NO_OPEN;
+
+	if (opens && was_told(d, virtiofs_opens_off))
+		return msb_err_set(e, EBUSY,
+			"the machine has mounts already and reports no opening of files on them, which this one "
+			"needs; stop and start it, or unmount the others first");
+	if (b->acls && was_told(d, virtiofs_acls_off))
+		return msb_err_set(e, EBUSY,
+			"the machine has mounts already and checks no ACLs on them, which this one asks for; "
+			"stop and start it, or unmount the others first");
+	return 0;
 }
 
 static int do_mount(struct fsd *d, struct msb_msg *m, struct msb_err *e)
@@ -206,13 +223,10 @@ static int do_mount(struct fsd *d, struct msb_msg *m, struct msb_err *e)
 			e, ENOSPC, "a file server has at most %d mounts", FSD_MAX_MOUNTS);
 	if (r < 0)
 		return msb_err_set(e, -r, "mount %s: %s", name, strerror(-r));
-	if ((b->ops->caps & (FSB_CAP_NO_OPEN | FSB_CAP_SEE_OPENS)) == FSB_CAP_NO_OPEN ||
-		!opens_off(d))
-		return 0;
-	(void)mux_remove(d->shares.b, name);
-	return msb_err_set(e, EBUSY,
-		"the machine has mounts already and reports no opening of files on them, which this one needs; "
-		"stop and start it, or unmount the others first");
+	r = check_told(d, b, e);
+	if (r < 0)
+		(void)mux_remove(d->shares.b, name);
+	return r;
 }
 
 static int do_unmount(struct fsd *d, struct msb_msg *m, struct msb_err *e)

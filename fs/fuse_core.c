@@ -54,7 +54,8 @@ const struct fuse_op fuse_ops_table[FUSE_STATX_OP + 1] = {
 	[FUSE_READDIRPLUS] = {fuse_do_readdir, sizeof(struct fuse_read_in), 0, OP_SIZES},
 	[FUSE_RELEASEDIR] = {fuse_do_releasedir, sizeof(struct fuse_release_in), 0, 0},
 	[FUSE_FSYNCDIR] = {fuse_do_fsyncdir, sizeof(struct fuse_fsync_in), 0, OP_WAITS},
-	[FUSE_SETXATTR] = {fuse_do_setxattr, FUSE_COMPAT_SETXATTR_IN_SIZE, 1, OP_WRITES},
+	/* Its arguments may be longer: fuse_do_setxattr() looks for the name. */
+	[FUSE_SETXATTR] = {fuse_do_setxattr, FUSE_COMPAT_SETXATTR_IN_SIZE, 0, OP_WRITES},
 	[FUSE_GETXATTR] = {fuse_do_getxattr, sizeof(struct fuse_getxattr_in), 1, 0},
 	[FUSE_LISTXATTR] = {fuse_do_listxattr, sizeof(struct fuse_getxattr_in), 0, 0},
 	[FUSE_REMOVEXATTR] = {fuse_do_removexattr, 0, 1, OP_WRITES},

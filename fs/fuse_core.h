@@ -82,6 +82,8 @@ void fsd_session_reset(struct fsd_session *s);
 
 /* Whether the kernel was told that OPEN need not be sent, which it does not forget before INIT. */
 bool fsd_session_opens_off(const struct fsd_session *s);
+/* Whether INIT was answered without ACLs, which the kernel believes until the next one. */
+bool fsd_session_acls_off(const struct fsd_session *s);
 
 /**
  * fsd_session_keep() - Keep what the kernel holds in memory that outlives this server

@@ -26,6 +26,12 @@
 		FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2 | FUSE_MAX_PAGES | \
 		FUSE_DIRECT_IO_ALLOW_MMAP | FUSE_EXPORT_SUPPORT | FUSE_INIT_EXT)
 
+/* ACLs, and the longer SETXATTR, which says whether who sets one may keep set-gid. Linux then asks
+ * for the ACL of every file that somebody uses who does not own it, and checks rights by itself,
+ * whatever the mount says (default_permissions): so only for who asks for ACLs, and not where an
+ * ordinary user looks into their own sandbox, root's files in which are theirs to edit. */
+#define ACL_FLAGS (FUSE_POSIX_ACL | FUSE_SETXATTR_EXT)
+
 /* Directories are edited from the host while the guest uses them, and virtiofs has no way to tell
  * the guest. One second is what a host edit may take to show; changes of the file's time or size
  * throw away what was cached of it, so an open need not. */
@@ -35,14 +41,14 @@ const struct fuse_profile fuse_profile_guest = {
 		.negative_ms = 1000,
 		.open_flags = FOPEN_KEEP_CACHE},
 	.guest = true,
-	.init_flags = COMMON_FLAGS | FUSE_CACHE_SYMLINKS | FUSE_ALLOW_IDMAP,
+	.init_flags = COMMON_FLAGS | ACL_FLAGS | FUSE_CACHE_SYMLINKS | FUSE_ALLOW_IDMAP,
 	.skip_open = true,
 };
 
 /* The host looks into a tree that a guest is changing: nothing may be older than the call. OPEN is
  * answered even where it means nothing to the backend, since it drops cached data. */
 const struct fuse_profile fuse_profile_view = {
-	.init_flags = COMMON_FLAGS | FUSE_ALLOW_IDMAP,
+	.init_flags = COMMON_FLAGS | ACL_FLAGS | FUSE_ALLOW_IDMAP,
 };
 
 /* Without default_permissions, so that FUSE_ALLOW_IDMAP would end the mount. */
@@ -73,6 +79,8 @@ int64_t fuse_do_init(struct fuse_call *c)
 		taken &= ~(uint64_t)FUSE_EXPORT_SUPPORT;
 	if (c->ops->caps & FSB_CAP_SEE_WHO)
 		taken &= ~FUSE_ALLOW_IDMAP;
+	if (!c->b->acls || (offered & ACL_FLAGS) != ACL_FLAGS)
+		taken &= ~(uint64_t)ACL_FLAGS;
 	/* What of a file may be mapped must be so where its data goes by the server. A direct write
 	 * that is not waited for drops no page that was read meanwhile (Linux,
 	 * generic_file_direct_write()), and without AUTO_INVAL_DATA nothing else ever would. */

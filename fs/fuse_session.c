@@ -228,6 +228,11 @@ bool fsd_session_opens_off(const struct fsd_session *s)
 	return atomic_load(&s->opens_off);
 }
 
+bool fsd_session_acls_off(const struct fsd_session *s)
+{
+	return atomic_load(&s->ready) && !(atomic_load(&s->init_flags) & FUSE_POSIX_ACL);
+}
+
 void fuse_worker_count(struct fsd_session *s, struct fuse_worker *w)
 {
 	if (w->requests)

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // The FUSE server: extended attributes.
+#include "fs/acl.h"
 #include "fs/fuse_priv.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/xattr.h>
 
-/*
- * Setting an ACL changes the mode bits too, and FUSE_POSIX_ACL, which would have the kernel and us
- * agree on that, is not negotiated: stored as plain bytes an ACL would silently lose `cp -a` the
- * group's and others' permissions. Refused, every program falls back to chmod(2).
- */
-static bool is_acl(const char *name)
+static bool agreed(const struct fuse_call *c, uint64_t init_flag)
 {
-	return !strcmp(name, "system.posix_acl_access") ||
-	       !strcmp(name, "system.posix_acl_default");
+	return atomic_load_explicit(&c->s->init_flags, memory_order_relaxed) & init_flag;
 }
 
+/*
+ * Where FUSE_POSIX_ACL was not agreed on, the kernel neither minds ACLs nor knows that setting one
+ * changes the mode: refused, every program falls back to chmod(2). Taken as plain bytes they would
+ * silently lose `cp -a` the group's and others' permissions.
+ */
 static int check(const struct fuse_call *c, const char *name)
 {
 	size_t n = strnlen(name, FUSE_MAX_NAME + 1);
@@ -25,16 +26,23 @@ static int check(const struct fuse_call *c, const char *name)
 		return -ENOSYS; /* the kernel says EOPNOTSUPP and asks no more */
 	if (n == 0 || n > FUSE_MAX_NAME)
 		return -ERANGE;
-	return is_acl(name) ? -EOPNOTSUPP : 0;
+	return acl_is_name(name) && !agreed(c, FUSE_POSIX_ACL) ? -EOPNOTSUPP : 0;
 }
 
 int64_t fuse_do_setxattr(struct fuse_call *c)
 {
-	const struct fuse_setxattr_in *in = ARGS(c, struct fuse_setxattr_in); /* 8 bytes of it */
-	const char *name = fuse_arg_string(c, FUSE_COMPAT_SETXATTR_IN_SIZE, 0);
-	const uint8_t *value = (const uint8_t *)name + strlen(name) + 1;
-	int r = check(c, name);
+	const struct fuse_setxattr_in *in = ARGS(c, struct fuse_setxattr_in);
+	bool longer = agreed(c, FUSE_SETXATTR_EXT); /* else 8 bytes of it */
+	size_t fixed = longer ? sizeof(*in) : FUSE_COMPAT_SETXATTR_IN_SIZE;
+	const char *name = (const char *)c->args + fixed;
+	const uint8_t *value;
+	uint32_t flags;
+	int r;
 
+	if (c->args_bytes <= fixed || !memchr(name, 0, c->args_bytes - fixed))
+		return -EINVAL;
+	value = (const uint8_t *)name + strlen(name) + 1;
+	r = check(c, name);
 	if (r < 0)
 		return r;
 	if (!c->ops->setxattr)
@@ -44,7 +52,10 @@ int64_t fuse_do_setxattr(struct fuse_call *c)
 	if (in->size > c->args_bytes - (size_t)(value - c->args) ||
 		(in->flags & ~(uint32_t)(XATTR_CREATE | XATTR_REPLACE)))
 		return -EINVAL;
-	return CALL(c, setxattr, &c->req, c->h.nodeid, name, value, in->size, in->flags);
+	flags = in->flags;
+	if (longer && in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID)
+		flags |= FSB_XATTR_KILL_SGID;
+	return CALL(c, setxattr, &c->req, c->h.nodeid, name, value, in->size, flags);
 }
 
 /* A value or a list: its size where none was asked for, else its bytes. */
@@ -65,6 +76,31 @@ static size_t room(uint32_t asked)
 	return asked < FUSE_MAX_XATTR ? asked : FUSE_MAX_XATTR;
 }
 
+/* A kernel that checks rights asks whether there is an ACL, and takes any other failure for that of
+ * the check. So what a backend keeps no ACLs of has none, nor has a file whose is not sound. One
+ * that is too long for Linux fails there: without it more would be allowed.
+ */
+static int64_t get_acl(struct fuse_call *c, const char *name, size_t asked)
+{
+	struct acl_bytes seen;
+	struct fuse_attr a = {0};
+	int64_t n = CALL(c, getxattr, c->h.nodeid, name, c->w->reply, ACL_MAX_BYTES);
+	int r = 0;
+
+	if (n == -EOPNOTSUPP)
+		return -ENODATA;
+	if (n < 0)
+		return n;
+	if (!strcmp(name, ACL_ACCESS))
+		r = CALL(c, getattr, c->h.nodeid, 0, &a);
+	if (r == 0)
+		r = acl_seen(name, c->w->reply, (size_t)n, a.mode, &seen);
+	if (r < 0)
+		return r;
+	memcpy(c->w->reply, seen.p, seen.n);
+	return asked && seen.n > asked ? -ERANGE : (int64_t)seen.n;
+}
+
 int64_t fuse_do_getxattr(struct fuse_call *c)
 {
 	const struct fuse_getxattr_in *in = ARGS(c, struct fuse_getxattr_in);
@@ -73,23 +109,10 @@ int64_t fuse_do_getxattr(struct fuse_call *c)
 
 	if (r < 0)
 		return r;
-	return reply_bytes(
-		c, in->size, CALL(c, getxattr, c->h.nodeid, name, c->w->reply, room(in->size)));
-}
-
-/* Takes out the names that check() refuses; an image may bring them. */
-static int64_t without_acls(char *names, int64_t n)
-{
-	int64_t kept = 0;
-
-	for (int64_t i = 0, len; i < n; i += len) {
-		len = (int64_t)strnlen(names + i, (size_t)(n - i)) + 1;
-		if (len > n - i || is_acl(names + i))
-			continue;
-		memmove(names + kept, names + i, (size_t)len);
-		kept += len;
-	}
-	return kept;
+	return reply_bytes(c, in->size,
+		acl_is_name(name)
+			? get_acl(c, name, in->size)
+			: CALL(c, getxattr, c->h.nodeid, name, c->w->reply, room(in->size)));
 }
 
 int64_t fuse_do_listxattr(struct fuse_call *c)
@@ -103,7 +126,9 @@ int64_t fuse_do_listxattr(struct fuse_call *c)
 	/* The size alone may count a name that is left out: callers allow for a list that shrinks.
 	 */
 	n = CALL(c, listxattr, c->h.nodeid, names, room(in->size));
-	return reply_bytes(c, in->size, n > 0 && in->size ? without_acls(names, n) : n);
+	if (n > 0 && in->size && !agreed(c, FUSE_POSIX_ACL))
+		n = (int64_t)acl_names_out(names, (size_t)n); /* check() refuses them */
+	return reply_bytes(c, in->size, n);
 }
 
 int64_t fuse_do_removexattr(struct fuse_call *c)
@@ -113,5 +138,8 @@ int64_t fuse_do_removexattr(struct fuse_call *c)
 
 	if (r < 0)
 		return r;
-	return c->ops->removexattr ? CALL(c, removexattr, &c->req, c->h.nodeid, name) : -EROFS;
+	if (!c->ops->removexattr)
+		return -EROFS;
+	r = CALL(c, removexattr, &c->req, c->h.nodeid, name);
+	return r == -ENODATA && acl_is_name(name) ? 0 : r; /* as a disk has it: to have none */
 }

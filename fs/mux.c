@@ -177,12 +177,15 @@ int mux_root_readdir(struct mux *m, uint64_t off, bool plus, fsb_dirent_fn fn, v
 static void add_up_caps(struct mux *m)
 {
 	uint32_t all = FSB_CAP_NO_OPEN | FSB_CAP_PINS, any = 0;
+	bool acls = false;
 
 	for (unsigned int i = 0; i < FSD_MAX_MOUNTS; i++)
 		if (m->seat[i].b) {
 			all &= m->seat[i].b->ops->caps;
 			any |= m->seat[i].b->ops->caps & (FSB_CAP_SEE_OPENS | FSB_CAP_WAITS);
+			acls |= m->seat[i].b->acls;
 		}
+	m->b.acls = acls;
 	/* A child that wants to know who asks may come at any time, and what INIT said then stays.
 	 */
 	m->ops.caps = FSB_CAP_WRITE | FSB_CAP_XATTR | FSB_CAP_MIXED_OPEN | FSB_CAP_EXPORT |

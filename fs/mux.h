@@ -12,9 +12,9 @@
  *
  * A generation says by its name which child it is of: two may want one seat.
  *
- * Capabilities follow the children: NO_OPEN where each of them has it, SEE_OPENS where one has. It
- * always has SEE_WHO: what comes later may want it. File handles are there as far as each child has
- * them, and -ESTALE in the rest.
+ * Capabilities follow the children: NO_OPEN where each of them has it, SEE_OPENS and
+ * ACLs where one has; of the others no ACL is shown. It always has SEE_WHO: what comes later may
+ * want it. File handles are there as far as each child has them, and -ESTALE in the rest.
  */
 #ifndef MSB_FS_MUX_H
 #define MSB_FS_MUX_H

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Several backends as one: each operation finds its child, and hands it its own ids.
+#include "fs/acl.h"
 #include "fs/mux_priv.h"
 
 #include <errno.h>
@@ -268,11 +269,18 @@ static int statfs_op(struct fsb *b, uint64_t node, struct statvfs *ret)
 		s->b->ops->statfs(s->b, CHILD(node), ret));
 }
 
+/* A child that has none of them, in a session that has. */
+static bool is_hidden(const struct mux_seat *s, const char *name)
+{
+	return !s->b->acls && acl_is_name(name);
+}
+
 static int setxattr_op(struct fsb *b, const struct fsb_req *req, uint64_t node, const char *name,
 	const void *value, size_t n, uint32_t flags)
 {
 	ON_CHILD(node, -EROFS, setxattr, -EOPNOTSUPP,
-		s->b->ops->caps & FSB_CAP_WRITE
+		is_hidden(s, name) ? -EOPNOTSUPP
+		: s->b->ops->caps & FSB_CAP_WRITE
 			? s->b->ops->setxattr(s->b, req, CHILD(node), name, value, n, flags)
 			: -EROFS);
 }
@@ -280,7 +288,8 @@ static int setxattr_op(struct fsb *b, const struct fsb_req *req, uint64_t node, 
 static int removexattr_op(struct fsb *b, const struct fsb_req *req, uint64_t node, const char *name)
 {
 	ON_CHILD(node, -EROFS, removexattr, -EOPNOTSUPP,
-		s->b->ops->caps & FSB_CAP_WRITE
+		is_hidden(s, name) ? -EOPNOTSUPP
+		: s->b->ops->caps & FSB_CAP_WRITE
 			? s->b->ops->removexattr(s->b, req, CHILD(node), name)
 			: -EROFS);
 }
@@ -388,12 +397,20 @@ static int64_t writev_op(struct fsb *b, const struct fsb_req *req, uint64_t node
 static int64_t getxattr_op(struct fsb *b, uint64_t node, const char *name, void *buf, size_t cap)
 {
 	ON_CHILD(node, -ENODATA, getxattr, -EOPNOTSUPP,
-		s->b->ops->getxattr(s->b, CHILD(node), name, buf, cap));
+		is_hidden(s, name) ? -EOPNOTSUPP
+				   : s->b->ops->getxattr(s->b, CHILD(node), name, buf, cap));
+}
+
+static int64_t list_of(const struct mux_seat *s, uint64_t node, char *buf, size_t cap)
+{
+	int64_t n = s->b->ops->listxattr(s->b, node, buf, cap);
+
+	return n > 0 && cap && !s->b->acls ? (int64_t)acl_names_out(buf, (size_t)n) : n;
 }
 
 static int64_t listxattr_op(struct fsb *b, uint64_t node, char *buf, size_t cap)
 {
-	ON_CHILD(node, 0, listxattr, 0, s->b->ops->listxattr(s->b, CHILD(node), buf, cap));
+	ON_CHILD(node, 0, listxattr, 0, list_of(s, CHILD(node), buf, cap));
 }
 
 static int64_t size_of(const struct mux_seat *s, uint64_t node)

@@ -87,6 +87,7 @@ enum fsb_rule { FSB_ALLOW, FSB_DENY, FSB_REDACT };
 struct fsb_options {
 	bool readonly;	      /* ro */
 	bool noatime;	      /* noatime; relatime, the default */
+	bool acl;	      /* acl; noacl, the default */
 	uint64_t quota_bytes; /* quota_bytes=10G; 0: none */
 	uint64_t size_bytes;  /* memory: size_bytes=256M; 0: the default */
 	enum fsb_map map;     /* passthrough: map=none|root */

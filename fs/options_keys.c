@@ -122,6 +122,24 @@ static void print_noatime(struct msb_str *s, const struct fsb_options *o, const 
 		msb_str_addf(s, ",%s", name);
 }
 
+static int read_acl(struct fsb_options *o, char *v, struct msb_err *e)
+{
+	o->acl = true;
+	return 0;
+}
+
+static int read_noacl(struct fsb_options *o, char *v, struct msb_err *e)
+{
+	o->acl = false;
+	return 0;
+}
+
+static void print_acl(struct msb_str *s, const struct fsb_options *o, const char *name)
+{
+	if (o->acl)
+		msb_str_addf(s, ",%s", name);
+}
+
 static int read_submounts(struct fsb_options *o, char *v, struct msb_err *e)
 {
 	o->submounts = true;
@@ -357,6 +375,8 @@ const struct opt_key opt_keys[] = {
 	{"size", OPT_MEMORY, OPT_VALUE, ONCE_SIZE, read_size, NULL},
 	{"noatime", OPT_KEEPS_TIMES, OPT_PLAIN, ONCE_ATIME, read_noatime, print_noatime},
 	{"relatime", OPT_KEEPS_TIMES, OPT_PLAIN, ONCE_ATIME, read_relatime, NULL},
+	{"acl", OPT_ANY, OPT_PLAIN, ONCE_ACL, read_acl, print_acl},
+	{"noacl", OPT_ANY, OPT_PLAIN, ONCE_ACL, read_noacl, NULL},
 	{"map", OPT_PASSTHROUGH, OPT_VALUE, ONCE_MAP, read_map, print_map},
 	{"submounts", OPT_PASSTHROUGH, OPT_PLAIN, ONCE_SUBMOUNTS, read_submounts, NULL},
 	{"nosubmounts", OPT_PASSTHROUGH, OPT_PLAIN, ONCE_SUBMOUNTS, read_nosubmounts,

@@ -331,6 +331,11 @@ bool virtiofs_opens_off(const struct virtiofs *v)
 	return fsd_session_opens_off(v->session);
 }
 
+bool virtiofs_acls_off(const struct virtiofs *v)
+{
+	return fsd_session_acls_off(v->session);
+}
+
 void virtiofs_stats(const struct virtiofs *v, struct fsd_stats *add_to)
 {
 	for (int i = 0; i < VIRTIOFS_QUEUES; i++)

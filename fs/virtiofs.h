@@ -29,6 +29,7 @@ struct virtiofs *virtiofs_free(struct virtiofs *v);
 
 const char *virtiofs_tag(const struct virtiofs *v);
 bool virtiofs_opens_off(const struct virtiofs *v); /* see fsd_session_opens_off() */
+bool virtiofs_acls_off(const struct virtiofs *v);  /* see fsd_session_acls_off() */
 /* Of all queues; safe at any time. */
 void virtiofs_stats(const struct virtiofs *v, struct fsd_stats *add_to);
 void virtiofs_counts(struct virtiofs *v, struct fuse_counts *add_to);

@@ -66,7 +66,9 @@ int fsb_stack_start(
 	for (const struct fsb_kind *const *k = fsb_kinds; r == 0 && *k; k++)
 		if ((*k)->wrap)
 			r = (*k)->wrap(&wrap, b, &b, e);
-	if (r == 0)
-		*ret = b;
-	return r;
+	if (r < 0)
+		return r;
+	b->acls = from->options && from->options->acl;
+	*ret = b;
+	return 0;
 }

@@ -38,11 +38,11 @@ cases_are_the_same() {
 }
 
 @test "POSIX cases come back as on a local file system" {
-	cases_are_the_same map=none
+	cases_are_the_same acl,map=none
 }
 
 @test "POSIX cases come back as on a local file system with map=root" {
-	cases_are_the_same map=root
+	cases_are_the_same acl,map=root
 	[ -z "$(find "$dir/src" ! -uid 0)" ]
 }
 

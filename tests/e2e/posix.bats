@@ -9,7 +9,7 @@ setup_file() {
 	msb_setup
 	"$bin/msbd"
 	msb_image
-	sandbox box
+	sandbox box root_options=acl
 }
 
 setup() {
@@ -77,9 +77,9 @@ through() {
 @test "they do through /dev/fuse from an overlay without an image, from memory, and from a host directory" {
 	[ -s "$dir/local.txt" ]
 	mkdir "$dir/up"
-	through overlay "upper=$dir/up"
-	through memory none size=64M
+	through overlay "upper=$dir/up" acl
+	through memory none acl,size=64M
 	mkdir "$dir/none" "$dir/root"
-	through passthrough "$dir/none" map=none
-	through passthrough "$dir/root" map=root
+	through passthrough "$dir/none" acl,map=none
+	through passthrough "$dir/root" acl,map=root
 }

@@ -13,6 +13,7 @@ import mmap
 import os
 import socket
 import stat
+import struct
 import sys
 import time
 
@@ -372,6 +373,124 @@ def xattrs():
         print("capabilities", os.listxattr("capf"))
 
 
+ACL_TAGS = {"u": (1, 2), "g": (4, 8), "m": (16, 16), "o": (32, 32)}
+
+
+def acl(text):
+    """u::rwx,u:1000:r-x,g::r--,m::r-x,o::--- as the bytes of the attribute."""
+    out = struct.pack("<I", 2)
+    for entry in filter(None, text.split(",")):
+        kind, who, perm = entry.split(":")
+        bits = sum(bit for c, bit in zip("rwx", (4, 2, 1)) if c in perm)
+        out += struct.pack("<HHI", ACL_TAGS[kind][who != ""], bits, int(who or 0xffffffff))
+    return out
+
+
+def set_acl(path, text, which="access"):
+    os.setxattr(path, "system.posix_acl_" + which, acl(text), follow_symlinks=False)
+
+
+def acl_of(path, which="access"):
+    try:
+        value = os.getxattr(path, "system.posix_acl_" + which, follow_symlinks=False)
+    except OSError as e:
+        return errno.errorcode[e.errno]
+    kinds = {tag: (kind, named) for kind, (own, other) in ACL_TAGS.items() for tag, named in ((own, 0), (other, 1))}
+    out = []
+    for tag, perm, who in struct.iter_unpack("<HHI", value[4:]):
+        bits = "".join(c if perm & bit else "-" for c, bit in zip("rwx", (4, 2, 1)))
+        out.append(f"{kinds[tag][0]}:{'' if who == 0xffffffff else who}:{bits}")
+    return ",".join(out)
+
+
+def show_acls(*paths):
+    for p in paths:
+        print(" ", p, oct(os.lstat(p).st_mode), acl_of(p), acl_of(p, "default"), sorted(os.listxattr(p, follow_symlinks=False)))
+
+
+def may(path):
+    """What three users and members of two groups may do with it."""
+    for uid, gid in ((1000, 1000), (1001, 1001), (1002, 1002), (1003, 50), (1004, 51)):
+        print(" ", uid, gid, *(as_user(uid, gid, os.open, path, how)
+                               for how in (os.O_RDONLY, os.O_WRONLY | os.O_NONBLOCK)),
+              as_user(uid, gid, os.stat, path + "/."))
+
+
+def acls():
+    named = "u::rwx,u:1001:r--,u:1002:-wx,g::r-x,g:50:rw-,m::rwx,o::---"
+    os.mkdir("acls")
+    os.chmod("acls", 0o777)
+    os.chdir("acls")
+    touch("f", 0o666)
+    os.mkdir("d")
+    os.symlink("f", "l")
+    os.mkfifo("fifo")
+    for p in ("f", "d"):
+        os.chown(p, 1000, 1000)
+        case("set " + p, set_acl, p, named)
+        show_acls(p)
+        may(p)
+        for mode in (0o640, 0o705, 0o2770):
+            os.chmod(p, mode)
+            show_acls(p)
+            may(p)
+    for text in ("", "u::rwx", "u::rwx,g::rwx,o::rwx,m::rwx", "u::rwx,u:1:rwx,g::rwx,o::rwx", "u::rwx,u::rwx,g::r--,o::r--",
+                 "u::rwx,u:1:r--,u:1:r--,g::r--,m::r--,o::---", "u::rwx,g::rwx,m::r--,o::---", "u::rw-,g::r--,o::---"):
+        case("set " + text, set_acl, "f", text)
+        case("as default", set_acl, "d", text, "default")
+        show_acls("f", "d")
+    for value in (b"", b"x", acl(named)[:-1], b"\1" + acl(named)[1:]):
+        case("no ACL", os.setxattr, "f", "system.posix_acl_access", value)
+    case("default of a file", set_acl, "f", named, "default")
+    case("of a link", set_acl, "l", named)
+    case("of a pipe", set_acl, "fifo", "u::rw-,u:1001:r--,g::r--,m::r--,o::---")
+    print("by another", as_user(1001, 1001, set_acl, "f", named), "by its owner", as_user(1000, 1000, set_acl, "f", named))
+    show_acls("f", "l")
+    os.chown("f", 1000, 50)
+    for mode in (0o2755, 0o2644): # a group that is not its owner's
+        os.chmod("f", mode)
+        print("by its owner", as_user(1000, 1000, set_acl, "f", named))
+        show_acls("f")
+    os.chmod("f", 0o2755)
+    set_acl("f", named)
+    show_acls("f")
+    os.link("f", "hard")
+    os.rename("f", "g")
+    put("g", b"x", os.O_TRUNC)
+    os.chown("g", 1004, 51)
+    show_acls("g", "hard")
+    case("XATTR_CREATE", os.setxattr, "g", "system.posix_acl_access", acl(named))
+    for _ in range(2):
+        case("remove", os.removexattr, "g", "system.posix_acl_access")
+        case("remove default", os.removexattr, "d", "system.posix_acl_default")
+    show_acls("g", "d")
+    for default in (named, "u::rw-,g::r--,o::---", "u::rwx,g::rwx,m::r-x,o::r--"):
+        for sgid in (0o0755, 0o2755):
+            os.mkdir("heirs")
+            os.chown("heirs", 0, 50)
+            os.chmod("heirs", sgid)
+            set_acl("heirs", default, "default")
+            old = os.umask(0o777)
+            os.close(os.open("heirs/f", os.O_CREAT | os.O_WRONLY, 0o666))
+            os.close(os.open("heirs/x", os.O_CREAT | os.O_WRONLY, 0o700))
+            os.mkdir("heirs/d", 0o777)
+            os.mkdir("heirs/d/d", 0o750)
+            os.symlink("f", "heirs/l")
+            os.mkfifo("heirs/fifo", 0o666)
+            os.mknod("heirs/dev", stat.S_IFCHR | 0o660, os.makedev(1, 3))
+            os.mknod("heirs/reg", stat.S_IFREG | 0o640)
+            fd = os.open("heirs", os.O_TMPFILE | os.O_RDWR, 0o666)
+            os.umask(old)
+            print(oct(os.fstat(fd).st_mode), os.listxattr(fd))
+            os.close(fd)
+            show_acls(*("heirs/" + n for n in ("f", "x", "d", "d/d", "l", "fifo", "dev", "reg")))
+            may("heirs/f")
+            may("heirs/d")
+            for name in ("f", "x", "d/d", "d", "l", "fifo", "dev", "reg", ""):
+                (os.rmdir if name in ("d", "d/d", "") else os.unlink)("heirs/" + name)
+    os.chdir("..")
+
+
 def directories():
     os.mkdir("big")
     for i in range(3000):
@@ -410,6 +529,6 @@ def directories():
 os.chdir(sys.argv[1])
 os.umask(0o022)
 for part in (names, links, renames, privileges, times, accessed, unlinked, contents, mapped, ranges, nodes, xattrs,
-             directories):
+             acls, directories):
     print("==", part.__name__)
     part()

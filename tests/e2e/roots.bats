@@ -135,6 +135,7 @@ of_dir() {
 	mkdir -p "$dir/r/cases" "$dir/local"
 	chmod 0777 "$dir/r/cases" "$dir/local"
 	of_dir d "$dir/r"
+	echo acl >"$m/d/root_options"
 	python3 "$repo/tests/e2e/posix_cases.py" "$dir/local" >"$dir/local.txt"
 	python3 "$repo/tests/e2e/posix_cases.py" "$m/d/root/cases" >"$dir/ours.txt"
 	[ "$(wc -l <"$dir/local.txt")" -gt 150 ]

@@ -111,15 +111,15 @@ config() {
 		return
 		;;
 	memory)
-		XFS_OPTIONS=size=2G XFS_SOURCE=none
+		XFS_OPTIONS=acl,size=2G XFS_SOURCE=none
 		# As xfstests itself does for tmpfs: an unmount would end what is in memory.
 		sed -e '/^_scratch_cycle_mount()/,/^}/s/^    tmpfs)$/    fuse)/' \
 			-e '/^_test_cycle_mount()/,/^}/s/^    tmpfs)$/    fuse)/' "$xfstests/common/rc" >"$at/rc"
 		mount --bind "$at/rc" "$xfstests/common/rc"
 		;;
-	maproot) XFS_BACKEND=passthrough XFS_OPTIONS=map=root XFS_SOURCE=$at/base/@ ;;
-	passthrough) XFS_OPTIONS=map=none XFS_SOURCE=$at/base/@ ;;
-	overlay) XFS_SOURCE=upper=$at/base/@ ;;
+	maproot) XFS_BACKEND=passthrough XFS_OPTIONS=acl,map=root XFS_SOURCE=$at/base/@ ;;
+	passthrough) XFS_OPTIONS=acl,map=none XFS_SOURCE=$at/base/@ ;;
+	overlay) XFS_OPTIONS=acl XFS_SOURCE=upper=$at/base/@ ;;
 	*) die "no such backend: $backend" ;;
 	esac
 	if [ "$backend" != memory ]; then

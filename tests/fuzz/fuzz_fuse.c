@@ -115,6 +115,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	o.root_fd = openat(share, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fsb_passthrough_start(&o, &b, NULL) < 0)
 		abort();
+	b->acls = size & 2;
 	fsd_fs_init(&fs, b);
 	s = fsd_session_new(&fs, &fuse_profile_guest, false);
 	in[0] = (struct iovec){&h, sizeof(h)};

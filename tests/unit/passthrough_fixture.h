@@ -122,13 +122,7 @@ static inline bool on_host(const char *name)
 
 static inline int set_xattr(uint64_t node, const char *name, const char *value)
 {
-	const uint32_t in[2] = {(uint32_t)strlen(value), 0};
-
-	req_start(&q, FUSE_SETXATTR, node);
-	req_add(&q, in, sizeof(in));
-	req_str(&q, name);
-	req_add(&q, value, strlen(value));
-	return req_run(&q);
+	return req_setxattr(&q, node, name, value, strlen(value));
 }
 
 #endif

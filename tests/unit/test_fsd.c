@@ -204,7 +204,7 @@ static void every_operation(bool stateless, bool flags)
 		.uid = geteuid(),
 		.gid = getegid(),
 		.size = 1000};
-	const uint32_t xset[2] = {3, 0}, xget[2] = {100, 0};
+	const uint32_t xget[2] = {100, 0};
 	const uint64_t zero = 0;
 	const struct {
 		struct fuse_ioctl_in in;
@@ -247,11 +247,7 @@ static void every_operation(bool stateless, bool flags)
 	assert_int_equal(req_release(&q, FUSE_RELEASE, file, fh), 0);
 	assert_int_equal(req_open(&q, FUSE_OPEN, file, O_RDONLY), stateless ? -ENOSYS : 0);
 
-	req_start(&q, FUSE_SETXATTR, file);
-	req_add(&q, xset, sizeof(xset));
-	req_str(&q, "user.k");
-	req_add(&q, "val", 3);
-	assert_int_equal(req_run(&q), 0);
+	assert_int_equal(req_setxattr(&q, file, "user.k", "val", 3), 0);
 	assert_int_equal(RUN(FUSE_GETXATTR, file, xget, "user.k", NULL), 0);
 	assert_memory_equal(q.out + 16, "val", 3);
 	assert_int_equal(RUN(FUSE_LISTXATTR, file, xget, NULL, NULL), 0);

@@ -375,7 +375,7 @@ static void xattrs(void **state)
 
 	(void)snprintf(path, sizeof(path), "%s/f", top);
 	assert_int_equal(set_xattr(node, "user.k", "value"), 0);
-	assert_int_equal(set_xattr(node, "system.posix_acl_access", "value"), -EOPNOTSUPP);
+	assert_int_equal(set_xattr(node, "system.nfs4_acl", "value"), -EOPNOTSUPP);
 	if (geteuid() == 0)
 		assert_int_equal(setxattr(path, "trusted.hidden", "x", 1, 0), 0);
 	req_start(&q, FUSE_LISTXATTR, node);

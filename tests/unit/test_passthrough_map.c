@@ -331,7 +331,6 @@ static void every_namespace(void **state)
 		assert_int_equal(set_xattr(node, name[i], name[i]), 0);
 		all += strlen(name[i]) + 1;
 	}
-	assert_int_equal(set_xattr(node, "system.posix_acl_access", "v"), -EOPNOTSUPP);
 	assert_int_equal(set_xattr(node, "system.nfs4_acl", "v"), -EOPNOTSUPP);
 	assert_int_equal(set_xattr(node, "other.x", "v"), -EOPNOTSUPP);
 	assert_int_equal(get_xattr(node, "other.x"), -EOPNOTSUPP);

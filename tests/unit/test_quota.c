@@ -268,17 +268,9 @@ static void temporary(void **state)
 /* What the root's own attributes take is asked for, and not added up. */
 static void root_attributes(void **state)
 {
-	const struct {
-		uint32_t size, flags;
-	} in = {5, 0};
-
 	mount("memory", "quota_bytes=64K");
 	for (int i = 0; i < 100; i++) {
-		req_start(&q, FUSE_SETXATTR, 1);
-		req_add(&q, &in, sizeof(in));
-		req_str(&q, "user.x");
-		req_add(&q, "hello", 5);
-		assert_int_equal(req_run(&q), 0);
+		assert_int_equal(req_setxattr(&q, 1, "user.x", "hello", 5), 0);
 		assert_int_equal(req_mkdir(&q, 1, "d", 0755), 0);
 		assert_int_equal(req_name(&q, FUSE_RMDIR, 1, "d"), 0);
 	}

@@ -298,6 +298,9 @@ void mem_xattrs_free(struct mem *m, struct mem_inode *i);
 int mem_xattr_set(struct mem *m, struct mem_inode *i, const char *name, size_t name_n,
 	const void *value, size_t n);
 bool mem_xattr_drop(struct mem *m, struct mem_inode *i, const char *name);
+/* What @i, that nobody knows yet and whose mode is as asked for, gets from @dir, which is locked:
+ * its mode and ACLs. -ENOSPC. */
+int mem_inherit(struct mem *m, struct mem_inode *i, struct mem_inode *dir, uint32_t umask);
 
 /* ---- data.c, space.c */
 int64_t mem_readv(struct fsb *b, uint64_t node, uint64_t fh, const struct iovec *iov, int iovcnt,

@@ -62,12 +62,10 @@ struct making {
 };
 
 /* A directory's setgid bit hands on its group, to directories itself too. */
-static void set_up(struct mem_inode *i, const struct making *k, struct mem_inode *dir)
+static int set_up(struct mem *m, struct mem_inode *i, const struct making *k, struct mem_inode *dir)
 {
 	i->uid = k->req->uid;
 	i->gid = k->req->gid;
-	if (!S_ISLNK(k->mode))
-		i->mode &= ~(k->req->umask & 0777);
 	if (S_ISCHR(k->mode) || S_ISBLK(k->mode))
 		i->rdev = k->rdev;
 	i->nlink = !k->name ? 0 : S_ISDIR(k->mode) ? 2 : 1;
@@ -80,6 +78,7 @@ static void set_up(struct mem_inode *i, const struct making *k, struct mem_inode
 		if (S_ISDIR(k->mode))
 			i->mode |= S_ISGID;
 	}
+	return mem_inherit(m, i, dir, k->req->umask);
 }
 
 /* Gives @i, which nobody knows yet, its name. The tree is locked. */
@@ -92,9 +91,9 @@ static int put(struct mem *m, struct mem_inode *dir, const struct making *k, str
 		return -ENOENT; /* it has been removed itself */
 	if (k->name && mem_dent_find(m, dir, k->name, strlen(k->name)))
 		return -EEXIST;
-	set_up(i, k, dir);
-	if (!k->name)
-		return 0;
+	r = set_up(m, i, k, dir);
+	if (r < 0 || !k->name)
+		return r;
 	r = mem_dir_add(m, dir, k->name, strlen(k->name), 0, i);
 	if (r < 0)
 		return r;

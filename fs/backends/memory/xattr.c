@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The memory backend's extended attributes: a list at the inode.
+#include "fs/acl.h"
 #include "fs/backends/memory/mem.h"
 
+#include <sys/stat.h>
 #include <sys/xattr.h>
 
 static size_t bytes_of(const struct mem_xattr *x)
@@ -75,6 +77,38 @@ int mem_xattr_set(struct mem *m, struct mem_inode *i, const char *name, size_t n
 	return 0;
 }
 
+int mem_inherit(struct mem *m, struct mem_inode *i, struct mem_inode *dir, uint32_t umask)
+{
+	const struct mem_xattr *x = *find(dir, ACL_DEFAULT, strlen(ACL_DEFAULT));
+	struct acl_bytes own;
+	int r = 0;
+
+	if (!acl_inherit(x ? value_of(x) : NULL, x ? x->value_n : 0, umask, &i->mode, &own))
+		return 0;
+	if (own.n)
+		r = mem_xattr_set(m, i, ACL_ACCESS, strlen(ACL_ACCESS), own.p, own.n);
+	if (r == 0 && S_ISDIR(i->type))
+		r = mem_xattr_set(m, i, ACL_DEFAULT, strlen(ACL_DEFAULT), value_of(x), x->value_n);
+	return r;
+}
+
+/* An ACL of @i, or none, which is what a mode says. */
+static int set_acl(struct mem *m, struct mem_inode *i, const char *name, const void *value,
+	size_t n, bool kill)
+{
+	uint32_t mode = i->mode;
+	struct acl_bytes keep;
+	int r = acl_set(name, value, n, &mode, &keep);
+
+	if (r == 0 && keep.n)
+		r = mem_xattr_set(m, i, name, strlen(name), keep.p, keep.n);
+	else if (r == 0)
+		(void)mem_xattr_drop(m, i, name);
+	if (r == 0)
+		i->mode = kill ? mode & ~(uint32_t)S_ISGID : mode;
+	return r;
+}
+
 /* What Linux has; another one would be kept, but no other file system takes it. */
 static bool known_namespace(const char *name)
 {
@@ -103,7 +137,7 @@ int mem_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const 
 		return -EOPNOTSUPP;
 	if (n > MEM_MAX_XATTR_VALUE)
 		return -E2BIG;
-	if (flags & ~(uint32_t)(XATTR_CREATE | XATTR_REPLACE))
+	if (flags & ~(uint32_t)(XATTR_CREATE | XATTR_REPLACE | FSB_XATTR_KILL_SGID))
 		return -EINVAL;
 	MEM_EXCLUSIVE(&i->lock);
 	old = *find(i, name, name_n);
@@ -111,7 +145,8 @@ int mem_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const 
 		return -EEXIST;
 	if (flags & XATTR_REPLACE && !old)
 		return -ENODATA;
-	r = mem_xattr_set(m, i, name, name_n, value, n);
+	r = acl_is_name(name) ? set_acl(m, i, name, value, n, flags & FSB_XATTR_KILL_SGID)
+			      : mem_xattr_set(m, i, name, name_n, value, n);
 	if (r == 0)
 		i->ctime = mem_now();
 	return r;

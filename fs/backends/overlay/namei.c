@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The overlay's ops on names: lookup, everything that makes one, unlink, rmdir, link.
+#include "fs/acl.h"
 #include "fs/backends/overlay/ovl.h"
 
 #include <fcntl.h>
@@ -88,8 +89,6 @@ static struct ovl_attr attr_of(const struct making *m, const struct ovl_inode *d
 {
 	struct ovl_attr a = {.mode = m->mode, .uid = m->req->uid, .gid = m->req->gid};
 
-	if (!S_ISLNK(m->mode))
-		a.mode &= ~(m->req->umask & 0777);
 	if (dir->a.mode & S_ISGID) {
 		a.gid = dir->a.gid;
 		if (S_ISDIR(m->mode))
@@ -113,7 +112,10 @@ static int make(struct ovl *o, uint64_t parent, const struct making *m, struct f
 {
 	struct ovl_inode *dir, *i;
 	uint64_t ino = o->next_ino;
+	struct acl_bytes acl;
+	struct iovec def;
 	struct ovl_attr a;
+	uint32_t flags;
 	OVL_TXN(t);
 	int r = m->name ? ovl_dir_absent(o, parent, m->name, &dir) : ovl_get_dir(o, parent, &dir);
 
@@ -122,8 +124,17 @@ static int make(struct ovl *o, uint64_t parent, const struct making *m, struct f
 	if (o->nodes >= o->max_nodes)
 		return -ENOSPC;
 	a = attr_of(m, dir);
-	ovl_txn_inode(
-		&t, ino, 0, (S_ISREG(a.mode) ? OVL_OWN_DATA : 0) | inherited(dir, a.mode), &a);
+	r = ovl_inherit(o, dir, m->req->umask, &a.mode, &acl, &def);
+	if (r < 0)
+		return r;
+	flags = (S_ISREG(a.mode) ? OVL_OWN_DATA : 0) | inherited(dir, a.mode) |
+		(acl.n || def.iov_len ? OVL_OWN_XATTRS : 0);
+	ovl_txn_inode(&t, ino, 0, flags, &a);
+	if (acl.n)
+		ovl_txn_xattr(&t, ino, ACL_ACCESS, strlen(ACL_ACCESS), acl.p, (uint32_t)acl.n);
+	if (def.iov_len)
+		ovl_txn_xattr(&t, ino, ACL_DEFAULT, strlen(ACL_DEFAULT), def.iov_base,
+			(uint32_t)def.iov_len);
 	if (m->target)
 		ovl_txn_target(&t, ino, m->target, strlen(m->target));
 	if (m->name) {

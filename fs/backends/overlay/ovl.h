@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+struct acl_bytes;
 struct img_files;
 
 #define OVL_OWN_BASE	      (UINT64_C(1) << 30) /* own inodes count up from here, lower ones end */
@@ -372,6 +373,10 @@ int ovl_copy_up(struct ovl *o, struct ovl_inode *i, uint64_t upto); /* its first
 
 /* ---- attr.c, xattr.c, namei.c, file.c: the ops */
 void ovl_txn_own_xattrs(struct ovl *o, struct ovl_txn *t, struct ovl_inode *i, const char *but);
+/* The access ACL of a new inode of @mode, as asked for, in @dir; @mode becomes what it is to be.
+ * @ret_default: the one that a new directory gets, 0 bytes: none; as long as the tree is locked. */
+int ovl_inherit(struct ovl *o, const struct ovl_inode *dir, uint32_t umask, uint32_t *mode,
+	struct acl_bytes *ret_access, struct iovec *ret_default);
 int ovl_getattr(struct fsb *b, uint64_t node, uint64_t fh, struct fuse_attr *ret);
 int64_t ovl_usage(struct fsb *b, uint64_t node);
 int ovl_setattr(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t fh,

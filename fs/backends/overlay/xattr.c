@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The overlay's extended attributes: the image's until the first change, then our own set.
+#include "fs/acl.h"
 #include "fs/backends/overlay/ovl.h"
 
 #include <sys/stat.h>
@@ -151,14 +152,29 @@ int64_t ovl_listxattr(struct fsb *b, uint64_t node, char *buf, size_t cap)
 	return cap && l.n > cap ? -ERANGE : (int64_t)l.n;
 }
 
-/* Adds to @t what turns @i's attributes into its own ones with a new ctime. */
-static void take_over(struct ovl *o, struct ovl_txn *t, struct ovl_inode *i, const char *but)
+int ovl_inherit(struct ovl *o, const struct ovl_inode *dir, uint32_t umask, uint32_t *mode,
+	struct acl_bytes *ret_access, struct iovec *ret_default)
+{
+	struct wanted w = {.name = ACL_DEFAULT, .name_n = strlen(ACL_DEFAULT)};
+	int r = each(o, dir, want_one, &w);
+	bool has = r == 0 && acl_inherit(w.value, w.value_n, umask, mode, ret_access);
+
+	*ret_default = has && S_ISDIR(*mode)
+			       ? (struct iovec){.iov_base = (void *)w.value, .iov_len = w.value_n}
+			       : (struct iovec){0};
+	return r;
+}
+
+/* Adds to @t what turns @i's attributes into its own ones with @mode and a new ctime. */
+static void take_over(
+	struct ovl *o, struct ovl_txn *t, struct ovl_inode *i, const char *but, uint32_t mode)
 {
 	struct ovl_attr a;
 
 	if (i->flags & OVL_STALE_SIZE)
 		ovl_data_refresh(o, i);
 	a = i->a;
+	a.mode = mode;
 	a.ctime = ovl_now();
 	ovl_txn_inode(t, i->ino, i->lower, i->flags | OVL_OWN_XATTRS, &a);
 	if (!(i->flags & OVL_OWN_XATTRS))
@@ -170,7 +186,10 @@ int ovl_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const 
 {
 	struct ovl *o = ovl_of(b);
 	struct ovl_inode *i;
+	struct acl_bytes acl;
 	struct wanted w;
+	bool gone = false;
+	uint32_t mode;
 	OVL_TXN(t);
 	int r = check_name(name, &w);
 
@@ -180,7 +199,7 @@ int ovl_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const 
 		return -EOPNOTSUPP;
 	if (n > OVL_MAX_XATTR_VALUE)
 		return -E2BIG;
-	if (flags & ~(uint32_t)(XATTR_CREATE | XATTR_REPLACE))
+	if (flags & ~(uint32_t)(XATTR_CREATE | XATTR_REPLACE | FSB_XATTR_KILL_SGID))
 		return -EINVAL;
 	OVL_WRITE(o);
 	r = ovl_get(o, node, &i);
@@ -188,14 +207,25 @@ int ovl_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const 
 		r = each(o, i, want_one, &w);
 	if (r < 0)
 		return r;
+	mode = i->a.mode;
+	if (acl_is_name(name)) {
+		r = acl_set(name, value, n, &mode, &acl);
+		if (r < 0)
+			return r;
+		value = acl.p;
+		n = acl.n;
+		gone = n == 0;
+		if (flags & FSB_XATTR_KILL_SGID)
+			mode &= ~(uint32_t)S_ISGID;
+	}
 	if (flags & XATTR_CREATE && w.value)
 		return -EEXIST;
 	if (flags & XATTR_REPLACE && !w.value)
 		return -ENODATA;
-	if (w.total + w.name_n + n > OVL_MAX_XATTR_BYTES)
+	if (!gone && w.total + w.name_n + n > OVL_MAX_XATTR_BYTES)
 		return -ENOSPC;
-	take_over(o, &t, i, name);
-	ovl_txn_xattr(&t, i->ino, name, w.name_n, value, (uint32_t)n);
+	take_over(o, &t, i, name, mode);
+	ovl_txn_xattr(&t, i->ino, name, w.name_n, value, gone ? OVL_XATTR_GONE : (uint32_t)n);
 	return ovl_commit(o, &t, false);
 }
 
@@ -213,7 +243,7 @@ int ovl_removexattr(struct fsb *b, const struct fsb_req *req, uint64_t node, con
 	r = find(o, node, &i, &w);
 	if (r < 0)
 		return r;
-	take_over(o, &t, i, name);
+	take_over(o, &t, i, name, i->a.mode);
 	if (i->flags & OVL_OWN_XATTRS)
 		ovl_txn_xattr(&t, i->ino, name, w.name_n, NULL, OVL_XATTR_GONE);
 	return ovl_commit(o, &t, true);

@@ -29,7 +29,7 @@ static int write_target(int fd, const char *target)
 static int make_file(struct pt *p, struct pt_ref *dir, const char *name, const char *target,
 	const struct pt_guest *g, struct pt_meta *ret_meta)
 {
-	int fd = pt_new_file(p, dir, name, 0, g, ret_meta), r;
+	int fd = pt_new_file(p, dir, name, 0, g, NULL, ret_meta), r;
 
 	if (fd < 0)
 		return fd;
@@ -65,7 +65,7 @@ int pt_symlink(struct fsb *b, const struct fsb_req *req, uint64_t parent, const 
 
 	if (r < 0)
 		return r;
-	r = pt_new_guest(p, req, &dir, S_IFLNK | 0777, &g);
+	r = pt_new_guest(p, req, &dir, S_IFLNK | 0777, &g, NULL);
 	if (r == 0 && p->map && (g.uid || g.gid)) {
 		g.mode = S_IFLNK | 0777;
 		r = make_file(p, &dir, name, target, &g, &m);

@@ -11,7 +11,7 @@
 
 /* Group, and set-gid of directories, are the parent's where that is set-gid. */
 int pt_new_guest(struct pt *p, const struct fsb_req *req, struct pt_ref *parent, uint32_t mode,
-	struct pt_guest *ret)
+	struct pt_guest *ret, struct pt_acls *ret_acls)
 {
 	bool dir = S_ISDIR(mode);
 	struct pt_guest above = {0};
@@ -19,9 +19,9 @@ int pt_new_guest(struct pt *p, const struct fsb_req *req, struct pt_ref *parent,
 	struct statx sx;
 	int r;
 
-	*ret = (struct pt_guest){.mode = (mode & S_IFMT) | (mode & 07777 & ~req->umask),
-		.uid = req->uid,
-		.gid = req->gid};
+	*ret = (struct pt_guest){.mode = mode, .uid = req->uid, .gid = req->gid};
+	if (ret_acls)
+		pt_acl_inherit(p, parent, req->umask, &ret->mode, ret_acls);
 	if (dir)
 		ret->mode &= ~(uint32_t)(S_ISUID | S_ISGID);
 	{
@@ -68,15 +68,18 @@ static int own(struct pt *p, const struct pt_guest *g, int fd)
 }
 
 /* What open() and mkdir() do not set of a new file. (Set-gid of a directory they do.) */
-static int dress(struct pt *p, const struct pt_guest *g, const struct pt_meta *m, int fd)
+static int dress(struct pt *p, const struct pt_guest *g, const struct pt_acls *acls,
+	const struct pt_meta *m, int fd)
 {
 	int r = own(p, g, fd);
 
-	return r == 0 && m->there ? pt_write_meta(fd, m) : r;
+	if (r == 0 && m->there)
+		r = pt_write_meta(fd, m);
+	return r == 0 && acls ? pt_acl_write(acls, fd) : r;
 }
 
 int pt_new_file(struct pt *p, struct pt_ref *dir, const char *name, int flags,
-	const struct pt_guest *g, struct pt_meta *ret_meta)
+	const struct pt_guest *g, const struct pt_acls *acls, struct pt_meta *ret_meta)
 {
 	uint32_t mode = plan(p, g, ret_meta);
 	int fd = PT_IN_DIR(p, dir,
@@ -86,7 +89,7 @@ int pt_new_file(struct pt *p, struct pt_ref *dir, const char *name, int flags,
 
 	if (fd < 0)
 		return fd;
-	r = dress(p, g, ret_meta, fd);
+	r = dress(p, g, acls, ret_meta, fd);
 	if (r < 0) {
 		(void)unlinkat(dir->fd, name, 0); /* nobody's but ours, so nobody misses it */
 		close(fd);
@@ -120,13 +123,13 @@ int pt_own_by_name(
 
 /* Every one of these: writing allowed, the parent in hand, who it will belong to. */
 static int begin(struct pt *p, const struct fsb_req *req, uint64_t parent, uint32_t mode,
-	struct pt_ref *ret, struct pt_guest *g)
+	struct pt_ref *ret, struct pt_guest *g, struct pt_acls *acls)
 {
 	int r = p->readonly ? -EROFS : pt_get(&p->nodes, parent, PT_PATH, ret);
 
 	if (r < 0)
 		return r;
-	r = pt_new_guest(p, req, ret, mode, g);
+	r = pt_new_guest(p, req, ret, mode, g, acls);
 	if (r < 0)
 		pt_put(&p->nodes, ret);
 	return r;
@@ -137,6 +140,7 @@ int pt_mknod(struct fsb *b, const struct fsb_req *req, uint64_t parent, const ch
 {
 	struct pt *p = pt_of(b);
 	uint32_t type = mode & S_IFMT ? mode & S_IFMT : S_IFREG;
+	struct pt_acls acls;
 	struct pt_guest g;
 	struct pt_meta m;
 	struct pt_ref dir;
@@ -144,11 +148,11 @@ int pt_mknod(struct fsb *b, const struct fsb_req *req, uint64_t parent, const ch
 
 	if (type == S_IFDIR || type == S_IFLNK)
 		return -EPERM;
-	r = begin(p, req, parent, type | (mode & 07777), &dir, &g);
+	r = begin(p, req, parent, type | (mode & 07777), &dir, &g, &acls);
 	if (r < 0)
 		return r;
 	g.rdev = type == S_IFCHR || type == S_IFBLK ? rdev : 0;
-	r = pt_new_file(p, &dir, name, 0, &g, &m);
+	r = pt_new_file(p, &dir, name, 0, &g, &acls, &m);
 	if (r >= 0)
 		r = pt_entry_of(p, &dir, name, r, PT_WRITE, &m, ret);
 	pt_put(&p->nodes, &dir);
@@ -174,21 +178,22 @@ int pt_mkdir(struct fsb *b, const struct fsb_req *req, uint64_t parent, const ch
 {
 	struct pt *p = pt_of(b);
 	uint32_t host;
+	struct pt_acls acls;
 	struct pt_guest g;
 	struct pt_meta m;
 	struct pt_ref dir;
-	int fd, r = begin(p, req, parent, S_IFDIR | (mode & 01777), &dir, &g);
+	int fd, r = begin(p, req, parent, S_IFDIR | (mode & 01777), &dir, &g, &acls);
 
 	if (r < 0)
 		return r;
 	host = plan(p, &g, &m);
 	r = PT_IN_DIR(p, &dir, mkdirat(dir.fd, name, host & 01777) < 0 ? -errno : 0);
-	if (r == 0 && !m.there &&
+	if (r == 0 && !m.there && !acls.access.n && !acls.def.n &&
 		(!p->privileged || (!p->map && g.uid == p->euid && g.gid == p->egid))) {
 		r = pt_lookup_in(p, &dir, name, ret);
 	} else if (r == 0) {
 		fd = open_made(p, &dir, name);
-		r = fd < 0 ? fd : dress(p, &g, &m, fd);
+		r = fd < 0 ? fd : dress(p, &g, &acls, &m, fd);
 		if (r < 0) {
 			(void)unlinkat(dir.fd, name, AT_REMOVEDIR);
 			cleanup_close_(&fd);
@@ -249,14 +254,15 @@ int pt_create(struct fsb *b, const struct fsb_req *req, uint64_t parent, const c
 	uint32_t mode, uint32_t flags, struct fsb_entry *ret, uint64_t *ret_fh)
 {
 	struct pt *p = pt_of(b);
+	struct pt_acls acls;
 	struct pt_guest g;
 	struct pt_meta m;
 	struct pt_ref dir;
-	int r = begin(p, req, parent, S_IFREG | (mode & 07777), &dir, &g);
+	int r = begin(p, req, parent, S_IFREG | (mode & 07777), &dir, &g, &acls);
 
 	if (r < 0)
 		return r;
-	r = pt_new_file(p, &dir, name, (int)(flags & CREATE_FLAGS), &g, &m);
+	r = pt_new_file(p, &dir, name, (int)(flags & CREATE_FLAGS), &g, &acls, &m);
 	if (r >= 0)
 		r = opened(p, &dir, name, r, &m, ret, ret_fh);
 	else if (r == -EEXIST && !(flags & O_EXCL))
@@ -270,6 +276,7 @@ int pt_tmpfile(struct fsb *b, const struct fsb_req *req, uint64_t parent, uint32
 {
 	struct pt *p = pt_of(b);
 	uint32_t host;
+	struct pt_acls acls;
 	struct pt_guest g;
 	struct pt_meta m;
 	struct pt_ref dir;
@@ -277,7 +284,7 @@ int pt_tmpfile(struct fsb *b, const struct fsb_req *req, uint64_t parent, uint32
 
 	if ((flags & O_ACCMODE) == O_RDONLY)
 		return p->readonly ? -EROFS : -EINVAL;
-	r = begin(p, req, parent, S_IFREG | (mode & 07777), &dir, &g);
+	r = begin(p, req, parent, S_IFREG | (mode & 07777), &dir, &g, &acls);
 	if (r < 0)
 		return r;
 	host = plan(p, &g, &m);
@@ -287,7 +294,7 @@ int pt_tmpfile(struct fsb *b, const struct fsb_req *req, uint64_t parent, uint32
 	pt_put(&p->nodes, &dir);
 	if (fd < 0)
 		return fd;
-	r = dress(p, &g, &m, fd);
+	r = dress(p, &g, &acls, &m, fd);
 	if (r < 0) {
 		close(fd);
 		return r;

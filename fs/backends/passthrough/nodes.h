@@ -39,6 +39,7 @@
 /* File systems of one share that have nodes; -EXDEV past it. */
 #define PT_MAX_DEVICES	  255
 #define PT_WRITER_IDLE_MS 200
+#define PT_NO_DEFAULT_MS  1000 /* the host may give a directory a default ACL at any time */
 
 #define PT_INO_BITS 40 /* of the file system's own number in a st_ino; its index is above */
 #define PT_OWN_IDS  ((uint64_t)PT_MAX_DEVICES << PT_INO_BITS) /* and above: of no st_ino */
@@ -73,7 +74,8 @@ struct pt_node {
 	bool drop_writer;	/* as soon as nobody uses it */
 	bool marked;		/* a directory that has PT_XATTR_SPECIAL */
 	bool no_caps;		/* no security.capability of the guest's was there */
-	uint8_t moving;		/* renames under way: a place that fails may be about to change */
+	uint64_t no_default_until_ms; /* of a directory: no default ACL was there just now */
+	uint8_t moving; /* renames under way: a place that fails may be about to change */
 	uint32_t users, children;
 	uint32_t generation; /* of @id */
 	uint64_t lookups;

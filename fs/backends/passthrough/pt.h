@@ -3,6 +3,7 @@
 #ifndef MSB_FS_PASSTHROUGH_PT_H
 #define MSB_FS_PASSTHROUGH_PT_H
 
+#include "fs/acl.h"
 #include "fs/backends/passthrough/nodes.h"
 
 #define PT_MAX_HANDLES	 16384 /* open files and directories, where OPEN is sent */
@@ -163,6 +164,19 @@ int pt_removexattr(struct fsb *b, const struct fsb_req *req, uint64_t node, cons
 /* One attribute of @name in @dirfd, a regular file or a directory. */
 int64_t pt_xattr_at(int dirfd, const char *name, const char *xattr, void *buf, size_t cap);
 
+/* ---- acl.c: the attributes that are ACLs */
+int pt_acl_set(
+	struct pt *p, uint64_t node, const char *name, const void *value, size_t n, uint32_t flags);
+int64_t pt_acl_get(struct pt *p, uint64_t node, const char *name, void *buf, size_t cap);
+int pt_acl_remove(struct pt *p, uint64_t node, const char *name);
+struct pt_acls { /* of a new file, where the host does not see to it; 0 bytes: none */
+	struct acl_bytes access, def;
+};
+/* What is made in @dir with @mode, which becomes the mode that it gets. */
+void pt_acl_inherit(
+	struct pt *p, struct pt_ref *dir, uint32_t umask, uint32_t *mode, struct pt_acls *ret);
+int pt_acl_write(const struct pt_acls *a, int fd);
+
 /* ---- make.c: what makes names */
 int pt_mknod(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name,
 	uint32_t mode, uint32_t rdev, struct fsb_entry *ret);
@@ -173,12 +187,13 @@ int pt_create(struct fsb *b, const struct fsb_req *req, uint64_t parent, const c
 int pt_tmpfile(struct fsb *b, const struct fsb_req *req, uint64_t parent, uint32_t mode,
 	uint32_t flags, struct fsb_entry *ret, uint64_t *ret_fh);
 
-/* What a new file is for the guest that asks: @mode with its type, unmasked. */
+/* What a new file is for the guest that asks: @mode with its type, unmasked. @ret_acls NULL: of a
+ * kind that has neither. */
 int pt_new_guest(struct pt *p, const struct fsb_req *req, struct pt_ref *parent, uint32_t mode,
-	struct pt_guest *ret);
-/* A new file of the host that stands for @g. A descriptor, or -errno. */
+	struct pt_guest *ret, struct pt_acls *ret_acls);
+/* A new file of the host that stands for @g; @acls NULL: none. A descriptor, or -errno. */
 int pt_new_file(struct pt *p, struct pt_ref *dir, const char *name, int flags,
-	const struct pt_guest *g, struct pt_meta *ret_meta);
+	const struct pt_guest *g, const struct pt_acls *acls, struct pt_meta *ret_meta);
 /* Gives away what was just made by name, where files are given away. */
 int pt_own_by_name(struct pt *p, struct pt_ref *dir, const char *name, uint32_t type,
 	const struct pt_guest *g);

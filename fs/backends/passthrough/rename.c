@@ -58,13 +58,13 @@ static int move_from_whiteout(struct pt *p, const struct fsb_req *req, struct pt
 	static _Atomic uint64_t serial;
 	char temp[64];
 	struct pt_meta m;
-	int fd, r = pt_new_guest(p, req, from, S_IFCHR, &hole);
+	int fd, r = pt_new_guest(p, req, from, S_IFCHR, &hole, NULL);
 
 	if (r < 0)
 		return r;
 	(void)snprintf(temp, sizeof(temp), TEMP_NAME "%llu",
 		(unsigned long long)atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed));
-	fd = pt_new_file(p, from, temp, 0, &hole, &m);
+	fd = pt_new_file(p, from, temp, 0, &hole, NULL, &m);
 	if (fd < 0)
 		return fd;
 	close(fd);

@@ -4,7 +4,7 @@
  *
  * The guest's user.* are the host's. The others mean something to a kernel, and must to the guest's
  * alone: they are kept under PT_XATTR_GUEST, as are names that would be ours. What the host has of
- * other attributes the guest does not see.
+ * other attributes the guest does not see, but for ACLs: acl.c.
  */
 #include "fs/backends/passthrough/pt.h"
 #include "base/cleanup.h"
@@ -46,11 +46,16 @@ static int host_name(const char *name, char buf[XATTR_NAME_MAX + 1], const char 
 		       : 0;
 }
 
-/* The guest's name of the host's @name; NULL where it is none of its own. */
-static const char *guest_name(const char *name)
+/* The guest's name of the host's @name; NULL where it is none of its own. @acls: those of the file
+ * are the guest's, not the host's. */
+static const char *guest_name(const char *name, bool acls)
 {
-	if (begins(name, PT_XATTR_GUEST))
-		return name + strlen(PT_XATTR_GUEST);
+	if (acl_is_name(name))
+		return acls ? NULL : name;
+	if (begins(name, PT_XATTR_GUEST)) {
+		name += strlen(PT_XATTR_GUEST);
+		return acl_is_name(name) && !acls ? NULL : name;
+	}
 	return begins(name, USER) && !begins(name, PT_XATTR_OURS) ? name : NULL;
 }
 
@@ -113,8 +118,13 @@ int pt_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const c
 	struct pt *p = pt_of(b);
 	char buf[XATTR_NAME_MAX + 1];
 	struct pt_ref f;
-	int r = p->readonly ? -EROFS : host_name(name, buf, &name);
+	int r;
 
+	if (p->readonly)
+		return -EROFS;
+	if (acl_is_name(name))
+		return pt_acl_set(p, node, name, value, n, flags);
+	r = host_name(name, buf, &name);
 	if (r == 0) {
 		r = begin(p, node, &f);
 		if (r == -EPERM && name == buf) {
@@ -139,8 +149,11 @@ int64_t pt_getxattr(struct fsb *b, uint64_t node, const char *name, void *buf, s
 	struct pt *p = pt_of(b);
 	char host[XATTR_NAME_MAX + 1];
 	struct pt_ref f;
-	int64_t n = host_name(name, host, &name);
+	int64_t n;
 
+	if (acl_is_name(name))
+		return pt_acl_get(p, node, name, buf, cap);
+	n = host_name(name, host, &name);
 	if (n == 0)
 		n = begin(p, node, &f);
 	if (n < 0)
@@ -152,12 +165,12 @@ int64_t pt_getxattr(struct fsb *b, uint64_t node, const char *name, void *buf, s
 }
 
 /* The names that are the guest's, in the place of @n bytes of them all. */
-static int64_t guest_names(const char *all, ssize_t n, char *buf, size_t cap)
+static int64_t guest_names(bool acls, const char *all, ssize_t n, char *buf, size_t cap)
 {
 	size_t out = 0;
 
 	for (const char *s = all; s < all + n; s += strlen(s) + 1) {
-		const char *name = guest_name(s);
+		const char *name = guest_name(s, acls);
 		size_t k = name ? strlen(name) + 1 : 0;
 
 		if (cap && k > cap - out)
@@ -179,7 +192,8 @@ int64_t pt_listxattr(struct fsb *b, uint64_t node, char *buf, size_t cap)
 	if (n < 0)
 		return n == -EPERM ? 0 : n;
 	n = flistxattr(f.fd, all, XATTR_LIST_MAX);
-	n = n < 0 ? errno == EOPNOTSUPP ? 0 : -errno : guest_names(all, n, buf, cap);
+	n = n < 0 ? errno == EOPNOTSUPP ? 0 : -errno
+		  : guest_names(p->map || pt_is_special(p, f.node), all, n, buf, cap);
 	pt_put(&p->nodes, &f);
 	return n;
 }
@@ -189,8 +203,13 @@ int pt_removexattr(struct fsb *b, const struct fsb_req *req, uint64_t node, cons
 	struct pt *p = pt_of(b);
 	char buf[XATTR_NAME_MAX + 1];
 	struct pt_ref f;
-	int r = p->readonly ? -EROFS : host_name(name, buf, &name);
+	int r;
 
+	if (p->readonly)
+		return -EROFS;
+	if (acl_is_name(name))
+		return pt_acl_remove(p, node, name);
+	r = host_name(name, buf, &name);
 	if (r == 0) {
 		r = begin(p, node, &f);
 		r = r == -EPERM ? -ENODATA : r; /* it can have none */

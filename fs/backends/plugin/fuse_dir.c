@@ -2,6 +2,7 @@
 // plugin, protocol=fuse: directories and extended attributes.
 #include "fs/backends/plugin/plugin_priv.h"
 #include "base/cleanup.h"
+#include "fs/acl.h"
 
 #include <string.h>
 
@@ -148,7 +149,8 @@ int pf_readdir(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t
 	return list_plugin(&d, p_plus, list, (size_t)r, fn, arg);
 }
 
-/* ---- extended attributes */
+/* ---- extended attributes. A plugin was not told that ACLs are more than bytes: they are those of
+ * what lies below it, or none. */
 
 int pf_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const char *name,
 	const void *value, size_t n, uint32_t flags)
@@ -161,7 +163,8 @@ int pf_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const c
 	int64_t r = pf_get(p, node, &f);
 
 	if (r == 0)
-		r = pf_ask(p, FUSE_SETXATTR, &f, req, v, 4, NULL, 0, 0);
+		r = acl_is_name(name) ? -PLUGIN_PASS
+				      : pf_ask(p, FUSE_SETXATTR, &f, req, v, 4, NULL, 0, 0);
 	if (r == -PLUGIN_PASS)
 		r = HAS_BELOW(p, f.inner, setxattr)
 			    ? BELOW(p, setxattr, req, f.inner, name, value, n, flags)
@@ -192,7 +195,7 @@ int64_t pf_getxattr(struct fsb *b, uint64_t node, const char *name, void *buf, s
 	int64_t r = pf_get(p, node, &f);
 
 	if (r == 0)
-		r = get(&f, name, buf, cap);
+		r = acl_is_name(name) ? -PLUGIN_PASS : get(&f, name, buf, cap);
 	if (r == -PLUGIN_PASS)
 		r = HAS_BELOW(p, f.inner, getxattr) ? BELOW(p, getxattr, f.inner, name, buf, cap)
 						    : -EOPNOTSUPP;
@@ -209,6 +212,8 @@ int64_t pf_listxattr(struct fsb *b, uint64_t node, char *buf, size_t cap)
 		r = get(&f, NULL, buf, cap);
 	if (r > 0 && cap && buf[r - 1] != '\0')
 		r = -EIO;
+	if (r > 0 && cap)
+		r = (int64_t)acl_names_out(buf, (size_t)r);
 	if (r == -PLUGIN_PASS)
 		r = HAS_BELOW(p, f.inner, listxattr) ? BELOW(p, listxattr, f.inner, buf, cap) : 0;
 	return r;
@@ -221,7 +226,9 @@ int pf_removexattr(struct fsb *b, const struct fsb_req *req, uint64_t node, cons
 	int r = pf_get(p, node, &f);
 
 	if (r == 0)
-		r = pf_simple(p, FUSE_REMOVEXATTR, &f, req, NULL, 0, name, NULL, NULL, 0);
+		r = acl_is_name(name)
+			    ? -PLUGIN_PASS
+			    : pf_simple(p, FUSE_REMOVEXATTR, &f, req, NULL, 0, name, NULL, NULL, 0);
 	if (r == -PLUGIN_PASS)
 		r = HAS_BELOW(p, f.inner, removexattr) ? BELOW(p, removexattr, req, f.inner, name)
 						       : -EOPNOTSUPP;

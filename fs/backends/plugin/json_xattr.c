@@ -2,6 +2,7 @@
 // plugin, protocol=json: extended attributes.
 #include "fs/backends/plugin/plugin_priv.h"
 #include "base/cleanup.h"
+#include "fs/acl.h"
 
 #include <string.h>
 
@@ -12,7 +13,7 @@ static int ask_xattr(const struct pf_node *n, enum fsb_op op, const struct fsb_r
 	int r;
 
 	*ret = NULL;
-	if (!pj_asks(n, op, NULL))
+	if (acl_is_name(name) || !pj_asks(n, op, NULL)) /* a script could not mind them */
 		return -PLUGIN_PASS;
 	r = pj_begin(&s, n, op, NULL, req);
 	if (r == 0 && !msb_utf8_valid(name, strlen(name)))
@@ -93,6 +94,8 @@ int64_t pj_listxattr(struct fsb *b, uint64_t node, char *buf, size_t cap)
 
 		if (!s || strlen(s) + 1 != n || n > FUSE_MAX_NAME || at + n > FUSE_MAX_XATTR)
 			return -EIO;
+		if (acl_is_name(s))
+			continue;
 		if (cap && at + n > cap)
 			return -ERANGE;
 		if (cap)
