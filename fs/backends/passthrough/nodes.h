@@ -47,12 +47,13 @@
 /* What makes a host file itself. An inode number is used again, its birth time is not. */
 struct pt_identity {
 	uint64_t ino;
-	int64_t birth_sec; /* 0 where the file system keeps none */
-	uint32_t birth_nsec;
-	uint32_t type; /* S_IF* */
-	uint32_t dev;  /* index of its mount and device in the table; PT_DEV_ANY: not known yet */
+	int64_t birth_sec;   /* 0 also of what a tool made that writes images of file systems */
+	uint32_t birth_nsec; /* PT_NO_BIRTH where the file system keeps none */
+	uint32_t type;	     /* S_IF* */
+	uint32_t dev; /* index of its mount and device in the table; PT_DEV_ANY: not known yet */
 };
-#define PT_DEV_ANY UINT32_MAX
+#define PT_DEV_ANY  UINT32_MAX
+#define PT_NO_BIRTH UINT32_MAX
 
 /* What a descriptor is good for, and what pt_get() is asked for. */
 enum pt_fd { PT_PATH, PT_READ, PT_WRITE, PT_FDS, PT_NODE /* none is needed */ };

@@ -89,8 +89,9 @@ static int parse(const void *buf, size_t n, struct saved *s, char **ret_name)
 	memcpy(s, buf, sizeof(*s));
 	n -= sizeof(*s);
 	if (s->version != VERSION || s->zero || s->zero2 || n == 0 || n > NAME_MAX ||
-		s->parent == 0 || s->parent >= FSB_MAX_ID || s->birth_nsec >= 1000000000 ||
-		!s->type || s->type > 15)
+		s->parent == 0 || s->parent >= FSB_MAX_ID ||
+		(s->birth_nsec >= 1000000000 && s->birth_nsec != PT_NO_BIRTH) || !s->type ||
+		s->type > 15)
 		return -EINVAL;
 	name = strndup((const char *)buf + sizeof(*s), n);
 	if (!name)

@@ -88,8 +88,10 @@ int pt_identity(struct pt_nodes *t, const struct statx *sx, struct pt_identity *
 {
 	int dev = pt_device(t, sx);
 
-	*ret = (struct pt_identity){
-		.ino = sx->stx_ino, .type = sx->stx_mode & S_IFMT, .dev = (uint32_t)dev};
+	*ret = (struct pt_identity){.ino = sx->stx_ino,
+		.type = sx->stx_mode & S_IFMT,
+		.dev = (uint32_t)dev,
+		.birth_nsec = PT_NO_BIRTH};
 	if (sx->stx_mask & STATX_BTIME) {
 		ret->birth_sec = sx->stx_btime.tv_sec;
 		ret->birth_nsec = sx->stx_btime.tv_nsec;
@@ -184,7 +186,7 @@ void pt_give_id(struct pt_nodes *t, struct pt_node *n)
 {
 	n->id = pt_ino_on(n->file.dev, n->file.ino);
 	n->generation = generation_of(t, &n->file);
-	if ((n->file.birth_sec || n->file.birth_nsec) && n->id && !pt_find_id(t, n->id))
+	if (n->file.birth_nsec != PT_NO_BIRTH && n->id && !pt_find_id(t, n->id))
 		return;
 	do
 		n->id = PT_OWN_IDS | (t->own_ids++ & INO_MASK);
