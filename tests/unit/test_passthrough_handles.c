@@ -289,6 +289,43 @@ static void the_search_has_a_limit(void **state)
 	assert_int_equal(by_handle((struct handle){f.node | 1 << 20, 0}), -ESTALE);
 }
 
+/* Who asks for all files of a directory searches for the first. */
+static void neighbours_are_found_without_a_search(void **state)
+{
+	struct handle dir[2 * PT_RECENT], f[2 * PT_RECENT][2];
+	char name[16];
+
+	for (int i = 0; i < 2 * PT_RECENT; i++) {
+		(void)snprintf(name, sizeof(name), "d%02d", i);
+		assert_int_equal(mkdirat(host, name, 0755), 0);
+		dir[i] = handle_of(1, name);
+		for (int k = 0; k < 2; k++) {
+			(void)snprintf(name, sizeof(name), "d%02d/%d", i, k);
+			write_host(name, "text");
+			f[i][k] = handle_of(dir[i].node, name + 4);
+		}
+	}
+	restart();
+	for (int i = 0; i < 2 * PT_RECENT; i++) {
+		assert_text(f[i][0], "text");
+		req_forget(&q, f[i][0].node, 1);
+	}
+	assert_int_equal(table()->live, 1);
+	pt_of(fs.b)->max_search_bytes = 0;	 /* below the root nothing is searched */
+	pt_of(fs.b)->max_search = 4 * PT_RECENT; /* four of those, two a directory */
+	for (int i = 2 * PT_RECENT - 1; i >= 0; i--)
+		assert_int_equal(by_handle(f[i][1]), i < 2 * PT_RECENT - 2 ? -ESTALE : 0);
+	pt_of(fs.b)->max_search = PT_MAX_SEARCH;
+	for (int i = 2 * PT_RECENT - 1; i >= 0; i--)
+		assert_int_equal(by_handle(f[i][1]), i < PT_RECENT ? -ESTALE : 0);
+	pt_of(fs.b)->max_search_bytes = PT_MAX_SEARCH_BYTES;
+	for (int i = 2 * PT_RECENT - 1; i >= 0; i--)
+		assert_text(f[i][1], "text");
+	/* What moved is found where it is now. */
+	assert_int_equal(renameat(host, "d00/0", host, "moved"), 0);
+	assert_text(f[0][0], "text");
+}
+
 /* Deeper than a path is long: left out, and all else found. */
 static void what_no_path_leads_to_is_left_out(void **state)
 {
@@ -525,9 +562,10 @@ int main(void)
 		T(each_is_forgotten_as_often_as_told), T(what_is_not_in_the_share_is_stale),
 		T(a_number_used_again_is_another_file),
 		T(without_a_birth_time_they_end_with_the_node), T(the_search_has_a_limit),
-		T(what_no_path_leads_to_is_left_out), T(what_could_not_be_saved_keeps_its_id),
-		T(a_session_tells_what_it_could_not_save), R(a_node_keeps_what_it_is_called),
-		M(file_systems_below_have_them_too), T(many_ask_at_once)};
+		T(neighbours_are_found_without_a_search), T(what_no_path_leads_to_is_left_out),
+		T(what_could_not_be_saved_keeps_its_id), T(a_session_tells_what_it_could_not_save),
+		R(a_node_keeps_what_it_is_called), M(file_systems_below_have_them_too),
+		T(many_ask_at_once)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

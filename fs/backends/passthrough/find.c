@@ -9,8 +9,10 @@
  * the handle was made of is told by the generation, which the kernel compares.
  *
  * This takes as long as a listing of all of the share, up to PT_MAX_SEARCH names: no longer than
- * the guest can keep us busy by listing it. One searches at a time, so that it is one thread. That
- * something was not found is not remembered: it may be there a moment later.
+ * the guest can keep us busy by listing it. One searches at a time, so that it is one thread. Where
+ * something was found the next is looked for first: who asks for files of a directory, as an NFS
+ * server whose cache is gone, searches for the first. That something was not found is not
+ * remembered: it may be there a moment later.
  */
 #include "fs/backends/passthrough/pt.h"
 #include "base/cleanup.h"
@@ -27,6 +29,7 @@ struct search {
 	struct fsb_entry *ret;
 	uint32_t left;	     /* names that may still be looked at */
 	struct msb_str todo; /* a stack of directories: each a name, and a struct above */
+	bool here;	     /* look at this directory alone */
 	size_t n;
 	char path[PATH_MAX]; /* of the directory being read, n bytes */
 	_Alignas(8) char dirents[PT_DIRENTS_BYTES];
@@ -126,7 +129,7 @@ static int see_name(struct search *s, uint32_t dev, const struct dirent64 *d)
 		r = meet(s);
 	s->n = above;
 	s->path[above] = '\0';
-	if (r == GO_ON && (d->d_type == DT_DIR || d->d_type == DT_UNKNOWN))
+	if (r == GO_ON && !s->here && (d->d_type == DT_DIR || d->d_type == DT_UNKNOWN))
 		r = push(s, d->d_name, n);
 	return r;
 }
@@ -160,6 +163,62 @@ static int search_dir(struct search *s, int fd)
 	return r;
 }
 
+static int open_and_search(struct search *s, int root)
+{
+	struct pt_nodes *t = &s->p->nodes;
+	_cleanup_close_ int fd =
+		pt_reader(t, pt_openat(t, root, s->n ? s->path : ".", O_RDONLY | O_DIRECTORY, 0));
+
+	if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)
+		return fd;
+	return fd < 0 ? GO_ON : search_dir(s, fd);
+}
+
+/* The directory where it was found comes first. */
+static void remember(struct search *s)
+{
+	char **recent = s->p->recent, *path = strdup(s->path);
+	size_t i = 0;
+
+	if (!path)
+		return;
+	while (i < PT_RECENT - 1 && recent[i] && strcmp(recent[i], path) != 0)
+		i++;
+	free(recent[i]);
+	memmove(recent + 1, recent, i * sizeof(*recent));
+	recent[0] = path;
+}
+
+static int search_recent(struct search *s, int root)
+{
+	int r = GO_ON;
+
+	s->here = true;
+	s->left = s->p->max_search / PT_RECENT;
+	for (size_t i = 0; i < PT_RECENT && s->p->recent[i] && r == GO_ON; i++) {
+		s->n = 0;
+		if (append(s, s->p->recent[i], strlen(s->p->recent[i])))
+			r = open_and_search(s, root);
+	}
+	s->here = false;
+	if (r == FOUND)
+		return FOUND;
+	s->n = 0;
+	s->path[0] = '\0';
+	return GO_ON;
+}
+
+static int search_all(struct search *s, int root)
+{
+	int r;
+
+	s->left = s->p->max_search;
+	do
+		r = open_and_search(s, root);
+	while (r == GO_ON && pop(s));
+	return r;
+}
+
 static int search(struct pt *p, uint64_t id, struct fsb_entry *ret)
 {
 	_cleanup_free_ struct search *s = calloc(1, sizeof(*s));
@@ -171,20 +230,14 @@ static int search(struct pt *p, uint64_t id, struct fsb_entry *ret)
 	s->p = p;
 	s->id = id;
 	s->ret = ret;
-	s->left = p->max_search;
 	r = pt_get(&p->nodes, FSB_ROOT, PT_PATH, &root);
 	if (r < 0)
 		return r;
-	do {
-		_cleanup_close_ int fd =
-			pt_reader(&p->nodes, pt_openat(&p->nodes, root.fd, s->n ? s->path : ".",
-						     O_RDONLY | O_DIRECTORY, 0));
-
-		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)
-			r = fd;
-		else
-			r = fd < 0 ? GO_ON : search_dir(s, fd);
-	} while (r == GO_ON && pop(s));
+	r = search_recent(s, root.fd);
+	if (r == GO_ON)
+		r = search_all(s, root.fd);
+	if (r == FOUND)
+		remember(s);
 	pt_put(&p->nodes, &root);
 	msb_str_done(&s->todo);
 	return r == GO_ON ? -ESTALE : r;

@@ -144,6 +144,8 @@ static void pt_stop(struct fsb *b)
 	pt_handles_done(p);
 	pt_nodes_done(&p->nodes);
 	pthread_mutex_destroy(&p->search);
+	for (int i = 0; i < PT_RECENT; i++)
+		free(p->recent[i]);
 	for (int i = 0; i < PT_CHANGE_LOCKS; i++)
 		pthread_mutex_destroy(&p->change[i]);
 	free(p);
