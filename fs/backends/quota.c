@@ -347,7 +347,7 @@ static int wrap(const struct fsb_start *from, struct fsb *next, struct fsb **ret
 	q->own.limit_bytes = o->quota_bytes;
 	fsb_node_map_init(&q->nodes, FSD_MAX_NODES, sizeof(struct qnode));
 	pthread_mutex_init(&q->dirty_lock, NULL);
-	fsb_filter_init(&q->f, &ops, next, 0, 0);
+	fsb_filter_init(&q->f, &ops, next, next->ops->caps & FSB_CAP_EXPORT, 0);
 	q->stop_next = q->f.own.stop;
 	q->f.own.stop = stop_op;
 	q->f.own.forget = forget_op;

@@ -424,6 +424,53 @@ static void a_node_keeps_what_it_is_called(void **state)
 	assert_int_equal(table()->live, 1);
 }
 
+/* Hooks that go by names are not got round by a number. */
+static void wrappers_that_go_by_names_have_none(void **state)
+{
+	static const struct {
+		const char *options;
+		bool have;
+	} row[] = {{"rw", true}, {"ro", true}, {"quota_bytes=1M", true},
+		{"ro,quota_bytes=1M", true}, {"deny=/x", false}, {"delay=lookup:1us", false},
+		{"error=read:EIO:0.1", false}};
+	struct handle d, f;
+
+	tree();
+	d = handle_of(handle_of(1, "a").node, "b");
+	f = handle_of(d.node, "f");
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		struct fsb_start from = FSB_START_NONE;
+		struct fsb_options o = {0};
+		struct msb_err e = {0};
+		struct fsb *b;
+
+		stop();
+		assert_int_equal(fsb_options_parse("passthrough", row[i].options,
+					 strlen(row[i].options), &o, &e),
+			0);
+		from.options = &o;
+		from.dir_fd = openat(host, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fsb_stack_start("passthrough", &from, &b, &e) < 0)
+			fail_msg("%s: %s", row[i].options, e.msg);
+		fsd_fs_init(&fs, b);
+		q.s = fsd_session_new(&fs, &fuse_profile_guest, false);
+		assert_int_equal(req_init(&q), 0);
+		assert_int_equal(
+			!!(REQ_REPLY(&q, struct fuse_init_out)->flags & FUSE_EXPORT_SUPPORT),
+			row[i].have);
+		assert_int_equal(by_handle(f), row[i].have ? 0 : -EINVAL);
+		assert_int_equal(
+			req_name(&q, FUSE_LOOKUP, d.node, ".."), row[i].have ? 0 : -EINVAL);
+		if (row[i].have) {
+			req_forget(&q, ENTRY->nodeid, 1);
+			req_forget(&q, f.node, 1);
+			assert_int_equal(by_handle(f), 0);
+		}
+	}
+	stop();
+	start(false);
+}
+
 /* ---- file systems below */
 
 static int mount_at(const char *name, const char *source, const char *type, unsigned long flags)
@@ -564,8 +611,8 @@ int main(void)
 		T(without_a_birth_time_they_end_with_the_node), T(the_search_has_a_limit),
 		T(neighbours_are_found_without_a_search), T(what_no_path_leads_to_is_left_out),
 		T(what_could_not_be_saved_keeps_its_id), T(a_session_tells_what_it_could_not_save),
-		R(a_node_keeps_what_it_is_called), M(file_systems_below_have_them_too),
-		T(many_ask_at_once)};
+		R(a_node_keeps_what_it_is_called), T(wrappers_that_go_by_names_have_none),
+		M(file_systems_below_have_them_too), T(many_ask_at_once)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
