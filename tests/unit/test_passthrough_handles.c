@@ -118,9 +118,16 @@ static void they_outlive_the_server(void **state)
 	assert_int_equal(ENTRY->nodeid, a.node);
 	assert_text(f, "deep");
 	assert_int_equal(by_handle(b), 0);
-	/* And while the server knows the old place. */
+	/* And while the server knows the old place, or has it open. */
 	assert_int_equal(renameat(host, "new/f", host, "g"), 0);
 	assert_text(f, "deep");
+	assert_int_equal(by_handle(b), 0);
+	assert_int_equal(pt_of(fs.b)->stateless ? req_read(&q, FUSE_READDIR, b.node, 0, 0, 4096)
+						: req_open(&q, FUSE_OPENDIR, b.node, 0),
+		0);
+	assert_int_equal(renameat(host, "moved/b", host, "new/c"), 0);
+	assert_int_equal(req_name(&q, FUSE_LOOKUP, b.node, ".."), 0);
+	assert_int_equal(ENTRY->nodeid, handle_of(1, "new").node);
 }
 
 static void each_is_forgotten_as_often_as_told(void **state)

@@ -268,26 +268,62 @@ static int by_id(struct pt *p, uint64_t id, struct fsb_entry *ret)
 	return r == -ESTALE ? search(p, id, ret) : r;
 }
 
-int pt_by_handle(struct pt *p, uint64_t id, bool parent, struct fsb_entry *ret)
+/* Whether the node is where it was seen last: one with a descriptor is used wherever it went. */
+static bool in_place(struct pt *p, uint64_t id)
 {
-	struct fsb_entry below;
-	uint64_t above = id == FSB_ROOT ? FSB_ROOT : 0;
-	int r;
+	struct pt_nodes *t = &p->nodes;
+	char name[NAME_MAX + 1];
+	struct pt_identity file;
+	struct pt_ref f, dir;
+	struct statx sx;
+	bool is = false;
 
-	if (!parent)
-		return by_id(p, id, ret);
-	r = by_id(p, id, &below);
-	if (r < 0)
-		return r;
+	if (pt_get(t, id, PT_NODE, &f) < 0)
+		return false;
+	if (pt_place_of(p, &f, &dir, name) == 0) {
+		if (pt_statx(t, dir.fd, name, &sx) == 0) {
+			LOCK_SCOPE(&t->lock);
+			is = pt_identity(t, &sx, &file) == 0 && pt_same(&file, &f.node->file);
+		}
+		pt_put(t, &dir);
+	}
+	pt_put(t, &f);
+	return is;
+}
+
+/* @id is known, and where it is: its parent. */
+static int parent_of(struct pt *p, uint64_t id, struct fsb_entry *ret)
+{
+	uint64_t parent = 0;
+
 	{
 		LOCK_SCOPE(&p->nodes.lock);
 		const struct pt_node *n = pt_find_id(&p->nodes, id);
 
 		if (n && n->parent && S_ISDIR(n->file.type))
-			above = n->parent->id;
+			parent = n->parent->id;
 	}
-	r = above ? known(p, above, ret) : -ESTALE;
-	if (id != FSB_ROOT)
-		pt_forget(&p->nodes, id, 1);
+	return parent ? known(p, parent, ret) : -ESTALE;
+}
+
+int pt_by_handle(struct pt *p, uint64_t id, bool parent, struct fsb_entry *ret)
+{
+	struct fsb_entry below;
+	int r;
+
+	if (!parent || id == FSB_ROOT)
+		return by_id(p, id, ret);
+	r = by_id(p, id, &below);
+	if (r < 0)
+		return r;
+	if (!in_place(p, id)) {
+		LOCK_SCOPE(&p->search);
+		r = id < PT_OWN_IDS ? search(p, id, &below) : -ESTALE;
+		if (r == 0)
+			pt_forget(&p->nodes, id, 1);
+	}
+	if (r == 0)
+		r = parent_of(p, id, ret);
+	pt_forget(&p->nodes, id, 1);
 	return r;
 }

@@ -117,8 +117,7 @@ int pt_readlink(struct fsb *b, uint64_t node, char *buf, size_t cap)
 	return r;
 }
 
-/* The place of @r's node: a parent to be given back, and a name of up to NAME_MAX bytes. */
-static int place_of(struct pt *p, const struct pt_ref *r, struct pt_ref *ret_dir, char *name)
+int pt_place_of(struct pt *p, const struct pt_ref *r, struct pt_ref *ret_dir, char *name)
 {
 	uint64_t parent = 0;
 
@@ -166,7 +165,7 @@ int pt_convert_link(struct pt *p, struct pt_ref *r, const struct statx *sx,
 	target[n] = '\0';
 	if (sx->stx_nlink != 1) /* its other names would stay what they are */
 		return -EPERM;
-	e = place_of(p, r, &dir, name);
+	e = pt_place_of(p, r, &dir, name);
 	if (e < 0)
 		return e;
 	(void)snprintf(temp, sizeof(temp), TEMP_NAME "%llu", (unsigned long long)r->node->id);

@@ -207,6 +207,9 @@ int pt_readlink(struct fsb *b, uint64_t node, char *buf, size_t cap);
 /* A symbolic link of the host becomes a file that can carry an owner. */
 int pt_convert_link(struct pt *p, struct pt_ref *r, const struct statx *sx,
 	const struct pt_guest *want, struct pt_meta *ret);
+/* The place of @r's node: a parent to be given back, and a name of up to NAME_MAX bytes. -EPERM: it
+ * has none. */
+int pt_place_of(struct pt *p, const struct pt_ref *r, struct pt_ref *ret_dir, char *name);
 int pt_link(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_t newparent,
 	const char *newname, struct fsb_entry *ret);
 
