@@ -5,8 +5,10 @@
 #include "tests/unit/stack_fixture.h"
 
 #include "fs/fuse_priv.h"
+#include "fs/fuse_state.h"
 #include "fs/mux.h"
 
+#include <sys/mman.h>
 #include <sys/xattr.h>
 
 #define NAMED "u::rwx,u:1000:r-x,g::r-x,g:50:rw-,m::rwx,o::r--"
@@ -440,6 +442,52 @@ static void of_several_mounts(void **state)
 	fsd_fs_done(&fs);
 }
 
+/* What INIT agreed on goes with a saved state, and to who takes over from a killed server. */
+static void agreed_on_once(void **state)
+{
+	_cleanup_close_ int saved = memfd_create("state", MFD_CLOEXEC);
+	_cleanup_close_ int kept = memfd_create("kept", MFD_CLOEXEC);
+	struct acl_bytes b;
+	uint64_t f;
+
+	mount_as("memory", "acl", &none);
+	f = file(FSB_ROOT, "f", 0644);
+	assert_int_equal(set(f, ACL_ACCESS, NAMED), 0);
+	assert_int_equal(fsd_session_save(q.s, saved), 0);
+	unmount();
+	mount_as("memory", "acl", &none);
+	fsd_session_reset(q.s);
+	assert_int_equal(lseek(saved, 0, SEEK_SET), 0);
+	assert_int_equal(fsd_session_load(q.s, saved), 0);
+	assert_string_equal(get(f, ACL_ACCESS), NAMED);
+	acl_from_text("u::rw-,u:1:rwx,g::r--,m::rwx,o::---", &b);
+	assert_int_equal(set_bytes(f, ACL_ACCESS, b.p, b.n, FUSE_SETXATTR_ACL_KILL_SGID), 0);
+	assert_int_equal(mode(f), 0670);
+	unmount();
+
+	mount_as("overlay", "acl", &none);
+	fsd_session_reset(q.s);
+	assert_int_equal(fsd_session_keep(q.s, kept), 0);
+	assert_int_equal(req_init(&q), 0);
+	f = file(FSB_ROOT, "f", 0644);
+	fsd_session_commit(q.s);
+	assert_int_equal(set(f, ACL_ACCESS, NAMED), 0);
+	{
+		/* The next server, as if this one had been killed. */
+		struct fsd_session *old = q.s;
+
+		q.s = fsd_session_new(&fs, &fuse_profile_guest, false);
+		assert_int_equal(fsd_session_keep(q.s, kept), 0);
+		assert_true(q.s->init_flags & FUSE_POSIX_ACL);
+		assert_string_equal(get(f, ACL_ACCESS), NAMED);
+		assert_int_equal(set(f, ACL_ACCESS, PLAIN), 0);
+		assert_int_equal(mode(f), 0640);
+		q.s = fsd_session_free(q.s);
+		q.s = old;
+	}
+	unmount();
+}
+
 static void limits(void **state)
 {
 	static uint8_t more[ACL_MAX_BYTES + ACL_ENTRY_BYTES];
@@ -558,6 +606,7 @@ int main(void)
 		T(the_hosts),
 		T(not_the_hosts),
 		T(of_several_mounts),
+		T(agreed_on_once),
 		T(limits),
 		T(unsound_ones_are_none),
 		T(refused_unless_agreed),
