@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // plugin, protocol=fuse: a plugin's file system, and a plugin over a directory.
+#include "tests/unit/acl_text.h"
 #include "tests/unit/plugin_fixture.h"
+
+#include <sys/xattr.h>
 
 _Static_assert(MSB_PLUGIN_PASS == PLUGIN_PASS, "the header for plugins");
 _Static_assert(MSB_PLUGIN_NOTIFY_SHM == PLUGIN_NOTIFY_SHM, "the header for plugins");
@@ -247,6 +250,33 @@ static void veto_over_directory(void **state)
 	assert_int_equal(f.asked[FUSE_WRITE], 2);
 }
 
+/* It is asked for attributes, but not for ACLs: those are the directory's. */
+static void acls_are_below(void **state)
+{
+	const struct fsb_req root = {0};
+	struct acl_bytes b;
+	char text[4096], path[96];
+	uint64_t node;
+
+	f.no = UINT64_C(1) << FUSE_LOOKUP;
+	start_over_dir();
+	(void)snprintf(path, sizeof(path), "%s/a", top);
+	assert_int_equal(msb_write_file_atomic(AT_FDCWD, path, "below", 5, 0644), 0);
+	node = req_lookup(&q, 1, "a");
+	assert_int_not_equal(node, 0);
+	acl_from_text("u::rw-,u:7:rw-,g::r--,m::rw-,o::---", &b);
+	assert_int_equal(fs.b->ops->setxattr(fs.b, &root, node, ACL_ACCESS, b.p, b.n, 0), 0);
+	assert_int_equal(fs.b->ops->getxattr(fs.b, node, ACL_ACCESS, b.p, sizeof(b.p)), b.n);
+	assert_string_equal(acl_to_text(b.p, b.n, text), "u::rw-,u:7:rw-,g::r--,m::rw-,o::---");
+	assert_int_equal(getxattr(path, ACL_ACCESS, b.p, sizeof(b.p)), b.n);
+	assert_int_equal(fs.b->ops->removexattr(fs.b, &root, node, ACL_ACCESS), 0);
+	assert_int_equal(fs.b->ops->getxattr(fs.b, node, ACL_ACCESS, b.p, 9), -ENODATA);
+	assert_int_equal(
+		f.asked[FUSE_SETXATTR] + f.asked[FUSE_GETXATTR] + f.asked[FUSE_REMOVEXATTR], 0);
+	(void)fs.b->ops->getxattr(fs.b, node, "user.a", b.p, 9);
+	assert_int_equal(f.asked[FUSE_GETXATTR], 1);
+}
+
 /* Copying in the server would be a write that the plugin does not see. */
 static void copy_is_not_hidden(void **state)
 {
@@ -309,6 +339,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(shm_cut_short, setup, teardown),
 		cmocka_unit_test_setup_teardown(references_balance, setup, teardown),
 		cmocka_unit_test_setup_teardown(veto_over_directory, setup, teardown),
+		cmocka_unit_test_setup_teardown(acls_are_below, setup, teardown),
 		cmocka_unit_test_setup_teardown(copy_is_not_hidden, setup, teardown),
 		cmocka_unit_test_setup_teardown(beside_directory, setup, teardown),
 	};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // plugin, protocol=json: a plugin in a thread that answers lines, alone and over a directory.
+#include "fs/acl.h"
 #include "tests/unit/plugin_session.h"
 
 #include <pthread.h>
@@ -355,7 +356,7 @@ static void one_file(const json_t *m, struct msb_str *s)
 	} else if (!strcmp(op, "getxattr")) {
 		msb_str_adds(s, "\"text\":\"value\"");
 	} else if (!strcmp(op, "listxattr")) {
-		msb_str_adds(s, "\"names\":[\"user.a\",\"user.b\"]");
+		msb_str_adds(s, "\"names\":[\"user.a\",\"system.posix_acl_access\",\"user.b\"]");
 	} else if (!strcmp(op, "statfs")) {
 		msb_str_adds(s, "\"size_bytes\":40960,\"free_bytes\":4096");
 	}
@@ -394,6 +395,11 @@ static void own_files(void **state)
 	req_add(&q, &get, sizeof(get));
 	assert_int_equal(req_run(&q), 0);
 	assert_int_equal(q.out_bytes, 14);
+	/* It is not asked for ACLs, and its word on them does not count. */
+	assert_int_equal(fs.b->ops->getxattr(fs.b, a, ACL_ACCESS, data, 64), -EOPNOTSUPP);
+	assert_int_equal(fs.b->ops->listxattr(fs.b, a, (char *)data, 64), 14);
+	assert_int_equal(fs.b->ops->setxattr(fs.b, &(struct fsb_req){0}, a, ACL_DEFAULT, "v", 1, 0),
+		-EOPNOTSUPP);
 	req_start(&q, FUSE_STATFS, 1);
 	assert_int_equal(req_run(&q), 0);
 	assert_int_equal(REQ_REPLY(&q, struct fuse_statfs_out)->st.blocks, 10);
