@@ -201,10 +201,10 @@ static bool name_valid(const char *name)
 
 uint32_t mux_new_id(struct mux *m, const char *name)
 {
-	uint64_t first = XXH3_64bits(name, strlen(name));
+	uint64_t first = XXH3_64bits(name, strlen(name)) % MUX_FEW_SEATS;
 
 	for (uint32_t i = 0; i < MUX_MAX_SEATS; i++) {
-		uint32_t id = 1 + (uint32_t)((first + i) % MUX_MAX_SEATS);
+		uint32_t id = 1 + (i < MUX_FEW_SEATS ? (uint32_t)((first + i) % MUX_FEW_SEATS) : i);
 
 		if (m->had[id / 8] & 1 << id % 8)
 			continue;

@@ -22,7 +22,10 @@
 #include "fs/fsb.h"
 #include "fs/fsd.h"
 
-#define MUX_MAX_SEATS 0x7fff /* children that a mux can have had; -ENOSPC past it */
+#define MUX_MAX_SEATS 0xffff /* children that a mux can have had; -ENOSPC past it */
+/* Seats that are taken first. With them st_ino is below 2^53: what holds numbers as doubles, as all
+ * of JavaScript, would take files for each other. */
+#define MUX_FEW_SEATS 31
 
 int mux_new(struct fsb **ret); /* -ENOMEM */
 

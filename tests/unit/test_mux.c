@@ -512,6 +512,12 @@ static void limits(void **state)
 		assert_int_equal(mux_add(fs.b, name, &p[i].b), i < FSD_MAX_MOUNTS ? 0 : -ENOSPC);
 	}
 	assert_int_equal(mux_count(fs.b), FSD_MAX_MOUNTS);
+	/* As many st_ino as can be are no larger than a double is exact. */
+	for (unsigned int i = 2; i <= MUX_FEW_SEATS - 1; i++) {
+		(void)snprintf(name, sizeof(name), "m%u", i);
+		assert_true(req_lookup(&q, 1, name) > 0);
+		assert_true(REQ_REPLY(&q, struct fuse_entry_out)->attr.ino < UINT64_C(1) << 53);
+	}
 }
 
 /* What a server saved means the same to the next, wherever it seats its children. */
