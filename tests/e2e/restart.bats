@@ -269,6 +269,33 @@ said() {
 	[ "$(cat "$j/wait" "$j/stdout")" = $'0\nword' ]
 }
 
+@test "nor does one that is paused lose any where its channel is full" {
+	local all=() writers=() taken=0 n
+	for _ in 1 2 3 4 5 6; do
+		job '["wc", "-c"]'
+		start
+		all+=("$j")
+	done
+	echo pause >"$m/dev/ctl"
+	for j in "${all[@]}"; do
+		head -c 400000 /dev/zero >"$j/stdin" 2>/dev/null 3>&- &
+		writers+=($!)
+	done
+	sleep 2 # until they wait: it is more than msb-agentd and QEMU have room for
+	msbd_killed
+	wait "${writers[@]}" || true
+	[ "$(cat "${all[@]/%//state}" | sort -u)" = running ]
+	echo resume >"$m/dev/ctl"
+	for j in "${all[@]}"; do
+		echo close-stdin >"$j/ctl"
+		[ "$(cat "$j/wait")" = 0 ]
+		n=$(has stdin_bytes)
+		[ "$(cat "$j/stdout")" = "$n" ]
+		taken=$((taken + n))
+	done
+	[ $taken -gt 500000 ] # past the 256 KiB of the one and the 208 of the other
+}
+
 @test "the agent's process ends while msbd is not there: its jobs are lost, the sandbox is not" {
 	job '["sleep", "100"]'
 	start
