@@ -195,7 +195,7 @@ static int again(struct stream *s, void *arg, struct msb_err *e)
 
 int held_follow(struct held *h, struct stream *s, struct msb_err *e)
 {
-	uint64_t gone[2], in;
+	uint64_t gone[2] = {0}, in = 0;
 	int r;
 
 	h->status = openat(h->dir, "status", O_RDONLY | O_CLOEXEC);
