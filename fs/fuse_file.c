@@ -24,7 +24,7 @@ int fuse_kill_suidgid(struct fuse_call *c)
 	struct fuse_attr a;
 	int r = CALL(c, getattr, c->h.nodeid, 0, &a);
 
-	if (r < 0 || !c->ops->setattr)
+	if (r < 0 || !c->ops->setattr || S_ISDIR(a.mode))
 		return r;
 	set.mode = a.mode & 07777 & ~(uint32_t)S_ISUID;
 	if (a.mode & S_IXGRP || !fsb_in_group(&who, a.gid, a.mode))

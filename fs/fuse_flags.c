@@ -109,6 +109,24 @@ static int written(const struct fuse_write_in *in, uint32_t flags)
 	return refuse(flags, appends ? FSB_FL_IMMUTABLE : FSB_FL_GUARDS);
 }
 
+/* Where the name is there already, that file is opened. */
+static int created(struct fuse_call *c)
+{
+	const struct fuse_create_in *in = ARGS(c, struct fuse_create_in);
+	const char *name = fuse_arg_string(c, sizeof(*in), 0);
+	struct fsb_entry e = {0};
+	int r = refuse(of_held(c, c->h.nodeid), FSB_FL_IMMUTABLE);
+
+	if (r < 0 || fuse_check_name(name) < 0)
+		return r;
+	r = CALL(c, lookup, &c->req, c->h.nodeid, name, &e);
+	if (r < 0 || !e.node)
+		return r == -ENOENT ? 0 : r;
+	r = opened(in->flags, of_held(c, e.node));
+	c->ops->forget(c->b, e.node, 1);
+	return r;
+}
+
 int fuse_flags_check(struct fuse_call *c)
 {
 	uint64_t node = c->h.nodeid;
@@ -132,8 +150,8 @@ int fuse_flags_check(struct fuse_call *c)
 	case FUSE_MKNOD:
 	case FUSE_MKDIR:
 	case FUSE_SYMLINK:
-	case FUSE_CREATE:
 	case FUSE_TMPFILE: return refuse(of_held(c, node), FSB_FL_IMMUTABLE);
+	case FUSE_CREATE: return created(c);
 	case FUSE_LINK:
 		return refuse(of_held(c, node), FSB_FL_IMMUTABLE)
 			       ?: refuse(of(c, ARGS(c, struct fuse_link_in)->oldnodeid),

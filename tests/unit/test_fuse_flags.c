@@ -339,6 +339,49 @@ static void of_a_file(void)
 	}
 }
 
+/* A program of the guest can have its kernel send what looks like an append: pwritev2(2) with
+ * RWF_NOAPPEND. */
+static void appends_append(void)
+{
+	uint64_t f = make(1, "log");
+
+	assert_int_equal(req_write(&q, f, 0, 0, "text", 4, 0), 0);
+	assert_int_equal(set(f, A), 0);
+	assert_int_equal(write_as(f, O_WRONLY | O_APPEND, 0), 0);
+	assert_int_equal(req_read(&q, FUSE_READ, f, 0, 0, 100), 0);
+	assert_int_equal(q.out_bytes, 5);
+	assert_memory_equal(q.out + 16, "textx", 5);
+	assert_int_equal(req_getattr(&q, f), 0);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_attr_out)->attr.size, 5);
+	assert_int_equal(set(f, 0), 0);
+	assert_int_equal(write_as(f, O_WRONLY, 0), 0);
+	assert_int_equal(req_read(&q, FUSE_READ, f, 0, 0, 100), 0);
+	assert_memory_equal(q.out + 16, "xextx", 5);
+}
+
+/* CREATE of a name that another client has made meanwhile opens its file. */
+static void creates_open(void)
+{
+	static const struct {
+		uint32_t flags;
+		int a, i;
+	} row[] = {{O_RDWR, -EPERM, -EPERM}, {O_WRONLY | O_TRUNC, -EPERM, -EPERM},
+		{O_RDONLY | O_TRUNC, -EPERM, -EPERM}, {O_WRONLY | O_APPEND, 0, -EPERM},
+		{O_RDONLY, 0, 0}};
+	uint64_t f = make(1, "f");
+
+	assert_int_equal(req_write(&q, f, 0, 0, "text", 4, 0), 0);
+	for (size_t k = 0; k < ARRAY_LEN(row); k++) {
+		assert_int_equal(set(f, A), 0);
+		assert_int_equal(req_create(&q, 1, "f", row[k].flags, 0644), row[k].a);
+		assert_int_equal(set(f, I), 0);
+		assert_int_equal(req_create(&q, 1, "f", row[k].flags, 0644), row[k].i);
+		assert_int_equal(set(f, 0), 0);
+	}
+	assert_int_equal(req_getattr(&q, f), 0);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_attr_out)->attr.size, 4);
+}
+
 static int make_as(uint32_t opcode, uint64_t dir, size_t fixed)
 {
 	static const uint8_t zeros[64];
@@ -414,6 +457,8 @@ static void on_every_backend(void **state)
 	each(kept);
 	each(of_a_file);
 	each(of_a_directory);
+	each(appends_append);
+	each(creates_open);
 }
 
 /* Where OPEN is sent, as by a view of the host, it is the one that is refused. */

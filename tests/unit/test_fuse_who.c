@@ -185,11 +185,11 @@ static void nothing_is_given_to_nobody(void **state)
 	}
 }
 
-static uint32_t mode_of_target;
+static uint32_t mode_of_target, type_of_target;
 
 static int b_getattr_mode(struct fsb *b, uint64_t node, uint64_t fh, struct fuse_attr *ret)
 {
-	*ret = (struct fuse_attr){.ino = node, .mode = S_IFREG | mode_of_target};
+	*ret = (struct fuse_attr){.ino = node, .mode = type_of_target | mode_of_target};
 	return 0;
 }
 
@@ -217,6 +217,7 @@ static void copies_onto_set_id_files(void **state)
 	back.ops.caps |= FSB_CAP_NO_OPEN;
 	back.ops.copy_file_range = b_copy;
 	back.ops.getattr = b_getattr_mode;
+	type_of_target = S_IFREG;
 	calls = 0;
 	assert_int_equal(copy_as(UINT32_MAX, 04755), -EOPNOTSUPP);
 	assert_int_equal(copy_as(UINT32_MAX, 02745), -EOPNOTSUPP);
@@ -256,6 +257,7 @@ static void nothing_to_set_takes_set_id_bits(void **state)
 
 	back.ops.caps |= FSB_CAP_NO_OPEN;
 	back.ops.getattr = b_getattr_mode;
+	type_of_target = S_IFREG;
 	back.ops.setattr = b_setattr_mode;
 	back.ops.fallocate = b_fallocate;
 	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
@@ -268,6 +270,15 @@ static void nothing_to_set_takes_set_id_bits(void **state)
 			assert_int_equal(set_mode, empty ? row[i].after : row[i].before);
 		}
 	}
+	/* A directory's says whose group its files are. */
+	type_of_target = S_IFDIR;
+	mode_of_target = set_mode = 02775;
+	req_start(&q, FUSE_SETATTR, 1);
+	req_head(&q)->uid = req_head(&q)->gid = UINT32_MAX;
+	req_add(&q, &nothing, sizeof(nothing));
+	assert_int_equal(req_run(&q), 0);
+	assert_int_equal(set_mode, 02775);
+	type_of_target = S_IFREG;
 	mode_of_target = set_mode = 06755;
 	req_start(&q, FUSE_FALLOCATE, 1);
 	req_head(&q)->uid = req_head(&q)->gid = UINT32_MAX;

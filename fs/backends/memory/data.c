@@ -200,9 +200,12 @@ int64_t mem_writev(struct fsb *b, const struct fsb_req *req, uint64_t node, uint
 	if (r < 0)
 		return r;
 	len = total(iov, iovcnt);
+	MEM_EXCLUSIVE(&i->lock);
+	/* What the guest's kernel takes for an append need not be one (RWF_NOAPPEND). */
+	if (write_flags & FSB_WRITE_APPEND && i->flags & (uint32_t)FSB_FL_APPEND << MEM_FL_SHIFT)
+		off = i->size;
 	if (off > INT64_MAX || len > INT64_MAX - off)
 		return -EFBIG;
-	MEM_EXCLUSIVE(&i->lock);
 	n = mem_write(m, i, &c, off, len);
 	if (n <= 0)
 		return n;

@@ -136,6 +136,7 @@ int64_t ovl_writev(struct fsb *b, const struct fsb_req *req, uint64_t node, uint
 	struct ovl_inode *i;
 	struct ovl_fd *f;
 	uint32_t truncs;
+	bool append;
 	int64_t n;
 	int r;
 
@@ -146,9 +147,13 @@ int64_t ovl_writev(struct fsb *b, const struct fsb_req *req, uint64_t node, uint
 	r = pin_to_write(o, node, write_flags & FUSE_WRITE_KILL_SUIDGID ? req : NULL, &i, &f);
 	if (r)
 		return r;
-	truncs = atomic_load(&i->truncs);
+	/* What the guest's kernel takes for an append need not be one (RWF_NOAPPEND): the file's
+	 * end is the host's to find then, and to say afterwards. */
+	append = write_flags & FSB_WRITE_APPEND && i->flags & (uint32_t)FSB_FL_APPEND
+								      << OVL_FL_SHIFT;
+	truncs = atomic_load(&i->truncs) + append;
 	do
-		n = pwritev(f->fd, iov, iovcnt, (off_t)off);
+		n = pwritev2(f->fd, iov, iovcnt, (off_t)off, append ? RWF_APPEND : 0);
 	while (n < 0 && errno == EINTR);
 	n = n < 0 ? -errno : n;
 	if (n > 0)
