@@ -70,6 +70,9 @@ static inline void fx_text(struct img_inode *i, const char *text)
 #define FX_SMALL  "small contents\n"
 #define FX_TARGET "nowhere"
 
+/* What a test's image has besides; NULL: nothing. */
+__attribute__((unused)) static void (*fx_more)(struct img_tree *t, struct img_inode *root);
+
 /*
  * The image below: a/{b/{c/,f},big,d,x} c (small, hard link of d) e -> nowhere f/ many/000..099
  * a/x has attributes, a/d is empty.
@@ -110,6 +113,8 @@ static inline void fx_image(struct fx *fx)
 		(void)snprintf(name, sizeof(name), "%03d", n);
 		fx_add(t, i, name, S_IFREG | 0644);
 	}
+	if (fx_more)
+		fx_more(t, root);
 	(void)snprintf(path, sizeof(path), "%s/packs", fx->dir);
 	assert_int_equal(mkdir(path, 0700), 0);
 	(void)snprintf(path, sizeof(path), "%s/packs/00000001", fx->dir);

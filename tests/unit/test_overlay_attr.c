@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The overlay backend: what a file has beside its contents, over restarts and crashes too.
+#include "tests/unit/acl_text.h"
 #include "tests/unit/overlay_fixture.h"
 
 static void inheritance(void **state)
@@ -300,11 +301,116 @@ static void birth_times(void **state)
 	fx_done(&fx);
 }
 
+/* ---- ACLs that an image brings */
+
+#define OF_IMAGE  "u::rw-,u:7:r--,g::r--,m::rw-,o::---"
+#define TO_HEIRS  "u::rwx,g::r-x,g:9:rwx,m::rwx,o::---"
+#define OF_HEIR	  "u::rw-,g::r-x,g:9:rwx,m::rw-,o::---"
+#define ROOT_ONLY "u::rw-,g::---,o::---"
+
+static void set_in_image(struct img_inode *i, const char *name, const char *acl)
+{
+	struct acl_bytes b;
+
+	acl_from_text(acl, &b);
+	assert_int_equal(img_inode_set_xattr(i, name, strlen(name), b.p, b.n), 0);
+}
+
+static void acls_below(struct img_tree *t, struct img_inode *root)
+{
+	struct img_inode *dir = fx_add(t, root, "acls", S_IFDIR | 0755), *i;
+
+	set_in_image(dir, ACL_DEFAULT, TO_HEIRS);
+	i = fx_add(t, dir, "big", S_IFREG | 0660);
+	i->size = FX_BIG;
+	i->pack_id = 1;
+	i->pack_off = 4096;
+	set_in_image(i, ACL_ACCESS, OF_IMAGE);
+	assert_int_equal(img_inode_set_xattr(i, "user.k", 6, "v", 1), 0);
+}
+
+/* As the file server shows it; "" none. */
+static const char *acl_of(struct fsb *b, const char *path, const char *name)
+{
+	static char text[4096];
+	struct acl_bytes kept, seen;
+	struct fsb_entry e;
+	int64_t n;
+
+	assert_int_equal(fx_walk(b, path, &e), 0);
+	n = b->ops->getxattr(b, e.node, name, kept.p, sizeof(kept.p));
+	fx_forget(b, e.node);
+	if (n == -ENODATA)
+		return "";
+	assert_true(n > 0);
+	assert_int_equal(acl_seen(name, kept.p, (size_t)n, e.attr.mode, &seen), 0);
+	return acl_to_text(seen.p, seen.n, text);
+}
+
+static int set_acl(struct fsb *b, const char *path, const char *name, const char *acl)
+{
+	struct acl_bytes v;
+	struct fsb_entry e;
+	int r;
+
+	acl_from_text(acl, &v);
+	assert_int_equal(fx_walk(b, path, &e), 0);
+	r = b->ops->setxattr(b, &fx_req, e.node, name, v.p, v.n, 0);
+	fx_forget(b, e.node);
+	return r;
+}
+
+/* They are there from the start, and stay through a copy of the contents, chmod(2) and a restart.
+ */
+static void acls_of_an_image(void **state)
+{
+	const struct fsb_setattr chmod_to = {.valid = FATTR_MODE, .mode = 0604};
+	struct fsb_entry e;
+	struct fx fx;
+
+	fx_more = acls_below;
+	fx_init(&fx, true);
+	fx_more = NULL;
+	assert_string_equal(acl_of(fx.b, "acls/big", ACL_ACCESS), OF_IMAGE);
+	assert_int_equal(fx_write(fx.b, "acls/big", "x", 1, 100, 0), 1);
+	assert_string_equal(acl_of(fx.b, "acls/big", ACL_ACCESS), OF_IMAGE);
+	assert_int_equal(fx_attr(fx.b, "acls/big").mode, S_IFREG | 0660);
+	assert_int_equal(fx_setattr(fx.b, "acls/big", &chmod_to), 0);
+	fx_restart(&fx);
+	assert_string_equal(
+		acl_of(fx.b, "acls/big", ACL_ACCESS), "u::rw-,u:7:r--,g::r--,m::---,o::r--");
+	assert_int_equal(set_acl(fx.b, "acls/big", ACL_ACCESS, ROOT_ONLY), 0);
+	assert_string_equal(acl_of(fx.b, "acls/big", ACL_ACCESS), "");
+	assert_int_equal(fx_mk(fx.b, "acls/f", S_IFREG | 0666, NULL), 0);
+	assert_int_equal(fx_mk(fx.b, "acls/d", S_IFDIR | 0777, NULL), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(fx_attr(fx.b, "acls/big").mode, S_IFREG | 0600);
+		assert_int_equal(fx_walk(fx.b, "acls/big", &e), 0);
+		assert_int_equal(fx.b->ops->getxattr(fx.b, e.node, "user.k", NULL, 0), 1);
+		fx_forget(fx.b, e.node);
+		assert_string_equal(acl_of(fx.b, "acls", ACL_DEFAULT), TO_HEIRS);
+		assert_string_equal(acl_of(fx.b, "acls/f", ACL_ACCESS), OF_HEIR);
+		assert_int_equal(fx_attr(fx.b, "acls/f").mode, S_IFREG | 0660);
+		assert_string_equal(acl_of(fx.b, "acls/d", ACL_ACCESS), TO_HEIRS);
+		assert_string_equal(acl_of(fx.b, "acls/d", ACL_DEFAULT), TO_HEIRS);
+		fx_restart(&fx);
+	}
+	assert_int_equal(fx_walk(fx.b, "acls", &e), 0);
+	assert_int_equal(fx.b->ops->removexattr(fx.b, &fx_req, e.node, ACL_DEFAULT), 0);
+	fx_forget(fx.b, e.node);
+	fx_restart(&fx);
+	assert_int_equal(fx_mk(fx.b, "acls/g", S_IFREG | 0666, NULL), 0);
+	assert_int_equal(fx_attr(fx.b, "acls/g").mode, S_IFREG | 0666);
+	assert_string_equal(acl_of(fx.b, "acls/g", ACL_ACCESS), "");
+	fx_done(&fx);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(inheritance),
 		cmocka_unit_test(xattrs),
+		cmocka_unit_test(acls_of_an_image),
 		cmocka_unit_test(privileges),
 		cmocka_unit_test(links),
 		cmocka_unit_test(times),
