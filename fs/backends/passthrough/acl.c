@@ -45,19 +45,6 @@ static int look(struct pt *p, struct file *f)
 	return 0;
 }
 
-/* -EOPNOTSUPP: not of a type that can be opened without doing things. */
-static int begin(struct pt *p, uint64_t node, struct file *ret)
-{
-	int r = pt_open_ref(p, node, PT_READ, &ret->r);
-
-	if (r < 0)
-		return r == -ENXIO ? -EOPNOTSUPP : r;
-	r = look(p, ret);
-	if (r < 0)
-		pt_put(&p->nodes, &ret->r);
-	return r;
-}
-
 static int write_one(int fd, const char *name, const void *value, size_t n)
 {
 	int r = n ? fsetxattr(fd, name, value, n, 0) : fremovexattr(fd, name);
@@ -91,6 +78,8 @@ static int set(
 		if (r == 0)
 			r = look(p, f);
 	}
+	if (r == 0 && (f->sx.stx_mode & 0111)) /* the host may run it now */
+		pt_drop_writer(&p->nodes, f->r.node);
 	return r;
 }
 
@@ -104,13 +93,13 @@ int pt_acl_set(
 	struct pt *p, uint64_t node, const char *name, const void *value, size_t n, uint32_t flags)
 {
 	struct file f;
-	int r = begin(p, node, &f);
+	int r = pt_open_ref(p, node, PT_READ, &f.r);
 
-	if (r < 0)
-		return r;
+	if (r < 0) /* -ENXIO: not of a type that can be opened without doing things */
+		return r == -ENXIO ? -EOPNOTSUPP : r;
 	{
 		LOCK_SCOPE(pt_change_lock(p, f.r.node));
-		r = look(p, &f); /* again, now that nobody changes it */
+		r = look(p, &f);
 		if (r == 0)
 			r = set(p, &f, name, value, n, flags & FSB_XATTR_KILL_SGID);
 		forget_default(p, f.r.node);
