@@ -250,6 +250,7 @@ live() {
 	mkdir -p "$dir/a/x/y"
 	echo deep >"$dir/a/x/y/f"
 	cp "$repo/build/e2e/handle" "$dir/a/"
+	echo restart >ctl # a mount that came back while the machine runs is another one
 	file=$(guest box '/mnt/a/handle of /mnt/a/x/y/f')
 	ov=$(guest box '/mnt/a/handle of /ov/etc/group')
 	[ "$(guest box "$forget; /mnt/a/handle open /mnt/a $file")" = $'file\ndeep' ]

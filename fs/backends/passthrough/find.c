@@ -8,11 +8,11 @@
  * looked up by its names, and has to come out under that very id. Whether it still is the file that
  * the handle was made of is told by the generation, which the kernel compares.
  *
- * This takes as long as a listing of all of the share, up to PT_MAX_SEARCH names: no longer than
- * the guest can keep us busy by listing it. One searches at a time, so that it is one thread. Where
- * something was found the next is looked for first: who asks for files of a directory, as an NFS
- * server whose cache is gone, searches for the first. That something was not found is not
- * remembered: it may be there a moment later.
+ * This takes as long as a listing of all of the share, within one request, which whoever stops the
+ * device waits for: so it has an end, after PT_MAX_SEARCH names or PT_MAX_SEARCH_MS. One searches
+ * at a time, so that it is one thread. Where something was found the next is looked for first: who
+ * asks for files of a directory, as an NFS server whose cache is gone, searches for the first. That
+ * something was not found is not remembered: it may be there a moment later.
  */
 #include "fs/backends/passthrough/pt.h"
 #include "base/cleanup.h"
@@ -22,12 +22,14 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <time.h>
 
 struct search {
 	struct pt *p;
 	uint64_t id;
 	struct fsb_entry *ret;
-	uint32_t left;	     /* names that may still be looked at */
+	uint32_t left; /* names that may still be looked at */
+	uint64_t until_ms;
 	struct msb_str todo; /* a stack of directories: each a name, and a struct above */
 	bool here;	     /* look at this directory alone */
 	size_t n;
@@ -41,6 +43,14 @@ struct above {
 _Static_assert(PATH_MAX <= UINT16_MAX, "struct above");
 
 enum { FOUND, GO_ON }; /* or -errno */
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
 
 /* Enters what @path leads to, and all above it. */
 static int enter_path(struct pt *p, const char *path, struct fsb_entry *ret)
@@ -71,11 +81,13 @@ static int meet(struct search *s)
 {
 	int r = enter_path(s->p, s->path, s->ret);
 
-	if (r == 0 && s->ret->node == s->id)
+	if (r < 0)
+		return GO_ON; /* it was moved */
+	if (s->ret->node == s->id)
 		return FOUND;
-	if (r == 0)
-		pt_forget(&s->p->nodes, s->ret->node, 1);
-	return GO_ON; /* it was moved, or another file has the id */
+	pt_forget(&s->p->nodes, s->ret->node, 1);
+	/* This file has the number and another id, and so it has by its other names. */
+	return s->ret->attr.ino == s->id ? -ESTALE : GO_ON;
 }
 
 static bool append(struct search *s, const char *name, size_t n)
@@ -123,7 +135,7 @@ static int see_name(struct search *s, uint32_t dev, const struct dirent64 *d)
 	size_t above = s->n, n = strlen(d->d_name);
 	int r = GO_ON;
 
-	if (s->left-- == 0)
+	if (s->left-- == 0 || now_ms() >= s->until_ms)
 		return -ESTALE;
 	if (pt_ino_on(dev, d->d_ino) == s->id && append(s, d->d_name, n))
 		r = meet(s);
@@ -166,9 +178,11 @@ static int search_dir(struct search *s, int fd)
 static int open_and_search(struct search *s, int root)
 {
 	struct pt_nodes *t = &s->p->nodes;
-	_cleanup_close_ int fd =
-		pt_reader(t, pt_openat(t, root, s->n ? s->path : ".", O_RDONLY | O_DIRECTORY, 0));
+	_cleanup_close_ int fd = -1;
 
+	if (now_ms() >= s->until_ms)
+		return -ESTALE;
+	fd = pt_reader(t, pt_openat(t, root, s->n ? s->path : ".", O_RDONLY | O_DIRECTORY, 0));
 	if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)
 		return fd;
 	return fd < 0 ? GO_ON : search_dir(s, fd);
@@ -219,7 +233,8 @@ static int search_all(struct search *s, int root)
 	return r;
 }
 
-static int search(struct pt *p, uint64_t id, struct fsb_entry *ret)
+/* With the lock, which was waited for in the time up to @until_ms too. */
+static int search(struct pt *p, uint64_t id, uint64_t until_ms, struct fsb_entry *ret)
 {
 	_cleanup_free_ struct search *s = calloc(1, sizeof(*s));
 	struct pt_ref root;
@@ -230,6 +245,7 @@ static int search(struct pt *p, uint64_t id, struct fsb_entry *ret)
 	s->p = p;
 	s->id = id;
 	s->ret = ret;
+	s->until_ms = until_ms;
 	r = pt_get(&p->nodes, FSB_ROOT, PT_PATH, &root);
 	if (r < 0)
 		return r;
@@ -259,13 +275,14 @@ static int known(struct pt *p, uint64_t id, struct fsb_entry *ret)
 
 static int by_id(struct pt *p, uint64_t id, struct fsb_entry *ret)
 {
+	uint64_t until = now_ms() + p->max_search_ms;
 	int r = known(p, id, ret);
 
 	if (r != -ESTALE || id >= PT_OWN_IDS)
 		return r;
 	LOCK_SCOPE(&p->search);
 	r = known(p, id, ret); /* whoever searched meanwhile may have met it */
-	return r == -ESTALE ? search(p, id, ret) : r;
+	return r == -ESTALE ? search(p, id, until, ret) : r;
 }
 
 /* Whether the node is where it was seen last: one with a descriptor is used wherever it went. */
@@ -308,6 +325,7 @@ static int parent_of(struct pt *p, uint64_t id, struct fsb_entry *ret)
 
 int pt_by_handle(struct pt *p, uint64_t id, bool parent, struct fsb_entry *ret)
 {
+	uint64_t until = now_ms() + p->max_search_ms;
 	struct fsb_entry below;
 	int r;
 
@@ -318,7 +336,7 @@ int pt_by_handle(struct pt *p, uint64_t id, bool parent, struct fsb_entry *ret)
 		return r;
 	if (!in_place(p, id)) {
 		LOCK_SCOPE(&p->search);
-		r = id < PT_OWN_IDS ? search(p, id, &below) : -ESTALE;
+		r = id < PT_OWN_IDS ? search(p, id, until, &below) : -ESTALE;
 		if (r == 0)
 			pt_forget(&p->nodes, id, 1);
 	}

@@ -217,6 +217,7 @@ int fsb_passthrough_start(const struct fsb_passthrough_opts *o, struct fsb **ret
 	if (p->stateless)
 		p->own.caps |= FSB_CAP_NO_OPEN;
 	p->max_search = PT_MAX_SEARCH;
+	p->max_search_ms = PT_MAX_SEARCH_MS;
 	p->max_search_bytes = PT_MAX_SEARCH_BYTES;
 	pthread_mutex_init(&p->search, NULL);
 	if (!p->map) { /* most files have nothing beside them that could say it */

@@ -13,6 +13,7 @@
 /* Names that are looked at for one file handle, and bytes of those of directories that are still to
  * be searched; -ESTALE past it. */
 #define PT_MAX_SEARCH	    (1u << 20)
+#define PT_MAX_SEARCH_MS    3000
 #define PT_MAX_SEARCH_BYTES (16u << 20)
 #define PT_RECENT	    16 /* directories where something was found by its handle */
 
@@ -32,7 +33,7 @@ struct pt {
 	 * system calls, and taken before the table's. */
 	pthread_mutex_t change[PT_CHANGE_LOCKS];
 	pthread_mutex_t search; /* held by who does */
-	uint32_t max_search, max_search_bytes;
+	uint32_t max_search, max_search_ms, max_search_bytes;
 	char *recent[PT_RECENT]; /* paths, the last one found first; guarded by it */
 	pthread_mutex_t handles_lock;
 	struct pt_handle **handle; /* fh is the index; 0 stays empty */
