@@ -10,7 +10,8 @@
 #	suites.sh churn BACKEND N                 # N creates, opens and unlinks; RSS and descriptors of the server
 #
 # BACKEND is overlay, passthrough, maproot or memory; for pjdfstest and fsx also ext4, overlayfs and tmpfs, which tell
-# what the kernel's own say. JOBS (1) processes of fsx share its operations, each with a file and a seed of its own.
+# what the kernel's own say. JOBS (1) of pjdfstest go on at a time; of fsx so many processes share the operations, each
+# with a file and a seed of its own.
 # What is below a backend is an ext4 of its own, in a file in TMPDIR (/var/tmp; fsx waits for a disk, and hardly in
 # /dev/shm). Everything is done in mount and process namespaces of its own, and is gone at the end. Each verb ends with 0
 # where all is well.
@@ -58,7 +59,7 @@ serve() {
 pjdfstest() { # BACKEND TREE
 	[ -x "$2/pjdfstest" ] || die "$2/pjdfstest is not built"
 	serve "$1"
-	(cd "$dir/at" && exec prove -r "$2/tests")
+	(cd "$dir/at" && exec prove -j "${JOBS:-1}" -r "$2/tests")
 }
 
 # The tests mount `fuse.msb` where they would mount overlayfs, by a mount helper: this script. The lower directory
