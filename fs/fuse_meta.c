@@ -8,6 +8,10 @@
 #include <linux/fs.h>
 
 #define NSEC_MAX 999999999u
+/* What says of SETATTR that something is to be set. */
+#define FATTR_SET                                                                                  \
+	(uint32_t)(FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_SIZE | FATTR_ATIME | FATTR_MTIME |   \
+		   FATTR_ATIME_NOW | FATTR_MTIME_NOW | FATTR_CTIME)
 
 void fuse_entry_out(
 	struct fsd_session *s, uint64_t parent, const struct fsb_entry *e, struct fuse_entry_out *o)
@@ -110,8 +114,7 @@ int64_t fuse_do_setattr(struct fuse_call *c)
 {
 	const struct fuse_setattr_in *in = ARGS(c, struct fuse_setattr_in);
 	uint64_t fh = in->valid & FATTR_FH ? in->fh : 0;
-	struct fsb_setattr set = {
-		.valid = in->valid & ~(uint32_t)(FATTR_FH | FATTR_LOCKOWNER | FATTR_KILL_SUIDGID),
+	struct fsb_setattr set = {.valid = in->valid & FATTR_SET,
 		.mode = in->mode,
 		.uid = in->uid,
 		.gid = in->gid,

@@ -599,6 +599,41 @@ static void through_others(void **state)
 	teardown(NULL);
 }
 
+static int no_flags(struct fsb *b, uint64_t node, uint32_t *ret)
+{
+	return -EIO;
+}
+
+/* What cannot be looked at is not touched. */
+static void unknown_flags(void **state)
+{
+	const struct fsb_ops *was;
+	struct fsb_ops failing;
+	uint64_t f;
+
+	setup_dir();
+	mount_again(0);
+	f = make(1, "f");
+	was = fs.b->ops;
+	failing = *was;
+	failing.getflags = no_flags;
+	fs.b->ops = &failing;
+	for (int guards = 0; guards < 2; guards++) {
+		const int r = guards ? -EIO : 0;
+
+		fsb_guards = guards;
+		assert_int_equal(write_as(f, O_WRONLY, 0), r);
+		assert_int_equal(set_attr(f, FATTR_MODE), r);
+		assert_int_equal(req_mkdir(&q, 1, "d", 0755), r);
+		assert_int_equal(link_to(f, 1, "hard"), r);
+		assert_int_equal(req_rename(&q, 1, "f", 1, "g", 0), r);
+		assert_int_equal(req_name(&q, FUSE_UNLINK, 1, "g"), r);
+	}
+	fs.b->ops = was;
+	unmount();
+	teardown(NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -608,6 +643,7 @@ int main(void)
 		cmocka_unit_test(over_a_restart),
 		cmocka_unit_test(over_a_takeover),
 		cmocka_unit_test(through_others),
+		cmocka_unit_test(unknown_flags),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

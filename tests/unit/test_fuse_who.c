@@ -228,11 +228,12 @@ static void copies_onto_set_id_files(void **state)
 	assert_int_equal(calls, 3);
 }
 
-static uint32_t set_mode;
+static uint32_t set_mode, set_valid;
 
 static int b_setattr_mode(struct fsb *b, const struct fsb_req *r, uint64_t node, uint64_t fh,
 	const struct fsb_setattr *s, struct fuse_attr *ret)
 {
+	set_valid = s->valid;
 	if (s->valid & FATTR_MODE)
 		set_mode = mode_of_target = s->mode;
 	return b_getattr_mode(b, node, fh, ret);
@@ -279,6 +280,10 @@ static void nothing_to_set_takes_set_id_bits(void **state)
 	assert_int_equal(req_run(&q), 0);
 	assert_int_equal(set_mode, 02775);
 	type_of_target = S_IFREG;
+	/* Bits that mean nothing are nothing. */
+	set_valid = 1;
+	assert_int_equal(req_setattr(&q, 1, &(struct fuse_setattr_in){.valid = ~0x7ffu}), 0);
+	assert_int_equal(set_valid, 0);
 	mode_of_target = set_mode = 06755;
 	req_start(&q, FUSE_FALLOCATE, 1);
 	req_head(&q)->uid = req_head(&q)->gid = UINT32_MAX;
