@@ -130,7 +130,8 @@ static void settle(struct ctl_sandbox *sb, enum ctl_state s, const char *why)
 
 struct found {
 	struct ctl_sandbox *sb; /* a reference */
-	bool files;
+	bool files, agent;	/* that it has a server of them, and a process of its agent */
+	uint64_t machines;	/* as sb->machines was */
 };
 
 /* Their agents are asked side by side: one that does not answer holds up no other. */
@@ -142,26 +143,49 @@ struct found_all {
 	unsigned int threads; /* that take from them */
 };
 
+/* Its machine may end meanwhile: who sees that clears it away, and may start another. Lock held. */
+static bool is_there(const struct found *f)
+{
+	const struct ctl_sandbox *sb = f->sb;
+
+	return sb->machines == f->machines && !sb->machine_ended && !sb->op &&
+	       !ctl_state_ended(sb->state);
+}
+
+/* The agent's process, so that nobody else ends it. */
+static struct ctl_helper steal_agent(const struct found *f)
+{
+	struct ctl_helper h = {.pidfd = -1};
+
+	LOCK_SCOPE(&f->sb->c->lock);
+	if (is_there(f)) {
+		h = f->sb->agent;
+		f->sb->agent = (struct ctl_helper){.pidfd = -1};
+	}
+	return h;
+}
+
 static void take_up(const struct found *f)
 {
 	struct ctl_sandbox *sb = f->sb;
-	struct ctl *c = sb->c;
-	struct ctl_helper h;
-	bool agent = f->files && ctl_helper_load(c, sb->id, "agent", &h) == 0;
+	bool agent = f->agent;
 
 	if (agent && ctl_jobs_adopt(sb) < 0) {
+		struct ctl_helper h = steal_agent(f);
+
 		log_err("%s: its agent's process does not answer; ending it", sb->name);
 		(void)ctl_helper_end(&h, 0); /* not our child: nothing to learn */
 		agent = false;
 	}
 	ctl_health_load(sb);
-	LOCK_SCOPE(&c->lock);
+	LOCK_SCOPE(&sb->c->lock);
+	if (!is_there(f))
+		return;
 	if (sb->state != ST_PAUSED)
 		sb->state = ST_RUNNING;
 	if (!f->files) {
 		ctl_op_clean(sb, EIO, "the file server ended while msbd was not running");
 	} else if (agent) {
-		sb->agent = h;
 		ctl_supervise_agent(sb);
 		log_info("%s: found running", sb->name);
 		ctl_main_recovered(sb);
@@ -226,11 +250,17 @@ static void recover_one(struct ctl_sandbox *sb, struct vmm *vmm, const struct ma
 	if (machine || !ctl_state_ended(sb->state))
 		sb->nexports = 2;
 	if (machine && (sb->state == ST_RUNNING || sb->state == ST_PAUSED)) {
+		struct found *f = &found->v[found->n++];
+
+		*f = (struct found){.sb = sb, .files = files, .machines = sb->machines};
+		/* Before anybody sees its machine end, and ends that with it. */
+		f->agent = files && ctl_helper_load(sb->c, sb->id, "agent", &sb->agent) == 0;
+		pthread_mutex_lock(&sb->c->lock);
+		ctl_sandbox_ref(sb);
+		pthread_mutex_unlock(&sb->c->lock);
 		ctl_machine_watch(sb, vmm);
 		if (files)
 			resume_plugins(sb);
-		LOCK_SCOPE(&sb->c->lock);
-		found->v[found->n++] = (struct found){ctl_sandbox_ref(sb), files};
 		return;
 	}
 	if (ctl_state_ended(sb->state) && !machine)

@@ -340,3 +340,31 @@ said() {
 	echo kill >"$m/later/ctl"
 	rmdir "$m/later"
 }
+
+@test "a machine that ends while msbd waits for its agent's process has failed, and nothing of it is left" {
+	local log=$MSB_STATE/run/msb.log agent pid from
+	sandbox doomed
+	echo start >"$m/doomed/ctl"
+	agent=$(status_of doomed agent_pid)
+	qemu=$(status_of doomed qemu_pid)
+	cd /
+	pid=$(msbd_pid)
+	kill -9 "$pid"
+	until_is 5 gone eval "[ -e /proc/$pid ] || echo gone"
+	kill -STOP "$agent"
+	from=$(wc -c <"$log")
+	"$bin/msbd" 3>&- &
+	pid=$!
+	until_is 30 'dev: found running' eval "tail -c +$((from + 1)) '$log' | grep -o 'dev: found running'"
+	kill -9 "$qemu"
+	until_is 30 'doomed: QEMU ended' eval "tail -c +$((from + 1)) '$log' | grep -o 'doomed: QEMU ended'"
+	wait "$pid"
+	until_is 30 failed cat "$m/doomed/state"
+	until_is 30 gone eval "[ -e /proc/$agent ] || echo gone"
+	[ "$(status_of doomed agent_pid)" = 0 ] || [ -z "$(status_of doomed agent_pid)" ]
+	[ "$(guest dev 'echo here')" = here ]
+	echo start >"$m/doomed/ctl"
+	[ "$(guest doomed 'echo here')" = here ]
+	echo kill >"$m/doomed/ctl"
+	rmdir "$m/doomed"
+}
