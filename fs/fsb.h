@@ -249,8 +249,8 @@ struct fsb_ops {
 
 struct fsb {
 	const struct fsb_ops *ops;
-	/* Its mount asks for ACLs: kernels are to check them, and they are shown. Set by who starts
-	 * it; false: none is shown or taken, though what is kept of them stays and is inherited. */
+	/* Its mount asks for ACLs: kernels are to check them, they are shown and inherited. Set by
+	 * who starts it, before any op; false: those that are kept stay and mean nothing. */
 	bool acls;
 };
 

@@ -53,7 +53,8 @@ int64_t fuse_do_setxattr(struct fuse_call *c)
 		(in->flags & ~(uint32_t)(XATTR_CREATE | XATTR_REPLACE)))
 		return -EINVAL;
 	flags = in->flags;
-	if (longer && in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID)
+	/* Linux asks for it whichever ACL is set, but only the access ACL touches the mode. */
+	if (longer && in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID && !strcmp(name, ACL_ACCESS))
 		flags |= FSB_XATTR_KILL_SGID;
 	return CALL(c, setxattr, &c->req, c->h.nodeid, name, value, in->size, flags);
 }

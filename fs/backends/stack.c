@@ -49,6 +49,7 @@ int fsb_stack_start(
 	const char *backend, const struct fsb_start *from, struct fsb **ret, struct msb_err *e)
 {
 	const struct fsb_kind *kind = fsb_kind_find(backend);
+	bool acls = from->options && from->options->acl;
 	struct fsb_start own = *from, wrap = *from;
 	struct fsb *b;
 	int r;
@@ -62,13 +63,17 @@ int fsb_stack_start(
 
 	wrap.count_fd = counted;
 	wrap.usage_fd = usage;
+	if (own.inner)
+		own.inner->acls = acls;
 	r = kind->start(&own, &b, e);
+	if (r == 0)
+		b->acls = acls; /* it inherits them; the outermost shows them */
 	for (const struct fsb_kind *const *k = fsb_kinds; r == 0 && *k; k++)
 		if ((*k)->wrap)
 			r = (*k)->wrap(&wrap, b, &b, e);
 	if (r < 0)
 		return r;
-	b->acls = from->options && from->options->acl;
+	b->acls = acls;
 	*ret = b;
 	return 0;
 }

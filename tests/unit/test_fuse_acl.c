@@ -206,6 +206,12 @@ static void set_gid(uint64_t top_dir)
 		assert_int_equal(chown_to(both[i], 1000, 1000), 0);
 		assert_int_equal(chmod_to(both[i], 02755), 0);
 		acl_from_text(NAMED, &b);
+		if (both[i] == d) { /* which leaves the mode alone, whatever the kernel asks for */
+			assert_int_equal(
+				set_bytes(d, ACL_DEFAULT, b.p, b.n, FUSE_SETXATTR_ACL_KILL_SGID),
+				0);
+			assert_int_equal(mode(d), 02755);
+		}
 		assert_int_equal(set_bytes(both[i], ACL_ACCESS, b.p, b.n, 0), 0);
 		assert_int_equal(mode(both[i]), 02774);
 		assert_int_equal(
@@ -287,6 +293,19 @@ static void as_ever(uint64_t top_dir)
 	assert_int_equal(mode(f), 0664);
 }
 
+/* The same mount without the option: what is kept stays, and means nothing. */
+static void without_it(const char *backend, const char *options)
+{
+	uint64_t d, f;
+
+	mount_as(backend, options, &none);
+	d = req_lookup(&q, FSB_ROOT, "kept-dir");
+	assert_int_not_equal(d, 0);
+	f = file(d, "without", 0666);
+	assert_int_equal(mode(f), 0644);
+	unmount();
+}
+
 static void all_of_it(const char *backend, const char *options)
 {
 	(void)umask(0);
@@ -296,7 +315,10 @@ static void all_of_it(const char *backend, const char *options)
 	set_gid(FSB_ROOT);
 	inheritance(FSB_ROOT);
 	as_ever(FSB_ROOT);
-	if (strcmp(backend, "memory") != 0) {
+	if (!strcmp(backend, "memory")) {
+		fs.b->acls = false;
+		assert_int_equal(mode(file(req_lookup(&q, FSB_ROOT, "kept-dir"), "w", 0666)), 0644);
+	} else {
 		unmount();
 		mount_as(backend, options, &none);
 		as_ever(FSB_ROOT);
@@ -312,11 +334,13 @@ static void memory(void **state)
 static void overlay(void **state)
 {
 	all_of_it("overlay", "acl");
+	without_it("overlay", "");
 }
 
 static void maproot(void **state)
 {
 	all_of_it("passthrough", "map=root,acl");
+	without_it("passthrough", "map=root");
 }
 
 static void passthrough(void **state)

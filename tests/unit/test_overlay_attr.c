@@ -371,12 +371,18 @@ static void acls_of_an_image(void **state)
 	fx_more = acls_below;
 	fx_init(&fx, true);
 	fx_more = NULL;
+	assert_int_equal(
+		fx_mk(fx.b, "acls/none", S_IFREG | 0666, NULL), 0); /* without the option */
+	assert_int_equal(fx_attr(fx.b, "acls/none").mode, S_IFREG | 0666);
+	assert_string_equal(acl_of(fx.b, "acls/none", ACL_ACCESS), "");
+	fx.b->acls = true;
 	assert_string_equal(acl_of(fx.b, "acls/big", ACL_ACCESS), OF_IMAGE);
 	assert_int_equal(fx_write(fx.b, "acls/big", "x", 1, 100, 0), 1);
 	assert_string_equal(acl_of(fx.b, "acls/big", ACL_ACCESS), OF_IMAGE);
 	assert_int_equal(fx_attr(fx.b, "acls/big").mode, S_IFREG | 0660);
 	assert_int_equal(fx_setattr(fx.b, "acls/big", &chmod_to), 0);
 	fx_restart(&fx);
+	fx.b->acls = true;
 	assert_string_equal(
 		acl_of(fx.b, "acls/big", ACL_ACCESS), "u::rw-,u:7:r--,g::r--,m::---,o::r--");
 	assert_int_equal(set_acl(fx.b, "acls/big", ACL_ACCESS, ROOT_ONLY), 0);
@@ -399,6 +405,7 @@ static void acls_of_an_image(void **state)
 	assert_int_equal(fx.b->ops->removexattr(fx.b, &fx_req, e.node, ACL_DEFAULT), 0);
 	fx_forget(fx.b, e.node);
 	fx_restart(&fx);
+	fx.b->acls = true;
 	assert_int_equal(fx_mk(fx.b, "acls/g", S_IFREG | 0666, NULL), 0);
 	assert_int_equal(fx_attr(fx.b, "acls/g").mode, S_IFREG | 0666);
 	assert_string_equal(acl_of(fx.b, "acls/g", ACL_ACCESS), "");

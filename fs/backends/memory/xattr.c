@@ -79,7 +79,8 @@ int mem_xattr_set(struct mem *m, struct mem_inode *i, const char *name, size_t n
 
 int mem_inherit(struct mem *m, struct mem_inode *i, struct mem_inode *dir, uint32_t umask)
 {
-	const struct mem_xattr *x = *find(dir, ACL_DEFAULT, strlen(ACL_DEFAULT));
+	const struct mem_xattr *x =
+		m->fsb.acls ? *find(dir, ACL_DEFAULT, strlen(ACL_DEFAULT)) : NULL;
 	struct acl_bytes own;
 	int r = 0;
 

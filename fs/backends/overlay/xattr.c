@@ -156,7 +156,7 @@ int ovl_inherit(struct ovl *o, const struct ovl_inode *dir, uint32_t umask, uint
 	struct acl_bytes *ret_access, struct iovec *ret_default)
 {
 	struct wanted w = {.name = ACL_DEFAULT, .name_n = strlen(ACL_DEFAULT)};
-	int r = each(o, dir, want_one, &w);
+	int r = o->fsb.acls ? each(o, dir, want_one, &w) : 0;
 	bool has = r == 0 && acl_inherit(w.value, w.value_n, umask, mode, ret_access);
 
 	*ret_default = has && S_ISDIR(*mode)

@@ -185,7 +185,8 @@ void pt_acl_inherit(
 	ret->access.n = ret->def.n = 0;
 	if (type == S_IFLNK)
 		return;
-	read_default(p, dir, &ret->def);
+	if (p->b.acls)
+		read_default(p, dir, &ret->def);
 	has = acl_inherit(ret->def.p, ret->def.n, umask, mode, &ret->access);
 	if (!has || type != S_IFDIR || !p->map)
 		ret->def.n = 0;
