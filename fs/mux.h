@@ -4,13 +4,14 @@
  * root.
  *
  * Ids and handles of a child get its seat above their 48 bits; a seat is not used twice until
- * mux_forgotten(), so what a kernel remembers of a removed child is -ESTALE and never another's. A
- * child's name says which seat it gets, so that file handles find it in the next server too. Inode
+ * mux_forgotten(), so what a kernel remembers of a removed child is -ESTALE and never another's.
+ * The same children, added in the same order, have the same seats in the next server, so that file
+ * handles find them; their names say which, so that most keep theirs where others come or go. Inode
  * numbers get the seat too: to a guest all of it is one file system. Names and links do not cross
  * from one child to another (-EXDEV). What a child lacks is never answered ENOSYS, which a kernel
  * would remember for all of them.
  *
- * A generation says by its name which child it is of: two may want one seat.
+ * A generation says by its name which child it is of: a seat may be another's then.
  *
  * Capabilities follow the children: NO_OPEN where each of them has it, SEE_OPENS and
  * ACLs where one has; of the others no ACL is shown. It always has SEE_WHO: what comes later may

@@ -67,10 +67,18 @@ static int bind_seat(struct mux *m, const char *name, uint32_t id)
 	return 0;
 }
 
+/* Whoever sat there: nobody else may while the kernel remembers it. */
 static int load_unsaved(struct fsb *b, uint64_t node, uint64_t lookups)
 {
+	struct mux *m = mux_of(b);
 	struct mux_seat *s;
-	int r = (node & MUX_MASK) == FSB_ROOT ? -EBADMSG : mux_enter(b, node, &s);
+	int r;
+
+	{
+		LOCK_SCOPE(&m->lock);
+		mux_take_id(m, (uint32_t)(node >> MUX_SHIFT));
+	}
+	r = (node & MUX_MASK) == FSB_ROOT ? -EBADMSG : mux_enter(b, node, &s);
 
 	if (r < 0)
 		return -EBADMSG;

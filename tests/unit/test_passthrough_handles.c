@@ -108,6 +108,7 @@ static void they_outlive_the_server(void **state)
 	assert_int_equal(ENTRY->nodeid, 1);
 	assert_int_equal(ENTRY->generation, 0); /* as the kernel has it from the beginning */
 	assert_int_equal(req_name(&q, FUSE_LOOKUP, f.node, ".."), -ESTALE);
+	assert_int_equal(table()->live, 7); /* and nobody holds it */
 	assert_int_equal(req_name(&q, FUSE_LOOKUP, 1, "."), 0);
 	assert_int_equal(ENTRY->nodeid, 1);
 	/* Whatever moved meanwhile; the first asks for what nobody knows the way to. */
@@ -431,6 +432,8 @@ static void a_node_keeps_what_it_is_called(void **state)
 	assert_true(n > 0);
 	restart();
 	assert_int_equal(fs.b->ops->load(fs.b, l.node, 1, buf, (size_t)n), 0);
+	/* Where file systems below are copies of the share's own, they are not taken for it. */
+	assert_int_equal(pt_find_id(table(), l.node)->file.dev, 0);
 	assert_int_equal(by_handle(l), 0);
 	other = handle_of(1, "l");
 	assert_int_equal(other.node, l.node);

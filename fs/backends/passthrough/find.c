@@ -317,7 +317,7 @@ static int parent_of(struct pt *p, uint64_t id, struct fsb_entry *ret)
 		LOCK_SCOPE(&p->nodes.lock);
 		const struct pt_node *n = pt_find_id(&p->nodes, id);
 
-		if (n && n->parent && S_ISDIR(n->file.type))
+		if (n && n->parent)
 			parent = n->parent->id;
 	}
 	return parent ? known(p, parent, ret) : -ESTALE;
@@ -334,7 +334,9 @@ int pt_by_handle(struct pt *p, uint64_t id, bool parent, struct fsb_entry *ret)
 	r = by_id(p, id, &below);
 	if (r < 0)
 		return r;
-	if (!in_place(p, id)) {
+	if (!S_ISDIR(below.attr.mode) || !below.attr.nlink) {
+		r = -ESTALE; /* no kernel goes up from there */
+	} else if (!in_place(p, id)) {
 		LOCK_SCOPE(&p->search);
 		r = id < PT_OWN_IDS ? search(p, id, until, &below) : -ESTALE;
 		if (r == 0)

@@ -2,9 +2,10 @@
 /*
  * passthrough: nodes as bytes, for a server that goes on on the same files.
  *
- * A node is its parent's id, its name and its identity, without the file system: that has another
- * number elsewhere. The generation is what the kernel was told: the file may have been replaced
- * since. Loading opens nothing: the file is looked for when it is first used.
+ * A node is its parent's id, its name and its identity, of the file system only whether it is the
+ * share's own: others have other numbers elsewhere. The generation is what the kernel was told: the
+ * file may have been replaced since. Loading opens nothing: the file is looked for when it is first
+ * used.
  */
 #include "fs/backends/passthrough/pt.h"
 #include "base/cleanup.h"
@@ -20,11 +21,11 @@
  * Small, since a supervisor keeps these for every node. */
 struct saved {
 	uint8_t version, type; /* S_IF* >> 12 */
-	uint16_t zero;
+	uint16_t on_root;      /* on the file system of the share's root: 1 */
 	uint32_t birth_nsec;
 	uint64_t parent, ino;
 	int64_t birth_sec;
-	uint32_t generation, zero2;
+	uint32_t generation, zero;
 };
 _Static_assert(sizeof(struct saved) == 40, "device state");
 _Static_assert(sizeof(struct saved) + NAME_MAX <= FSB_MAX_STATE, "device state");
@@ -42,6 +43,7 @@ int64_t pt_save(struct fsb *b, uint64_t node, void *buf, size_t cap)
 		return -ESTALE;
 	s = (struct saved){.version = VERSION,
 		.type = (uint8_t)(n->file.type >> 12),
+		.on_root = n->file.dev == 0,
 		.birth_sec = n->file.birth_sec,
 		.birth_nsec = n->file.birth_nsec,
 		.parent = n->parent->id,
@@ -88,7 +90,7 @@ static int parse(const void *buf, size_t n, struct saved *s, char **ret_name)
 		return -EINVAL;
 	memcpy(s, buf, sizeof(*s));
 	n -= sizeof(*s);
-	if (s->version != VERSION || s->zero || s->zero2 || n == 0 || n > NAME_MAX ||
+	if (s->version != VERSION || s->on_root > 1 || s->zero || n == 0 || n > NAME_MAX ||
 		s->parent == 0 || s->parent >= FSB_MAX_ID ||
 		(s->birth_nsec >= 1000000000 && s->birth_nsec != PT_NO_BIRTH) || !s->type ||
 		s->type > 15)
@@ -112,7 +114,7 @@ static int place(struct pt_nodes *t, struct pt_node *n, const struct saved *s, c
 		.birth_sec = s->birth_sec,
 		.birth_nsec = s->birth_nsec,
 		.type = (uint32_t)s->type << 12,
-		.dev = PT_DEV_ANY};
+		.dev = s->on_root ? 0 : PT_DEV_ANY};
 	struct pt_node *parent = find_or_add(t, s->parent);
 	int r = -ESTALE;
 
