@@ -160,7 +160,7 @@ static uint64_t skip_of(const struct held *h, const char *what, uint64_t *got, u
 static int again(struct stream *s, void *arg, struct msb_err *e)
 {
 	struct held *h = arg, next = HELD_INIT(h->m, h->name);
-	uint64_t gone[2], in;
+	uint64_t gone[2] = {0}, in = 0;
 	int r;
 
 	if (mnt_again(h->m, e) < 0)
