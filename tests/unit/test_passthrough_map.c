@@ -3,6 +3,7 @@
 #include "tests/unit/passthrough_fixture.h"
 
 #include <linux/fs.h>
+#include <sys/resource.h>
 
 #define ENTRY (REQ_REPLY(&q, struct fuse_entry_out))
 #define ATTR  (REQ_REPLY(&q, struct fuse_attr_out)->attr)
@@ -508,13 +509,35 @@ static void new_files_are_the_directorys_owners(void **state)
 	assert_int_equal(ENTRY->attr.uid, 0);
 }
 
+/* What could not be read for want of a descriptor is read the next time: it is not learned that
+ * there is nothing. */
+static void want_is_not_absence(void **state)
+{
+	struct rlimit old, no;
+	uint64_t node;
+
+	assert_int_equal(make_as(3, FUSE_CREATE, "f", 0600, 0), 0);
+	again();
+	node = req_lookup(&q, 1, "f");
+	assert_int_equal(ENTRY->attr.uid, 3);
+	assert_int_equal(fchmodat(host, "f", 0644, 0), 0); /* it has to be looked at again */
+	usleep(100000);					   /* until what is read is sure */
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	no = (struct rlimit){0, old.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &no), 0);
+	(void)req_getattr(&q, node);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_int_equal(req_getattr(&q, node), 0);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_attr_out)->attr.uid, 3);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 #define EVERYBODY                                                                                  \
 	T(tree_looks_like_roots), T(owners_are_kept), T(modes_are_kept), T(special_files),         \
 		T(symlinks), T(every_namespace), T(writing_takes_what_it_must),                    \
 		T(hostile_meta_is_no_meta), T(others_changes_are_seen),                            \
-		T(readonly_shows_and_keeps)
+		T(readonly_shows_and_keeps), T(want_is_not_absence)
 
 int main(void)
 {

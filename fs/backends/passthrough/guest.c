@@ -25,12 +25,15 @@ static bool has_meta(const struct pt *p, const struct statx *sx)
 				     : p->map && S_ISDIR(sx->stx_mode);
 }
 
-static void parse(const char *buf, int64_t n, struct pt_meta *ret)
+/* What was read, or why not. Whether that says it: one of ours could be read, and is no longer; any
+ * other failure is for want of something, and passes. */
+static bool parse(const char *buf, int64_t n, struct pt_meta *ret)
 {
 	if (n <= 0 || pt_meta_parse(buf, (size_t)n, ret) < 0)
 		*ret = (struct pt_meta){0};
 	if (ret->flags & FSB_FL_GUARDS)
 		atomic_store(&fsb_guards, true);
+	return n >= 0 || n == -ENODATA || n == -EOPNOTSUPP || n == -ERANGE || n == -EACCES;
 }
 
 bool pt_meta_at(
@@ -45,14 +48,15 @@ bool pt_meta_at(
 	if (pt_known_meta(&p->nodes, sx, ret))
 		return true;
 	settled = pt_is_settled(sx); /* before it is read */
-	parse(buf, pt_xattr_at(dirfd, name, PT_XATTR_META, buf, sizeof(buf)), ret);
-	return settled;
+	return parse(buf, pt_xattr_at(dirfd, name, PT_XATTR_META, buf, sizeof(buf)), ret) &&
+	       settled;
 }
 
 void pt_meta_of(struct pt *p, struct pt_ref *r, const struct statx *sx, struct pt_meta *ret)
 {
 	char buf[PT_MAX_META];
 	bool sure = true;
+	int64_t n;
 
 	*ret = (struct pt_meta){0};
 	if (!has_meta(p, sx) && sx->stx_mode == r->mode)
@@ -61,8 +65,12 @@ void pt_meta_of(struct pt *p, struct pt_ref *r, const struct statx *sx, struct p
 		if (pt_known_meta(&p->nodes, sx, ret))
 			return;
 		sure = pt_is_settled(sx);
-		if (pt_need(&p->nodes, r, PT_READ) == 0) /* else it has none: we could read that */
-			parse(buf, fgetxattr(r->fd, PT_XATTR_META, buf, sizeof(buf)), ret);
+		n = pt_need(&p->nodes, r, PT_READ);
+		if (n == 0) {
+			n = fgetxattr(r->fd, PT_XATTR_META, buf, sizeof(buf));
+			n = n < 0 ? -errno : n;
+		}
+		sure = parse(buf, n, ret) && sure;
 	}
 	pt_learn(&p->nodes, r->node, sx, ret, sure);
 }
