@@ -83,7 +83,8 @@ struct fsb_req {
 };
 
 /* Whether who may write a file of @mode is of its group. Where that is not known: who needs no
- * right of the others has another, which its owner and its group have. */
+ * right of the others has another, which its owner and its group have. Who changes the owner has
+ * one too: @mode is 0 then. */
 static inline bool fsb_in_group(const struct fsb_req *r, uint32_t gid, uint32_t mode)
 {
 	return r->gid == FSB_UNKNOWN_ID ? !(mode & 0002) : r->gid == gid;

@@ -26,11 +26,13 @@ verb=$1
 [ "$(id -u)" = 0 ] || die "needs root"
 
 dir=$(mktemp -d "${TMPDIR:-/var/tmp}/msbg.XXXXXX") || exit 1
+cd "$dir" || exit 1
 chmod 0755 "$dir"
 export MSB_MNT=$dir/m MSB_STATE=$dir/s
 m=$MSB_MNT
 # shellcheck disable=SC2317 # the trap calls it
 finish() {
+	cd /
 	"$bin/msbd" --stop --all
 	rm -rf "$dir"
 }

@@ -450,8 +450,10 @@ static int64_t cap_size(struct fsb *b, const char *path)
 
 static void privileges_are_lost(void **state)
 {
+	const struct fsb_req unknown = {.uid = FSB_UNKNOWN_ID, .gid = FSB_UNKNOWN_ID};
 	struct fsb_setattr s = {.valid = FATTR_UID, .uid = 3, .kill_suidgid = true};
 	struct fsb *b = start(0);
+	struct fuse_attr a;
 	struct fsb_entry e;
 
 	put(b, "f", "text");
@@ -464,6 +466,11 @@ static void privileges_are_lost(void **state)
 	assert_int_equal(fx_setattr(b, "f", &s), 0);
 	assert_int_equal(fx_attr(b, "f").mode, S_IFREG | 02745);
 	assert_int_equal(fx_attr(b, "f").uid, 3);
+	set_mode(b, "f", 06742); /* others may write, but who changes an owner is no other */
+	assert_int_equal(fx_walk(b, "f", &e), 0);
+	assert_int_equal(b->ops->setattr(b, &unknown, e.node, 0, &s, &a), 0);
+	assert_int_equal(a.mode, S_IFREG | 02742);
+	fx_forget(b, e.node);
 	set_mode(b, "f", 04755);
 	s = (struct fsb_setattr){.valid = FATTR_SIZE, .size = 2, .kill_suidgid = true};
 	assert_int_equal(fx_setattr(b, "f", &s), 0);

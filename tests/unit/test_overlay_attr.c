@@ -88,9 +88,11 @@ static void privileges(void **state)
 	struct fsb_setattr suid = {.valid = FATTR_MODE, .mode = 06755},
 			   chown = {.valid = FATTR_UID, .uid = 5, .kill_suidgid = true},
 			   trunc = {.valid = FATTR_SIZE, .kill_suidgid = true};
-	const struct fsb_req member = {.uid = 7}, other = {.uid = 7, .gid = 7};
+	const struct fsb_req member = {.uid = 7}, other = {.uid = 7, .gid = 7},
+			     unknown = {.uid = FSB_UNKNOWN_ID, .gid = FSB_UNKNOWN_ID};
 	const uint32_t kill = FUSE_WRITE_KILL_SUIDGID;
 	struct iovec iov = {(char[]){'x'}, 1};
+	struct fuse_attr a;
 	struct fsb_entry e;
 	struct fx fx;
 
@@ -109,6 +111,10 @@ static void privileges(void **state)
 	assert_int_equal(fx_attr(fx.b, "c").mode, S_IFREG | 02745);
 	assert_int_equal(fx.b->ops->writev(fx.b, &other, e.node, 0, &iov, 1, 0, kill), 1);
 	assert_int_equal(fx_attr(fx.b, "c").mode, S_IFREG | 0745);
+	suid.mode = 06742; /* others may write, but who changes an owner is no other */
+	assert_int_equal(fx_setattr(fx.b, "c", &suid), 0);
+	assert_int_equal(fx.b->ops->setattr(fx.b, &unknown, e.node, 0, &chown, &a), 0);
+	assert_int_equal(a.mode, S_IFREG | 02742);
 	fx_forget(fx.b, e.node);
 	suid.mode = 06755;
 	assert_int_equal(fx_setattr(fx.b, "c", &suid), 0);

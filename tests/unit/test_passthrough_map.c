@@ -401,6 +401,13 @@ static void writing_takes_what_it_must(void **state)
 					 .valid = FATTR_UID | FATTR_KILL_SUIDGID, .uid = 2}),
 		0); /* as every chown is sent */
 	assert_int_equal(ATTR.mode & 07777, 02644);
+	assert_int_equal(chmod_node(node, 02642), 0);
+	req_start(&q, FUSE_SETATTR, node);
+	req_head(&q)->uid = req_head(&q)->gid = UINT32_MAX; /* not said: the owner, or root */
+	req_add(&q, &(struct fuse_setattr_in){.valid = FATTR_UID | FATTR_KILL_SUIDGID, .uid = 2},
+		sizeof(struct fuse_setattr_in));
+	assert_int_equal(req_run(&q), 0);
+	assert_int_equal(ATTR.mode & 07777, 02642);
 	assert_int_equal(chown_node(node, 1, 0), 0);
 	assert_int_equal(chmod_node(node, 04755), 0);
 	assert_int_equal(req_setattr(&q, node, &(struct fuse_setattr_in){.valid = FATTR_SIZE}), 0);

@@ -42,7 +42,8 @@ int mem_setattr(struct fsb *b, const struct fsb_req *req, uint64_t node, uint64_
 	if (s->valid & FATTR_GID)
 		i->gid = s->gid;
 	if (s->valid & (FATTR_UID | FATTR_GID | FATTR_SIZE) || s->kill_suidgid)
-		mem_kill_privs(m, i, s->kill_suidgid ? req : NULL);
+		mem_kill_privs(
+			m, i, s->kill_suidgid ? req : NULL, s->valid & (FATTR_UID | FATTR_GID));
 	i->ctime = time_of(s->ctime, s->ctimensec, !(s->valid & FATTR_CTIME));
 	if (s->valid & FATTR_SIZE)
 		i->mtime = i->ctime;

@@ -209,7 +209,7 @@ int64_t mem_writev(struct fsb *b, const struct fsb_req *req, uint64_t node, uint
 	n = mem_write(m, i, &c, off, len);
 	if (n <= 0)
 		return n;
-	mem_kill_privs(m, i, write_flags & FUSE_WRITE_KILL_SUIDGID ? req : NULL);
+	mem_kill_privs(m, i, write_flags & FUSE_WRITE_KILL_SUIDGID ? req : NULL, false);
 	i->mtime = i->ctime = mem_now();
 	return n;
 }

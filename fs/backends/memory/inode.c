@@ -354,18 +354,18 @@ void mem_touch_dir(struct mem_inode *dir, int subdirs, struct mem_time now)
 }
 
 /* setgid without group execution once meant mandatory locking: members of the group may keep it. */
-static uint32_t without_suidgid(const struct mem_inode *i, const struct fsb_req *req)
+static uint32_t without_suidgid(const struct mem_inode *i, const struct fsb_req *req, bool owner)
 {
-	bool member = req->uid == 0 || fsb_in_group(req, i->gid, i->mode);
+	bool member = req->uid == 0 || fsb_in_group(req, i->gid, owner ? 0 : i->mode);
 	uint32_t mode = i->mode & ~(uint32_t)S_ISUID;
 
 	return mode & S_IXGRP || !member ? mode & ~(uint32_t)S_ISGID : mode;
 }
 
-void mem_kill_privs(struct mem *m, struct mem_inode *i, const struct fsb_req *suidgid)
+void mem_kill_privs(struct mem *m, struct mem_inode *i, const struct fsb_req *suidgid, bool owner)
 {
 	if (suidgid && !S_ISDIR(i->type))
-		i->mode = without_suidgid(i, suidgid);
+		i->mode = without_suidgid(i, suidgid, owner);
 	if (i->flags & MEM_HAS_CAP && mem_xattr_drop(m, i, cap_name))
 		i->flags &= ~(uint32_t)MEM_HAS_CAP;
 }

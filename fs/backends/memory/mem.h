@@ -244,9 +244,9 @@ void mem_touch_dir(struct mem_inode *dir, int subdirs, struct mem_time now);
 struct mem_time mem_now(void);
 /* It was read: see relatime.h. Not locked. */
 void mem_accessed(const struct mem *m, struct mem_inode *i);
-/* Contents or owner changed. @suidgid: who did it, where set-id bits must go too; else NULL.
+/* Contents changed, or the @owner. @suidgid: who did it, where set-id bits must go too; else NULL.
  * Exclusively locked. */
-void mem_kill_privs(struct mem *m, struct mem_inode *i, const struct fsb_req *suidgid);
+void mem_kill_privs(struct mem *m, struct mem_inode *i, const struct fsb_req *suidgid, bool owner);
 
 /* ---- dir.c. The directory's dir.lock, or the tree's exclusively. */
 int mem_check_name(const char *name);

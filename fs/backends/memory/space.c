@@ -147,7 +147,7 @@ int mem_fallocate(struct fsb *b, const struct fsb_req *req, uint64_t node, uint6
 		if (!(mode & FALLOC_FL_KEEP_SIZE) && end > i->size)
 			i->size = end;
 	}
-	mem_kill_privs(m, i, NULL);
+	mem_kill_privs(m, i, NULL, false);
 	i->mtime = i->ctime = mem_now();
 	return 0;
 }
@@ -255,7 +255,7 @@ static int64_t copy_locked(struct mem *m, const struct fsb_req *req, struct mem_
 		return -EINVAL;
 	n = copy(m, in, off_in, out, off_out, len);
 	if (n > 0) {
-		mem_kill_privs(m, out, req->uid ? req : NULL); /* no flag says it */
+		mem_kill_privs(m, out, req->uid ? req : NULL, false); /* no flag says it */
 		out->mtime = out->ctime = mem_now();
 	}
 	return n;

@@ -36,9 +36,9 @@ int64_t ovl_usage(struct fsb *b, uint64_t node)
 }
 
 /* setgid without group execution once meant mandatory locking: members of the group may keep it. */
-static uint32_t without_suidgid(const struct ovl_attr *a, const struct fsb_req *req)
+static uint32_t without_suidgid(const struct ovl_attr *a, const struct fsb_req *req, bool owner)
 {
-	bool member = req->uid == 0 || fsb_in_group(req, a->gid, a->mode);
+	bool member = req->uid == 0 || fsb_in_group(req, a->gid, owner ? 0 : a->mode);
 	uint32_t mode = a->mode & ~(uint32_t)S_ISUID;
 
 	return mode & S_IXGRP || !member ? mode & ~(uint32_t)S_ISGID : mode;
@@ -62,14 +62,14 @@ int ovl_kill_privs(struct ovl *o, struct ovl_inode *i, const struct fsb_req *sui
 		OVL_READ(o);
 		OVL_ATTR(o, i);
 		if (!(i->flags & OVL_HAS_CAP) &&
-			(!suidgid || without_suidgid(&i->a, suidgid) == i->a.mode))
+			(!suidgid || without_suidgid(&i->a, suidgid, false) == i->a.mode))
 			return 0;
 	}
 	OVL_WRITE(o);
 	a = i->a;
 	a.ctime = ovl_now();
 	if (suidgid)
-		a.mode = without_suidgid(&a, suidgid);
+		a.mode = without_suidgid(&a, suidgid, false);
 	put_attr(o, &t, i, &a, true);
 	return ovl_commit(o, &t, false);
 }
@@ -132,7 +132,7 @@ static void change(struct ovl_attr *a, const struct fsb_req *req, const struct f
 	if (s->valid & FATTR_GID)
 		a->gid = s->gid;
 	if (s->kill_suidgid && !S_ISDIR(a->mode))
-		a->mode = without_suidgid(a, req);
+		a->mode = without_suidgid(a, req, s->valid & (FATTR_UID | FATTR_GID));
 	a->ctime = time_of(s->ctime, s->ctimensec, !(s->valid & FATTR_CTIME));
 	if (s->valid & FATTR_SIZE)
 		a->mtime = a->ctime;

@@ -71,8 +71,8 @@ static void apply(const struct pt *p, const struct fsb_req *req, const struct fs
 {
 	bool kill = s->kill_suidgid || (s->valid & SET_OWNER) ||
 		    ((s->valid & FATTR_SIZE) && pt_without_setid(host, true) != host);
-	bool in_group =
-		fsb_in_group(req, g->gid, g->mode) || ((s->valid & SET_OWNER) && req->uid == 0);
+	bool owner = s->valid & SET_OWNER;
+	bool in_group = fsb_in_group(req, g->gid, owner ? 0 : g->mode) || (owner && req->uid == 0);
 
 	if (p->map && (s->valid & FATTR_UID))
 		g->uid = s->uid;
