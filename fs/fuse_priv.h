@@ -189,7 +189,8 @@ bool fuse_view_unsettled(void); /* whether that would wait now */
 int64_t fuse_do_open(struct fuse_call *c); /* fuse_file.c */
 /* Whether OPEN and OPENDIR are answered ENOSYS; notes that they were. */
 bool fuse_skips_open(struct fuse_call *c);
-int fuse_kill_suidgid(struct fuse_call *c); /* the request's node loses its set-id bits */
+/* The request's node loses its set-id bits; @owner: as by who changes its owner. */
+int fuse_kill_suidgid(struct fuse_call *c, bool owner);
 int64_t fuse_do_create(struct fuse_call *c);
 int64_t fuse_do_tmpfile(struct fuse_call *c);
 int64_t fuse_do_release(struct fuse_call *c);
