@@ -96,7 +96,7 @@ static int64_t get_acl(struct fuse_call *c, const char *name, size_t asked)
 		r = CALL(c, getattr, c->h.nodeid, 0, &a);
 	if (r == 0)
 		r = acl_seen(name, c->w->reply, (size_t)n, a.mode, &seen);
-	if (r < 0)
+	if (r)
 		return r;
 	memcpy(c->w->reply, seen.p, seen.n);
 	return asked && seen.n > asked ? -ERANGE : (int64_t)seen.n;

@@ -84,7 +84,7 @@ int mem_inherit(struct mem *m, struct mem_inode *i, struct mem_inode *dir, uint3
 	struct acl_bytes own;
 	int r = 0;
 
-	if (!acl_inherit(x ? value_of(x) : NULL, x ? x->value_n : 0, umask, &i->mode, &own))
+	if (!acl_inherit(x ? value_of(x) : NULL, x ? x->value_n : 0, umask, &i->mode, &own) || !x)
 		return 0;
 	if (own.n)
 		r = mem_xattr_set(m, i, ACL_ACCESS, strlen(ACL_ACCESS), own.p, own.n);
