@@ -182,6 +182,7 @@ struct fsb_ops {
 		const char *newname, struct fsb_entry *ret);
 	int (*open)(struct fsb *, const struct fsb_req *, uint64_t node, uint32_t flags,
 		uint64_t *ret_fh);
+	/* Makes and opens a file; -EEXIST where the name is there, with O_EXCL or without. */
 	int (*create)(struct fsb *, const struct fsb_req *, uint64_t parent, const char *name,
 		uint32_t mode, uint32_t flags, struct fsb_entry *ret,
 		uint64_t *ret_fh); /* O_EXCL honoured */

@@ -167,6 +167,10 @@ int64_t fuse_do_create(struct fuse_call *c)
 	c->req.umask = in->umask;
 	if (r == 0)
 		r = CALL(c, create, &c->req, c->h.nodeid, name, in->mode, in->flags, &e, &fh);
+	/* Another client was first. Whether who asks may open what it made only the kernel knows:
+	 * ESTALE has it look again. */
+	if (r == -EEXIST && !(in->flags & O_EXCL))
+		r = -ESTALE;
 	return r < 0 ? r : reply_created(c, &e, fh, in->flags);
 }
 

@@ -123,16 +123,6 @@ static uint32_t allocated(const struct fuse_fallocate_in *in)
 	return in->mode & ~(uint32_t)FALLOC_FL_KEEP_SIZE ? FSB_FL_GUARDS : FSB_FL_IMMUTABLE;
 }
 
-/* Where the name is there already, that file is opened. */
-static int created(struct fuse_call *c)
-{
-	const struct fuse_create_in *in = ARGS(c, struct fuse_create_in);
-
-	return check_held(c, c->h.nodeid, FSB_FL_IMMUTABLE)
-		       ?: check_name(c, c->h.nodeid, fuse_arg_string(c, sizeof(*in), 0),
-				  opened(in->flags));
-}
-
 int fuse_flags_check(struct fuse_call *c)
 {
 	uint64_t node = c->h.nodeid;
@@ -152,8 +142,8 @@ int fuse_flags_check(struct fuse_call *c)
 	case FUSE_MKNOD:
 	case FUSE_MKDIR:
 	case FUSE_SYMLINK:
-	case FUSE_TMPFILE: return check_held(c, node, FSB_FL_IMMUTABLE);
-	case FUSE_CREATE: return created(c);
+	case FUSE_TMPFILE:
+	case FUSE_CREATE: return check_held(c, node, FSB_FL_IMMUTABLE);
 	case FUSE_LINK:
 		return check_held(c, node, FSB_FL_IMMUTABLE)
 			       ?: check(c, ARGS(c, struct fuse_link_in)->oldnodeid, FSB_FL_GUARDS);

@@ -183,20 +183,9 @@ int mem_create(struct fsb *b, const struct fsb_req *req, uint64_t parent, const 
 	uint32_t mode, uint32_t flags, struct fsb_entry *ret, uint64_t *ret_fh)
 {
 	struct making k = {.req = req, .name = name, .mode = S_IFREG | (mode & 07777)};
-	const struct fsb_setattr cut = {.valid = FATTR_SIZE};
-	int r = make(b, parent, &k, ret);
 
-	/* Another client was first: then this opens what it made. */
-	if (r == -EEXIST && !(flags & O_EXCL)) {
-		r = mem_lookup(b, req, parent, name, ret);
-		if (r == 0 && flags & O_TRUNC && S_ISREG(ret->attr.mode)) {
-			r = mem_setattr(b, req, ret->node, 0, &cut, &ret->attr);
-			if (r < 0)
-				mem_forget(b, ret->node, 1);
-		}
-	}
 	*ret_fh = 0;
-	return r;
+	return make(b, parent, &k, ret);
 }
 
 int mem_tmpfile(struct fsb *b, const struct fsb_req *req, uint64_t parent, uint32_t mode,

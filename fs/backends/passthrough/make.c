@@ -232,24 +232,6 @@ static int opened(struct pt *p, struct pt_ref *dir, const char *name, int fd,
 	return r;
 }
 
-/* It is there already, and the guest did not know it yet. Its root may have it; anybody else's
- * kernel has to look again whether they may: ESTALE makes it. */
-static int open_existing(struct pt *p, const struct fsb_req *req, struct pt_ref *dir,
-	const char *name, uint32_t flags, struct fsb_entry *ret, uint64_t *ret_fh)
-{
-	int r;
-
-	if (req->uid != 0)
-		return -ESTALE;
-	r = pt_lookup_in(p, dir, name, ret);
-	if (r < 0)
-		return r;
-	r = pt_open(&p->b, req, ret->node, flags, ret_fh);
-	if (r < 0)
-		pt_forget(&p->nodes, ret->node, 1);
-	return r;
-}
-
 int pt_create(struct fsb *b, const struct fsb_req *req, uint64_t parent, const char *name,
 	uint32_t mode, uint32_t flags, struct fsb_entry *ret, uint64_t *ret_fh)
 {
@@ -265,8 +247,6 @@ int pt_create(struct fsb *b, const struct fsb_req *req, uint64_t parent, const c
 	r = pt_new_file(p, &dir, name, (int)(flags & CREATE_FLAGS), &g, &acls, &m);
 	if (r >= 0)
 		r = opened(p, &dir, name, r, &m, ret, ret_fh);
-	else if (r == -EEXIST && !(flags & O_EXCL))
-		r = open_existing(p, req, &dir, name, flags, ret, ret_fh);
 	pt_put(&p->nodes, &dir);
 	return r;
 }

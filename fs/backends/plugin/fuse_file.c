@@ -114,8 +114,6 @@ static int make_and_open(struct fsb *b, const struct fsb_req *req, uint64_t pare
 {
 	int r = b->ops->mknod(b, req, parent, name, S_IFREG | (mode & 07777), 0, ret);
 
-	if (r == -EEXIST && !(flags & O_EXCL))
-		r = b->ops->lookup(b, req, parent, name, ret);
 	if (r < 0)
 		return r;
 	r = pf_open(b, req, ret->node, flags & ~(uint32_t)MAKE_FLAGS, ret_fh);
