@@ -17,7 +17,7 @@ static bool writes(uint32_t flags)
 
 /* What changes contents takes set-id bits, as Linux does where who asks has no right to keep them.
  * Backends' open() and fallocate() need not know. */
-int fuse_kill_suidgid(struct fuse_call *c, bool owner)
+int fuse_kill_suidgid(struct fuse_call *c)
 {
 	const struct fsb_req who = {.uid = c->h.uid, .gid = c->h.gid};
 	struct fsb_setattr set = {.valid = FATTR_MODE};
@@ -27,7 +27,7 @@ int fuse_kill_suidgid(struct fuse_call *c, bool owner)
 	if (r < 0 || !c->ops->setattr || S_ISDIR(a.mode))
 		return r;
 	set.mode = a.mode & 07777 & ~(uint32_t)S_ISUID;
-	if (a.mode & S_IXGRP || !fsb_in_group(&who, a.gid, owner ? 0 : a.mode))
+	if (a.mode & S_IXGRP || !fsb_in_group(&who, a.gid, a.mode))
 		set.mode &= ~(uint32_t)S_ISGID;
 	return set.mode == (a.mode & 07777) ? 0
 					    : CALL(c, setattr, &c->req, c->h.nodeid, 0, &set, &a);
@@ -101,7 +101,7 @@ int64_t fuse_do_open(struct fuse_call *c)
 		if (r == 0 && (o.fh || !(c->ops->caps & (FSB_CAP_NO_OPEN | FSB_CAP_MIXED_OPEN))))
 			r = fuse_own_handle(c->s, false, c->h.nodeid, o.fh, in->flags);
 		if (r == 0 && (in->flags & O_TRUNC) && (in->open_flags & FUSE_OPEN_KILL_SUIDGID)) {
-			r = fuse_kill_suidgid(c, false);
+			r = fuse_kill_suidgid(c);
 			if (r < 0)
 				fuse_release(c->s, false, o.fh);
 		}
@@ -277,7 +277,7 @@ int64_t fuse_do_fallocate(struct fuse_call *c)
 	/* FALLOCATE has no flag for it: root alone is taken to have CAP_FSETID. Of somebody unknown
 	 * a SETATTR came before, where it was called for. */
 	if (r >= 0 && c->req.uid != 0 && !fuse_is_nobody(c))
-		r = fuse_kill_suidgid(c, false);
+		r = fuse_kill_suidgid(c);
 	fuse_unpin_handle(c->s, false, in->fh);
 	fuse_contents_changed(c, c->h.nodeid);
 	return r;

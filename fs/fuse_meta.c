@@ -139,11 +139,9 @@ int64_t fuse_do_setattr(struct fuse_call *c)
 	if (fh && fuse_pin_handle(c->s, false, c->h.nodeid, fh) < 0)
 		fh = 0;
 	/* Nothing is to be set: what a kernel that leaves set-id bits to the server makes of taking
-	 * them (Linux 6.12, fuse_setattr()), before FALLOCATE and by chown(2) to nobody. Which of
-	 * the two is not said: set-gid without group execution, which is no right, stays as by
-	 * chown(2). */
+	 * them (Linux 6.12, fuse_setattr()), before FALLOCATE and by chown(2) to nobody. */
 	if (!set.valid && !set.kill_suidgid && fuse_is_nobody(c))
-		r = fuse_kill_suidgid(c, true);
+		r = fuse_kill_suidgid(c);
 	else
 		r = 0;
 	if (r == 0)

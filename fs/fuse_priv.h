@@ -189,8 +189,7 @@ bool fuse_view_unsettled(void); /* whether that would wait now */
 int64_t fuse_do_open(struct fuse_call *c); /* fuse_file.c */
 /* Whether OPEN and OPENDIR are answered ENOSYS; notes that they were. */
 bool fuse_skips_open(struct fuse_call *c);
-/* The request's node loses its set-id bits; @owner: as by who changes its owner. */
-int fuse_kill_suidgid(struct fuse_call *c, bool owner);
+int fuse_kill_suidgid(struct fuse_call *c); /* the request's node loses its set-id bits */
 int64_t fuse_do_create(struct fuse_call *c);
 int64_t fuse_do_tmpfile(struct fuse_call *c);
 int64_t fuse_do_release(struct fuse_call *c);

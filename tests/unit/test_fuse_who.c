@@ -246,14 +246,13 @@ static int b_fallocate(struct fsb *b, const struct fsb_req *r, uint64_t node, ui
 }
 
 /* A SETATTR of nothing is what the kernel sends before the FALLOCATE of one who may not keep set-id
- * bits, and of a chown(2) to nobody, where root keeps set-gid without group execution; a FALLOCATE
- * alone is of one who may. */
+ * bits; a FALLOCATE alone is of one who may. */
 static void nothing_to_set_takes_set_id_bits(void **state)
 {
 	static const struct {
 		uint32_t uid, before, after;
-	} row[] = {{UINT32_MAX, 06755, 0755}, {UINT32_MAX, 02745, 02745},
-		{UINT32_MAX, 02766, 02766}, {UINT32_MAX, 06644, 02644}, {1000, 06755, 06755}};
+	} row[] = {{UINT32_MAX, 06755, 0755}, {UINT32_MAX, 02745, 02745}, {UINT32_MAX, 02766, 0766},
+		{UINT32_MAX, 06644, 02644}, {1000, 06755, 06755}};
 	const struct fuse_setattr_in nothing = {0}, times = {.valid = FATTR_ATIME};
 	const struct fuse_fallocate_in falloc = {.length = 1};
 
