@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	r = ctl_health_form(words, size, &e);
 	for (size_t i = 0; i < size; i++)
 		n += !words[i];
-	if (r < 0 ? r != -EINVAL || !e.msg[0] : words[size - 1] != '\0' || e.code)
+	if (r < 0 ? r != -EINVAL || !e.msg[0] : !size || words[size - 1] != '\0' || e.code)
 		abort();
 	if ((r == HEALTH_FORM_NONE && (n != 1 || strcmp(words, "NONE") != 0)) ||
 		(r == HEALTH_FORM_CMD && (n < 2 || strcmp(words, "CMD") != 0 || !words[4])) ||

@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint8_t *p = malloc(size + 1); /* a copy of its own, so that one byte too far is seen */
-	struct img_files_head h;
+	struct img_files_head h = {0};
 	const struct img_file *f;
 	struct img_files *l;
 	const char *path;

@@ -229,7 +229,6 @@ static void held_are_limited(void **state)
 
 	guest_attach();
 	guest_hello();
-	s = -EBUSY;
 	for (int i = 0; i < AGENT_MAX_HELD + 9; i++) {
 		while ((s = agent_exec(ctl, &x, &e)) == -EBUSY)
 			; /* until the daemon has read our HELLO */

@@ -119,6 +119,7 @@ static void whole(void **state)
 	if (img_disk_unpack(s->store, digest, "raw", DISK, &e) < 0)
 		fail_msg("%s", e.msg);
 	fd = open_disk(s, digest, &st);
+	assert_true(fd >= 0);
 	assert_int_equal(st.st_size, DISK);
 	assert_true(st.st_blocks * 512 < DISK / 4); /* its zeros take no room */
 	assert_int_equal(msb_pread_full(fd, back, DISK, 0), DISK);
@@ -144,6 +145,7 @@ static void zeros_at_the_end(void **state)
 	put_blob(s, p, n, digest, true);
 	assert_int_equal(img_disk_unpack(s->store, digest, "raw", DISK, NULL), 0);
 	fd = open_disk(s, digest, &st);
+	assert_true(fd >= 0);
 	assert_int_equal(st.st_size, DISK);
 }
 

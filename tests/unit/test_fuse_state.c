@@ -265,7 +265,7 @@ struct blob {
 
 static void put(struct blob *b, const void *p, size_t n)
 {
-	b->p = realloc(b->p, b->n + n);
+	b->p = realloc(b->p, b->n + n + 1); /* never none at all, which may be NULL */
 	assert_non_null(b->p);
 	memcpy(b->p + b->n, p, n);
 	b->n += n;

@@ -28,9 +28,9 @@ static uint32_t rnd(struct worker *w, uint32_t n)
 
 static void path(struct worker *w, char *p)
 {
-	uint32_t depth = 1 + rnd(w, 3);
+	uint32_t depth = rnd(w, 3);
 
-	for (uint32_t i = 0; i < depth; i++)
+	for (uint32_t i = 0; i <= depth; i++)
 		p += sprintf(p, "%s%c", i ? "/" : "", 'a' + (char)rnd(w, 4));
 }
 

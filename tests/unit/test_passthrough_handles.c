@@ -273,7 +273,7 @@ static void without_a_birth_time_they_end_with_the_node(void **state)
 
 static void the_search_has_a_limit(void **state)
 {
-	struct pt *p = pt_of(fs.b);
+	struct pt *p;
 	struct handle f, d;
 	char name[16];
 

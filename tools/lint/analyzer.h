@@ -12,3 +12,18 @@
 			__builtin_unreachable();                                                   \
 		errno_;                                                                            \
 	}))
+
+/* cmocka's assertions do not return where they fail. */
+static inline void _assert_true(
+	const unsigned long ok, const char *const what, const char *const file, const int line)
+{
+	if (!ok)
+		__builtin_unreachable();
+}
+
+static inline void _assert_int_equal(
+	const unsigned long a, const unsigned long b, const char *const file, const int line)
+{
+	if (a != b)
+		__builtin_unreachable();
+}

@@ -158,7 +158,7 @@ static void step(struct model *m, bool data)
 	for (size_t t = 0; t < ARRAY_LEN(table); t++)
 		for (const struct model_op *o = table[t]; o->name; o++)
 			total += weight(o, data);
-	at = model_rnd(m, total);
+	at = total ? model_rnd(m, total) : 0;
 	for (size_t t = 0; t < ARRAY_LEN(table); t++) {
 		for (const struct model_op *o = table[t]; o->name; o++) {
 			if (at < weight(o, data)) {
