@@ -311,9 +311,12 @@ int64_t fuse_do_lseek(struct fuse_call *c)
 static int check_copy(struct fuse_call *c, uint64_t node, uint64_t fh)
 {
 	struct fuse_attr a;
-	int r = fuse_is_nobody(c) ? CALL(c, getattr, node, fh, &a) : 0;
+	int r;
 
-	return r == 0 && fuse_is_nobody(c) && a.mode & (S_ISUID | S_ISGID) ? -EOPNOTSUPP : r;
+	if (!fuse_is_nobody(c))
+		return 0;
+	r = CALL(c, getattr, node, fh, &a);
+	return r == 0 && a.mode & (S_ISUID | S_ISGID) ? -EOPNOTSUPP : r;
 }
 
 int64_t fuse_do_copy_file_range(struct fuse_call *c)

@@ -299,7 +299,7 @@ static int make_room(struct patch *p, const struct patch_place *at)
 	struct fsb_entry there = {0};
 	int r = patch_look(&p->t, at, &there);
 
-	if (r < 0)
+	if (r != 0)
 		return r == -ENOENT ? 0 : r;
 	r = S_ISDIR(there.attr.mode) ? -EISDIR : b->ops->unlink(b, &p->t.req, at->parent, at->name);
 	b->ops->forget(b, there.node, 1);
@@ -326,7 +326,7 @@ static int put_file(struct patch *p, const struct item *x)
 
 	if (r == 0)
 		r = patch_find(&p->t, x->path, true, false, &at);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	r = make_room(p, &at);
 	if (r == 0)
@@ -347,11 +347,14 @@ static int put_link(struct patch *p, const struct item *x)
 	struct fsb_entry made = {0};
 	char target[PATH_MAX];
 	ssize_t n = readlinkat(p->dir, x->from, target, sizeof(target) - 1);
-	int r = n < 0 ? -errno : patch_find(&p->t, x->path, true, false, &at);
+	int r;
 
-	if (r < 0)
-		return r;
+	if (n < 0)
+		return -errno;
 	target[n] = '\0';
+	r = patch_find(&p->t, x->path, true, false, &at);
+	if (r != 0)
+		return r;
 	r = make_room(p, &at);
 	if (r == 0)
 		r = b->ops->symlink(b, &p->t.req, at.parent, at.name, target, &made);
@@ -409,7 +412,7 @@ static int append(struct patch *p, const struct item *x)
 
 	if (r == 0)
 		r = find_file(p, x, &f);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	if (f.attr.size < at || f.attr.size - at > text.len)
 		at = f.attr.size;

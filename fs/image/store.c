@@ -284,11 +284,12 @@ void img_store_mark(const struct img_store *s, const char *digest, bool damaged)
 	int r;
 
 	(void)snprintf(path, sizeof(path), "%.64s/" DAMAGED_FILE, digest);
-	if (damaged)
-		r = fd = openat(
-			s->images_fd, path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-	else
+	if (damaged) {
+		fd = openat(s->images_fd, path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+		r = fd;
+	} else {
 		r = unlinkat(s->images_fd, path, 0);
+	}
 	if (r < 0 && errno != ENOENT) /* where the image has gone meanwhile, all is well */
 		log_warn(
 			"image %.12s: whether it is damaged cannot be noted: %m, ignoring", digest);

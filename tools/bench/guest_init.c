@@ -100,13 +100,19 @@ static long count_of(unsigned int minor, char *kinds, size_t cap)
 
 /* ---- operations: each works in the current directory */
 
+__attribute__((noreturn)) static void failed(const char *what)
+{
+	printf("@ failed %s: %m\n", what);
+	(void)fflush(stdout);
+	reboot(RB_POWER_OFF);
+	for (;;)
+		pause();
+}
+
 static void must(bool ok, const char *what)
 {
-	if (!ok) {
-		printf("@ failed %s: %m\n", what);
-		(void)fflush(stdout);
-		reboot(RB_POWER_OFF);
-	}
+	if (!ok)
+		failed(what);
 }
 
 static void name_of(char *p, const char *prefix, int i)

@@ -171,10 +171,9 @@ static int look_at(struct cp *c, const struct place *p, const char *path, struct
 /* As it is written, before it is resolved: it may be in the mount alone. */
 static int look_at_name(const struct place *p, struct msb_err *e)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX] = "";
 	struct msb_str s = MSB_STR_FIXED(path);
 
-	*path = '\0';
 	for (const char *w = p->w->path; *w;) {
 		size_t n = strcspn(w, "/");
 		char *up;

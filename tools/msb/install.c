@@ -172,16 +172,18 @@ static int install(const struct cli_args *a)
 	_cleanup_str_ struct msb_str dir = MSB_STR_INIT, name = MSB_STR_INIT, text = MSB_STR_INIT;
 	_cleanup_close_ int fd = -1;
 	struct msb_err e = {0};
+	const char *called;
 	int r = dir_of(a, &dir, &e);
 
 	if (r == 0 && cli_get(a, "name"))
 		msb_str_adds(&name, cli_get(a, "name"));
 	else if (r == 0)
 		r = name_of(a->word[0], &name, &e);
+	called = name.buf ?: "";
 	if (r == 0)
-		r = command_name(name.buf ?: "", &e);
+		r = command_name(called, &e);
 	if (r == 0)
-		r = script(a, name.buf, &text, &e);
+		r = script(a, called, &text, &e);
 	if (r < 0)
 		return cli_fail(&e);
 	if (mnt_dry()) {
@@ -192,10 +194,10 @@ static int install(const struct cli_args *a)
 		(void)msb_mkdir_p(dir.buf, 0755); /* the open says what is wrong */
 	fd = open(dir.buf, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	r = fd < 0 ? msb_err_set(&e, errno, "cannot open %s: %m", dir.buf)
-		   : put(fd, dir.buf, name.buf, &text, &e);
+		   : put(fd, dir.buf, called, &text, &e);
 	if (r < 0)
 		return cli_fail(&e);
-	printf("%s/%s\n", dir.buf, name.buf);
+	printf("%s/%s\n", dir.buf, called);
 	if (!on_path(dir.buf))
 		(void)fprintf(stderr, "msb: %s is not in PATH\n", dir.buf);
 	return 0;

@@ -73,6 +73,7 @@ static int set_up(
 	struct held *h, const struct cli_job *job, const struct stream *s, struct msb_err *e)
 {
 	_cleanup_str_ struct msb_str argv = MSB_STR_INIT;
+	const char *term = s->tty ? getenv("TERM") : NULL;
 	char size[32] = "0";
 	int r;
 
@@ -93,7 +94,7 @@ static int set_up(
 		r = set(h, "timeout_sec", job->timeout_sec, e);
 	if (r == 0 && s->tty)
 		r = set(h, "tty", size, e);
-	if (r == 0 && s->tty && getenv("TERM") && *getenv("TERM"))
+	if (r == 0 && term && *term)
 		r = set_env(h, "TERM", e);
 	for (const char *const *v = job->env; r == 0 && v && *v; v++)
 		r = set_env(h, *v, e);
