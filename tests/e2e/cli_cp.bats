@@ -204,7 +204,9 @@ listing() { (cd "$1" && find . -mindepth 1 -printf '%p %y %m %s %l\n' | sort && 
 	run -0 "$msb" logs talk
 	[ "$output" = '' ]
 	echo start >"$m/talk/ctl"
-	"$msb" exec talk sh -c 'echo one; echo two >&2; printf "three\nfo"; printf "ur\n"' >/dev/null 2>&1
+	# between the two outputs of one job no order is kept; two jobs come one after the other
+	"$msb" exec talk sh -c 'echo one; echo two >&2' >/dev/null 2>&1
+	"$msb" exec talk sh -c 'printf "three\nfo"; printf "ur\n"' >/dev/null
 	job=$("$msb" exec -d talk sh -c 'printf "a\377\000b\n"')
 	until_is 10 no eval "[ -e $m/talk/jobs/${job#*/} ] && echo yes || echo no"
 	"$msb" logs talk >out 2>err
