@@ -64,19 +64,6 @@ static void view_path(const struct ctl_files_of *of, char ret[MSB_PATH_MAX])
 		ret[0] = '\0'; /* cannot be: paths.h bounds run */
 }
 
-int ctl_files_gate(const struct ctl_sandbox *sb)
-{
-	char dir[80];
-
-	(void)snprintf(dir, sizeof(dir), "views/%s", sb->id);
-	/* The mode first: at no time may more be let in than both ask for. */
-	if (fchmodat(sb->c->run_fd, dir, 0700, 0) < 0 ||
-		fchownat(sb->c->run_fd, dir, sb->uid, sb->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-		fchmodat(sb->c->run_fd, dir, 0700 | (sb->mode & 0011), 0) < 0)
-		return -errno;
-	return 0;
-}
-
 /* Where the view is mounted, behind a directory that only those may pass who may use the sandbox:
  * a guest's files carry the guest's own owners and modes, which say nothing to users of the host,
  * and the path is in everybody's mount table. */

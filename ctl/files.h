@@ -66,7 +66,9 @@ int ctl_files_recover(struct ctl_files_of *of);
  * later answers could not be told from those to other calls. The supervisor does the rest. Returns
  * @r. */
 int ctl_files_answer(struct ctl_files_of *of, int r);
-/* Lets those pass to @sb's view who may use @sb; -ENOENT there is none. ctl.lock held. */
+/* Lets those pass to @sb's view who may use @sb, and nobody do anything else where it is mounted:
+ * the directory is msbd's own, and names another owner in an access list. -ENOENT there is none;
+ * -EOPNOTSUPP its file system has no such lists. ctl.lock held. */
 int ctl_files_gate(const struct ctl_sandbox *sb);
 /* Ends the view of @sb, also for descriptors that are open below it: the sandbox has another owner,
  * who has it mounted anew by the first look. Takes files.lock where there is a view. */

@@ -21,14 +21,18 @@
 static int mount_root(const char *mountpoint, bool readonly, struct msb_err *e)
 {
 	_cleanup_close_ int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	char opts[160];
+	_cleanup_close_ int on = open(mountpoint, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	char opts[160], path[40];
 
 	if (fd < 0)
 		return msb_err_set(e, errno, "/dev/fuse: %m");
+	if (on < 0)
+		return msb_err_set(e, errno, "cannot mount %s: %m", mountpoint);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", on);
 	(void)snprintf(opts, sizeof(opts),
 		"fd=%d,rootmode=40000,user_id=%u,group_id=%u,default_permissions,allow_other", fd,
 		geteuid(), getegid());
-	if (mount("msb", mountpoint, "fuse.msb", MS_NOSUID | MS_NODEV | (readonly ? MS_RDONLY : 0),
+	if (mount("msb", path, "fuse.msb", MS_NOSUID | MS_NODEV | (readonly ? MS_RDONLY : 0),
 		    opts) < 0)
 		return msb_err_set(e, errno, "cannot mount %s: %m", mountpoint);
 	return steal_fd(&fd);

@@ -116,6 +116,28 @@ no() {
 	exec 8<&-
 }
 
+@test "where its root is viewed nobody but msbd makes, moves or lets in anything" {
+	mkdir "$dir/victim" seen
+	chown $ann:$team seen
+	as $ann 'echo bb >seen/image; ls seen/root/etc >/dev/null'
+	view=$(readlink seen/root)
+	gate=${view%/*}
+	no as $ann "touch $gate/more"
+	no as $ann "chmod 0777 $gate"
+	no as $ann "mv $gate ${gate}x"
+	mountpoint -q "$view"
+	# a link that is there nonetheless is not followed
+	as $ann 'echo ro >seen/root_options' # ends the view, and makes away with where it was
+	mkdir "$gate"
+	ln -s "$dir/victim" "$view"
+	run ! as $ann 'ls seen/root/etc'
+	run ! mountpoint -q "$dir/victim"
+	rm "$view"
+	as $ann 'ls seen/root/etc >/dev/null'
+	rmdir seen
+	[ ! -e "$gate" ]
+}
+
 # given_away MODE: a sandbox of that mode is, within the team
 given_away() {
 	mkdir kept
