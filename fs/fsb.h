@@ -66,6 +66,8 @@ enum fsb_caps {
 struct fsb_cache {
 	uint32_t entry_ms, attr_ms, negative_ms;
 	uint32_t open_flags; /* FOPEN_* of an OPEN's reply */
+	bool fresh; /* contents are kept from one open to the next by nobody, whatever open_flags
+		       and the profile say */
 	bool alone; /* nobody but the sessions of this process changes the files: does not hold for
 		       a guest while the host has a view, and for a view only while there is no
 		       guest */
@@ -277,7 +279,7 @@ struct fsb_overlay_opts {
 	int dir_fd;   /* or, with files_fd: the directory of the host that the index is of */
 	int files_fd; /* the list of its files (fs/image/files.h); -1: it is an image's index */
 	int upper_fd; /* directory of the sandbox's changes; locked while open */
-	bool noatime; /* reads move no access time */
+	int atime;    /* enum fsb_atime of fs/options.h */
 };
 int fsb_overlay_start(const struct fsb_overlay_opts *, struct fsb **ret, struct msb_err *);
 

@@ -60,6 +60,8 @@ static uint32_t open_flags(struct fuse_call *c, uint64_t node)
 
 	if (c->s->explicit_inval)
 		flags = fuse_view_open(c->s, node);
+	if (own && own->fresh)
+		flags &= ~(uint32_t)FOPEN_KEEP_CACHE;
 	return flags | (own ? own->open_flags & FOPEN_DIRECT_IO : 0);
 }
 

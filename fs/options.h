@@ -82,11 +82,13 @@ enum fsb_map {
 	FSB_MAP_ROOT, /* owners, modes, devices and attributes are the guest's, kept beside the file
 		       */
 };
+/* Which reads move an access time: the first after a change and one a day, none, or all. */
+enum fsb_atime { FSB_RELATIME, FSB_NOATIME, FSB_STRICTATIME };
 enum fsb_rule { FSB_ALLOW, FSB_DENY, FSB_REDACT };
 
 struct fsb_options {
 	bool readonly;	      /* ro */
-	bool noatime;	      /* noatime; relatime, the default */
+	enum fsb_atime atime; /* noatime, strictatime; relatime, the default */
 	bool acl;	      /* acl; noacl, the default */
 	uint64_t quota_bytes; /* quota_bytes=10G; 0: none */
 	uint64_t size_bytes;  /* memory: size_bytes=256M; 0: the default */

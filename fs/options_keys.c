@@ -106,19 +106,31 @@ static void print_map(struct msb_str *s, const struct fsb_options *o, const char
 
 static int read_noatime(struct fsb_options *o, char *v, struct msb_err *e)
 {
-	o->noatime = true;
+	o->atime = FSB_NOATIME;
 	return 0;
 }
 
 static int read_relatime(struct fsb_options *o, char *v, struct msb_err *e)
 {
-	o->noatime = false;
+	o->atime = FSB_RELATIME;
+	return 0;
+}
+
+static int read_strictatime(struct fsb_options *o, char *v, struct msb_err *e)
+{
+	o->atime = FSB_STRICTATIME;
 	return 0;
 }
 
 static void print_noatime(struct msb_str *s, const struct fsb_options *o, const char *name)
 {
-	if (o->noatime)
+	if (o->atime == FSB_NOATIME)
+		msb_str_addf(s, ",%s", name);
+}
+
+static void print_strictatime(struct msb_str *s, const struct fsb_options *o, const char *name)
+{
+	if (o->atime == FSB_STRICTATIME)
 		msb_str_addf(s, ",%s", name);
 }
 
@@ -375,6 +387,8 @@ const struct opt_key opt_keys[] = {
 	{"size", OPT_MEMORY, OPT_VALUE, ONCE_SIZE, read_size, NULL},
 	{"noatime", OPT_KEEPS_TIMES, OPT_PLAIN, ONCE_ATIME, read_noatime, print_noatime},
 	{"relatime", OPT_KEEPS_TIMES, OPT_PLAIN, ONCE_ATIME, read_relatime, NULL},
+	{"strictatime", OPT_KEEPS_TIMES, OPT_PLAIN, ONCE_ATIME, read_strictatime,
+		print_strictatime},
 	{"acl", OPT_ANY, OPT_PLAIN, ONCE_ACL, read_acl, print_acl},
 	{"noacl", OPT_ANY, OPT_PLAIN, ONCE_ACL, read_noacl, NULL},
 	{"map", OPT_PASSTHROUGH, OPT_VALUE, ONCE_MAP, read_map, print_map},

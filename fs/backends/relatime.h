@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * When reading a file moves its access time: as relatime does, where backends keep times
- * themselves. A read moves it once after each change, and once a day; and the kernel, which reads
- * again what it was told of a file after every request to read it, shows that at once.
- * Source: Linux, fs/inode.c: relatime_need_update().
+ * When reading a file moves its access time, where backends keep times themselves: as relatime
+ * does, if nothing else is asked for. A read moves it once after each change, and once a day; and
+ * the kernel, which reads again what it was told of a file after every request to read it, shows
+ * that at once. Source: Linux, fs/inode.c: relatime_need_update().
  */
 #ifndef MSB_FS_BACKENDS_RELATIME_H
 #define MSB_FS_BACKENDS_RELATIME_H
+
+#include "fs/options.h"
 
 #include <stdbool.h>
 #include <time.h>
@@ -26,6 +28,12 @@ static inline bool relatime_due(struct timespec atime, struct timespec mtime, st
 		return true;
 	clock_gettime(CLOCK_REALTIME_COARSE, &now); /* a read of memory */
 	return now.tv_sec - atime.tv_sec >= RELATIME_SECONDS;
+}
+
+static inline bool atime_due(
+	enum fsb_atime how, struct timespec atime, struct timespec mtime, struct timespec ctime)
+{
+	return how == FSB_STRICTATIME || (how == FSB_RELATIME && relatime_due(atime, mtime, ctime));
 }
 
 #endif

@@ -264,6 +264,18 @@ live() {
 	[ "$(guest box "$forget; /mnt/a/handle open /mnt/a $file")" = "handle: Stale file handle" ]
 }
 
+@test "strictatime: each open of a file has its contents read, and moves its access time" {
+	echo stop >ctl
+	live "none /strict memory strictatime" "none /relative memory" "$dir/a /mnt/a passthrough strictatime"
+	echo strictatime >root_options
+	echo start >ctl
+	local again='a=$(stat -c %X f); sleep 1.1; cat f >/dev/null; [ $(stat -c %X f) = $a ] && echo $d stays || echo $d moves'
+	guest box "for d in /strict /relative /srv; do mkdir -p \$d; cd \$d; echo text >f; sleep 1.1; cat f >/dev/null; $again; done; cat /mnt/a/f" >"$dir/moves"
+	[ "$(cat "$dir/moves")" = "$(printf '%s\n' '/strict moves' '/relative stays' '/srv moves' A)" ]
+	echo stop >ctl
+	echo >root_options
+}
+
 @test "a write that is interrupted goes on" {
 	kill -STOP "$(status_of box agent_pid)"
 	run timeout 1 bash -c "echo 'bb /later image' >> mounts"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# What is laid over a backend (msb-fs-readonly(5), -quota, -rules, -error, -delay, -audit), by a real file server
+# What is laid over a backend (msb-fs-readonly(5), -strictatime, -quota, -rules, -error, -delay, -audit), by a real file server
 # through the host's kernel: no guest. With guests: mounts.bats.
 
 load helper
@@ -97,6 +97,35 @@ lines() {
 	[[ $output == *"Too many links"* ]]
 	rm "$dir/at/file"
 	[ ! -e "$src/file" ]
+}
+
+# moved_twice: whether the second read of a file moves its access time, too
+moved_twice() {
+	local first
+	echo text >"$dir/at/f"
+	cat "$dir/at/f" >/dev/null
+	first=$(stat -c %x "$dir/at/f")
+	sleep 0.02
+	cat "$dir/at/f" >/dev/null
+	[ "$first" != "$(stat -c %x "$dir/at/f")" ]
+}
+
+@test "strictatime: every read is seen, none is answered from a cache" {
+	local backend
+	for backend in "memory none" "overlay upper=$src"; do
+		# shellcheck disable=SC2086 # two words
+		"$repo/build/e2e/fsmount" -d $backend "$dir/at" strictatime 3>&-
+		moved_twice
+		moved_twice
+		umount "$dir/at"
+	done
+	"$repo/build/e2e/fsmount" -d memory none "$dir/at" "" 3>&-
+	! moved_twice
+	umount "$dir/at"
+	over strictatime
+	cat "$dir/at/file" >/dev/null
+	echo other >"$src/file"
+	[ "$(cat "$dir/at/file")" = other ]
 }
 
 @test "a request that takes its time holds up no other" {

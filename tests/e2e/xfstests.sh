@@ -29,9 +29,10 @@ serve() {
 }
 
 # The mount helper: mount(8) calls it as `mount.fuse NAME DIR -o OPTIONS`. What is a flag of mount(2) is given to the
-# kernel once it is mounted; a server keeps its own access times: noatime and ro are its business too.
+# kernel once it is mounted; a server keeps its own access times: noatime, strictatime and ro are its business
+# too.
 helper() {
-	local name=$1 at=$2 flags="" own noatime="" o remount="" there
+	local name=$1 at=$2 flags="" own own_atime="" o remount="" there
 	shift 2
 	while getopts o:t:sfnvN: o; do
 		[ "$o" = o ] || continue
@@ -40,11 +41,12 @@ helper() {
 		for o in "${list[@]}"; do
 			case $o in
 			remount | bind) remount=1 flags+=,$o ;;
-			ro) flags+=,ro noatime=1 ;;
+			ro) flags+=,ro own_atime=noatime ;;
 			rw | sync | async | dirsync | nosuid | suid | nodev | dev | noexec | exec | mand | nomand | silent | \
-				atime | diratime | nodiratime | relatime | norelatime | strictatime | nostrictatime | lazytime | \
+				atime | diratime | nodiratime | relatime | norelatime | nostrictatime | lazytime | \
 				nolazytime | iversion | nosymfollow | defaults) flags+=,$o ;;
-			noatime) flags+=,noatime noatime=1 ;;
+			noatime) flags+=,noatime own_atime=noatime ;;
+			strictatime) flags+=,strictatime own_atime=${own_atime:-strictatime} ;;
 			*)
 				echo "mount: $at: the option $o is unknown" >&2
 				exit 32
@@ -53,7 +55,9 @@ helper() {
 		done
 	done
 	if [ -z "$remount" ]; then
-		own=$XFS_OPTIONS${noatime:+${XFS_OPTIONS:+,}noatime}
+		own=$XFS_OPTIONS${own_atime:+${XFS_OPTIONS:+,}$own_atime}
+		# of a share it is the host that says it
+		[ "$XFS_BACKEND" != passthrough ] || /bin/mount -i -o "remount,${own_atime:-relatime}" "$XFS_BASE"
 		there=$(findmnt -rn -o TARGET -S "$name" | head -n 1)
 		if [ -n "$there" ]; then # as a device that is mounted twice
 			/bin/mount -i --bind "$there" "$at" || exit 32
@@ -127,6 +131,7 @@ config() {
 		base=$(loop base)
 		trap 'losetup -d "$base"' EXIT
 		mount "$base" "$at/base" || die "$base"
+		export XFS_BASE=$at/base
 		mkdir -p "$at/base/msb-test" "$at/base/msb-scratch"
 	fi
 	printf '#!/bin/bash\nexec %q helper "$@"\n' "$self" >"$at/mount.fuse"

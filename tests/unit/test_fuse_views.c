@@ -4,7 +4,10 @@
 
 static const struct fsb_cache *b_cache(struct fsb *b, uint64_t node)
 {
-	static const struct fsb_cache long_ones = {5000, 6000, 7500, FOPEN_DIRECT_IO, false};
+	static const struct fsb_cache long_ones = {.entry_ms = 5000,
+		.attr_ms = 6000,
+		.negative_ms = 7500,
+		.open_flags = FOPEN_DIRECT_IO};
 
 	return node == 101 ? &long_ones : NULL;
 }
@@ -37,7 +40,11 @@ static void cache_times_are_the_backends(void **state)
 
 static const struct fsb_cache *b_alone(struct fsb *b, uint64_t node)
 {
-	static const struct fsb_cache alone = {5000, 5000, 5000, FOPEN_KEEP_CACHE, true};
+	static const struct fsb_cache alone = {.entry_ms = 5000,
+		.attr_ms = 5000,
+		.negative_ms = 5000,
+		.open_flags = FOPEN_KEEP_CACHE,
+		.alone = true};
 
 	return &alone;
 }

@@ -493,7 +493,8 @@ static void accessed(void **state)
 		.atime = 1000,
 		.mtime = 999,
 		.ctime = 999};
-	struct fsb_options still[] = {{.readonly = true}, {.noatime = true}};
+	struct fsb_options still[] = {{.readonly = true}, {.atime = FSB_NOATIME}};
+	struct fsb_options strict = {.atime = FSB_STRICTATIME};
 	struct fsb_start from = FSB_START_NONE;
 	struct fsb *b = start(0);
 	struct msb_err e = {0};
@@ -510,6 +511,14 @@ static void accessed(void **state)
 		assert_int_equal(fx_read_moves(b, path[i]), 0);
 		set_mode(b, path[i], 0700);
 		assert_int_equal(fx_read_moves(b, path[i]), 1);
+	}
+	stop(b);
+	from.options = &strict;
+	assert_int_equal(fsb_memory_kind.start(&from, &b, &e), 0);
+	put(b, "f", "text");
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(fx_read_moves(b, "f"), 1);
+		assert_int_equal(fx_read_moves(b, ""), 1);
 	}
 	stop(b);
 	for (size_t i = 0; i < ARRAY_LEN(still); i++) {

@@ -39,6 +39,7 @@ static void prints(void **state)
 		{"passthrough", "submounts,map=none", "rw,map=none"},
 		{"passthrough", "noatime", "rw,noatime"},
 		{"overlay", "noatime,ro", "ro,noatime"},
+		{"memory", "strictatime", "rw,strictatime"},
 		{"memory", "acl", "rw,acl"},
 		{"plugin", "noacl", "rw"},
 		{"memory", "relatime,size=1M", "rw,size_bytes=1M"},

@@ -181,7 +181,7 @@ static void accessed(void **state)
 										    "c", "a", "e"};
 	const struct fsb_setattr mode = {.valid = FATTR_MODE, .mode = 0700};
 	struct fsb_overlay_opts ro = {
-		.index_fd = -1, .packs_fd = -1, .dir_fd = -1, .files_fd = -1, .noatime = true};
+		.index_fd = -1, .packs_fd = -1, .dir_fd = -1, .files_fd = -1, .atime = FSB_NOATIME};
 	struct msb_err e = {0};
 	struct fuse_attr a;
 	struct fx fx;

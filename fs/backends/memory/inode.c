@@ -298,22 +298,22 @@ static struct timespec spec(struct mem_time t)
 	return (struct timespec){t.sec, t.nsec};
 }
 
-static bool access_due(const struct mem_inode *i)
+static bool access_due(const struct mem *m, const struct mem_inode *i)
 {
-	return relatime_due(spec(i->atime), spec(i->mtime), spec(i->ctime));
+	return atime_due(m->atime, spec(i->atime), spec(i->mtime), spec(i->ctime));
 }
 
 void mem_accessed(const struct mem *m, struct mem_inode *i)
 {
-	if (m->noatime)
+	if (m->atime == FSB_NOATIME)
 		return;
 	{
 		MEM_SHARED(&i->lock);
-		if (!access_due(i) || i->flags & (uint32_t)FSB_FL_NOATIME << MEM_FL_SHIFT)
+		if (!access_due(m, i) || i->flags & (uint32_t)FSB_FL_NOATIME << MEM_FL_SHIFT)
 			return;
 	}
 	MEM_EXCLUSIVE(&i->lock);
-	if (access_due(i))
+	if (access_due(m, i))
 		i->atime = mem_now();
 }
 

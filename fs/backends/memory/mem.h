@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "fs/fsb.h"
 #include "fs/fsd.h"
+#include "fs/options.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -152,7 +153,7 @@ struct mem_pool {
 struct mem {
 	struct fsb fsb;
 	uint64_t limit, max_nodes; /* bytes; inodes */
-	bool noatime;		   /* reads move no access time */
+	enum fsb_atime atime;
 	uint64_t seed; /* of names' hashes: a guest must not be able to aim collisions */
 	pthread_rwlock_t tree;
 	struct mem_inode *root;

@@ -23,7 +23,6 @@
 //
 // #syscalls madvise mmap munmap brk futex clock_gettime getrandom
 #include "fs/backends/memory/mem.h"
-#include "fs/options.h"
 
 #include <inttypes.h>
 #include <sys/random.h>
@@ -239,7 +238,9 @@ static int kind_start(const struct fsb_start *s, struct fsb **ret, struct msb_er
 
 	fsb_start_close(s);
 	if (r == 0) {
-		m->noatime = s->options && (s->options->noatime || s->options->readonly);
+		m->atime = !s->options		  ? FSB_RELATIME
+			   : s->options->readonly ? FSB_NOATIME
+						  : s->options->atime;
 		*ret = &m->fsb;
 	}
 	return r;

@@ -290,11 +290,11 @@ static struct timespec spec(struct ovl_time t)
 
 void ovl_accessed(struct ovl *o, struct ovl_inode *i)
 {
-	if (o->noatime || !(i->flags & OVL_CHANGED) ||
+	if (o->atime == FSB_NOATIME || !(i->flags & OVL_CHANGED) ||
 		i->flags & (uint32_t)FSB_FL_NOATIME << OVL_FL_SHIFT)
 		return;
 	OVL_ATTR(o, i);
-	if (relatime_due(spec(i->a.atime), spec(i->a.mtime), spec(i->a.ctime))) {
+	if (atime_due(o->atime, spec(i->a.atime), spec(i->a.mtime), spec(i->a.ctime))) {
 		i->a.atime = ovl_now();
 		i->flags |= OVL_DIRTY; /* the log hears of it with the next change, or at the end */
 	}

@@ -40,7 +40,6 @@
 #include "base/io.h"
 #include "fs/backends/overlay/ovl.h"
 #include "fs/image/files.h"
-#include "fs/options.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -245,7 +244,7 @@ int fsb_overlay_start(const struct fsb_overlay_opts *opts, struct fsb **ret, str
 		return msb_err_set(e, ENOMEM, "no memory for a file system");
 	}
 	o->packs_fd = opts->packs_fd;
-	o->noatime = opts->noatime;
+	o->atime = opts->atime;
 	o->dir_fd = opts->dir_fd;
 	/* Not fatal: without a seed a guest could make its own server slow, nothing more. */
 	(void)!getrandom(&o->seed, sizeof(o->seed), GRND_NONBLOCK);
@@ -272,7 +271,9 @@ int ovl_kind_start(const struct fsb_start *s, struct fsb **ret, struct msb_err *
 		.dir_fd = s->dir_fd,
 		.files_fd = s->files_fd,
 		.upper_fd = s->upper_fd,
-		.noatime = s->options && (s->options->noatime || s->options->readonly)};
+		.atime = !s->options		? FSB_RELATIME
+			 : s->options->readonly ? FSB_NOATIME
+						: s->options->atime};
 
 	return fsb_overlay_start(&o, ret, e);
 }

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "fs/fsb.h"
 #include "fs/fsd.h"
+#include "fs/options.h"
 #include "fs/image/index.h"
 
 #include <pthread.h>
@@ -158,7 +159,7 @@ struct ovl {
 	uint64_t lower_root,
 		lower_id; /* lower_id: fingerprint, so that an upper meets its own image */
 	int packs_fd, upper_fd, data_fd;
-	bool noatime; /* reads move no access time */
+	enum fsb_atime atime;
 	/* Where the tree below is a directory of the host, in place of packs: its regular files. */
 	struct img_files *files;
 	int dir_fd;

@@ -259,7 +259,7 @@ static int kind_start(const struct fsb_start *s, struct fsb **ret, struct msb_er
 		.readonly = s->options->readonly,
 		.map = map_of(s->options),
 		.submounts = s->options->submounts,
-		.noatime = s->options->noatime};
+		.noatime = s->options->atime == FSB_NOATIME};
 
 	return fsb_passthrough_start(&o, ret, e);
 }

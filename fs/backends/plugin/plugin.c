@@ -13,12 +13,13 @@
 
 static const uint32_t steps_ms[] = {0, 100, 1000, 10000};
 
-#define OPEN_FLAGS(e, a)                                                                           \
-	{e, a, e, 0, false}, {e, a, e, FOPEN_DIRECT_IO, false},                                    \
-		{e, a, e, FOPEN_KEEP_CACHE, false},                                                \
+#define CACHE(e, a, flags)                                                                         \
 	{                                                                                          \
-		e, a, e, FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE, false                                 \
+		.entry_ms = (e), .attr_ms = (a), .negative_ms = (e), .open_flags = (flags)         \
 	}
+#define OPEN_FLAGS(e, a)                                                                           \
+	CACHE(e, a, 0), CACHE(e, a, FOPEN_DIRECT_IO), CACHE(e, a, FOPEN_KEEP_CACHE),               \
+		CACHE(e, a, FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE)
 #define ATTRS(e) OPEN_FLAGS(e, 0), OPEN_FLAGS(e, 100), OPEN_FLAGS(e, 1000), OPEN_FLAGS(e, 10000)
 
 static const struct fsb_cache caches[] = {ATTRS(0), ATTRS(100), ATTRS(1000), ATTRS(10000)};
