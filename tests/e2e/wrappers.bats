@@ -120,7 +120,8 @@ moved_twice() {
 		umount "$dir/at"
 	done
 	"$repo/build/e2e/fsmount" -d memory none "$dir/at" "" 3>&-
-	! moved_twice
+	run moved_twice
+	[ "$status" = 1 ]
 	umount "$dir/at"
 	over strictatime
 	cat "$dir/at/file" >/dev/null
