@@ -26,7 +26,7 @@
 #include <sys/wait.h>
 #include <cmocka.h>
 
-#define WAIT_MS 20000 /* for anything that must happen: a machine of two cores may be busy */
+#define WAIT_MS 60000 /* for anything that must happen: a machine of two cores may be busy */
 
 static char dir[64], ctl[96], port[96];
 static int dir_fd, silent;

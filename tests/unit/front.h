@@ -118,6 +118,8 @@ static inline uint8_t *front_out(const struct front *f, unsigned int q)
 	return front_in(f, q) + (512u << 10);
 }
 
+#define WAIT_MS 60000 /* for anything that must happen: the machine may be busy */
+
 /* Waits for one used entry. Its length, or -ETIMEDOUT. */
 static inline int64_t front_wait(struct front *f, unsigned int q, int timeout_ms)
 {

@@ -262,7 +262,7 @@ static void time_limits(void **state)
 	assert_int_equal(number("timeout"), 1);
 	close(s);
 	s = start_job(&(struct agent_exec){
-		.argv = stubborn, .timeout_ms = 500, .hold = true, .note = "", .job = 9});
+		.argv = stubborn, .timeout_ms = 3000, .hold = true, .note = "", .job = 9});
 	close(s);
 	s = adopt(9);
 	until(s, "exit", &r);

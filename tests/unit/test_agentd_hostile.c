@@ -193,7 +193,7 @@ static void another_version(void **state)
 			break;
 	}
 	assert_int_equal(r, -EPROTO);
-	assert_int_equal(boot_as("h", 1000, &e), -EPROTO);
+	assert_int_equal(boot_as("h", WAIT_MS, &e), -EPROTO);
 	/* It is told, and logged, once. */
 	assert_int_equal(event(w, kind), 0);
 	assert_string_equal(kind, "lost");

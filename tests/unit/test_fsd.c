@@ -157,7 +157,7 @@ static int64_t by_ring(struct fusereq *r)
 	assert_true(r->n <= 512u << 10);
 	memcpy(front_in(&f, ring), r->in, r->n);
 	front_request(&f, ring, (uint32_t)r->n, 512u << 10);
-	n = front_wait(&f, ring, 10000);
+	n = front_wait(&f, ring, WAIT_MS);
 	if (n > 0)
 		memcpy(r->out, front_out(&f, ring), (size_t)n);
 	return n;
@@ -370,7 +370,7 @@ static unsigned int forget(uint64_t node, uint16_t n)
 	for (uint16_t i = 0; i < n; i++)
 		kicks += forget_one(node, i);
 	for (uint16_t i = 0; i < n; i++)
-		assert_int_equal(front_wait(&f, 0, 10000), 0);
+		assert_int_equal(front_wait(&f, 0, WAIT_MS), 0);
 	return kicks;
 }
 
@@ -525,7 +525,7 @@ static void control_comes_and_goes(void **state)
 
 	assert_int_equal(fsd_unexport(control, "share.sock", &e), 0);
 	assert_int_equal(fsd_unexport(control, "share.sock", &e), -ENOENT);
-	assert_int_equal(msb_wait_fd(f.sock, POLLHUP, 5000), 0);
+	assert_int_equal(msb_wait_fd(f.sock, POLLHUP, WAIT_MS), 0);
 	msb_msg_init(m, "nonsense");
 	assert_int_equal(msb_msg_call(control, m, 5000, &e), -ENOSYS);
 	free(m);
@@ -681,7 +681,7 @@ static void audit_is_written(void **state)
 	export_share("share.sock", "audit");
 	attach("share.sock");
 	assert_int_equal(req_mkdir(&q, base, "made", 0755), 0);
-	for (int i = 0; i < 500 && !strstr(s.buf ?: "", "made"); i++) {
+	for (int i = 0; i < WAIT_MS / 10 && !strstr(s.buf ?: "", "made"); i++) {
 		usleep(10000);
 		msb_str_done(&s);
 		(void)msb_read_file(AT_FDCWD, in_top("upper/audit"), 4096, &s);
@@ -710,7 +710,7 @@ static void denials_are_told(void **state)
 	for (int i = 0; i < 2; i++) {
 		do {
 			if (r == -EAGAIN)
-				assert_int_equal(msb_wait_fd(watch[i], POLLIN, 10000), 0);
+				assert_int_equal(msb_wait_fd(watch[i], POLLIN, WAIT_MS), 0);
 			r = fsd_watch_next(watch[i], &x);
 			assert_true(r >= 0 || r == -EAGAIN);
 		} while (r != 1 && i == 0);
@@ -724,7 +724,7 @@ static void denials_are_told(void **state)
 	close(watch[0]); /* the others go on */
 	assert_int_equal(req_mkdir(&q, base, "none", 0755), -EACCES);
 	for (int i = 0; i < 3 && strcmp(x.path, "/none") != 0; i++) {
-		assert_int_equal(msb_wait_fd(watch[1], POLLIN, 10000), 0);
+		assert_int_equal(msb_wait_fd(watch[1], POLLIN, WAIT_MS), 0);
 		assert_true(fsd_watch_next(watch[1], &x) >= 0);
 	}
 	assert_string_equal(x.path, "/none");

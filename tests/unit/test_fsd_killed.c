@@ -114,7 +114,7 @@ static void collect(unsigned int n, unsigned int times[AT_ONCE])
 			times[id / 2]++;
 			n--;
 		}
-		if (ms > 20000)
+		if (ms > WAIT_MS)
 			fail_msg("%u requests are never completed", n);
 		usleep(1000);
 	}
@@ -142,7 +142,7 @@ static void forget(uint64_t node, uint64_t n)
 	memcpy(front_in(&f, 0), other.in, other.n);
 	((struct fuse_in_header *)(void *)front_in(&f, 0))->len = (uint32_t)other.n;
 	front_request(&f, 0, (uint32_t)other.n, 0);
-	assert_int_equal(front_wait(&f, 0, 10000), 0);
+	assert_int_equal(front_wait(&f, 0, WAIT_MS), 0);
 }
 
 static void killed_at_work(void **state)

@@ -123,7 +123,7 @@ static int late_reader(int fd, const char *want)
 	char got[MSB_NOTIFY_MAX];
 	ssize_t n;
 
-	alarm(20);
+	alarm(100);
 	(void)usleep(100 * 1000); /* so that the sender finds the queue full */
 	while ((n = recv(fd, got, sizeof(got) - 1, 0)) > 0) {
 		got[n] = '\0';

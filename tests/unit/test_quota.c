@@ -478,7 +478,7 @@ static void one_count_for_all(void **state)
 	atomic_fetch_add(&u->used, (int64_t)(512 * K));
 	atomic_store(&u->limit_bytes, 1100 * K);
 	off += 8 * K;
-	for (int i = 0; i < 100 && req_write(&b, node, fh, off, data, 4 * K, 0) != 0; i++)
+	for (int i = 0; i < 600 && req_write(&b, node, fh, off, data, 4 * K, 0) != 0; i++)
 		(void)usleep(100000);
 	assert_int_equal(req_write(&b, node, fh, off, data, 4 * K, 0), 0);
 	assert_int_equal(atomic_load(&u->used), 1036 * K);

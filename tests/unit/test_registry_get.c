@@ -194,7 +194,7 @@ static void given_up(void **state)
 {
 	struct client c;
 
-	begin_impatient(&c);
+	begin(&c);
 	fault(&fake, "{\"do\":\"reset\",\"times\":-1}");
 	get_bad(&c, &small, 0, EIO, "the connection broke");
 	assert_int_equal(seen(&fake, "/blobs/"), REG_MAX_RETRIES + 1);
@@ -207,7 +207,8 @@ static void given_up(void **state)
 	fake_ctl(&fake, "reset", "", NULL);
 	fault(&fake, "{\"do\":\"status\",\"code\":429,\"headers\":{\"Retry-After\":\"61\"}}");
 	get_bad(&c, &small, 0, EAGAIN, "asks to come back in 61 seconds");
-	fake_ctl(&fake, "reset", "", NULL);
+	client_stop(&c);
+	begin_impatient(&c);
 	fault(&fake, "{\"do\":\"stall\",\"times\":-1}");
 	get_bad(&c, &small, 0, ETIMEDOUT, "it stalled");
 	client_stop(&c);

@@ -181,7 +181,7 @@ static void ends_with_client(void **state)
 	msb_msg_set(&c.m, "size", "%zu", l.size[0]);
 	send_it(&c, fd);
 	client_stop(&c);
-	for (int i = 0; i < 500 && kill(child, 0) == 0; i++)
+	for (int i = 0; i < WAIT_MS / 10 && kill(child, 0) == 0; i++)
 		usleep(10000);
 	assert_int_equal(kill(child, 0), -1);
 	fake_ctl(&fake, "reset", "", NULL);

@@ -261,15 +261,18 @@ static void no_way_down(void **state)
 
 /* ---- HTTP/2 */
 
-static int free_port(void)
+/* A port that is nobody else's as long as the descriptor is open; nginx may listen there, too. */
+static int reserve_port(int *ret_port)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
 	socklen_t n = sizeof(a);
 
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes)), 0);
 	assert_int_equal(bind(fd, (struct sockaddr *)&a, n), 0);
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
-	return ntohs(a.sin_port);
+	*ret_port = ntohs(a.sin_port);
+	return fd;
 }
 
 static bool listens(int port)
@@ -288,7 +291,8 @@ static void http2(void **state)
 	char dir[128], path[300], ca[200], conf[3000], log[300], from[300], host[64];
 	char *argv[] = {"nginx", "-p", dir, "-c", conf, NULL}, *text;
 	struct msb_str lines = MSB_STR_INIT;
-	struct server s = {.port = free_port()};
+	struct server s = {0};
+	_cleanup_close_ int reserved = reserve_port(&s.port);
 	struct reg_setup set;
 	struct client c;
 
@@ -311,7 +315,7 @@ static void http2(void **state)
 			"$connection'; access_log %s f; client_body_temp_path %s/t1;\n"
 			"proxy_temp_path %s/t2; fastcgi_temp_path %s/t3; uwsgi_temp_path "
 			"%s/t4; scgi_temp_path %s/t5;\n"
-			"server { listen 127.0.0.1:%d ssl http2; root %s/www;\n"
+			"server { listen 127.0.0.1:%d ssl http2 reuseport; root %s/www;\n"
 			"ssl_certificate %s/server.pem; ssl_certificate_key %s/server.key; } }\n",
 			dir, dir, log, dir, dir, dir, dir, dir, s.port, dir, ca_dir, ca_dir) > 0);
 	(void)snprintf(conf, sizeof(conf), "%s/nginx.conf", dir);

@@ -165,7 +165,7 @@ static void serves_and_reconnects(void **state)
 		assert_int_equal(front_connect(&f, 2), 0);
 		for (int i = 0; i < 200; i++) {
 			front_request(&f, i % 2, 10 + (uint32_t)i, 16);
-			assert_int_equal(front_wait(&f, i % 2, 5000), 10 + i);
+			assert_int_equal(front_wait(&f, i % 2, WAIT_MS), 10 + i);
 		}
 		hang_up();
 		assert_int_equal(server_result, 0);
@@ -201,7 +201,7 @@ static void changes_while_running(void **state)
 
 	assert_int_equal(front_connect(&f, 2), 0);
 	front_request(&f, 0, 1, 16);
-	assert_int_equal(front_wait(&f, 0, 5000), 1);
+	assert_int_equal(front_wait(&f, 0, WAIT_MS), 1);
 	/* The same memory, mapped anew; a new interrupt; one more slot, and away. */
 	assert_int_equal(front_do(&f, 5, &mem, sizeof(mem), f.memfd), 0);
 	close(f.call[0]);
@@ -209,14 +209,14 @@ static void changes_while_running(void **state)
 	assert_int_equal(front_do(&f, 13, &index, 8, fresh), 0);
 	assert_int_equal(front_do(&f, 37, &more, sizeof(more), f.memfd), 0);
 	front_request(&f, 0, 2, 16);
-	assert_int_equal(front_wait(&f, 0, 5000), 2);
+	assert_int_equal(front_wait(&f, 0, WAIT_MS), 2);
 	assert_int_equal(front_do(&f, 38, &more, sizeof(more), -1), 0);
 	/* Disabled, a ring waits. */
 	assert_int_equal(front_do(&f, 18, off, 8, -1), 0);
 	front_request(&f, 0, 3, 16);
 	assert_int_equal(front_wait(&f, 0, 50), -ETIMEDOUT);
 	assert_int_equal(front_do(&f, 18, on, 8, -1), 0);
-	assert_int_equal(front_wait(&f, 0, 5000), 3);
+	assert_int_equal(front_wait(&f, 0, WAIT_MS), 3);
 	assert_int_equal(front_do(&f, 13, &none, 8, -1), 0);
 	/* Stopped, it says where it stands. */
 	assert_int_equal(front_send(&f, 11, 0, base, 8, -1), 0);
@@ -331,7 +331,7 @@ static void bad_messages(void **state)
 	connect_front();
 	assert_int_equal(front_connect(&f, 2), 0);
 	front_request(&f, 1, 5, 16);
-	assert_int_equal(front_wait(&f, 1, 5000), 5);
+	assert_int_equal(front_wait(&f, 1, WAIT_MS), 5);
 	hang_up();
 }
 
@@ -362,14 +362,14 @@ static void log_while_running(void **state)
 	features &= ~(1ULL << 26);
 	assert_int_equal(front_do(&f, 2, &features, 8, -1), 0);
 	front_request(&f, 0, 7, 16);
-	assert_int_equal(front_wait(&f, 0, 5000), 7);
+	assert_int_equal(front_wait(&f, 0, WAIT_MS), 7);
 	for (uint64_t i = 0; i < log_bytes; i++)
 		assert_int_equal(bits[4096 + i], 0);
 	features |= 1u << 26;
 	assert_int_equal(front_do(&f, 2, &features, 8, -1), 0);
 	assert_int_equal(front_do(&f, 9, &addr, sizeof(addr), -1), 0);
 	front_request(&f, 0, 8, 16);
-	assert_int_equal(front_wait(&f, 0, 5000), 8);
+	assert_int_equal(front_wait(&f, 0, WAIT_MS), 8);
 	assert_int_equal(bits[4096 + out_page / 8], 1 << out_page % 8);
 	assert_int_equal(bits[4096] & 1 << 5, 1 << 5);
 	/* And off again, while it runs. */
@@ -377,7 +377,7 @@ static void log_while_running(void **state)
 	assert_int_equal(front_do(&f, 2, &features, 8, -1), 0);
 	bits[4096 + out_page / 8] = 0;
 	front_request(&f, 0, 9, 16);
-	assert_int_equal(front_wait(&f, 0, 5000), 9);
+	assert_int_equal(front_wait(&f, 0, WAIT_MS), 9);
 	assert_int_equal(bits[4096 + out_page / 8], 0);
 	hang_up();
 	assert_null(dev.dev.log.bits);
@@ -404,7 +404,7 @@ static void inflight_survives(void **state)
 	assert_true(in.bytes >= 2 * VQ_INFLIGHT_BYTES(FRONT_NUM));
 	assert_int_equal(front_do(&f, 32, &in, sizeof(in), fd), 0);
 	front_request(&f, 0, 3, 16);
-	assert_int_equal(front_wait(&f, 0, 5000), 3);
+	assert_int_equal(front_wait(&f, 0, WAIT_MS), 3);
 	atomic_store(&dev.hold, true);
 	front_request(&f, 0, 4, 16);
 	assert_int_equal(front_wait(&f, 0, 100), -ETIMEDOUT);
@@ -415,11 +415,11 @@ static void inflight_survives(void **state)
 	connect_front();
 	assert_int_equal(front_send(&f, 32, 0, &in, sizeof(in), fd), 0);
 	assert_int_equal(front_reconnect(&f, 2), 0);
-	assert_int_equal(front_wait(&f, 0, 5000), 4);
+	assert_int_equal(front_wait(&f, 0, WAIT_MS), 4);
 	front_request(&f, 0, 5, 16);
-	assert_int_equal(front_wait(&f, 0, 5000), 5);
+	assert_int_equal(front_wait(&f, 0, WAIT_MS), 5);
 	front_request(&f, 1, 6, 16);
-	assert_int_equal(front_wait(&f, 1, 5000), 6);
+	assert_int_equal(front_wait(&f, 1, WAIT_MS), 6);
 	assert_int_equal(front_used(&f, 0)->idx, 3);
 	hang_up();
 }
@@ -465,11 +465,11 @@ static void memory_is_cut_short(void **state)
 	assert_int_equal(front_recv_fd(&f, &in, sizeof(in), &fd), 0);
 	assert_int_equal(front_do(&f, 32, &in, sizeof(in), fd), 0);
 	front_request(&f, 0, 3, 16);
-	assert_int_equal(front_wait(&f, 0, 5000), 3);
+	assert_int_equal(front_wait(&f, 0, WAIT_MS), 3);
 	assert_int_equal(ftruncate(log_fd, 0), 0);
 	assert_int_equal(ftruncate(fd, 0), 0);
 	front_request(&f, 0, 4, 16);
-	assert_int_equal(front_wait(&f, 0, 5000), 4);
+	assert_int_equal(front_wait(&f, 0, WAIT_MS), 4);
 	assert_int_equal(ftruncate(f.memfd, 0), 0);
 	assert_int_equal(front_ask(&f, 1, &answer), 0); /* alive, with rings of zeros */
 	assert_int_equal(answer, features);
@@ -483,7 +483,7 @@ static void memory_is_cut_short(void **state)
 	connect_front();
 	assert_int_equal(front_connect(&f, 2), 0);
 	front_request(&f, 1, 5, 16);
-	assert_int_equal(front_wait(&f, 1, 5000), 5);
+	assert_int_equal(front_wait(&f, 1, WAIT_MS), 5);
 	hang_up();
 }
 
