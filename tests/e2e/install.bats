@@ -137,7 +137,7 @@ told() { grep -cx "$1" "$dir/told"; }
 	# what msb-machines.service does at its end
 	"$bin/msbd" --stop --all
 	wait $pid
-	! kill -0 "$qemu" 2>/dev/null
+	! kill -0 "$qemu" 2>/dev/null || return 1
 	[ "$(told "STATUS=ends with every machine")" = 1 ]
 	python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"end", sys.argv[1])' "$dir/notify"
 	wait "$listener"

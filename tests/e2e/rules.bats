@@ -261,9 +261,9 @@ says() {
 		$l-put "$m/dev/ctl" start
 	done
 	for l in $langs; do
-		! $l-put ctl pause 2>/dev/null
+		! $l-put ctl pause 2>/dev/null || return 1
 		[[ $(cat error) == *'it is created'* ]]
-		! $l-put ctl 'no such verb' 2>/dev/null
+		! $l-put ctl 'no such verb' 2>/dev/null || return 1
 	done
 	for l in bash python perl; do
 		says busy $l-put ctl resume
@@ -291,10 +291,10 @@ says() {
 	for l in $langs tee dd cp cat; do
 		$l-put "$m/dev/exec" "echo $l >/tmp/who"
 		[ "$(guest dev 'cat /tmp/who')" = $l ]
-		! $l-put "$m/dev/exec" 'exit 3' 2>"$dir/why"
+		! $l-put "$m/dev/exec" 'exit 3' 2>"$dir/why" || return 1
 		[ "$(cat "$m/dev/error")" = 'exit status 3' ]
 		case $l in dash | busybox) ;; *) grep -q 'Remote I/O' "$dir/why" ;; esac
-		! $l-put "$m/dev/exec" 'kill -9 $$' 2>/dev/null
+		! $l-put "$m/dev/exec" 'kill -9 $$' 2>/dev/null || return 1
 		[[ $(cat "$m/dev/error") == 'killed by signal 9'* ]]
 	done
 	for l in $langs; do
@@ -306,7 +306,7 @@ says() {
 	done
 	echo pause >"$m/dev/ctl"
 	for l in $langs; do
-		! timeout 20 $l-put "$m/dev/exec" true 2>/dev/null
+		! timeout 20 $l-put "$m/dev/exec" true 2>/dev/null || return 1
 		[[ $(cat "$m/dev/error") == *'resume it first'* ]]
 	done
 	echo resume >"$m/dev/ctl"

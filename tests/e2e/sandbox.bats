@@ -125,7 +125,7 @@ sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
 	local status=0
 	wait $shell || status=$?
 	[ "$status" = 7 ]
-	! sleepers | grep -q .
+	! sleepers | grep -q . || return 1
 }
 
 @test "an interrupted start goes on; kill -9 of the writer frees it at once" {
