@@ -37,6 +37,7 @@ static void session_lost(struct agentd *a, const char *why)
 	bool had = a->synced;
 
 	a->synced = a->booted = false;
+	memset(a->nonce, 0, sizeof(a->nonce)); /* none that is said again opens another */
 	wire_rx_lost(&a->rx);
 	if (!had)
 		return;

@@ -171,6 +171,45 @@ static void flood_of_hellos(void **state)
 	close(w);
 }
 
+/* The nonce of a session that it broke opens it no other: each would be told of, and logged, again.
+ */
+static void an_old_hello(void **state)
+{
+	static const char *const want[] = {"ready", "lost", "ready"};
+	struct wire_preamble old;
+	struct msb_err e = {0};
+	struct result r;
+	char kind[32];
+	int w = agent_watch(ctl, &e), s;
+	uint32_t id;
+
+	guest_attach();
+	guest_hello();
+	old = gsync;
+	for (int i = 0; i < 100; i++) {
+		guest_frame(WIRE_BOOT, 0, NULL, 0);
+		guest_send();
+		wire_tx_start(&gtx, &old, false);
+		guest_send();
+	}
+	guest_frame(WIRE_BOOT, 0, NULL, 0);
+	guest_send();
+	guest_hello();
+	id = guest_exec(&s);
+	guest_frame(WIRE_EXIT, id, "\0\0\5", 3);
+	guest_send();
+	r = finish(s);
+	assert_int_equal(r.code, 5);
+	done(&r);
+	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+		assert_int_equal(event(w, kind), 0);
+		assert_string_equal(kind, want[i]);
+	}
+	assert_int_equal(poll(&(struct pollfd){.fd = w, .events = POLLIN}, 1, 0), 0);
+	close(w);
+	close(gport);
+}
+
 static void another_version(void **state)
 {
 	const char *const argv[] = {"x", NULL};
@@ -287,6 +326,7 @@ int main(void)
 		ALONE(violations),
 		ALONE(figures_of_a_hostile_guest),
 		ALONE(flood_of_hellos),
+		ALONE(an_old_hello),
 		ALONE(another_version),
 		ALONE(a_guest_that_is_silent),
 		ALONE(jobs_are_limited),
