@@ -19,7 +19,7 @@
  *                                  that directory
  * share  kernel and initramfs:     $MSB_SHARE, else ../share/msb from there
  *
- * Under state:  msb.db  store/  sandboxes/ID/{upper/,log,console}  volumes/ID/data/
+ * Under state:  msb.db  store/  sandboxes/ID/{upper/,agent/log,agent/console}  volumes/ID/data/
  * Under run:    lock  msb.log  libvirt/  views/KEY/  sb/ID/{fsd,agent,...}.sock
  */
 /* clang-format on */

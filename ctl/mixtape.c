@@ -190,7 +190,7 @@ uint64_t ctl_mixtape_console(const struct ctl_sandbox *sb)
 	struct stat st;
 	char path[64];
 
-	(void)snprintf(path, sizeof(path), "%s/console", sb->id);
+	(void)snprintf(path, sizeof(path), "%s/" CTL_AGENT_DIR "/console", sb->id);
 	return fstatat(sb->c->sandboxes_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0
 		       ? (uint64_t)st.st_size
 		       : 0;

@@ -267,7 +267,7 @@ void ctl_sandbox_unref(struct ctl_sandbox *sb)
 int ctl_sandbox_create(struct ctl *c, const char *name, uid_t uid, gid_t gid, struct msb_err *e)
 {
 	struct ctl_sandbox *sb;
-	char id[33];
+	char id[33], agent[64];
 	int r;
 
 	if (!msb_name_valid(name))
@@ -293,10 +293,13 @@ int ctl_sandbox_create(struct ctl *c, const char *name, uid_t uid, gid_t gid, st
 	sb->created_usec = ctl_now_usec();
 	if (mkdirat(c->sandboxes_fd, id, 0700) < 0)
 		r = msb_err_set(e, errno, "cannot make %s/sandboxes/%s: %m", c->paths.state, id);
+	(void)snprintf(agent, sizeof(agent), "%s/" CTL_AGENT_DIR, id);
+	if (r == 0 && mkdirat(c->sandboxes_fd, agent, 0700) < 0)
+		r = msb_err_set(e, errno, "cannot make %s/sandboxes/%s: %m", c->paths.state, agent);
 	if (r == 0)
 		r = ctl_db_sandbox_add(c->db, id, name, uid, gid, sb->mode, sb->created_usec, e);
 	if (r < 0) {
-		(void)unlinkat(c->sandboxes_fd, id, AT_REMOVEDIR); /* the next start would too */
+		(void)msb_rm_rf(c->sandboxes_fd, id); /* the next start would too */
 		sandbox_free(sb);
 		return r;
 	}

@@ -247,6 +247,11 @@ struct ctl_sandbox {
 	struct ctl_files files;
 };
 
+/* In a sandbox's directory: those that its file server and its agent's process write, each of which
+ * is given that one alone. */
+#define CTL_AUDIT_DIR "audit"
+#define CTL_AGENT_DIR "agent"
+
 struct ctl {
 	struct msb_paths paths;
 	int log_fd, store_fd, sandboxes_fd, volumes_fd, run_fd; /* for msbd's whole life */

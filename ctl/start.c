@@ -274,17 +274,19 @@ static int connect_channel(
 static int agent_process(struct ctl_sandbox *sb, struct msb_err *e)
 {
 	struct ctl *c = sb->c;
-	_cleanup_close_ int dir =
-		openat(c->sandboxes_fd, sb->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct ctl_helper_note note = {c, sb->id, "agent"};
+	_cleanup_close_ int dir = -1;
 	int pidfd = -1, other, r;
 	struct msb_user user;
 	struct ctl_helper h;
-	char sock[108];
+	char sock[108], path[64];
 	pid_t pid;
 
+	(void)snprintf(path, sizeof(path), "%s/" CTL_AGENT_DIR, sb->id);
+	(void)mkdirat(c->sandboxes_fd, path, 0700); /* there, but after a power cut */
+	dir = openat(c->sandboxes_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dir < 0)
-		return msb_err_set(e, errno, "cannot open the sandbox's directory: %m");
+		return msb_err_set(e, errno, "cannot open the agent's directory: %m");
 	other = ctl_owner(sb, &user, e);
 	if (other < 0)
 		return other;

@@ -125,8 +125,7 @@ mode_t ctl_at_mode(const struct ctl_at *at);
 /* Calls @fn for each entry but . and ..; it returns nonzero to stop. */
 void ctl_at_list(const struct ctl_at *dir,
 	int (*fn)(void *arg, const char *name, const struct ctl_at *child), void *arg);
-#define CTL_AUDIT_DIR "audit" /* in a sandbox's directory */
-#define CTL_LOG_PATH  64
+#define CTL_LOG_PATH 64
 /* Where the log of a sandbox's K_LOG is, below the directory of sandboxes. */
 void ctl_log_path(const struct ctl_at *at, char ret[CTL_LOG_PATH]);
 /* "/NAME/file", for errors. */

@@ -57,9 +57,9 @@ mode_t ctl_at_mode(const struct ctl_at *at)
 
 void ctl_log_path(const struct ctl_at *at, char ret[CTL_LOG_PATH])
 {
-	/* What a file server writes is in a directory of its own, which is all it is given. */
-	(void)snprintf(ret, CTL_LOG_PATH, "%s/%s%s", at->sb->id,
-		strcmp(at->node->name, "audit") != 0 ? "" : CTL_AUDIT_DIR "/", at->node->name);
+	(void)snprintf(ret, CTL_LOG_PATH, "%s/%s/%s", at->sb->id,
+		strcmp(at->node->name, "audit") == 0 ? CTL_AUDIT_DIR : CTL_AGENT_DIR,
+		at->node->name);
 }
 
 #define TEXT_BYTES 4096 /* as in sysfs: not all tools read a file of no size */

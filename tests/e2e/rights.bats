@@ -99,6 +99,21 @@ refused() {
 	[ "$(id_of qemu_pid CapEff)" = 0000000000000000 ]
 }
 
+# has KEY PATH: dev's process has it open
+has() { stat -L -c %d:%i "/proc/$(status_of dev "$1")"/fd/* 2>/dev/null | grep -qx "$(stat -c %d:%i "$2")"; }
+
+@test "of what msbd keeps of a sandbox each of its processes has what that writes, and no more" {
+	kept=$MSB_STATE/sandboxes/$(cat dev/id)
+	for key in fsd_pid agent_pid; do
+		run ! has $key "$kept"
+		run ! has $key "$kept/patches"
+	done
+	has agent_pid "$kept/agent"
+	has fsd_pid "$kept/upper"
+	run ! has agent_pid "$kept/upper"
+	[ "$(find "$kept/agent" -type f -printf '%f\n' | sort)" = $'console\nlog' ]
+}
+
 @test "what the owner may not on the host, the guest may not" {
 	[ "$(hers 'cat /open/readable')" = all ]
 	[ "$(hers 'ls /open/locked')" = "" ] # busybox says nothing of the error
@@ -199,7 +214,7 @@ refused() {
 	sandbox links mounts='bb /over overlay'
 	kept=$MSB_STATE/sandboxes/$(cat links/id)
 	ls -A "$dir/secret" >"$BATS_TEST_TMPDIR/before"
-	for name in upper audit overlays; do
+	for name in upper audit overlays agent; do
 		rm -rf "${kept:?}/$name"
 		ln -s "$dir/secret" "$kept/$name"
 		box=links refused 0 'Not a directory' "" 'echo start >links/ctl'

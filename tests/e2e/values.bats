@@ -249,7 +249,7 @@ main() {
 	id=$(cat "$m/t1/id")
 	pid=$(msbd_pid)
 	kill -9 "$pid"
-	until_is 60 1 grep -c "b3Zlcg\|over" "$MSB_STATE/sandboxes/$id/log"
+	until_is 60 1 grep -c "b3Zlcg\|over" "$MSB_STATE/sandboxes/$id/agent/log"
 	until_is 5 gone eval "[ -e /proc/$pid ] || echo gone"
 	"$bin/msbd"
 	until_is 60 failed cat "$m/t1/state"
