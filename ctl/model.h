@@ -190,9 +190,10 @@ struct ctl_sandbox {
 					 written down */
 
 	/* Its main command: ctl/run_main.h. */
-	uint32_t main_job; /* its number; 0: none */
-	bool main_over;	   /* it has ended, */
-	int main_exit;	   /* with this exit code; -1: not */
+	uint32_t main_job;	/* its number; 0: none */
+	bool main_over;		/* it has ended, */
+	int main_exit;		/* with this exit code; -1: not */
+	uint64_t main_ended_ms; /* and then; CLOCK_MONOTONIC */
 	char main_why[256];
 
 	/* What happens to it by itself: ctl/policy.h. */

@@ -9,6 +9,7 @@
 #include "ctl/conf.h"
 #include "ctl/job.h"
 #include "ctl/report.h"
+#include "ctl/run_main.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -248,6 +249,15 @@ static void started(struct ctl_sandbox *sb, bool own)
 	ctl_sandbox_fact(sb, ".restarts", text);
 }
 
+/* Whether it ran for long: until its command ended, where that is what it is for. What a machine
+ * takes to stop then, or a slow host, is no time in which it was of use. */
+static bool ran_well(const struct ctl_sandbox *sb)
+{
+	uint64_t end = ctl_main_is_over(sb) ? sb->main_ended_ms : msb_now_ms();
+
+	return end > sb->ran_since_ms && end - sb->ran_since_ms >= CTL_RESTART_GOOD_MS;
+}
+
 void ctl_policy_settled(struct ctl_sandbox *sb, enum ctl_verb v, int result, bool own)
 {
 	switch (v) {
@@ -264,7 +274,7 @@ void ctl_policy_settled(struct ctl_sandbox *sb, enum ctl_verb v, int result, boo
 	default: /* its machine ended under another verb, or under none */
 		if (!ctl_state_ended(sb->state))
 			break;
-		if (msb_now_ms() - sb->ran_since_ms >= CTL_RESTART_GOOD_MS)
+		if (ran_well(sb))
 			sb->restart_tries = 0;
 		schedule(sb, sb->state == ST_FAILED);
 		break;

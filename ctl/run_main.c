@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The main command of a sandbox.
 #include "ctl/run_main.h"
+#include "base/io.h"
 #include "base/str.h"
 #include "ctl/conf.h"
 #include "ctl/op.h"
@@ -81,6 +82,7 @@ void ctl_main_ended(const struct ctl_job *j)
 		return;
 	sb->main_over = true;
 	sb->main_exit = j->exit_code;
+	sb->main_ended_ms = msb_now_ms();
 	(void)snprintf(sb->main_why, sizeof(sb->main_why), "its command has ended: %.200s",
 		j->err.code ? j->err.msg : "exit status 0");
 	(void)snprintf(text, sizeof(text), "%d", j->exit_code);
@@ -102,6 +104,7 @@ void ctl_main_recovered(struct ctl_sandbox *sb)
 	if (!sb->main_over && !ctl_job_find(sb, sb->main_job)) {
 		sb->main_over = true;
 		sb->main_exit = 255;
+		sb->main_ended_ms = msb_now_ms();
 		(void)snprintf(sb->main_why, sizeof(sb->main_why),
 			"its command was lost while msbd was not running");
 	}

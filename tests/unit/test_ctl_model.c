@@ -622,6 +622,43 @@ static struct ctl_sandbox *ended(struct ctl *c, const char *name, enum ctl_state
 	return sb;
 }
 
+/* What a machine takes to stop, once its command has ended, is not a time in which it ran well. */
+static void tries_of_a_command(void **state)
+{
+	static const struct {
+		bool main_over;
+		uint64_t command_ms, machine_ms; /* that they ran */
+		unsigned int tries;
+	} t[] = {
+		{false, 0, CTL_RESTART_GOOD_MS - 1000, 4},
+		{false, 0, CTL_RESTART_GOOD_MS, 1},
+		{true, 0, CTL_RESTART_GOOD_MS * 3, 4},
+		{true, CTL_RESTART_GOOD_MS - 1, CTL_RESTART_GOOD_MS * 3, 4},
+		{true, CTL_RESTART_GOOD_MS, CTL_RESTART_GOOD_MS * 3, 1},
+	};
+	struct ctl *c = open_ctl();
+	struct ctl_sandbox *sb = ended(c, "tries", ST_FAILED, false);
+
+	assert_int_equal(ctl_conf_set(sb, CONF_RESTART, "on-failure:9", 12, NULL), 0);
+	pthread_mutex_lock(&c->lock);
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		sb->restart_tries = 3;
+		sb->ran_since_ms = msb_now_ms() - t[i].machine_ms;
+		sb->main_job = t[i].main_over;
+		sb->main_over = t[i].main_over;
+		sb->main_ended_ms = sb->ran_since_ms + t[i].command_ms;
+		ctl_policy_settled(sb, VERB_FINISH, 0, true);
+		assert_int_equal(sb->restart_tries, t[i].tries);
+	}
+	/* One that ended before the start of its machine was settled. */
+	sb->main_ended_ms = sb->ran_since_ms - 1;
+	ctl_policy_settled(sb, VERB_FINISH, 0, true);
+	assert_int_equal(sb->restart_tries, 2);
+	pthread_mutex_unlock(&c->lock);
+	assert_int_equal(ctl_sandbox_remove(sb, NULL), 0);
+	forget(c);
+}
+
 static void auto_remove(void **state)
 {
 	struct ctl *c = open_ctl();
@@ -707,6 +744,7 @@ int main(void)
 		cmocka_unit_test(node_ids),
 		cmocka_unit_test(auto_remove),
 		cmocka_unit_test(auto_remove_later),
+		cmocka_unit_test(tries_of_a_command),
 	};
 
 	return cmocka_run_group_tests_name("ctl_model", tests, fixture_setup, fixture_teardown);
