@@ -17,14 +17,14 @@ msb_setup() {
 msb_teardown() {
 	cd /
 	"$bin/msbd" --stop --all || true
-	local left
-	left=$(grep -c " $dir/" /proc/self/mountinfo || true)
-	[ "$left" = 0 ] || { grep " $dir/" /proc/self/mountinfo; return 1; }
-	if pgrep -f "$dir/" >/dev/null; then
-		pgrep -af "$dir/"
-		return 1
-	fi
+	until_is 5 '' left
 	rm -rf "$dir"
+}
+
+# left: what the instance has of mounts and processes
+left() {
+	grep " $dir/" /proc/self/mountinfo
+	pgrep -af "$dir/"
 }
 
 # an image `bb` from busybox, imported
@@ -71,9 +71,10 @@ status_of() {
 # jobs_of NAME: how many it has
 jobs_of() { find "$m/$1/jobs" -mindepth 1 -maxdepth 1 -type d | wc -l; }
 
-# until_is SECONDS WANT COMMAND...: the command's output becomes WANT in time
+# until_is SECONDS WANT COMMAND...: the command's output becomes WANT. The time only ends what hangs: SECONDS are a
+# quiet machine's, one that is busy has a minute more.
 until_is() {
-	local end=$((${EPOCHREALTIME/./} + $1 * 1000000)) want=$2 got
+	local end=$((${EPOCHREALTIME/./} + ($1 + 60) * 1000000)) want=$2 got
 	shift 2
 	while :; do
 		got=$("$@") || true
@@ -102,9 +103,12 @@ ours() {
 	done
 }
 
-# msbd_pid: of this instance
+# msbd_pid: of this instance; a child of it that is not another program yet is called the same
 msbd_pid() {
-	ours "^$bin/msbd\$" | grep .
+	local p
+	for p in $(ours "^$bin/msbd\$"); do
+		[ "$(ps -o comm= -p "$(ps -o ppid= -p "$p")" 2>/dev/null)" = msbd ] || echo "$p"
+	done | grep .
 }
 
 # msbd_killed: kill -9 of msbd, and another one

@@ -8,7 +8,7 @@
 # Status 0: all were done; else what it showed goes to stderr.
 import codecs, fcntl, os, pty, re, select, signal, struct, subprocess, sys, termios, time
 
-WAIT_S = 30
+WAIT_S = 120  # only ends what hangs
 at = sys.argv.index("--")
 steps, program = sys.argv[2:at], sys.argv[at + 1:]
 main, other = pty.openpty()

@@ -4,7 +4,7 @@
     typed.py [KEYS WANT]... -- PROGRAM [ARGUMENT]...
 
 Each KEYS (with \\t, \\r as Python has them) are sent once the WANT before has come; WANT is a regular expression. Exit
-status 1, with all that was shown, where one does not come within 60 s."""
+status 1, with all that was shown, where one does not come within 180 s."""
 import os
 import pty
 import re
@@ -22,7 +22,7 @@ shown = b""
 for keys, want in zip(steps[::2], steps[1::2]):
     seen = len(shown)
     os.write(fd, keys.encode().decode("unicode_escape").encode())
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while not re.search(want.encode(), shown[seen:]):
         left = end - time.monotonic()
         if left <= 0 or not select.select([fd], [], [], left)[0]:
