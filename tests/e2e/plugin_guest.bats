@@ -49,7 +49,7 @@ teardown() {
 	[ "$(guest box 'cd /flat && dd if=/dev/urandom of=/tmp/d bs=1M count=6 2>/dev/null && cp /tmp/d a && echo 3 >/proc/sys/vm/drop_caches && cmp /tmp/d a && mv a b && ls')" = b ]
 	# what is open when it is unlinked goes on
 	[ "$(guest box 'cd /flat && echo text >c && exec 5<c && rm c b && cat <&5 && ls | wc -l')" = "$(printf 'text\n0')" ]
-	grep -q memfd:msb-plugin "/proc/$(pgrep -n -f "$repo/build/plugins/flat")/maps"
+	grep -q memfd:msb-plugin "/proc/$(pgrep -P "$(msbd_pid)" -f "$repo/build/plugins/flat")/maps"
 }
 
 @test "a libfuse program, unchanged" {
@@ -88,7 +88,7 @@ teardown() {
 	guest box 'echo kept >/deny/k'
 	guest box 'exec 5</deny/k; touch /tmp/open; until [ -e /tmp/go ]; do sleep 0.1; done; cat <&5 >/tmp/out' &
 	until_is 20 yes guest box '[ -e /tmp/open ] && echo yes'
-	pkill -9 -f "$repo/tools/plugins/deny-pattern"
+	pkill -9 -P "$(msbd_pid)" -f "$repo/tools/plugins/deny-pattern"
 	until_is 20 1 restarted
 	until_is 20 kept guest box 'cat /deny/k 2>/dev/null'
 	guest box 'touch /tmp/go'
