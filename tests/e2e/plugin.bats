@@ -29,7 +29,7 @@ teardown() {
 
 # gone PID: it ends in time
 gone() {
-	local end=$((SECONDS + 20))
+	local end=$((SECONDS + 80))
 	while kill -0 "$1" 2>/dev/null && ! grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; do
 		[ "$SECONDS" -lt "$end" ] || return 1
 		read -rt 0.05 <> <(:) || true
@@ -52,7 +52,13 @@ plugin() {
 		echo "exec $(printf "'%s' " "$@") >>$dir/out 2>&1"
 	} >"$dir/run"
 	chmod +x "$dir/run"
+	rm -f "$dir/plugin.pid"
 	"$repo/build/e2e/fsmount" -d plugin "$dir/run" "$mp" "$options" >"$dir/fsd.pid"
+	local end=$((SECONDS + 60))
+	until [ -s "$dir/plugin.pid" ]; do
+		[ "$SECONDS" -lt "$end" ]
+		read -rt 0.02 <> <(:) || true
+	done
 }
 
 # it has come up: what is asked before is an error only past the timeout
@@ -217,7 +223,7 @@ up() {
 }
 
 @test "a stopped plugin is an error within its timeout" {
-	plugin "protocol=json,timeout=500ms,over=$dir/src" "$examples/deny-pattern"
+	plugin "protocol=json,timeout=5s,over=$dir/src" "$examples/deny-pattern"
 	up
 	echo a >"$mp/a"
 	kill -STOP "$(cat "$dir/plugin.pid")"

@@ -36,7 +36,7 @@ setup_file() {
 	chmod 0755 "$dir/plug"
 	chmod 0777 "$dir/inner"
 	sandbox box
-	echo "$dir/plug /p plugin protocol=json,timeout=1s,over=$dir/inner" >"$m/box/mounts"
+	echo "$dir/plug /p plugin protocol=json,timeout=5s,over=$dir/inner" >"$m/box/mounts"
 	echo start >"$m/box/ctl"
 	cp "$m/box/mounts" "$dir/first"
 }
@@ -116,7 +116,7 @@ talked() { grep -q "plugin of /p: line 9\"" "$m/log" && echo yes; }
 @test "one that keeps ending is left alone after a while; its mount can be made anew" {
 	printf '#!/bin/sh\n[ ! -e %s ] && exec %s\nexit 1\n' "$dir/broken" "$dir/plug" >"$dir/bad"
 	chmod 0755 "$dir/bad"
-	{ cat "$dir/first"; echo "$dir/bad /bad plugin protocol=json,timeout=1s,over=$dir/inner"; } >"$dir/next"
+	{ cat "$dir/first"; echo "$dir/bad /bad plugin protocol=json,timeout=5s,over=$dir/inner"; } >"$dir/next"
 	cat "$dir/next" >mounts
 	[ "$(guest box 'cat /bad/f')" = I ]
 	touch "$dir/broken"

@@ -29,7 +29,21 @@ teardown() {
 
 has() { status_of $name "$1"; }
 
-kill_machine() { kill -9 "$(has qemu_pid)"; }
+kill_machine() {
+	local pid
+	pid=$(has qemu_pid)
+	[ "$pid" -gt 1 ]
+	kill -9 "$pid"
+}
+
+# waits: it waits for its next try. Such a time is twice as long with each end: some time it is long enough to be seen.
+waits() {
+	if [ "$(has restart_in_ms)" != 0 ]; then
+		echo yes
+	elif [ "$(cat state)" = running ]; then
+		kill_machine
+	fi
+}
 
 @test "values: what they take, and what they say of the rest" {
 	for v in no always unless-stopped on-failure on-failure:3; do
@@ -77,8 +91,7 @@ kill_machine() { kill -9 "$(has qemu_pid)"; }
 	grep -q '"event":"restart_given_up","tries":1' events
 	echo on-failure:9 >restart
 	echo start >ctl
-	kill_machine
-	until_is 10 yes eval "[ \$(sed -n 's/^restart_in_ms //p' status) -gt 0 ] && echo yes"
+	until_is 60 yes waits
 	echo stop >ctl
 	[ "$(has restart_in_ms)" = 0 ]
 	echo start >ctl
@@ -109,9 +122,10 @@ kill_machine() { kill -9 "$(has qemu_pid)"; }
 
 @test "auto_remove: it goes with its machine, not at a restart, and by a new msbd where that was killed" {
 	fails 'Invalid argument' 'auto_remove is 1' error 'echo yes >auto_remove'
-	sandbox gone auto_remove=1 init=cmd 'cmd=["sh","-c","sleep 1; exit 3"]'
+	sandbox gone auto_remove=1 init=cmd 'cmd=["sh","-c","until [ -e /go ]; do sleep 0.1; done; exit 3"]'
 	echo start >"$m/gone/ctl"
 	exec 8<"$m/gone/status" 9<"$m/gone/wait"
+	touch "$m/gone/root/go"
 	[ "$(cat <&9)" = failed ]
 	[[ $(dd bs=64k status=none <&8) == *$'\n'"exit_code 3"$'\n'* ]]
 	exec 8<&- 9<&-
@@ -154,11 +168,13 @@ kill_machine() { kill -9 "$(has qemu_pid)"; }
 
 @test "idle_timeout_sec: not while something runs" {
 	echo start >ctl
-	echo 'sleep 3; echo done >/done' >exec &
-	sleep 0.3
+	echo 'touch /began; until [ -e /go ]; do sleep 0.1; done; echo done >/done' >exec &
+	until_is 20 yes eval '[ -e root/began ] && echo yes'
 	echo 1 >idle_timeout_sec
-	wait
+	sleep 3
 	[ "$(cat state)" = running ]
+	touch root/go
+	wait
 	until_is 20 stopped cat state
 	[[ $(has reason) == idle_timeout_sec* ]]
 	[ "$(cat root/done)" = 'done' ]
@@ -186,7 +202,7 @@ kill_machine() { kill -9 "$(has qemu_pid)"; }
 	exec 8>&-
 	[ "$(cat state)" = running ]
 	stubborn
-	timeout 60 sh -c 'echo stop 1 >ctl'
+	timeout 120 sh -c 'echo stop 1 >ctl'
 	exec 8>&-
 	[ "$(cat state stop_timeout_sec)" = $'stopped\n3600' ]
 }

