@@ -309,8 +309,26 @@ said() {
 	[ ! -e "$j" ]
 }
 
+# mute_agent NAME: msbd is killed and another started, whose `pid` it is, while NAME's `agent` does not answer; what that
+# one says is in `log` after byte `from`
+mute_agent() {
+	log=$MSB_STATE/run/msb.log
+	agent=$(status_of "$1" agent_pid)
+	cd /
+	pid=$(msbd_pid)
+	kill -9 "$pid"
+	until_is 5 gone eval "[ -e /proc/$pid ] || echo gone"
+	kill -STOP "$agent"
+	from=$(wc -c <"$log")
+	"$bin/msbd" 3>&- &
+	pid=$!
+}
+
+# said TEXT: it says that, by and by
+said() { until_is 30 "$1" eval "tail -c +$((from + 1)) '$log' | grep -o '$1'"; }
+
 @test "an agent's process that does not answer holds up no other sandbox" {
-	local log=$MSB_STATE/run/msb.log agent pid from first
+	local log agent pid from first
 	sandbox later
 	echo start >"$m/later/ctl"
 	job '["cat"]'
@@ -323,16 +341,8 @@ said() {
 	echo keep >"$j/ctl"
 	start
 	exec 7>&-
-	agent=$(status_of dev agent_pid)
-	cd /
-	pid=$(msbd_pid)
-	kill -9 "$pid"
-	until_is 5 gone eval "[ -e /proc/$pid ] || echo gone"
-	kill -STOP "$agent"
-	from=$(wc -c <"$log")
-	"$bin/msbd" 3>&- &
-	pid=$!
-	until_is 30 'later: 1 jobs taken up' eval "tail -c +$((from + 1)) '$log' | grep -o 'later: 1 jobs taken up'"
+	mute_agent dev
+	said 'later: 1 jobs taken up'
 	run ! grep 'dev: its jobs' <(tail -c "+$((from + 1))" "$log")
 	kill -CONT "$agent"
 	wait "$pid"
@@ -342,22 +352,14 @@ said() {
 }
 
 @test "a machine that ends while msbd waits for its agent's process has failed, and nothing of it is left" {
-	local log=$MSB_STATE/run/msb.log agent pid from
+	local log agent pid from
 	sandbox doomed
 	echo start >"$m/doomed/ctl"
-	agent=$(status_of doomed agent_pid)
 	qemu=$(status_of doomed qemu_pid)
-	cd /
-	pid=$(msbd_pid)
-	kill -9 "$pid"
-	until_is 5 gone eval "[ -e /proc/$pid ] || echo gone"
-	kill -STOP "$agent"
-	from=$(wc -c <"$log")
-	"$bin/msbd" 3>&- &
-	pid=$!
-	until_is 30 'dev: found running' eval "tail -c +$((from + 1)) '$log' | grep -o 'dev: found running'"
+	mute_agent doomed
+	said 'dev: found running'
 	kill -9 "$qemu"
-	until_is 30 'doomed: QEMU ended' eval "tail -c +$((from + 1)) '$log' | grep -o 'doomed: QEMU ended'"
+	said 'doomed: QEMU ended'
 	wait "$pid"
 	until_is 30 failed cat "$m/doomed/state"
 	until_is 30 gone eval "[ -e /proc/$agent ] || echo gone"
