@@ -341,14 +341,62 @@ static int resize(
 	return r;
 }
 
+/* @ret: what they were, where they are others now. */
+static int exchange(const struct ctl_req *q, struct ctl_sandbox *sb, struct config *cf, char **ret,
+	struct msb_err *e)
+{
+	const struct msb_str *t = &cf->value[CONF_MOUNTS];
+	_cleanup_free_ char *old = NULL;
+	size_t used;
+	int r;
+
+	pthread_mutex_lock(&sb->c->lock);
+	old = strdup(ctl_conf_value(sb, CONF_MOUNTS));
+	pthread_mutex_unlock(&sb->c->lock);
+	if (!old)
+		return msb_err_set(e, ENOMEM, "no memory");
+	r = ctl_mounts_write(q, sb, t->buf ?: "", t->len, true, &used, e);
+	if (r == 0)
+		cf->differs[CONF_MOUNTS] = false;
+	if (r == 0 || used) /* of a source that went just now the lines before it are made */
+		*ret = steal_ptr(old);
+	return r;
+}
+
+static int keep(struct ctl_sandbox *sb, struct config *cf, bool running, struct msb_err *e)
+{
+	int r;
+
+	LOCK_SCOPE(&sb->c->lock);
+	if (sb->gone || sb->op || running == ctl_state_ended(sb->state))
+		return msb_err_set(
+			e, EBUSY, "%s was started or stopped meanwhile; write it again", sb->name);
+	r = compare(sb, cf, e);
+	return r < 0 ? r : store(sb, cf, e);
+}
+
+/* Of a document that is refused after all. */
+static int put_back(const struct ctl_req *q, struct ctl_sandbox *sb, const char *mounts, int code,
+	struct msb_err *e)
+{
+	struct msb_err why = {0};
+	size_t used;
+
+	/* Who was interrupted does not wait: what was begun goes on. */
+	if (code != -EINTR &&
+		ctl_mounts_write(q, sb, mounts, strlen(mounts), true, &used, &why) < 0)
+		(void)msb_err_wrap(e, "the mounts stay exchanged (%s), for all else", why.msg);
+	return code;
+}
+
 int ctl_config_write(
 	const struct ctl_req *q, struct ctl_sandbox *sb, const char *p, size_t n, struct msb_err *e)
 {
 	_cleanup_(ctl_yaml_done) struct ctl_yaml y = {0};
 	_cleanup_(config_done) struct config cf = {.env = NULL};
+	_cleanup_free_ char *mounts = NULL; /* as they were, once they are exchanged */
 	int r = ctl_yaml_parse(p, n, &y, e);
 	bool running, root;
-	size_t used;
 
 	if (r < 0)
 		return r;
@@ -362,24 +410,13 @@ int ctl_config_write(
 	if (r < 0 || (!running && !root))
 		return r;
 	/* What may fail in the guest goes first: nothing is kept where it does. */
-	if (cf.differs[CONF_MOUNTS] && running) {
-		struct msb_str *t = &cf.value[CONF_MOUNTS];
-
-		r = ctl_mounts_write(q, sb, t->buf ?: "", t->len, true, &used, e);
-		if (r < 0)
-			return r;
-		cf.differs[CONF_MOUNTS] = false;
-	}
-	if (running)
+	if (running && cf.differs[CONF_MOUNTS])
+		r = exchange(q, sb, &cf, &mounts, e);
+	if (running && r == 0)
 		r = resize(q, sb, &cf, e);
-	if (r < 0)
-		return r;
-	if (root)
+	if (r == 0 && root)
 		ctl_files_reset(sb); /* its server has the old ones */
-	LOCK_SCOPE(&sb->c->lock);
-	if (sb->gone || sb->op || running == ctl_state_ended(sb->state))
-		return msb_err_set(
-			e, EBUSY, "%s was started or stopped meanwhile; write it again", sb->name);
-	r = compare(sb, &cf, e);
-	return r < 0 ? r : store(sb, &cf, e);
+	if (r == 0)
+		r = keep(sb, &cf, running, e);
+	return r < 0 && mounts ? put_back(q, sb, mounts, r, e) : r;
 }

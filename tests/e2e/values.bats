@@ -350,6 +350,11 @@ mib() {
 	[ "$(cat memory_bytes)" = 419430400 ]
 	now=$(mib t1)
 	((now > 340))
+	# a document that asks for it has changed nothing either
+	sed -e 's/^memory_bytes: .*/memory_bytes: 128M/' -e 's/^mounts: .*/mounts: ["none \/more memory"]/' -e 's/^workdir: .*/workdir: \/tmp/' config >"$dir/c"
+	fails busy 'the guest uses too much' error "cat $dir/c >config"
+	[ "$(cat memory_bytes mounts workdir)" = 419430400 ]
+	[ "$(guest t1 'grep -c " /more " /proc/mounts')" = 0 ]
 	guest t1 'umount /full'
 	echo 128M >memory_bytes
 	cd /
