@@ -83,7 +83,7 @@ bin/msbd" ]
 
 # what a service manager is told, a line each, in $dir/told
 notify_listener() {
-	python3 - "$dir/notify" "$dir/told" <<-'END' &
+	python3 - "$dir/notify" "$dir/told" 3>&- <<-'END' &
 		import socket, sys
 		s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 		s.bind(sys.argv[1])
@@ -137,7 +137,7 @@ told() { grep -cx "$1" "$dir/told"; }
 	# what msb-machines.service does at its end
 	"$bin/msbd" --stop --all
 	wait $pid
-	! kill -0 "$qemu" 2>/dev/null || return 1
+	[ -z "$(tr '\0' ' ' <"/proc/$qemu/cmdline" 2>/dev/null)" ] # gone, or nobody's child has not been waited for yet
 	[ "$(told "STATUS=ends with every machine")" = 1 ]
 	python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"end", sys.argv[1])' "$dir/notify"
 	wait "$listener"
