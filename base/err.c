@@ -11,9 +11,14 @@
  * programs. It is shown on terminals and in files of one line a record. */
 static void one_line(char *p)
 {
-	for (; *p; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+	for (; *p; p++) {
+		unsigned char c = (unsigned char)*p, next = (unsigned char)p[1];
+
+		if (c < 0x20 || c == 0x7f)
 			*p = '?';
+		else if (c == 0xc2 && next >= 0x80 && next < 0xa0) /* a control character, too */
+			p[0] = p[1] = '?';
+	}
 }
 
 int(msb_err_set)(struct msb_err *e, int code, const char *fmt, ...)

@@ -102,6 +102,13 @@ size_t msb_utf8_len(const char *text, size_t n)
 	return len;
 }
 
+/* U+0080-U+009F, control characters as those below U+0020 are: a terminal may act on them. @len:
+ * msb_utf8_len(). */
+static bool is_c1(const unsigned char *u, size_t len)
+{
+	return len == 2 && u[0] == 0xc2 && u[1] < 0xa0;
+}
+
 /* Text that stands for itself in JSON: what most bytes are, so it is copied in runs. */
 static size_t plain_run(const unsigned char *u, size_t n)
 {
@@ -151,6 +158,13 @@ void msb_str_add_json(struct msb_str *s, const char *p, size_t n)
 		} else if (u[i] < 0x20 || u[i] == 0x7f) {
 			char esc[6] = {'\\', 'u', '0', '0', hex[u[i] >> 4], hex[u[i] & 15]};
 			msb_str_add(s, esc, 6);
+		} else if (is_c1(u + i, len)) {
+			msb_str_addf(s, "\\u00%02x", u[i + 1]);
+			i++;
+		} else if (len == 3 && memcmp(u + i, "\xef\xbf", 2) == 0 && u[i + 2] >= 0xbe) {
+			/* U+FFFE and U+FFFF are no characters: YAML has them in no other way. */
+			msb_str_addf(s, "\\uff%02x", u[i + 2] + 0x40);
+			i += 2;
 		} else if (len == 0) {
 			msb_str_adds(s, "\\ufffd");
 		} else {
@@ -170,10 +184,8 @@ void msb_str_add_printable(struct msb_str *s, const char *p, size_t n)
 	msb_str_add(s, "", 0); /* where nothing comes it is a text, too */
 	for (size_t i = 0; i < n;) {
 		size_t len = msb_utf8_len(p + i, n - i);
-		/* U+0080-U+009F are C1 controls: a terminal may act on them. */
-		bool c1 = len == 2 && u[i] == 0xc2 && u[i + 1] < 0xa0;
 
-		if (len == 0 || c1 || u[i] < 0x20 || u[i] == 0x7f) {
+		if (len == 0 || is_c1(u + i, len) || u[i] < 0x20 || u[i] == 0x7f) {
 			msb_str_addf(s, "\\x%02x", u[i]);
 			i++;
 		} else {

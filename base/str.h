@@ -29,8 +29,9 @@ void msb_str_add(struct msb_str *s, const void *p, size_t n);
 void msb_str_adds(struct msb_str *s, const char *text);
 void msb_str_addf(struct msb_str *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void msb_str_add_json(
-	struct msb_str *s, const char *p, size_t n); /* quoted; bad UTF-8 becomes U+FFFD */
-void msb_str_add_printable(struct msb_str *s, const char *p, size_t n); /* control bytes as \xNN */
+	struct msb_str *s, const char *p, size_t n); /* quoted; bad UTF-8 becomes U+FFFD; control
+							characters, also U+0080-U+009F, escaped */
+void msb_str_add_printable(struct msb_str *s, const char *p, size_t n); /* those as \xNN */
 void msb_str_add_base64(struct msb_str *s, const void *p, size_t n);	/* RFC 4648 section 4 */
 #define _cleanup_str_ __attribute__((cleanup(msb_str_done)))
 

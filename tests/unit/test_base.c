@@ -48,6 +48,8 @@ static void errors_wrap(void **state)
 		msb_err_wrap(&e, "again");
 	assert_true(strlen(e.msg) < MSB_ERR_MAX);
 	/* One line of text, whoever supplied the words; UTF-8 stays. */
+	msb_err_set(&e, EIO, "\xc2\x9b\x32J\xc2\xa0\xc2");
+	assert_string_equal(e.msg, "??2J\xc2\xa0\xc2");
 	msb_err_set(&e, EIO, "a\nstate running\033[2J\177 %s", "ü\t");
 	assert_string_equal(e.msg, "a?state running?[2J? ü?");
 	msb_err_wrap(&e, "x\ny");

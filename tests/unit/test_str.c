@@ -98,7 +98,9 @@ static void json(void **state)
 		{"a\"b\\c", 5, "\"a\\\"b\\\\c\""},
 		{"\n\t\x01\x7f", 4, "\"\\n\\t\\u0001\\u007f\""},
 		{"\0x", 2, "\"\\u0000x\""},
+		{"\xc2\x80\xc2\x9b\xc2\x9f\xc2\xa0", 8, "\"\\u0080\\u009b\\u009f\xc2\xa0\""},
 		{"\xc3\xa9", 2, "\"\xc3\xa9\""},
+		{"\xef\xbf\xbd\xef\xbf\xbe\xef\xbf\xbf", 9, "\"\xef\xbf\xbd\\ufffe\\uffff\""},
 		{"\xc3", 1, "\"\\ufffd\""},
 		{"\xed\xa0\x80", 3, "\"\\ufffd\\ufffd\\ufffd\""}, /* a surrogate */
 		{"\xc0\xaf", 2, "\"\\ufffd\\ufffd\""},		  /* overlong */
