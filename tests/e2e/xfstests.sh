@@ -9,7 +9,8 @@
 # directory with 15 GB free; neither may be below /tmp, which each run has for itself. Everything is done in
 # mount and process namespaces of its own: the mount helper, the users fsgqa, fsgqa2 and 123456-fsgqa, loop mounts and
 # what a killed test leaves are gone at the end. A run goes on where the last one stopped; a TEST that is named
-# is run again. TIMEOUT (120) is a test's seconds.
+# is run again. TIMEOUT (120) is a test's seconds, BELOW (ext4) the file system that a backend's files are on: what a
+# share can hold is what that can.
 set -u
 
 die() { echo "xfstests: $*" >&2; exit 1; }
@@ -80,9 +81,9 @@ list() {
 	grep -l '^_begin_fstest.*\<quick\>' generic/[0-9][0-9][0-9] | xargs grep -lE "$absent"
 }
 
-loop() { # loop NAME: WORK/BACKEND/NAME.img as an ext4 there
-	local img=$at/$1.img
-	[ -e "$img" ] || { truncate -s 6G "$img" && mkfs.ext4 -q -F "$img"; } || die "$img"
+loop() { # loop NAME [FSTYPE]: WORK/BACKEND/NAME.img as an ext4, or that, there
+	local img=$at/$1.img type=${2:-ext4}
+	[ -e "$img" ] || { truncate -s 6G "$img" && "mkfs.$type" -q "$img"; } || die "$img"
 	losetup -f --show "$img"
 }
 
@@ -128,7 +129,7 @@ config() {
 	esac
 	if [ "$backend" != memory ]; then
 		mkdir -p "$at/base"
-		base=$(loop base)
+		base=$(loop base "${BELOW:-ext4}")
 		trap 'losetup -d "$base"' EXIT
 		mount "$base" "$at/base" || die "$base"
 		export XFS_BASE=$at/base
