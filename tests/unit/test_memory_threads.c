@@ -248,10 +248,96 @@ static void all_at_once(void **state)
 	m->fsb.ops->stop(&m->fsb);
 }
 
+/* ---- what is being made, or going */
+
+struct pair {
+	struct mem *m;
+	_Atomic bool over;
+	uint64_t met; /* of what cannot be met */
+};
+
+/* The id that the next inode will have, as a guest can count too. */
+static void *guess(void *arg)
+{
+	struct pair *p = arg;
+	struct fsb_entry e;
+
+	while (!atomic_load(&p->over)) {
+		uint64_t id;
+		{
+			LOCK_SCOPE(&p->m->slots_lock);
+			id = p->m->counter << MEM_SLOT_BITS;
+			id |= p->m->free_slot ? p->m->free_slot : 1;
+		}
+		for (unsigned int i = 0; i < 100; i++)
+			p->met += mem_lookup(&p->m->fsb, &fx_req,
+					  id + (UINT64_C(1) << MEM_SLOT_BITS), ".", &e) == 0;
+	}
+	return NULL;
+}
+
+static void what_is_half_made_is_not_found(void **state)
+{
+	struct pair p = {0};
+	struct msb_err e = {0};
+	struct fsb_entry made;
+	pthread_t thread;
+	uint64_t fh, full;
+
+	assert_int_equal(mem_new(MEM_MIN_BYTES, &p.m, &e), 0);
+	assert_int_equal(fx_mk(&p.m->fsb, "a", S_IFREG | 0644, NULL), 0);
+	/* Room for an inode, not for its name. */
+	full = p.m->limit - p.m->used - sizeof(struct mem_inode) - 40;
+	assert_int_equal(mem_charge(p.m, full), 0);
+	assert_int_equal(pthread_create(&thread, NULL, guess, &p), 0);
+	for (int i = 0; i < OPS * 5; i++)
+		assert_int_equal(
+			mem_create(&p.m->fsb, &fx_req, 1, "b", 0644, 0, &made, &fh), -ENOSPC);
+	atomic_store(&p.over, true);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(p.met, 0);
+	mem_uncharge(p.m, full);
+	p.m->fsb.ops->stop(&p.m->fsb);
+}
+
+static void *sweep(void *arg)
+{
+	struct pair *p = arg;
+	struct statvfs st;
+
+	while (!atomic_load(&p->over)) {
+		atomic_store(&p->m->sweep, true);
+		(void)p->m->fsb.ops->statfs(&p->m->fsb, FSB_ROOT, &st);
+	}
+	return NULL;
+}
+
+static void sweeping_leaves_what_goes_by_itself(void **state)
+{
+	struct pair p = {0};
+	struct msb_err e = {0};
+	struct fsb_entry made;
+	pthread_t thread;
+	uint64_t fh;
+
+	assert_int_equal(mem_new(MEM_MIN_BYTES, &p.m, &e), 0);
+	assert_int_equal(pthread_create(&thread, NULL, sweep, &p), 0);
+	for (int i = 0; i < OPS * 5; i++) {
+		assert_int_equal(mem_tmpfile(&p.m->fsb, &fx_req, 1, 0644, 0, &made, &fh), 0);
+		mem_forget(&p.m->fsb, made.node, 1);
+	}
+	atomic_store(&p.over, true);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(p.m->nodes, 1);
+	p.m->fsb.ops->stop(&p.m->fsb);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_at_once),
+		cmocka_unit_test(what_is_half_made_is_not_found),
+		cmocka_unit_test(sweeping_leaves_what_goes_by_itself),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

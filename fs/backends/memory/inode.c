@@ -147,7 +147,7 @@ int mem_inode_new(struct mem *m, uint64_t id, uint32_t mode, struct mem_inode **
 		i->mode = mode;
 		i->type = mode & S_IFMT;
 		i->size = S_ISDIR(mode) ? MEM_PAGE : 0;
-		atomic_init(&i->refs, 1);
+		atomic_init(&i->refs, 0);
 		LOCK_SCOPE(&m->slots_lock);
 		r = place(m, i);
 	}
@@ -226,7 +226,7 @@ struct mem_inode *mem_hold(struct mem *m, uint64_t id)
 	i = mem_find(m, id);
 	refs = i ? atomic_load(&i->refs) : 0;
 	do {
-		if (refs == 0 || (refs & MEM_LOOKUPS) >= MEM_LOOKUPS / 2)
+		if (!(refs & ~MEM_LOADED) || (refs & MEM_LOOKUPS) >= MEM_LOOKUPS / 2)
 			return NULL;
 	} while (!atomic_compare_exchange_weak(&i->refs, &refs, refs + 1));
 	return i;
@@ -244,7 +244,7 @@ void mem_named(struct mem_inode *i)
 
 void mem_nameless(struct mem *m, struct mem_inode *i)
 {
-	if ((atomic_fetch_and(&i->refs, MEM_LOOKUPS) & MEM_LOOKUPS) == 0)
+	if ((atomic_fetch_and(&i->refs, ~MEM_NAMED) & ~MEM_NAMED) == 0)
 		mem_inode_free(m, i);
 }
 
@@ -265,6 +265,17 @@ void mem_forget(struct fsb *b, uint64_t node, uint64_t count)
 		mem_inode_free(m, i);
 }
 
+/* What is in @slot where that was loaded and is the caller's to free now. */
+static struct mem_inode *unwanted(struct mem *m, _Atomic(uintptr_t) *slot)
+{
+	/* What is freed gives up its slot first. */
+	LOCK_SCOPE(&m->slots_lock);
+	uintptr_t v = atomic_load(slot);
+	struct mem_inode *i = v & 1 ? NULL : (struct mem_inode *)v;
+
+	return i && atomic_fetch_and(&i->refs, ~MEM_LOADED) == MEM_LOADED ? i : NULL;
+}
+
 /* Frees inodes that were loaded without a name, and that no client asked for. */
 void mem_sweep(struct mem *m)
 {
@@ -274,10 +285,9 @@ void mem_sweep(struct mem *m)
 		_Atomic(uintptr_t) *chunk = atomic_load(&m->chunk[c]);
 
 		for (uint32_t s = 0; chunk && s < MEM_CHUNK; s++) {
-			uintptr_t v = atomic_load(&chunk[s]);
-			struct mem_inode *i = v & 1 ? NULL : (struct mem_inode *)v;
+			struct mem_inode *i = unwanted(m, &chunk[s]);
 
-			if (i && atomic_load(&i->refs) == 0)
+			if (i)
 				mem_inode_free(m, i);
 		}
 	}

@@ -110,7 +110,8 @@ enum mem_flags {
 struct mem_inode {
 	uint64_t id;
 	uint32_t type; /* S_IFMT of its mode; never changes */
-	/* LOOKUPs in the low MEM_REF_BITS, MEM_NAMED while it has a name. Freed at 0. */
+	/* LOOKUPs in the low MEM_REF_BITS, MEM_NAMED while it has a name, MEM_LOADED until
+	 * mem_sweep() has met it. Freed when it comes to 0; while it is 0 nobody finds it. */
 	_Atomic uint64_t refs;
 	pthread_rwlock_t lock; /* what follows, but a directory's entries */
 	uint32_t mode, uid, gid, rdev, nlink, flags;
@@ -127,6 +128,7 @@ struct mem_inode {
 
 #define MEM_REF_BITS 40
 #define MEM_NAMED    (UINT64_C(1) << MEM_REF_BITS)
+#define MEM_LOADED   (UINT64_C(2) << MEM_REF_BITS)
 #define MEM_LOOKUPS  (MEM_NAMED - 1)
 
 /* ---- pages */
@@ -223,7 +225,8 @@ void mem_map_erase(struct mem *m, struct mem_map *p, uint64_t first, uint64_t en
 /* ---- inode.c */
 struct mem_inode *mem_find(const struct mem *m, uint64_t id);
 int mem_get_dir(const struct mem *m, uint64_t id, struct mem_inode **ret); /* -ESTALE, -ENOTDIR */
-/* An inode without a name, one LOOKUP is the caller's; @id 0: the next. -ENOSPC; -EEXIST @id. */
+/* An inode that nobody finds until its references are set, when all of it is there; @id 0: the
+ * next. -ENOSPC; -EEXIST @id. */
 int mem_inode_new(struct mem *m, uint64_t id, uint32_t mode, struct mem_inode **ret);
 void mem_inode_free(struct mem *m, struct mem_inode *i); /* and its id */
 /* Between these two no id is given out, so that those of a state can be put back. */

@@ -180,7 +180,6 @@ int mem_make_root(struct mem *m)
 		return r;
 	m->root->nlink = 2;
 	m->root->dir.parent = m->root;
-	atomic_store(&m->root->refs, 0);
 	m->root->atime = m->root->mtime = m->root->ctime = m->root->btime = mem_now();
 	mem_named(m->root);
 	mem_slots_list(m);

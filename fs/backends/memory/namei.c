@@ -92,14 +92,16 @@ static int put(struct mem *m, struct mem_inode *dir, const struct making *k, str
 	if (k->name && mem_dent_find(m, dir, k->name, strlen(k->name)))
 		return -EEXIST;
 	r = set_up(m, i, k, dir);
-	if (r < 0 || !k->name)
-		return r;
-	r = mem_dir_add(m, dir, k->name, strlen(k->name), 0, i);
+	if (r == 0 && k->name)
+		r = mem_dir_add(m, dir, k->name, strlen(k->name), 0, i);
 	if (r < 0)
 		return r;
 	if (S_ISDIR(k->mode))
 		i->dir.parent = dir;
-	mem_named(i);
+	/* From here on others may find it, and remove it: one reference is the caller's. */
+	atomic_store(&i->refs, (k->name ? MEM_NAMED : 0) | 1);
+	if (!k->name)
+		return 0;
 	mem_touch_dir(dir, S_ISDIR(k->mode), i->ctime);
 	return 0;
 }

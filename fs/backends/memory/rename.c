@@ -79,7 +79,6 @@ static int make_whiteout(
 	i->nlink = 1;
 	i->atime = i->mtime = i->ctime = i->btime = mem_now();
 	mem_named(i);
-	mem_unref(i);
 	*ret = i;
 	return 0;
 }

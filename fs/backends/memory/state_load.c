@@ -239,7 +239,7 @@ static int place(struct mem *m, uint64_t id, uint32_t mode, struct mem_inode **r
 	r = mem_inode_new(m, id, mode, ret);
 	if (r < 0)
 		return r == -EEXIST ? -EBADMSG : r;
-	atomic_store(&(*ret)->refs, 0);
+	atomic_store(&(*ret)->refs, MEM_LOADED);
 	return 0;
 }
 
