@@ -103,6 +103,31 @@ static void orphans_are_bounded(void **state)
 	assert_int_equal(req_getattr(&q, last), -ESTALE);
 }
 
+/* A file that lost one of its names, or had none, and is found by another: its descriptor may be
+ * closed again, and so may all the others. */
+static void orphans_with_a_name_are_idle_again(void **state)
+{
+	uint64_t node = make_file("a", 0644), other = make_file("c", 0644);
+	const struct pt_node *n = pt_find_id(table(), node), *c = pt_find_id(table(), other);
+
+	assert_int_equal(linkat(host, "a", host, "b", 0), 0);
+	assert_int_equal(req_name(&q, FUSE_UNLINK, 1, "a"), 0);
+	assert_true(n->orphan);
+	assert_int_equal(req_lookup(&q, 1, "b"), node);
+	assert_false(n->orphan);
+	assert_int_equal(req_getattr(&q, node), 0);
+	assert_int_equal(req_read(&q, FUSE_READ, other, 0, 0, 10), 0);
+	pt_evict(table(), 100);
+	assert_null(table()->newest);
+	assert_null(table()->oldest);
+	for (enum pt_fd k = 0; k < PT_FDS; k++) {
+		assert_int_equal(n->fd[k], -1);
+		assert_int_equal(c->fd[k], -1);
+	}
+	assert_int_equal(req_getattr(&q, node), 0);
+	assert_int_equal(req_read(&q, FUSE_READ, other, 0, 0, 10), 0);
+}
+
 static void few_descriptors_are_enough(void **state)
 {
 	struct rlimit old, few;
@@ -621,13 +646,13 @@ static void meta_lines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {T(no_open_is_needed), T(unlinked_files_live_on),
-		T(orphans_are_bounded), T(few_descriptors_are_enough),
-		T(readers_of_a_directory_share), T(existing_file_is_not_handed_to_anybody),
-		T(host_runs_what_the_guest_wrote), T(idle_writers_are_closed),
-		T(kernel_takes_setid_bits), M(file_systems_below_are_entered),
-		M(file_systems_below_can_be_left_out), T(nodes_come_back),
-		T(hostile_state_is_refused), T(handles_come_back), T(renames_hide_nothing),
-		T(birth_times), cmocka_unit_test(meta_lines)};
+		T(orphans_are_bounded), T(orphans_with_a_name_are_idle_again),
+		T(few_descriptors_are_enough), T(readers_of_a_directory_share),
+		T(existing_file_is_not_handed_to_anybody), T(host_runs_what_the_guest_wrote),
+		T(idle_writers_are_closed), T(kernel_takes_setid_bits),
+		M(file_systems_below_are_entered), M(file_systems_below_can_be_left_out),
+		T(nodes_come_back), T(hostile_state_is_refused), T(handles_come_back),
+		T(renames_hide_nothing), T(birth_times), cmocka_unit_test(meta_lines)};
 
 	if (geteuid() != 0)
 		map = FSB_MAP_ROOT; /* what an ordinary user has no OPEN with */

@@ -129,6 +129,7 @@ int pt_enter(struct pt_nodes *t, struct pt_ref *parent, const char *name,
 	struct pt_identity f;
 	struct pt_node *n = NULL;
 	char *own = NULL;
+	bool held;
 	int r;
 
 	pthread_mutex_lock(&t->lock);
@@ -149,14 +150,16 @@ int pt_enter(struct pt_nodes *t, struct pt_ref *parent, const char *name,
 		}
 	}
 	if (r == 0) {
+		/* One that was without a place and has one now is idle once it is given up. */
+		held = seen->fd >= 0 || n->orphan;
 		n->lookups++;
 		if (n->file.dev == PT_DEV_ANY)
 			pt_settle(t, n, &f);
 		learn(n, seen->sx, seen->meta, seen->meta_sure);
-		if (seen->fd >= 0) {
+		if (held)
 			pt_use(t, n);
+		if (seen->fd >= 0)
 			pt_give_fd(t, n, seen->kind, seen->fd, &g);
-		}
 		if (!name)
 			(void)make_orphan(t, n);
 		else if (!own)
@@ -164,7 +167,7 @@ int pt_enter(struct pt_nodes *t, struct pt_ref *parent, const char *name,
 		else if (pt_set_place(t, n, parent->node, own, &g))
 			own = NULL;
 		n->drop_writer |= seen->drop;
-		if (seen->fd >= 0)
+		if (held)
 			pt_unuse(t, n, &g);
 		ret->node = n->id;
 		ret->generation = n->generation;
