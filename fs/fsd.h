@@ -62,7 +62,7 @@ struct fsd_usage {
 	_Atomic int64_t used;	      /* see fs/backends/quota_priv.h */
 	_Atomic uint64_t grown, shrunk;
 	_Atomic uint32_t counted;
-	uint32_t reserved;
+	_Atomic uint32_t moved; /* counts what gives files other names, as it begins and ends */
 };
 
 /**

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The quota wrapper: ENOSPC before a mount's files take more than they may.
 #include "fs/backends/quota_priv.h"
+#include "base/cleanup.h"
 #include "fs/guard.h"
 
 #include <errno.h>
@@ -92,6 +93,19 @@ static int before_data(struct quota *q, uint64_t node, uint64_t off, uint64_t by
 						   : -ENOSPC;
 }
 
+/* In this order: a walk that begins meanwhile sees one of the two. */
+static void begin_move(struct quota *q)
+{
+	atomic_fetch_add(&q->moving, 1);
+	atomic_fetch_add(&q->u->moved, 1);
+}
+
+static void end_move(struct quota *q)
+{
+	atomic_fetch_add(&q->u->moved, 1);
+	atomic_fetch_sub(&q->moving, 1);
+}
+
 static int before(struct fsb_filter *f, const struct fsb_call *c)
 {
 	struct quota *q = of(f);
@@ -112,6 +126,7 @@ static int before(struct fsb_filter *f, const struct fsb_call *c)
 	case FSB_SETXATTR: return quota_begin(q, c->node, up(c->bytes));
 	case FSB_MKDIR:
 	case FSB_SYMLINK: return quota_begin(q, FSB_ROOT, QUOTA_BLOCK); /* counted once made */
+	case FSB_LINK: begin_move(q); return 0;
 	default: return 0;
 	}
 }
@@ -151,6 +166,7 @@ static void after(struct fsb_filter *f, const struct fsb_call *c, int64_t result
 	case FSB_LINK:
 		if (result == 0)
 			quota_linked(q, c->node);
+		end_move(q);
 		break;
 	default: break;
 	}
@@ -215,8 +231,12 @@ static int rename_op(struct fsb *b, const struct fsb_req *req, uint64_t parent, 
 	bool replaces = !(flags & (RENAME_EXCHANGE | RENAME_NOREPLACE)) &&
 			(parent != newparent || strcmp(name, newname) != 0);
 	uint64_t node = replaces ? last_of(next, req, newparent, newname) : 0;
+	int r;
 
-	return gone(q, node, next->ops->rename(next, req, parent, name, newparent, newname, flags));
+	begin_move(q);
+	r = next->ops->rename(next, req, parent, name, newparent, newname, flags);
+	end_move(q);
+	return gone(q, node, r);
 }
 
 static void forget_op(struct fsb *b, uint64_t node, uint64_t count)
@@ -326,8 +346,9 @@ static int share(struct quota *q, int fd, struct msb_err *e)
 static int wrap(const struct fsb_start *from, struct fsb *next, struct fsb **ret, struct msb_err *e)
 {
 	const struct fsb_options *o = from->options;
+	_cleanup_close_ int fd = -1;
 	struct quota *q;
-	int fd = -1, r = 0;
+	int r = 0;
 
 	if (!o || (!o->quota_bytes && from->usage_fd < 0) || !(next->ops->caps & FSB_CAP_WRITE)) {
 		*ret = next;
@@ -366,10 +387,8 @@ static int wrap(const struct fsb_start *from, struct fsb *next, struct fsb **ret
 	if (r == 0 && from->usage_fd >= 0)
 		r = share(q, from->usage_fd, e);
 	if (r == 0)
-		r = quota_walk_start(q, fd, e);
+		r = quota_walk_start(q, steal_fd(&fd), e);
 	if (r < 0) {
-		if (fd < 0)
-			q->dir_fd = -1;
 		q->stop_next(&q->f.b);
 		return r;
 	}

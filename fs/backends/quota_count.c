@@ -22,16 +22,17 @@ void quota_add(struct quota *q, int64_t bytes)
 
 bool quota_reserve(struct quota *q, uint64_t bytes)
 {
+	const uint64_t limit = quota_limit(q);
 	int64_t used;
 
 	if (!bytes)
 		return true;
 	quota_recount(q);
 	used = atomic_load(&q->u->used);
-	if (!atomic_load(&q->u->counted) || bytes > quota_limit(q))
+	if (!atomic_load(&q->u->counted) || bytes > limit)
 		return false;
 	do
-		if (used + (int64_t)bytes > (int64_t)quota_limit(q))
+		if (used > (int64_t)(limit - bytes))
 			return false;
 	while (!atomic_compare_exchange_weak(&q->u->used, &used, used + (int64_t)bytes));
 	atomic_fetch_add(&q->u->grown, bytes);
@@ -184,6 +185,26 @@ void quota_settle_all(struct quota *q)
 		quota_settle(q, id[i]);
 }
 
+static uint64_t counted(const struct qnode *e)
+{
+	return e->known + (e->dirty ? e->pending : 0);
+}
+
+uint64_t quota_nameless(struct quota *q)
+{
+	uint64_t bytes = 0;
+
+	for (size_t k = 0; k < FSB_NODE_SHARDS; k++) {
+		struct fsb_node_shard *s = &q->nodes.shard[k];
+
+		LOCK_SCOPE(&s->lock);
+		for (size_t b = 0; b < s->buckets; b++)
+			for (struct fsb_node *n = s->bucket[b]; n; n = n->chain)
+				bytes += qnode(n)->doomed ? counted(qnode(n)) : 0;
+	}
+	return bytes;
+}
+
 void quota_entered(struct quota *q, uint64_t node, uint64_t count, bool nameless)
 {
 	struct fsb_node_shard *s;
@@ -273,7 +294,7 @@ void quota_forget(struct quota *q, uint64_t node, uint64_t count)
 		if (!e->n.refs) {
 			freed = e->doomed;
 			if (freed)
-				quota_add(q, -(int64_t)(e->known + (e->dirty ? e->pending : 0)));
+				quota_add(q, -(int64_t)counted(e));
 			set_dirty(q, e, false);
 			fsb_node_remove(&q->nodes, s, &e->n);
 		}

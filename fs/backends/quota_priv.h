@@ -11,7 +11,8 @@
  * A file without a name counts until its last reference is gone.
  *
  * What the host changes behind our back is found by walking the directory, as du(1) does, at start
- * and now and then (quota_walk.c).
+ * and now and then (quota_walk.c). A walk does not meet what has no name, and may miss what gets
+ * another one meanwhile: by neither is a guest to have more room.
  *
  * Several servers of one directory share a count (fsb_start.usage_fd). To each of them the others
  * are what the host is otherwise, so a node is settled as soon as an operation on it has ended:
@@ -55,8 +56,9 @@ struct quota {
 	 * there is nothing to walk. */
 	struct fsd_usage *u;
 	struct fsd_usage own;
-	bool shared;	      /* @u is others' too */
-	_Atomic bool recount; /* the backend is to be asked what all of it takes */
+	bool shared;		 /* @u is others' too */
+	_Atomic bool recount;	 /* the backend is to be asked what all of it takes */
+	_Atomic uint32_t moving; /* of @u->moved: under way here */
 	struct fsb_node_map nodes;
 
 	pthread_mutex_t dirty_lock; /* taken with a shard's lock held, never the other way round */
@@ -92,6 +94,7 @@ int quota_begin(struct quota *q, uint64_t node, uint64_t grow);
 void quota_end(struct quota *q, uint64_t node);
 void quota_settle(struct quota *q, uint64_t node);
 void quota_settle_all(struct quota *q);
+uint64_t quota_nameless(struct quota *q); /* bytes of what is held and has no name */
 void quota_entered(struct quota *q, uint64_t node, uint64_t count, bool nameless);
 void quota_loaded(struct quota *q, uint64_t node, uint64_t lookups);
 void quota_linked(struct quota *q, uint64_t node);  /* it has a name again */

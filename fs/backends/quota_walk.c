@@ -12,11 +12,12 @@
 
 /*
  * @used went from @before to what it is, by @grown and @shrunk, while the walk met each file at
- * some moment. So where the host did nothing, the sum lies within [before - shrunk, before +
- * grown], and @used is right. What lies outside is the host's, and is taken over.
+ * some moment, but for those without a name. So where the host did nothing, the sum, and @hidden
+ * with it, lies within [before - shrunk, before + grown], and @used is right. What lies outside is
+ * the host's, and is taken over.
  */
 static void compare(struct quota *q, int64_t before, uint64_t grown, uint64_t shrunk, uint64_t sum,
-	bool partial)
+	uint64_t hidden, bool partial)
 {
 	int64_t most = before + (int64_t)(atomic_load(&q->u->grown) - grown);
 	int64_t least = before - (int64_t)(atomic_load(&q->u->shrunk) - shrunk);
@@ -25,17 +26,20 @@ static void compare(struct quota *q, int64_t before, uint64_t grown, uint64_t sh
 		atomic_fetch_add(&q->u->used, (int64_t)sum - before);
 	else if ((int64_t)sum > most)
 		atomic_fetch_add(&q->u->used, (int64_t)sum - most);
-	else if ((int64_t)sum < least && !partial)
-		atomic_fetch_add(&q->u->used, (int64_t)sum - least);
+	else if ((int64_t)(sum + hidden) < least && !partial)
+		atomic_fetch_add(&q->u->used, (int64_t)(sum + hidden) - least);
 }
 
 static void walk(struct quota *q, const _Atomic bool *stop)
 {
 	uint64_t grown, shrunk, sum;
-	bool partial;
+	uint32_t moved;
+	bool partial, moves;
 	int64_t before;
 
 	quota_settle_all(q);
+	moved = atomic_load(&q->u->moved);
+	moves = atomic_load(&q->moving);
 	grown = atomic_load(&q->u->grown);
 	shrunk = atomic_load(&q->u->shrunk);
 	before = atomic_load(&q->u->used);
@@ -43,7 +47,8 @@ static void walk(struct quota *q, const _Atomic bool *stop)
 	if (atomic_load(stop))
 		return;
 	quota_settle_all(q);
-	compare(q, before, grown, shrunk, sum, partial);
+	moves = moves || atomic_load(&q->u->moved) != moved;
+	compare(q, before, grown, shrunk, sum, quota_nameless(q), partial || moves);
 	atomic_store(&q->u->counted, true);
 }
 

@@ -344,6 +344,107 @@ static void host_edits(void **state)
 	unmount();
 }
 
+/* One that began after now has ended. */
+static void walk_once(void)
+{
+	struct quota *w = wrapper();
+	bool ended = false;
+
+	pthread_mutex_lock(&w->lock);
+	w->took_ms = 0;
+	w->ended_ms = 1; /* long ago */
+	pthread_mutex_unlock(&w->lock);
+	quota_walk_ask(w, 0);
+	while (!ended) {
+		assert_int_equal(usleep(100), 0);
+		LOCK_SCOPE(&w->lock);
+		ended = w->ended_ms != 1;
+	}
+}
+
+/* What is deleted and open is met by no walk, and is there. */
+static void walks_and_deleted_files(void **state)
+{
+	struct file a, b;
+
+	mount("passthrough", "quota_bytes=256K");
+	a = create("a");
+	b = create("b");
+	assert_int_equal(put(&a, 0, 128 * K), 0);
+	assert_int_equal(req_name(&q, FUSE_UNLINK, 1, "a"), 0);
+	walk_once();
+	assert_int_equal(used(), 128 * K);
+	assert_int_equal(put(&b, 0, 192 * K), -ENOSPC);
+	assert_int_equal(put(&a, 128 * K, 64 * K), 0);
+	walk_once();
+	assert_int_equal(used(), 192 * K);
+	/* What the host takes away beside it is given back. */
+	assert_int_equal(put(&b, 0, 64 * K), 0);
+	walk_once();
+	assert_int_equal(unlinkat(host, "b", 0), 0);
+	walk_once();
+	assert_int_equal(used(), 192 * K);
+	close_file(&a);
+	assert_int_equal(used(), 0);
+	close_file(&b);
+	unmount();
+}
+
+static uint64_t dirs[2];
+
+static void *mover(void *arg)
+{
+	struct fusereq *mine = calloc(1, sizeof(*mine));
+
+	mine->s = q.s;
+	mine->w = calloc(1, sizeof(*mine->w));
+	for (bool back = false; !atomic_load((_Atomic bool *)arg); back = !back)
+		if (req_rename(mine, dirs[back], "f", dirs[!back], "f", 0))
+			abort();
+	free(mine->w);
+	free(mine);
+	return NULL;
+}
+
+/* A file that is moved from where the walk has still to come to where it has been. */
+static void walks_and_moved_files(void **state)
+{
+	static _Atomic bool ended;
+	int64_t least = INT64_MAX;
+	struct file f;
+	char name[16];
+	pthread_t t;
+
+	mount("passthrough", "quota_bytes=256K");
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(req_mkdir(&q, 1, i ? "b" : "a", 0755), 0);
+		dirs[i] = REQ_REPLY(&q, struct fuse_entry_out)->nodeid;
+		/* Between the two, as they are listed, and for a while. */
+		for (int k = 0; i == 0 && k < 500; k++) {
+			(void)snprintf(name, sizeof(name), "%d", k);
+			assert_int_equal(mkdirat(host, name, 0755), 0);
+		}
+	}
+	assert_int_equal(req_create(&q, dirs[0], "f", O_RDWR, 0644), 0);
+	f = (struct file){REQ_REPLY(&q, struct fuse_entry_out)->nodeid, req_created_fh(&q)};
+	assert_int_equal(put(&f, 0, 128 * K), 0);
+	assert_int_equal(pthread_create(&t, NULL, mover, (void *)&ended), 0);
+	for (int i = 0; i < 100; i++) {
+		int64_t now;
+
+		walk_once();
+		now = atomic_load(&wrapper()->u->used);
+		least = now < least ? now : least;
+	}
+	atomic_store(&ended, true);
+	pthread_join(t, NULL);
+	assert_true(least >= (int64_t)(128 * K));
+	close_file(&f);
+	walk_once();
+	assert_int_equal(used(), 128 * K); /* met twice or not, in the end */
+	unmount();
+}
+
 static void sums(void **state)
 {
 	const _Atomic bool go_on = false, stop = true;
@@ -442,6 +543,44 @@ static void end_one(struct fsd_fs *f, struct fusereq *r)
 	r->s = fsd_session_free(r->s);
 	free(r->w);
 	fsd_fs_done(f);
+}
+
+static int open_fds(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	int n = 0;
+
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+static void count_that_cannot_be_shared(void **state)
+{
+	struct fsb_start from = FSB_START_NONE;
+	int before = open_fds();
+	struct msb_err e = {0};
+	struct fsb *b;
+
+	assert_int_equal(fsb_options_parse("passthrough", "", 0, &o, &e), 0);
+	assert_int_equal(msb_write_file_atomic(host, "short", "", 0, 0600), 0);
+	from.options = &o;
+	from.dir_fd = openat(host, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	from.usage_fd = openat(host, "short", O_RDWR | O_CLOEXEC);
+	assert_int_equal(fsb_stack_start("passthrough", &from, &b, &e), -EBADMSG);
+	assert_int_equal(open_fds(), before);
+}
+
+/* As another server may have written it. */
+static void count_at_its_end(void **state)
+{
+	mount("passthrough", "quota_bytes=1M");
+	atomic_store(&wrapper()->u->limit_bytes, 0);
+	atomic_store(&wrapper()->u->used, INT64_MAX - 4096);
+	assert_false(quota_reserve(wrapper(), 8192));
+	assert_true(quota_reserve(wrapper(), 4096));
+	unmount();
 }
 
 static void one_count_for_all(void **state)
@@ -602,8 +741,9 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {T(passthrough), T(memory), T(overlay), T(loaded),
 		T(hard_links), T(temporary), T(root_attributes), T(what_was_there), T(free_space),
-		T(host_edits), T(sums), T(many_linked), T(one_count_for_all), T(count_is_cut_short),
-		T(many_dirty), T(threads)};
+		T(host_edits), T(walks_and_deleted_files), T(walks_and_moved_files), T(sums),
+		T(many_linked), T(count_that_cannot_be_shared), T(count_at_its_end),
+		T(one_count_for_all), T(count_is_cut_short), T(many_dirty), T(threads)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
