@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // plugin, protocol=fuse: plugins that lie, and what they can make grow.
 #include "tests/unit/plugin_fixture.h"
+#include "fs/backends/passthrough/pt.h"
+
+#include <sys/socket.h>
 
 /* Answers that nobody asked for, and each answer twice. */
 static bool twice(struct fake *x, const struct fuse_in_header *h, const void *arg)
@@ -131,6 +134,59 @@ static void lies(void **state)
 	lied(FUSE_LOOKUP, 0, 1, 0, &root, sizeof(root), -EIO, true);
 }
 
+/* What is offered as shared memory and is none: a file of its own making may never be read. */
+static bool offer_a_pipe(struct fake *x, const struct fuse_in_header *h, const void *arg)
+{
+	struct {
+		struct fuse_out_header h;
+		struct msb_plugin_shm s;
+	} m = {{sizeof(m), MSB_PLUGIN_NOTIFY_SHM, 0}, {1, 4096, 4096}};
+	struct iovec v = {&m, sizeof(m)};
+	int fd[2];
+
+	if (h->opcode != FUSE_LOOKUP)
+		return false;
+	assert_int_equal(pipe2(fd, O_CLOEXEC), 0);
+	(void)msb_plugin_send(&x->p, &v, 1, fd[0]);
+	close(fd[0]);
+	close(fd[1]);
+	return false;
+}
+
+static void shared_memory_is_memory(void **state)
+{
+	(void)fake_add(&f, 1, "a", S_IFREG | 0644);
+	f.first = offer_a_pipe;
+	start_over(NULL);
+	assert_int_equal(req_name(&q, FUSE_LOOKUP, 1, "a"), -EIO);
+	assert_true(status().broken);
+}
+
+/* It leaves a new file to what is below, and ends before it is asked about it. */
+static bool end_behind_create(struct fake *x, const struct fuse_in_header *h, const void *arg)
+{
+	if (h->opcode == FUSE_CREATE)
+		(void)msb_plugin_reply(&x->p, h->unique, -PLUGIN_PASS, NULL, 0);
+	else if (h->opcode == FUSE_LOOKUP)
+		(void)shutdown(x->p.fd, SHUT_RDWR);
+	return h->opcode == FUSE_CREATE || h->opcode == FUSE_LOOKUP;
+}
+
+static void ends_while_creating(void **state)
+{
+	struct fsb *inner = inner_dir();
+	struct pt *below = pt_of(inner);
+
+	below->stateless = false; /* as for an ordinary user: files are opened */
+	f.first = end_behind_create;
+	start_over(inner);
+	assert_true(req_create(&q, 1, "new", O_RDWR, 0644) < 0);
+	assert_true(status().broken);
+	assert_true(below->handles > 0);
+	for (uint64_t fh = 1; fh < below->handles; fh++)
+		assert_null(pt_handle_get(below, fh));
+}
+
 /* ---- limits */
 
 static void fake_gone(void *arg, const struct pn *n)
@@ -249,6 +305,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(unasked_answers, setup, teardown),
 		cmocka_unit_test(lies),
+		cmocka_unit_test_setup_teardown(shared_memory_is_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(ends_while_creating, setup, teardown),
 		cmocka_unit_test(limits),
 		cmocka_unit_test_setup_teardown(handles_are_limited, setup, teardown),
 		cmocka_unit_test(places),

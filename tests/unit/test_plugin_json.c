@@ -433,8 +433,12 @@ static void silent(const json_t *m, struct msb_str *s)
 
 static void hangs(void **state)
 {
+	const struct fuse_in_header h = {.len = sizeof(h), .opcode = FUSE_GETATTR, .nodeid = 1};
+	const struct iovec v = {(void *)(uintptr_t)&h, sizeof(h)};
+
 	options.plugin_timeout_ms = 2000;
 	start(GENERATES, silent, false);
+	assert_true(fuse_may_wait(q.s, &v, sizeof(h))); /* no other answer waits for this one */
 	assert_int_equal(req_getattr(&q, 1), -EIO);
 	assert_string_equal(status().why, "no answer within 2000 ms");
 }

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "fs/fuse_iov.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/param.h>
 #include <sys/stat.h>
@@ -73,7 +74,9 @@ static int shm_offered(struct plug *p, struct plug_buf *b, size_t n)
 		return r;
 	b->at += n;
 	LOCK_SCOPE(&p->shm_lock);
-	if (b->fd < 0 || p->shm || !s.slot_bytes) /* once a connection */
+	/* Memory: anything else may take as long to read as whoever serves it likes. */
+	if (b->fd < 0 || fcntl(b->fd, F_GET_SEALS) < 0 || p->shm ||
+		!s.slot_bytes) /* once a connection */
 		return -EBADMSG;
 	p->shm = calloc(1, sizeof(*p->shm));
 	if (!p->shm)

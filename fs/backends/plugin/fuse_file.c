@@ -170,6 +170,8 @@ static int create(struct fsb *b, const struct fsb_req *req, uint64_t parent, con
 	r = pf_get(p, ret->node, &n);
 	if (r == 0)
 		r = add_handle(&n, &h, ret_fh);
+	else if (h.below) /* the plugin has ended: of its own there is nothing to close */
+		plug_below_release(p, false, ie.node, h.ifh);
 	if (r < 0)
 		b->ops->forget(b, ret->node, 1);
 	return r;

@@ -451,7 +451,7 @@ static void pj_stop(struct fsb *b)
 const struct fsb_ops plug_json_ops = {
 	.name = "plugin",
 	.summary = "a process of the user's that speaks lines of JSON",
-	.caps = FSB_CAP_WRITE | FSB_CAP_XATTR | FSB_CAP_SEE_WHO,
+	.caps = FSB_CAP_WRITE | FSB_CAP_XATTR | FSB_CAP_WAITS | FSB_CAP_SEE_WHO,
 	.stop = pj_stop,
 	.lookup = pj_lookup,
 	.forget = pj_forget,

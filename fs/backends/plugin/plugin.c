@@ -92,8 +92,9 @@ static void gone(void *arg, const struct pn *n)
 
 void plug_stop(struct plug *p)
 {
+	plug_break(&p->conn, "it is being taken away");
+	pn_done(&p->nodes); /* tells nobody any more, but asks the connection */
 	plug_conn_done(&p->conn);
-	pn_done(&p->nodes);
 	if (p->inner)
 		p->inner->ops->stop(p->inner);
 	for (uint32_t i = 0; i < p->handles; i++)
