@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // passthrough with map=root: what a guest does as root, kept where the host does not act on it.
 #include "tests/unit/passthrough_fixture.h"
+#include "fs/acl.h"
+#include "fs/reopen.h"
 
 #include <linux/fs.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 #define ENTRY (REQ_REPLY(&q, struct fuse_entry_out))
 #define ATTR  (REQ_REPLY(&q, struct fuse_attr_out)->attr)
@@ -538,13 +546,79 @@ static void want_is_not_absence(void **state)
 	assert_int_equal(REQ_REPLY(&q, struct fuse_attr_out)->attr.uid, 3);
 }
 
+/* An ACL in which user 1000 has all, of a mask @mask. */
+static size_t acl_of(uint8_t mask, uint8_t buf[44])
+{
+	const uint8_t e[] = {2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 7, 0, 232, 3, 0, 0,
+		4, 0, 4, 0, 255, 255, 255, 255, 16, 0, mask, 0, 255, 255, 255, 255, 32, 0, 0, 0,
+		255, 255, 255, 255};
+
+	memcpy(buf, e, sizeof(e));
+	return sizeof(e);
+}
+
+/* Sets the ACL in a process that is killed in its first system call @nr. */
+static void set_acl_killed_at(uint64_t node, uint32_t nr, uint8_t mask)
+{
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog prog = {ARRAY_LEN(f), f};
+	uint8_t acl[44];
+	size_t n = acl_of(mask, acl);
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		int fds = open("/proc/self/fd", O_PATH | O_DIRECTORY); /* not the parent's */
+
+		if (dup2(fds, fs_reopen_dir()) >= 0 &&
+			prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+			prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) == 0)
+			(void)pt_acl_set(pt_of(fs.b), node, ACL_ACCESS, acl, n, 0);
+		_exit(1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+}
+
+/* A mode and an ACL are two calls of the host's: one that ends between them leaves nothing open. */
+static void killed_between_acl_and_mode(void **state)
+{
+	char buf[64];
+	uint8_t acl[44];
+	uint64_t node;
+
+	assert_int_equal(make_as(0, FUSE_CREATE, "f", 0650, 0), 0);
+	node = ENTRY->nodeid;
+	/* The mask is less than the group was: no user 1000 under the old mode. */
+	set_acl_killed_at(node, SYS_fchmodat, 4);
+	assert_int_equal(host_xattr("f", PT_XATTR_GUEST ACL_ACCESS, buf, sizeof(buf)), -ENODATA);
+	assert_int_equal(on("f").st_mode & 07777, 0650);
+	set_acl_killed_at(node, SYS_fsetxattr, 4);
+	assert_int_equal(host_xattr("f", PT_XATTR_GUEST ACL_ACCESS, buf, sizeof(buf)), -ENODATA);
+	assert_int_equal(on("f").st_mode & 07777, 0640);
+	/* It is more: the ACL comes under the lesser. */
+	set_acl_killed_at(node, SYS_fchmodat, 5);
+	assert_int_equal(host_xattr("f", PT_XATTR_GUEST ACL_ACCESS, buf, sizeof(buf)), 44);
+	assert_int_equal(on("f").st_mode & 07777, 0640);
+	again();
+	node = req_lookup(&q, 1, "f");
+	assert_int_equal(pt_acl_set(pt_of(fs.b), node, ACL_ACCESS, acl, acl_of(5, acl), 0), 0);
+	assert_int_equal(on("f").st_mode & 07777, 0650);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 #define EVERYBODY                                                                                  \
 	T(tree_looks_like_roots), T(owners_are_kept), T(modes_are_kept), T(special_files),         \
 		T(symlinks), T(every_namespace), T(writing_takes_what_it_must),                    \
 		T(hostile_meta_is_no_meta), T(others_changes_are_seen),                            \
-		T(readonly_shows_and_keeps), T(want_is_not_absence)
+		T(readonly_shows_and_keeps), T(want_is_not_absence),                               \
+		T(killed_between_acl_and_mode)
 
 int main(void)
 {

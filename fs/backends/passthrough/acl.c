@@ -52,12 +52,38 @@ static int write_one(int fd, const char *name, const void *value, size_t n)
 	return r < 0 && (n || errno != ENODATA) ? -errno : 0;
 }
 
+static int set_mode(struct pt *p, struct file *f, uint32_t mode)
+{
+	int r;
+
+	if (f->g.mode == mode)
+		return 0;
+	f->g.mode = mode;
+	r = pt_change(p, &f->r, &f->sx, &f->m, &f->g);
+	return r == 0 ? look(p, f) : r;
+}
+
+/* Ours and the mode are two things to the host. Whatever ends us between them, nobody may more than
+ * he might before or may after: what the new mode lacks goes first, what it adds comes last. */
+static int set_ours(
+	struct pt *p, struct file *f, const char *name, const struct acl_bytes *keep, uint32_t mode)
+{
+	uint32_t before = f->g.mode;
+	int r = set_mode(p, f, before & mode);
+
+	if (r < 0)
+		return r;
+	r = write_one(f->r.fd, host_name(name, true), keep->p, keep->n);
+	if (r < 0)
+		(void)set_mode(p, f, before);
+	return r;
+}
+
 /* The host's kernel takes set-gid from a file whose group is not among ours, and the guest's is not
  * known to it: what the guest's mode is to be is said again. */
 static int set(
 	struct pt *p, struct file *f, const char *name, const void *value, size_t n, bool kill)
 {
-	bool ours = is_ours(p, f->g.mode & S_IFMT);
 	uint32_t mode = f->g.mode;
 	struct acl_bytes keep;
 	int r = acl_set(name, value, n, &mode, &keep);
@@ -66,18 +92,14 @@ static int set(
 		return r;
 	if (kill)
 		mode &= ~(uint32_t)S_ISGID;
-	r = ours ? write_one(f->r.fd, host_name(name, true), keep.p, keep.n)
-		 : write_one(f->r.fd, name, value, n);
+	r = is_ours(p, f->g.mode & S_IFMT) ? set_ours(p, f, name, &keep, mode)
+					   : write_one(f->r.fd, name, value, n);
 	if (r == -EINVAL) /* ids that an ordinary user's jail does not have: as with chown() */
 		return -EPERM;
 	if (r == 0)
 		r = look(p, f);
-	if (r == 0 && f->g.mode != mode) {
-		f->g.mode = mode;
-		r = pt_change(p, &f->r, &f->sx, &f->m, &f->g);
-		if (r == 0)
-			r = look(p, f);
-	}
+	if (r == 0)
+		r = set_mode(p, f, mode);
 	if (r == 0 && (f->sx.stx_mode & 0111)) /* the host may run it now */
 		pt_drop_writer(&p->nodes, f->r.node);
 	return r;
