@@ -7,6 +7,7 @@
 #include <linux/fs.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -427,6 +428,37 @@ static void writing_takes_what_it_must(void **state)
 	assert_int_equal(ATTR.mode & 07777, 0755);
 }
 
+static void *gives_capabilities(void *arg)
+{
+	assert_int_equal(set_xattr(*(uint64_t *)arg, "security.capability", "new"), 0);
+	return NULL;
+}
+
+/* Who writes takes capabilities and then remembers that there are none: none come between. */
+static void capabilities_wait_for_who_takes_them(void **state)
+{
+	struct pt *p = pt_of(fs.b);
+	struct pt_ref ref;
+	char buf[16];
+	uint64_t node;
+	pthread_t t;
+
+	assert_int_equal(make_as(0, FUSE_CREATE, "f", 0755, 0), 0);
+	node = ENTRY->nodeid;
+	assert_int_equal(pt_get(&p->nodes, node, PT_NODE, &ref), 0);
+	pthread_mutex_lock(pt_change_lock(p, ref.node)); /* as pt_kill() */
+	assert_int_equal(pthread_create(&t, NULL, gives_capabilities, &node), 0);
+	usleep(100000);
+	assert_int_equal(
+		host_xattr("f", PT_XATTR_GUEST "security.capability", buf, sizeof(buf)), -ENODATA);
+	pthread_mutex_unlock(pt_change_lock(p, ref.node));
+	pthread_join(t, NULL);
+	pt_put(&p->nodes, &ref);
+	assert_int_equal(get_xattr(node, "security.capability"), 0);
+	assert_int_equal(req_write(&q, node, 0, 0, "a", 1, 0), 0);
+	assert_int_equal(get_xattr(node, "security.capability"), -ENODATA);
+}
+
 static void hostile_meta_is_no_meta(void **state)
 {
 	static const char *const value[] = {"", "1", "0 0 0 0", "0 0 0 0 - ", "1 2 10000 0 -",
@@ -616,8 +648,8 @@ static void killed_between_acl_and_mode(void **state)
 #define EVERYBODY                                                                                  \
 	T(tree_looks_like_roots), T(owners_are_kept), T(modes_are_kept), T(special_files),         \
 		T(symlinks), T(every_namespace), T(writing_takes_what_it_must),                    \
-		T(hostile_meta_is_no_meta), T(others_changes_are_seen),                            \
-		T(readonly_shows_and_keeps), T(want_is_not_absence),                               \
+		T(capabilities_wait_for_who_takes_them), T(hostile_meta_is_no_meta),               \
+		T(others_changes_are_seen), T(readonly_shows_and_keeps), T(want_is_not_absence),   \
 		T(killed_between_acl_and_mode)
 
 int main(void)

@@ -135,8 +135,11 @@ int pt_setxattr(struct fsb *b, const struct fsb_req *req, uint64_t node, const c
 	}
 	if (r < 0)
 		return r;
-	r = fsetxattr(f.fd, name, value, n, (int)flags) < 0 ? -errno : 0;
-	if (r == 0 && name == buf) {
+	if (name != buf) {
+		r = fsetxattr(f.fd, name, value, n, (int)flags) < 0 ? -errno : 0;
+	} else { /* before a writer takes capabilities away, or after it */
+		LOCK_SCOPE(pt_change_lock(p, f.node));
+		r = fsetxattr(f.fd, name, value, n, (int)flags) < 0 ? -errno : 0;
 		LOCK_SCOPE(&p->nodes.lock);
 		f.node->no_caps = false;
 	}
