@@ -202,6 +202,37 @@ static void half_copied_up(void **state)
 	fx_done(&fx);
 }
 
+/* What a copy left behind the file's end when it failed is in the file: it must not be a hole that
+ * is not one. */
+static void half_copied(void **state)
+{
+	struct rlimit old, cut;
+	struct fsb_entry from, to;
+	uint8_t byte;
+	struct fx fx;
+
+	fx_init(&fx, true);
+	assert_int_equal(fx_mk(fx.b, "n", S_IFREG | 0644, NULL), 0);
+	assert_int_equal(fx_write(fx.b, "n", "short", 5, 0, 0), 5);
+	assert_int_equal(fx_walk(fx.b, "a/big", &from), 0);
+	assert_int_equal(fx_walk(fx.b, "n", &to), 0);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+	cut = (struct rlimit){40000, old.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &cut), 0);
+	assert_int_equal(
+		fx.b->ops->copy_file_range(fx.b, &fx_req, from.node, 0, 0, to.node, 0, 0, FX_BIG),
+		-EFBIG);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(fx_attr(fx.b, "n").size, 40000);
+	assert_int_equal(fx_write(fx.b, "n", "far", 3, FX_BIG, 0), 3);
+	assert_int_equal(fx_read(fx.b, "n", &byte, 1, 30000), 1);
+	assert_int_equal(byte, fx_byte(30000));
+	fx_forget(fx.b, from.node);
+	fx_forget(fx.b, to.node);
+	fx_done(&fx);
+}
+
 /* A log may speak of more files than may be in memory at once: all but those left are gone. */
 static void more_removed_than_nodes(void **state)
 {
@@ -295,6 +326,7 @@ int main(void)
 		cmocka_unit_test(disk_runs_out),
 		cmocka_unit_test(full_disk_is_emptied),
 		cmocka_unit_test(half_copied_up),
+		cmocka_unit_test(half_copied),
 		cmocka_unit_test(more_removed_than_nodes),
 		cmocka_unit_test(compaction_fails),
 		cmocka_unit_test(damaged_head),

@@ -339,7 +339,9 @@ int64_t ovl_copy_file_range(struct fsb *b, const struct fsb_req *req, uint64_t n
 	}
 	truncs = atomic_load(&out->truncs);
 	n = copy_range(o, in, own, off_in, f, off_out, len);
-	if (n > 0)
+	if (n < 0) /* some of it may be there: the file knows */
+		written(o, out, 0, truncs + 1);
+	else if (n > 0)
 		written(o, out, off_out + (uint64_t)n, truncs);
 	ovl_unpin(o, in);
 	let_go(o, out, f);
