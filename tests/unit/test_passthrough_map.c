@@ -185,6 +185,7 @@ static void modes_are_kept(void **state)
 /* Files that the host's user has closed to himself are open to the guest's root. */
 static void closed_files_are_claimed(void **state)
 {
+	struct pt_ref late;
 	uint64_t f, d;
 
 	assert_int_equal(msb_write_file_atomic(host, "f", "secret", 6, 0), 0);
@@ -211,6 +212,13 @@ static void closed_files_are_claimed(void **state)
 	d = req_lookup(&q, 1, "e");
 	assert_true(req_lookup(&q, d, "in"));
 	assert_int_equal(req_read(&q, FUSE_READDIR, d, 0, 0, 4096), 0);
+	/* Two at once: the one that comes late has what it wants. */
+	assert_int_equal(msb_write_file_atomic(host, "g", "secret", 6, 0), 0);
+	f = req_lookup(&q, 1, "g");
+	assert_int_equal(pt_get(&pt_of(fs.b)->nodes, f, PT_PATH, &late), 0);
+	assert_int_equal(req_read(&q, FUSE_READ, f, 0, 0, 10), 0);
+	assert_int_equal(pt_claim(pt_of(fs.b), &late), 0);
+	pt_put(&pt_of(fs.b)->nodes, &late);
 }
 
 static uint32_t type_in_listing(const char *name, uint32_t op)

@@ -283,7 +283,9 @@ int pt_claim(struct pt *p, struct pt_ref *r)
 	if (sx.stx_uid != p->euid || (!S_ISREG(sx.stx_mode) && !S_ISDIR(sx.stx_mode)))
 		return -EACCES;
 	mode = (sx.stx_mode & 07777) | (S_ISDIR(sx.stx_mode) ? 0700 : 0600);
-	if (mode == (sx.stx_mode & 07777u) || set_mode(p, r, mode) < 0)
+	if (mode == (sx.stx_mode & 07777u))
+		return 0; /* another's claim came first */
+	if (set_mode(p, r, mode) < 0)
 		return -EACCES;
 	/* Now that it can be read, what the guest saw is kept. */
 	pt_meta_of(p, r, &sx, &m);
