@@ -2,6 +2,7 @@
 // plugin, protocol=fuse: a plugin's file system, and a plugin over a directory.
 #include "tests/unit/acl_text.h"
 #include "tests/unit/plugin_fixture.h"
+#include "fs/backends/plugin/wire.h"
 
 #include <sys/xattr.h>
 
@@ -42,6 +43,33 @@ static const char *list(uint64_t dir, bool plus)
 	}
 	assert_int_equal(req_release(&q, FUSE_RELEASEDIR, dir, fh), 0);
 	return names;
+}
+
+/* ---- a list's bytes */
+
+static uint64_t listed_node(const char *name)
+{
+	const struct fuse_entry_out e = {.nodeid = 5, .attr.mode = S_IFDIR | 0755};
+	const struct fuse_dirent d = {.ino = 5, .off = 1, .namelen = (uint32_t)strlen(name)};
+	_Alignas(8) uint8_t list[512] = {0};
+	struct pw_dirent got;
+	size_t at = 0;
+
+	memcpy(list, &e, sizeof(e));
+	memcpy(list + sizeof(e), &d, FUSE_NAME_OFFSET);
+	memcpy(list + sizeof(e) + FUSE_NAME_OFFSET, name, d.namelen);
+	assert_int_equal(pw_dirent(list, sizeof(list), true, &at, &got), 1);
+	return got.entry.nodeid;
+}
+
+/* As with the kernel: "." and ".." come without a reference, so that none is given back. */
+static void dots_are_no_nodes(void **state)
+{
+	assert_int_equal(listed_node("."), 0);
+	assert_int_equal(listed_node(".."), 0);
+	assert_int_equal(listed_node("..."), 5);
+	assert_int_equal(listed_node(".a"), 5);
+	assert_int_equal(listed_node("a."), 5);
 }
 
 /* ---- a file system of the plugin's own */
@@ -331,6 +359,7 @@ static void beside_directory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(dots_are_no_nodes),
 		cmocka_unit_test_setup_teardown(own_fs, setup, teardown),
 		cmocka_unit_test_setup_teardown(data_in_stream, setup, teardown),
 		cmocka_unit_test_setup_teardown(data_in_pieces, setup, teardown),

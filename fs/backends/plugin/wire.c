@@ -98,6 +98,8 @@ int pw_dirent(const uint8_t *p, size_t n, bool plus, size_t *at, struct pw_diren
 	ret->type = d.type & 15;
 	if (memchr(ret->name, '/', d.namelen) || memchr(ret->name, 0, d.namelen))
 		return -EIO;
+	if (d.namelen <= 2 && !memcmp(ret->name, "..", d.namelen))
+		ret->entry.nodeid = 0; /* no kernel gives such a reference back */
 	if (ret->entry.nodeid && pw_attr(&ret->entry.attr) < 0)
 		return -EIO;
 	*at += FUSE_DIRENT_ALIGN(head + FUSE_NAME_OFFSET + d.namelen);
