@@ -62,15 +62,15 @@ more_than() { [ "$(stat -c %s "$1")" -gt "$2" ] && echo yes; }
 	seq 400000 >want
 	"$msb" exec dev sh -c 'seq 400000 & seq 400000 >&2; wait; exit 7' > >(sleep 6; cat >out) 2> >(sleep 3; cat >err2) &
 	pid=$!
-	sleep 2
+	until_is 20 1 jobs_of dev
+	sleep 2 # a time in which pipes fill
 	again
 	sleep 2
 	again
 	ends 7
-	until_is 60 "$(stat -c %s want)" stat -c %s out
-	cmp want out
+	until_is 60 same eval "cmp -s want out && echo same"
 	# said between two of the command's writes
-	sed -z 's/msb: msbd ended; waiting for another\n//g' err2 | cmp want -
+	until_is 60 same eval "sed -z 's/msb: msbd ended; waiting for another\n//g' err2 | cmp -s want - && echo same"
 }
 
 @test "exec: what ended meanwhile has its output and its status" {
@@ -127,10 +127,11 @@ more_than() { [ "$(stat -c %s "$1")" -gt "$2" ] && echo yes; }
 }
 
 @test "run: goes on, its status is the command's, and --rm removes it" {
-	"$msb" run -q --rm --name goes -m 128m bb sh -c 'echo up; sleep 6; echo end; exit 6' >out 2>err &
+	"$msb" run -q --rm --name goes -m 128m bb sh -c 'echo up; until [ -e /go ]; do sleep 0.1; done; echo end; exit 6' >out 2>err &
 	pid=$!
 	until_is 60 up head -n 1 out
 	again
+	touch "$m/goes/root/go"
 	ends 6
 	[ "$(cat out)" = $'up\nend' ]
 	[ ! -e "$m/goes" ]
@@ -187,7 +188,7 @@ more_than() { [ "$(stat -c %s "$1")" -gt "$2" ] && echo yes; }
 	END
 	rm -f go there
 	(cd / && bash "$dir/type.sh" 3>&-) &
-	timeout 200 "$BATS_TEST_DIRNAME/terminal.py" 24x80 raw type:'echo a$((1+1))\r' see:a2 \
+	timeout 600 "$BATS_TEST_DIRNAME/terminal.py" 24x80 raw type:'echo a$((1+1))\r' see:a2 \
 		type:'touch /x; echo b$((1+1))\r' see:b2 run:"touch $dir/go; until [ -e $dir/there ]; do sleep 0.1; done" \
 		size:40x120 type:'stty size; echo c$((1+1))\r' see:'40 120' see:c2 type:'exit 8\r' end:8 cooked -- "$msb" exec -it dev sh
 	wait

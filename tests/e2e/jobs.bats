@@ -158,7 +158,7 @@ has() { sed -n "s/^$1 //p" $j/status; }
 	fails 'not permitted' 'cannot set limit' error "echo start >$j/ctl"
 	ends '125 bad_rlimits '
 	job '["sh", "-c", "trap : TERM; while :; do sleep 0.1; done"]'
-	echo 1 >$j/timeout_sec
+	echo 3 >$j/timeout_sec # in which a slow guest gets to the trap
 	start
 	ends '124 timeout KILL'
 	job '["sleep", "100"]'
@@ -202,7 +202,7 @@ has() { sed -n "s/^$1 //p" $j/status; }
 	[ "$(cat <&8 | tail -n 1)" = $'40 120\r' ]
 	[ -z "$(cat $j/stderr)" ]
 	exec 8<&- 9>&-
-	job '["sleep", "9"]'
+	job '["sleep", "900"]'
 	start
 	fails 'Invalid argument' 'has no terminal' error "echo resize 1 2 >$j/ctl"
 	echo signal KILL >$j/ctl
@@ -240,10 +240,11 @@ has() { sed -n "s/^$1 //p" $j/status; }
 	gone=$j
 	exec 7>&-
 	until_is 2 no eval "[ -e $gone ] && echo yes || echo no"
-	job '["sleep", "1"]'
+	job '["sh", "-c", "until [ -e /goes ]; do sleep 0.1; done"]'
 	start
 	exec 7>&-
 	[ -e $j ]
+	guest dev 'touch /goes'
 	until_is 5 no eval "[ -e $j ] && echo yes || echo no"
 	job '["sh", "-c", "cat; exit 5"]'
 	echo keep >$j/ctl
@@ -315,7 +316,7 @@ has() { sed -n "s/^$1 //p" $j/status; }
 		    ctl.write("signal TERM\n")
 		got = set()
 		while len(got) < 2:
-		    for fd, ev in p.poll(10000) or sys.exit("nothing came"):
+		    for fd, ev in p.poll(100000) or sys.exit("nothing came"):
 		        got.add(fd)
 		        p.unregister(fd)
 		        if fd == out and not ev & select.POLLHUP:

@@ -142,7 +142,11 @@ faulty() {
 @test "an interrupted pull goes on where it was" {
 	empty
 	registry_fault "$port" '{"do":"slow","path":".*/blobs/.*","rate":400000,"times":-1}'
-	timeout -s INT 3 bash -c "echo 'pull $f/team/x:1' > $ctl" || true
+	env --default-signal=INT bash -c "echo 'pull $f/team/x:1' > $ctl" &
+	pid=$!
+	until_is 20 yes eval "[ -n \"\$(find $store/blobs -name '*.part' -size +0)\" ] && echo yes"
+	kill -INT $pid
+	wait $pid || true
 	until_is 10 0 bash -c "pgrep -P $(msbd_pid) msb-image | wc -l"
 	[ "$(names images)" = 0 ]
 	[ "$(find "$store/blobs" -name '*.part' | wc -l)" -gt 0 ]

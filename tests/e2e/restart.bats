@@ -137,7 +137,7 @@ said() {
 	exec 7<>jobs/clone
 	read -r n <&7
 	j=$m/dev/jobs/$n
-	echo '["sh", "-c", "cat; sleep 2; echo done"]' >"$j/argv"
+	echo '["sh", "-c", "cat; until [ -e /goes ]; do sleep 0.1; done; echo done"]' >"$j/argv"
 	start
 	exec 8>"$j/stdin"
 	echo text >&8
@@ -145,6 +145,7 @@ said() {
 	exec 7>&- 8>&-
 	[ "$(cat "$j/state")" = running ]
 	exec 9<"$j/stdout" # somebody has it again
+	echo 'touch /goes' >"$m/dev/exec"
 	[ "$(cat <&9)" = $'text\ndone' ]
 	[ "$(cat "$j/wait")" = 0 ]
 	exec 9<&-
@@ -202,7 +203,7 @@ said() {
 	kill -9 "$pid"
 	sleep 3
 	"$bin/msbd"
-	[ "$(timeout 20 cat "$j/wait") $(has reason)" = '124 timeout' ]
+	[ "$(timeout 120 cat "$j/wait") $(has reason)" = '124 timeout' ]
 }
 
 @test "a terminal and its size, signals, numbers" {
@@ -269,6 +270,11 @@ said() {
 	[ "$(cat "$j/wait" "$j/stdout")" = $'0\nword' ]
 }
 
+# filled: more input of these jobs is under way than one side has room for
+filled() {
+	[ "$(sed -n 's/^stdin_bytes //p' "${all[@]/%//status}" | awk '{ n += $1 } END { print n }')" -gt 500000 ] && echo yes
+}
+
 @test "nor does one that is paused lose any where its channel is full" {
 	local all=() writers=() taken=0 n
 	for _ in 1 2 3 4 5 6; do
@@ -281,7 +287,7 @@ said() {
 		head -c 400000 /dev/zero >"$j/stdin" 2>/dev/null 3>&- &
 		writers+=($!)
 	done
-	sleep 2 # until they wait: it is more than msb-agentd and QEMU have room for
+	until_is 20 yes filled # and they wait: it is more than msb-agentd and QEMU have room for
 	msbd_killed
 	wait "${writers[@]}" || true
 	[ "$(cat "${all[@]/%//state}" | sort -u)" = running ]
