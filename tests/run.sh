@@ -56,7 +56,7 @@ for g in $groups; do
 	tsan) programs build/tsan/test 'test_*' |
 		CMOCKA_MESSAGE_OUTPUT=TAP xargs -P "$jobs" -I{} bash -c 'run "tsan-$(basename {})" 600 {}' ;;
 	fuzz) programs build/fuzz/fuzz 'fuzz_*' |
-		xargs -P "$jobs" -I{} bash -c 'n=$(basename {}); run "fuzz-$n" 120 bash -c "fuzz $n {}"' ;;
+		xargs -P "$jobs" -I{} bash -c 'n=$(basename {}); run "fuzz-$n" $((${FUZZ_SECONDS:-5} + 300)) bash -c "fuzz $n {}"' ;;
 	e2e) printf '%s\n' tests/e2e/*.bats |
 		xargs -P "$jobs" -I{} bash -c 'run "e2e-$(basename {} .bats)" 1200 bats --tap {}' ;;
 	*) echo "run.sh: no group '$g'" >&2; exit 2 ;;

@@ -37,6 +37,17 @@ count() { # processes, their descriptors, mounts, sockets, files
 		"$(grep -c "$dir" /proc/self/mountinfo)" "$(grep -c "$dir" /proc/net/unix)" \
 		"$(find "$MSB_STATE" -xdev ! -name '*-wal' ! -name '*-shm' ! -name '*.backup' ! -name '*.log*' 2>/dev/null | wc -l)"
 }
+settle() { # settle NAME: counted once nothing has come or gone for some seconds
+	local same=0
+	count >"$dir/$1"
+	for _ in {1..100}; do
+		sleep 1
+		count >"$dir/now"
+		if cmp -s "$dir/$1" "$dir/now"; then same=$((same + 1)); else same=0; fi
+		mv "$dir/now" "$dir/$1"
+		[ $same -lt 4 ] || return
+	done
+}
 details() { # what each descriptor is, for the report of a leak
 	local p
 	for p in $(pids); do
@@ -55,8 +66,7 @@ echo "import $PWD/build/images/busybox busybox" >"$m/images/ctl" || exit 1
 mkdir "$m/warm" && echo busybox >"$m/warm/image" && echo start >"$m/warm/ctl" && use warm && echo stop >"$m/warm/ctl"
 check "a first sandbox starts, runs and stops" [ $? = 0 ]
 rmdir "$m/warm"
-sleep 1
-count >"$dir/before"
+settle before
 details >"$dir/before.fds"
 
 ok=1
@@ -91,8 +101,7 @@ check "$started starts, commands and stops succeed" [ ! -e "$dir/bad" ]
 check "$running run at once (most: $peak)" [ "$peak" = "$running" ]
 
 for i in $(seq "$sandboxes"); do rmdir "$m/s$i" || bad=1; done
-sleep 2
-count >"$dir/after"
+settle after
 details >"$dir/after.fds"
 paste "$dir/before" "$dir/after" | sed 's/^/# before, after: /'
 check "nothing leaks: processes, fds, mounts, sockets, files" cmp -s "$dir/before" "$dir/after"
