@@ -105,6 +105,19 @@ listing() { (cd "$1" && find . -mindepth 1 -printf '%p %y %m %s %l\n' | sort && 
 	run -125 bash -c "head -c 5000 /dev/urandom | '$msb' cp - dev:/"
 	run -125 bash -c "tar c a | head -c 3000 | '$msb' cp - dev:/"
 	run -125 bash -c "tar c a | '$msb' cp - dev:/none"
+	# the root's own entry after something that is left out
+	python3 - >odd.tar <<-'PY'
+	import sys, tarfile
+	t = tarfile.open(fileobj=sys.stdout.buffer, mode="w|")
+	for name, kind in ("gadget", tarfile.CHRTYPE), ("./", tarfile.DIRTYPE):
+	    i = tarfile.TarInfo(name)
+	    i.type = kind
+	    t.addfile(i)
+	t.close()
+	PY
+	run -125 "$msb" cp - dev:/ <odd.tar
+	[[ $output == *'left out /gadget: it is a device' ]]
+	[ "$(guest dev '[ ! -e /gadget ] && echo none')" = none ]
 	run -125 bash -c "tar c -P --transform 's,^,../,' a/file | '$msb' cp - dev:/a"
 	[[ $output == *'goes up'* ]]
 	# a way that is a link in the sandbox is followed inside of it

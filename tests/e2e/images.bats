@@ -637,6 +637,22 @@ until_asked() {
 	[ ! -e "$m/images/$f" ]
 }
 
+@test "msb: ^C where a password is asked for leaves the terminal as it was" {
+	python3 - "$msb" <<-'PY'
+	import os, pty, signal, sys, termios
+	signal.alarm(60)
+	pid, fd = pty.fork()
+	if pid == 0: os.execv(sys.argv[1], [sys.argv[1], "login", "-u", "me", "reg.lan"])
+	seen = b""
+	while b"Password: " not in seen: seen += os.read(fd, 4096)
+	while termios.tcgetattr(fd)[3] & termios.ECHO: pass
+	os.write(fd, b"\x03")
+	assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+	assert termios.tcgetattr(fd)[3] & termios.ECHO
+	PY
+	[ ! -e "$m/images/logins/reg.lan" ]
+}
+
 @test "what an image may hold can be set lower, for the whole instance" {
 	export MSB_MNT=$dir/m2 MSB_STATE=$dir/s2
 	run ! env MSB_IMAGE_MAX_BYTES=2T "$bin/msbd"

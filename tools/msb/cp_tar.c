@@ -264,6 +264,7 @@ static int path_of(struct untar *u, const char *name, struct msb_err *e)
 {
 	struct msb_str s = MSB_STR_FIXED(u->path);
 
+	msb_str_add(&s, "", 0); /* where no name comes it is the root's */
 	for (const char *p = u->into; *p;) {
 		size_t n = strcspn(p, "/");
 

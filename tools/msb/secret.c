@@ -2,6 +2,7 @@
 // A user's name and secret.
 #include "tools/msb/secret.h"
 #include "base/cleanup.h"
+#include "tools/msb/interrupt.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -38,6 +39,7 @@ static int ask(const char *what, bool echo, char *buf, size_t size, struct msb_e
 			"there is no terminal to ask at: -u USER, and the secret with "
 			"--password-stdin");
 	(void)dprintf(tty, "%s: ", what);
+	interrupt_catch(); /* the terminal is given back as it was */
 	silent = old;
 	silent.c_lflag &= ~(tcflag_t)ECHO;
 	if (!echo)
