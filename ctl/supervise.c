@@ -20,6 +20,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -49,6 +50,7 @@ enum kind {
 struct supervisor {
 	struct ctl *c;
 	int exit_fd, signal_fd, timer_fd;
+	atomic_bool folding; /* a thread of its own does: fold() */
 };
 
 static int watch(int ep, int fd, uint64_t tag)
@@ -313,15 +315,27 @@ static void on_signal(struct supervisor *s)
 		(void)eventfd_write(s->exit_fd, 1);
 }
 
+/* Waits for the disk. */
+static void *fold(void *arg)
+{
+	struct supervisor *s = arg;
+
+	{
+		LOCK_SCOPE(&s->c->fold_lock);
+		ctl_db_checkpoint(s->c->db);
+	}
+	s->folding = false;
+	return NULL;
+}
+
 static void on_timer(struct supervisor *s)
 {
 	uint64_t n;
 
 	(void)!read(s->timer_fd, &n, sizeof(n)); /* only to make it unreadable again */
-	{
-		LOCK_SCOPE(&s->c->fold_lock);
-		ctl_db_checkpoint(s->c->db);
-	}
+	/* Where no thread is to be had it is for the next time. */
+	if (!atomic_exchange(&s->folding, true) && ctl_thread(fold, s) < 0)
+		s->folding = false;
 	ctl_logfile_rotate(s->c->run_fd, "msb.log", CTL_MAX_LOG_BYTES);
 	ctl_daemon_status(s->c, false);
 }

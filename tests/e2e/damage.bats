@@ -207,6 +207,46 @@ refuses() {
 	as_it_was
 }
 
+@test "a disk that stands still holds up nobody who does not wait for it" {
+	command -v cc >/dev/null || skip "there is no compiler"
+	other=$(mktemp -d /tmp/msbt.XXXXXX)
+	# while there is a `gate`, whoever syncs stands before it, and `gate.in` says so
+	cc -shared -fPIC -x c -o "$other/disk.so" - <<-'C'
+		#include <fcntl.h>
+		#include <stdio.h>
+		#include <stdlib.h>
+		#include <sys/syscall.h>
+		#include <unistd.h>
+		static int pass(long call, int fd)
+		{
+			const char *gate = getenv("GATE");
+			char in[4096];
+			snprintf(in, sizeof(in), "%s.in", gate ? gate : "");
+			while (gate && access(gate, F_OK) == 0) {
+				close(open(in, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+				usleep(20000);
+			}
+			return (int)syscall(call, fd);
+		}
+		int fsync(int fd) { return pass(SYS_fsync, fd); }
+		int fdatasync(int fd) { return pass(SYS_fdatasync, fd); }
+	C
+	GATE=$other/gate LD_PRELOAD=$other/disk.so MSB_MNT=$other/m MSB_STATE=$other/s "$bin/msbd"
+	pid=$(jq -r 'select(.msg | contains(" serves ")) | .pid' "$other/m/log")
+	touch "$other/gate"
+	mkdir "$other/m/one"
+	until_is 60 yes eval "[ -e $other/gate.in ] && echo yes" || late=1
+	kill "$pid"
+	until_is 1 1 grep -c 'signal 15 from' "$other/s/run/msb.log" || late=1
+	rm "$other/gate"
+	until_is 60 gone eval "[ -e /proc/$pid ] || echo gone"
+	[ -z "${late:-}" ]
+	MSB_MNT=$other/m MSB_STATE=$other/s "$bin/msbd"
+	[ "$(cat "$other/m/one/state")" = created ]
+	MSB_MNT=$other/m MSB_STATE=$other/s "$bin/msbd" --stop
+	rm -rf "$other"
+}
+
 @test "two msbd on one state directory, or on one mount: one serves, the other says who" {
 	other=$(mktemp -d /tmp/msbt.XXXXXX)
 	run -1 env MSB_MNT="$other/m" "$bin/msbd"
