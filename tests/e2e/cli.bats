@@ -234,6 +234,14 @@ volume:db /db disk rw" ]
 	msb rm idle
 }
 
+@test "ps: no control character that somebody wrote reaches a terminal" {
+	sandbox odd
+	printf '/x\xc2\x9b31m\n' >"$m/odd/image"
+	[[ $(msb ps -a) == *'odd '*' /x\xc2\x9b31m '* ]]
+	[ "$(msb ps -a -f name=odd --format '{{.Image}}')" = $'/x\xc2\x9b31m' ]
+	rmdir "$m/odd"
+}
+
 @test "inspect: all values as JSON, one by its name" {
 	echo 'a "b" \ c' >"$m/dev/env/X"
 	echo 'none /scratch memory size_bytes=1M' >"$m/dev/mounts"

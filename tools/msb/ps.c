@@ -272,14 +272,16 @@ static void table(const struct rows *all, bool whole)
 	for (int pass = 0; pass < 2; pass++)
 		for (size_t i = 0; i <= all->n; i++)
 			for (int c = 0; c < COLUMNS; c++) {
-				_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+				_cleanup_str_ struct msb_str s = MSB_STR_INIT, text = MSB_STR_INIT;
 				int n;
 
 				if (i == 0)
-					msb_str_adds(&s, titles[c]);
+					msb_str_adds(&text, titles[c]);
 				else
 					(void)field(
-						&all->row[i - 1], columns[c], &s); /* there is */
+						&all->row[i - 1], columns[c], &text); /* there is */
+				/* Another user's sandbox says what that user wants. */
+				msb_str_add_printable(&s, text.buf ?: "", text.len);
 				n = (int)(s.len > 40 && !whole ? 40 : s.len);
 				if (pass == 0)
 					width[c] = i == 0 || n > width[c] ? n : width[c];
