@@ -196,7 +196,8 @@ struct fsb_ops {
 	int64_t (*writev)(struct fsb *, const struct fsb_req *, uint64_t node, uint64_t fh,
 		const struct iovec *, int iovcnt, uint64_t off,
 		uint32_t write_flags); /* FUSE_WRITE_KILL_SUIDGID, FSB_WRITE_APPEND */
-	int (*fsync)(struct fsb *, uint64_t node, uint64_t fh, bool datasync);
+	int (*fsync)(
+		struct fsb *, uint64_t node, uint64_t fh, bool datasync); /* a directory's too */
 	int (*opendir)(struct fsb *, uint64_t node, uint64_t *ret_fh);
 	int (*readdir)(struct fsb *, const struct fsb_req *, uint64_t node, uint64_t fh,
 		uint64_t off, bool plus, fsb_dirent_fn,

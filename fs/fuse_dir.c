@@ -111,11 +111,10 @@ int64_t fuse_do_fsyncdir(struct fuse_call *c)
 
 	if (!c->ops->fsync)
 		return -ENOSYS;
-	/* A backend's fsync() takes a file's handle; a directory it syncs by node. */
 	r = fuse_pin_handle(c->s, true, c->h.nodeid, in->fh);
 	if (r < 0)
 		return r;
-	r = CALL(c, fsync, c->h.nodeid, 0, in->fsync_flags & FUSE_FSYNC_FDATASYNC);
+	r = CALL(c, fsync, c->h.nodeid, in->fh, in->fsync_flags & FUSE_FSYNC_FDATASYNC);
 	fuse_unpin_handle(c->s, true, in->fh);
 	return r;
 }

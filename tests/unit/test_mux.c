@@ -264,6 +264,12 @@ static int64_t full_writev(struct fsb *b, const struct fsb_req *r, uint64_t node
 	return (int64_t)iov[0].iov_len;
 }
 
+static int full_fsync(struct fsb *b, uint64_t node, uint64_t fh, bool datasync)
+{
+	assert_int_equal(fh, node == FSB_ROOT ? 8 : 7);
+	return 0;
+}
+
 static int full_readdir(struct fsb *b, const struct fsb_req *r, uint64_t node, uint64_t fh,
 	uint64_t off, bool plus, fsb_dirent_fn fn, void *arg)
 {
@@ -285,14 +291,24 @@ static void full_init(struct poor *p)
 	p->ops.opendir = full_opendir;
 	p->ops.readv = full_readv;
 	p->ops.writev = full_writev;
+	p->ops.fsync = full_fsync;
 	p->ops.readdir = full_readdir;
 	p->ops.cache = full_cache;
+}
+
+static int sync_of(uint32_t opcode, uint64_t node, uint64_t fh)
+{
+	const struct fuse_fsync_in in = {.fh = fh};
+
+	req_start(&q, opcode, node);
+	req_add(&q, &in, sizeof(in));
+	return req_run(&q);
 }
 
 /* A child whose handles mean something beside children that have none. */
 static void stateless_beside_stateful(void **state)
 {
-	uint64_t a = req_lookup(&q, 1, "a"), p, f, g, fh;
+	uint64_t a = req_lookup(&q, 1, "a"), p, f, g, fh, dh;
 	struct poor full;
 
 	full_init(&full);
@@ -314,10 +330,17 @@ static void stateless_beside_stateful(void **state)
 	assert_true(fh != 0);
 	assert_int_equal(req_write(&q, g, fh, 0, "x", 1, 0), 0);
 	assert_int_equal(req_read(&q, FUSE_READ, g, fh, 0, 1), 0);
+	assert_int_equal(sync_of(FUSE_FSYNC, g, fh), 0);
+	assert_int_equal(sync_of(FUSE_FSYNCDIR, a, 0), 0);
+	assert_int_equal(req_open(&q, FUSE_OPENDIR, p, 0), 0);
+	dh = REQ_REPLY(&q, struct fuse_open_out)->fh;
+	assert_int_equal(sync_of(FUSE_FSYNCDIR, p, dh), 0);
 	/* A guest that leaves out what it was given. */
 	assert_int_equal(req_write(&q, g, 0, 0, "x", 1, 0), -EBADF);
 	assert_int_equal(req_read(&q, FUSE_READ, g, 0, 0, 1), -EBADF);
 	assert_int_equal(req_read(&q, FUSE_READDIR, p, 0, 0, 1), -EBADF);
+	assert_int_equal(sync_of(FUSE_FSYNC, g, 0), -EBADF);
+	assert_int_equal(sync_of(FUSE_FSYNCDIR, p, 0), -EBADF);
 	assert_int_equal(req_read(&q, FUSE_READ, f, fh, 0, 1), -EBADF);
 	assert_int_equal(mux_remove(fs.b, "p"), 0);
 }

@@ -119,6 +119,41 @@ static void own_fs(void **state)
 	assert_true(status().ready);
 }
 
+static uint64_t synced[2]; /* the handles of FSYNC and FSYNCDIR */
+
+static bool sees_syncs(struct fake *x, const struct fuse_in_header *h, const void *arg)
+{
+	const struct fuse_fsync_in *in = arg;
+
+	if (h->opcode != FUSE_FSYNC && h->opcode != FUSE_FSYNCDIR)
+		return false;
+	synced[h->opcode == FUSE_FSYNCDIR] = in->fh;
+	return msb_plugin_reply(&x->p, h->unique, 0, NULL, 0) == 0;
+}
+
+/* What a plugin keeps of an open directory it finds by the handle, as that of a file. */
+static void syncs(void **state)
+{
+	struct fuse_fsync_in in = {0};
+	uint64_t a;
+
+	(void)fake_add(&f, 1, "a", S_IFREG | 0644);
+	f.first = sees_syncs;
+	start_over(NULL);
+	a = req_lookup(&q, 1, "a");
+	in.fh = open_of(a, O_RDWR);
+	req_start(&q, FUSE_FSYNC, a);
+	req_add(&q, &in, sizeof(in));
+	assert_int_equal(req_run(&q), 0);
+	assert_int_equal(synced[0], f.last_fh);
+	assert_int_equal(req_open(&q, FUSE_OPENDIR, 1, 0), 0);
+	in.fh = REQ_REPLY(&q, struct fuse_open_out)->fh;
+	req_start(&q, FUSE_FSYNCDIR, 1);
+	req_add(&q, &in, sizeof(in));
+	assert_int_equal(req_run(&q), 0);
+	assert_int_equal(synced[1], f.last_fh);
+}
+
 /* Data that takes several messages, in the stream and in shared memory. */
 static void much_data(bool shm, uint32_t max_write)
 {
@@ -361,6 +396,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(dots_are_no_nodes),
 		cmocka_unit_test_setup_teardown(own_fs, setup, teardown),
+		cmocka_unit_test_setup_teardown(syncs, setup, teardown),
 		cmocka_unit_test_setup_teardown(data_in_stream, setup, teardown),
 		cmocka_unit_test_setup_teardown(data_in_pieces, setup, teardown),
 		cmocka_unit_test_setup_teardown(data_in_shm, setup, teardown),

@@ -379,8 +379,8 @@ int pf_fsync(struct fsb *b, uint64_t node, uint64_t fh, bool datasync)
 	if (r < 0)
 		return r;
 	in.fh = h.pfh;
-	r = pf_simple(
-		p, fh ? FUSE_FSYNC : FUSE_FSYNCDIR, &n, NULL, &in, sizeof(in), NULL, NULL, NULL, 0);
+	r = pf_simple(p, h.dir ? FUSE_FSYNCDIR : FUSE_FSYNC, &n, NULL, &in, sizeof(in), NULL, NULL,
+		NULL, 0);
 	if (r == -PLUGIN_PASS)
 		r = HAS_BELOW(p, n.inner, fsync) && (!fh || h.below)
 			    ? BELOW(p, fsync, n.inner, h.ifh, datasync)
