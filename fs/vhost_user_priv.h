@@ -62,6 +62,7 @@ enum vu_request {
 typedef int (*vu_request_fn)(struct vu_dev *, struct vu_msg *, int *fds, unsigned int nfds);
 
 /* ---- vhost_user_ring.c */
+int vu_nonblock(int fd); /* nobody waits where a front end lets them; 0 or -errno */
 void vu_stop_all(struct vu_dev *d);
 int vu_restart_all(struct vu_dev *d); /* those whose all is known */
 void vu_queue_close(struct vu_queue *q);

@@ -3,7 +3,15 @@
 #include "fs/vhost_user_priv.h"
 #include "base/cleanup.h"
 
+#include <fcntl.h>
 #include <sys/eventfd.h>
+
+int vu_nonblock(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+}
 
 static void queue_stop(struct vu_dev *d, unsigned int i)
 {
@@ -149,6 +157,9 @@ int vu_set_vring_fd(struct vu_dev *d, struct vu_msg *m, int *fds, unsigned int n
 						 : &q->err_fd;
 	if (none && slot == &q->kick_fd)
 		return -ENOTSUP; /* asks the device to poll for ever */
+	/* Another ring may take this one's kicks, and a counter may be full. */
+	if (!none && vu_nonblock(fds[0]) < 0)
+		return -EINVAL;
 	queue_stop(d, i);
 	cleanup_close_(slot);
 	*slot = none ? -1 : steal_fd(&fds[0]);

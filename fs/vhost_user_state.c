@@ -135,13 +135,6 @@ void vu_state_abort(struct vu_dev *d)
 	d->state = NULL;
 }
 
-static int nonblock(int fd)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
-}
-
 /* Takes over @fd. */
 static int start(struct vu_dev *d, bool load, int fd)
 {
@@ -160,9 +153,9 @@ static int start(struct vu_dev *d, bool load, int fd)
 	s->to = load ? p[1] : fd;
 	s->device_end = load ? p[0] : p[1];
 	s->wake_fd = eventfd(0, EFD_CLOEXEC);
-	r = s->wake_fd < 0 ? -errno : nonblock(s->from);
+	r = s->wake_fd < 0 ? -errno : vu_nonblock(s->from);
 	if (r == 0)
-		r = nonblock(s->to);
+		r = vu_nonblock(s->to);
 	if (r == 0) {
 		r = -pthread_create(&s->device, NULL, device_main, s);
 		s->have_device = r == 0;

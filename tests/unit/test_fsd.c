@@ -492,6 +492,41 @@ static void hostile_rings_hurt_nobody(void **state)
 	assert_int_equal(req_create(&q, base, "file", O_RDWR, 0644), 0);
 }
 
+/* Descriptors on which a read or a write waits though they are ready: kicks of less than is read,
+ * a full counter for calls. */
+static void descriptors_that_block(void **state)
+{
+	const struct timeval patience = {.tv_sec = 10};
+	const int call = eventfd(0, EFD_CLOEXEC), all = 8;
+	struct front bad;
+	int kick[2];
+
+	if (!pid)
+		skip();
+	export_share("share.sock", "");
+	assert_int_equal(front_init(&bad), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, kick), 0);
+	assert_int_equal(setsockopt(kick[1], SOL_SOCKET, SO_RCVLOWAT, &all, sizeof(all)), 0);
+	assert_true(dup3(kick[1], bad.kick[0], O_CLOEXEC) >= 0);
+	assert_true(dup3(call, bad.call[0], O_CLOEXEC) >= 0);
+	assert_int_equal(eventfd_write(call, UINT64_MAX - 1), 0);
+	bad.sock = msb_unix_connect(in_top("share.sock"), SOCK_STREAM);
+	assert_true(bad.sock >= 0);
+	assert_int_equal(
+		setsockopt(bad.sock, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+	assert_int_equal(front_reconnect(&bad, 1), 0);
+	assert_int_equal(write(kick[0], "k", 1), 1);
+	while (msb_wait_fd(kick[1], POLLIN, 0) == 0) /* until it is taken */
+		usleep(1000);
+	close(steal_fd(&bad.sock));
+	attach("share.sock");
+	assert_int_equal(req_getattr(&q, base), 0);
+	front_done(&bad);
+	close(call);
+	close(kick[0]);
+	close(kick[1]);
+}
+
 static void control_comes_and_goes(void **state)
 {
 	struct msb_err e = {0};
@@ -772,9 +807,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {T(share_serves_a_guest), T(tree_serves_a_guest),
 		T(readonly_share), T(forgetting_needs_few_kicks_and_loses_none),
 		T(broken_queue_ends_nothing_else), T(hostile_rings_hurt_nobody),
-		T(control_comes_and_goes), T(bad_control_messages), T(tree_is_seen_from_the_host),
-		T(mounts_come_and_go), T(audit_is_written), T(denials_are_told),
-		T(descriptors_lead_nowhere)};
+		T(descriptors_that_block), T(control_comes_and_goes), T(bad_control_messages),
+		T(tree_is_seen_from_the_host), T(mounts_come_and_go), T(audit_is_written),
+		T(denials_are_told), T(descriptors_lead_nowhere)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
