@@ -92,7 +92,8 @@ static struct record *reserve(struct audit_sink *s, size_t n, uint64_t *ret_used
 			atomic_store_explicit(&s->tail_seen, tail, memory_order_release);
 		}
 		*ret_used = head + skip + n - tail;
-		if (*ret_used > AUDIT_RING_BYTES)
+		/* Where @tail is past @head others were faster: it is tried again from there. */
+		if (*ret_used > AUDIT_RING_BYTES && tail <= head)
 			return NULL;
 	} while (!atomic_compare_exchange_weak(&s->head, &head, head + skip + n));
 	if (skip) {

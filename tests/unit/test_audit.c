@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <cmocka.h>
 
 static char top[64];
@@ -392,6 +393,81 @@ static void ring_begins_again(void **state)
 	}
 }
 
+/* ---- a thread that lost its CPU while it looked for room: a signal's handler is the others */
+
+enum { ROUNDS = 300, MOST = 5000, OTHERS = 60 };
+static struct audit_sink *shared;
+static char long_path[3000];
+static volatile sig_atomic_t others;
+
+static bool grown_to(uint64_t bytes, int ms)
+{
+	struct stat st;
+
+	for (int i = 0; i <= 5 * ms; i++) {
+		if (fstatat(dir, "audit", &st, 0) == 0 && (uint64_t)st.st_size >= bytes)
+			return true;
+		(void)usleep(200);
+	}
+	return false;
+}
+
+/* Enough to wake the writer, which then takes all there is, unless the interrupted one has begun to
+ * write; and enough once more to look how far it has come. */
+static void by_others(int sig)
+{
+	for (int k = 0; k < 2; k++) {
+		struct stat st = {0};
+
+		(void)fstatat(dir, "audit", &st, 0);
+		for (int i = 0; i < OTHERS; i++)
+			add(shared, long_path, 1);
+		(void)grown_to((uint64_t)st.st_size + OTHERS * sizeof(long_path), 3);
+	}
+	others++;
+}
+
+static void overtaken(void **state)
+{
+	const struct sigaction sa = {.sa_handler = by_others};
+	_cleanup_str_ struct msb_str text = MSB_STR_INIT;
+	uint64_t n = 0, bytes = 0;
+	char line[AUDIT_MAX_LINE];
+	struct audit_event ev = {.op = FSB_WRITE, .mount = "m", .path = long_path, .off = 1};
+	size_t few, many;
+	bool all = true;
+
+	memset(long_path, 'p', sizeof(long_path) - 1);
+	ev.path_bytes = sizeof(long_path) - 1;
+	many = audit_format(line, &ev, 1, 1);
+	ev.path_bytes = 2;
+	few = audit_format(line, &ev, 1, 1);
+	shared = sink(UINT64_MAX);
+	assert_int_equal(sigaction(SIGALRM, &sa, NULL), 0);
+	/* The ring is never full: each round waits for all lines of the one before. */
+	for (int round = 1; all && round <= ROUNDS; round++) {
+		const struct itimerval soon = {.it_value = {0, 10 + round % 50}};
+
+		assert_int_equal(setitimer(ITIMER_REAL, &soon, NULL), 0);
+		for (int i = 0; others < round; i++) {
+			if (i >= MOST)
+				continue;
+			add(shared, "pp", 1);
+			n++;
+			bytes += few;
+		}
+		for (int i = 0; i < OTHERS; i++) /* or the writer would nap */
+			add(shared, long_path, 1);
+		n += 3 * OTHERS;
+		bytes += 3 * OTHERS * many;
+		all = grown_to(bytes, 10000);
+	}
+	(void)audit_sink_free(shared);
+	slurp("audit", &text);
+	assert_null(strstr(text.buf, "dropped"));
+	assert_int_equal(lines_of(&text), n);
+}
+
 /* A limit on the file's size stands for a disk that is full. */
 static void full_disk(void **state)
 {
@@ -680,8 +756,8 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {T(lines), T(longest_line), T(escapes_anywhere),
 		T(lines_differ), T(writes_and_goes_on), T(writes_while_running), T(rotates),
-		T(ring_begins_again), T(many_threads), T(full_disk), T(changes), T(all), T(chosen),
-		T(opens), T(exchange), T(loaded), T(nowhere)};
+		T(ring_begins_again), T(overtaken), T(many_threads), T(full_disk), T(changes),
+		T(all), T(chosen), T(opens), T(exchange), T(loaded), T(nowhere)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
