@@ -124,16 +124,14 @@ void fuse_view_went(const struct fsd_session *s)
 
 void fuse_set_ready(struct fsd_session *s, bool ready)
 {
-	if (!s->profile->guest || atomic_load(&s->ready) == ready) {
-		atomic_store(&s->ready, ready);
-		return;
-	}
-	if (ready) {
+	bool counted = s->profile->guest;
+
+	if (counted && ready) {
 		atomic_fetch_add(&guests, 1);
 		fuse_view_older();
 		wait_for_views();
 	}
-	atomic_store(&s->ready, ready);
-	if (!ready)
+	/* A guest may say so on several queues at once: it counts once. */
+	if (atomic_exchange(&s->ready, ready) && counted)
 		atomic_fetch_sub(&guests, 1);
 }

@@ -97,6 +97,50 @@ static void who_is_alone_believes_more(void **state)
 	assert_int_equal(o->entry_valid, 5);
 }
 
+static void *mounts_again(void *arg)
+{
+	struct fusereq *mine = calloc(1, sizeof(*mine));
+
+	mine->s = arg;
+	mine->w = calloc(1, sizeof(*mine->w));
+	for (int i = 0; i < 20000; i++) {
+		(void)req_init(mine);
+		req_start(mine, FUSE_DESTROY, 0);
+		(void)req_run(mine);
+	}
+	free(mine->w);
+	free(mine);
+	return NULL;
+}
+
+/* A guest that mounts and unmounts on all its queues at once is one guest, and then none. */
+static void a_guest_counts_once(void **state)
+{
+	const struct fuse_entry_out *o = REQ_REPLY(&q, struct fuse_entry_out);
+	struct fsd_session *guest = q.s, *view = fsd_session_new(&fs, &fuse_profile_view, false);
+	pthread_t t[4];
+
+	back.ops.cache = b_alone;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++)
+		assert_int_equal(pthread_create(&t[i], NULL, mounts_again, guest), 0);
+	for (size_t i = 0; i < ARRAY_LEN(t); i++)
+		pthread_join(t[i], NULL);
+	fsd_session_reset(guest);
+	fuse_view_came(view);
+	q.s = view;
+	assert_int_equal(req_init(&q), 0);
+	assert_true(req_lookup(&q, 1, "a") != 0);
+	assert_int_equal(o->entry_valid, 1);
+	q.s = guest;
+	assert_int_equal(req_init(&q), 0);
+	q.s = view;
+	assert_true(req_lookup(&q, 1, "a") != 0);
+	assert_int_equal(o->entry_valid, 0);
+	fuse_view_went(view);
+	(void)fsd_session_free(view);
+	q.s = guest;
+}
+
 static _Atomic uint64_t told, told_of, told_bytes; /* how often a view, and of what at last */
 
 static void b_changed(void *arg, uint64_t node, uint64_t bytes)
@@ -246,6 +290,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(cache_times_are_the_backends),
 		T(who_is_alone_believes_more),
+		T(a_guest_counts_once),
 		T(what_a_view_keeps_of_contents),
 	};
 
