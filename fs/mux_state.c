@@ -40,7 +40,8 @@ int64_t mux_save(struct fsb *b, uint64_t node, void *buf, size_t cap)
 	return r < 0 ? r : r + (int64_t)n;
 }
 
-/* Gives the child of that name the number @id. 0; -ESTALE there is none; -EBADMSG two want it. */
+/* Gives the child of that name the number @id; who sits there else moves. 0; -ESTALE there is no
+ * such child; -EBADMSG two want it. */
 static int bind_seat(struct mux *m, const char *name, uint32_t id)
 {
 	struct mux_seat *s, *other = NULL;
@@ -48,20 +49,22 @@ static int bind_seat(struct mux *m, const char *name, uint32_t id)
 	LOCK_SCOPE(&m->lock);
 	mux_take_id(m, id);
 	s = mux_seat_named(m, name);
-	if (!s)
-		return -ESTALE;
-	if (s->bound)
+	if (s && s->bound)
 		return s->id == id ? 0 : -EBADMSG;
 	for (unsigned int i = 0; i < FSD_MAX_MOUNTS; i++)
 		if (m->seat[i].id == id && &m->seat[i] != s)
 			other = &m->seat[i];
+	if (other && other->bound)
+		return s ? -EBADMSG : -ESTALE;
 	if (other) {
-		uint32_t moved = other->bound ? 0 : mux_new_id(m, other->name);
+		uint32_t moved = mux_new_id(m, other->name);
 
 		if (!moved)
 			return -EBADMSG;
 		other->id = moved;
 	}
+	if (!s)
+		return -ESTALE;
 	s->id = id;
 	s->bound = true;
 	return 0;
@@ -123,6 +126,7 @@ static int read_full(int fd, void *p, size_t n)
 	return 0;
 }
 
+/* @to -1: nowhere. */
 static int copy(int from, int to, uint64_t bytes)
 {
 	_cleanup_free_ char *buf = malloc(COPY_BYTES);
@@ -132,7 +136,7 @@ static int copy(int from, int to, uint64_t bytes)
 		size_t n = bytes < COPY_BYTES ? (size_t)bytes : COPY_BYTES;
 
 		r = read_full(from, buf, n);
-		r = r < 0 ? r : msb_write_full(to, buf, n);
+		r = r < 0 || to < 0 ? r : msb_write_full(to, buf, n);
 		bytes -= n;
 	}
 	return r;
@@ -180,18 +184,14 @@ int mux_save_all(struct fsb *b, int fd)
 	return msb_write_full(fd, &end, 1);
 }
 
+/* Straight from @fd: a copy would take as much memory as the bytes say that there are. Of a mount
+ * that is not there any more the nodes are stale. */
 static int load_child(struct fsb *b, const char *name, int fd, uint64_t bytes)
 {
-	_cleanup_close_ int tmp = memfd_create("state", MFD_CLOEXEC);
 	struct fsb *child = mux_find(b, name);
-	int r;
 
-	if (tmp < 0)
-		return -errno;
-	r = copy(fd, tmp, bytes);
-	if (r < 0 || !child || !child->ops->load_all)
-		return r; /* a mount that is not there any more: its nodes are stale */
-	return lseek(tmp, 0, SEEK_SET) < 0 ? -errno : child->ops->load_all(child, tmp);
+	return child && child->ops->load_all ? child->ops->load_all(child, fd)
+					     : copy(fd, -1, bytes);
 }
 
 int mux_load_all(struct fsb *b, int fd)

@@ -9,9 +9,11 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <cmocka.h>
 
@@ -573,6 +575,75 @@ static void unsaved_seats_stay_taken(void)
 	m->ops->stop(m);
 }
 
+static uint64_t seat_in(struct fsb *m, const char *name)
+{
+	struct fsb_entry e;
+
+	assert_int_equal(m->ops->lookup(m, NULL, 1, name, &e), 0);
+	return e.node >> 48;
+}
+
+/* A kernel remembers a child that the next server does not have: who would sit there moves. */
+static void seats_of_who_is_gone_stay_taken(void **state)
+{
+	struct poor gone, y;
+	struct fsb_entry e;
+	struct fsb *m;
+	uint64_t seat;
+
+	poor_init(&gone);
+	poor_init(&y);
+	assert_int_equal(mux_new(&m), 0);
+	assert_int_equal(mux_add(m, "y", &y.b), 0);
+	seat = seat_in(m, "y");
+	/* As if "gone" had sat where y does now. */
+	assert_int_equal(m->ops->load(m, seat << 48 | 9, 3, "gone\0nine", 9), -ESTALE);
+	assert_int_not_equal(seat_in(m, "y"), seat);
+	assert_int_equal(m->ops->getattr(m, seat << 48 | 9, 0, &e.attr), -ESTALE);
+	m->ops->forget(m, seat << 48 | 9, 3);
+	assert_int_equal(y.forgotten, 0);
+	/* And a root alone, of which nothing more is saved. */
+	seat = seat_in(m, "y");
+	assert_int_equal(m->ops->load(m, seat << 48 | 1, 1, "gone", 5), -ESTALE);
+	assert_int_not_equal(seat_in(m, "y"), seat);
+	m->ops->stop(m);
+}
+
+/* What a state says of its size costs no memory: here no file may be as large. */
+static void contents_are_not_copied(void **state)
+{
+	static const uint8_t zeros[65536];
+	const uint64_t bytes = 64 * sizeof(zeros), four = 4;
+	const uint8_t name_bytes = 4, none = 0;
+	struct rlimit old, little;
+	struct poor y;
+	struct fsb *m;
+	int fd = memfd_create("t", MFD_CLOEXEC);
+
+	poor_init(&y);
+	assert_int_equal(mux_new(&m), 0);
+	assert_int_equal(mux_add(m, "y", &y.b), 0);
+	assert_int_equal(write(fd, &name_bytes, 1), 1);
+	assert_int_equal(write(fd, "gone", 4), 4);
+	assert_int_equal(write(fd, &bytes, 8), 8);
+	for (int i = 0; i < 64; i++)
+		assert_int_equal(write(fd, zeros, sizeof(zeros)), sizeof(zeros));
+	assert_int_equal(write(fd, (uint8_t[]){1, 'y'}, 2), 2);
+	assert_int_equal(write(fd, &four, 8), 8);
+	assert_int_equal(write(fd, "\x07\0\0\0", 4), 4);
+	assert_int_equal(write(fd, &none, 1), 1);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	little = (struct rlimit){4096, old.rlim_max};
+	(void)signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+	assert_int_equal(m->ops->load_all(m, fd), 0);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(y.contents, 7);
+	m->ops->stop(m);
+	close(fd);
+}
+
 /* What a server saved means the same to the next, wherever it seats its children. */
 static void state_goes_by_name(void **state)
 {
@@ -637,7 +708,8 @@ int main(void)
 		T(root_lists_them), T(removed_children_are_stale), T(stateless_beside_stateful),
 		T(names_of_children_do_not_last), T(enosys_is_not_heard),
 		T(removal_waits_for_operations), T(file_handles), T(limits),
-		cmocka_unit_test(state_goes_by_name)};
+		cmocka_unit_test(state_goes_by_name), cmocka_unit_test(contents_are_not_copied),
+		cmocka_unit_test(seats_of_who_is_gone_stay_taken)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
