@@ -225,6 +225,7 @@ bool fuse_keep_read(struct fuse_keep *k, uint32_t slot, struct fuse_keep_slot *r
 void fuse_keep_claim(struct fuse_keep *k)
 {
 	k->high = fuse_keep_last(k);
+	k->free.n = 0; /* those that were dropped are among them */
 	for (uint32_t n = k->high; n > 0; n--)
 		if (LOAD(k->slot[n - 1].key) == 0)
 			(void)list_add(&k->free, (struct entry){.slot = n});

@@ -525,6 +525,34 @@ static void kept_over_a_kill(void **state)
 	assert_int_equal(req_getattr(&q, 1), -EIO);
 }
 
+/* A second guest's, in the places of the first: each is given once, also by a server that found the
+ * memory used. */
+static void places_are_given_once(void **state)
+{
+	_cleanup_close_ int fd = memfd_create("keep", MFD_CLOEXEC);
+	char name[16];
+
+	for (int server = 0; server < 3; server++) {
+		assert_int_equal(fsd_session_keep(q.s, fd), 0);
+		if (server == 2)
+			break;
+		assert_int_equal(req_init(&q), 0);
+		for (unsigned int i = 0; i < 20 + 20 * (unsigned int)server; i++) {
+			(void)snprintf(name, sizeof(name), "%u", 151 + i);
+			assert_int_equal(req_lookup(&q, 1, name), 151 + i);
+		}
+		if (server == 0)
+			fsd_session_reset(q.s); /* the first guest has unmounted */
+		fsd_session_commit(q.s);
+		session_killed(q.s);
+		one.lookups = 0;
+		session_of(&fs_two, &two);
+	}
+	assert_int_equal(two.lookups, 40);
+	for (unsigned int i = 0; i < 40; i++)
+		assert_int_equal(req_getattr(&q, 151 + i), 0);
+}
+
 /* Whatever the memory holds: what is taken over is counted right, and all of it given back. */
 static void kept_memory_is_hostile(void **state)
 {
@@ -689,7 +717,7 @@ static void overlay_moves(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {T(moves), T(never_mounted), T(damaged), T(refused),
-		T(limits), T(kept_over_a_kill), T(kept_memory_is_hostile), T(overlay_moves)};
+		T(limits), T(kept_over_a_kill), T(places_are_given_once), T(kept_memory_is_hostile), T(overlay_moves)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
