@@ -40,7 +40,8 @@ const struct fuse_op fuse_ops_table[FUSE_STATX_OP + 1] = {
 	[FUSE_CREATE] = {fuse_do_create, sizeof(struct fuse_create_in), 1,
 		OP_WRITES | OP_CHANGES | OP_SIZES | OP_MAKES},
 	[FUSE_TMPFILE] = {fuse_do_tmpfile, sizeof(struct fuse_create_in), 1, OP_WRITES | OP_MAKES},
-	[FUSE_RELEASE] = {fuse_do_release, sizeof(struct fuse_release_in), 0, 0},
+	/* Handles are released whatever has become of their node. */
+	[FUSE_RELEASE] = {fuse_do_release, sizeof(struct fuse_release_in), 0, OP_NO_NODE},
 	[FUSE_READ] = {fuse_do_read, sizeof(struct fuse_read_in), 0, 0},
 	[FUSE_WRITE] = {fuse_do_write, sizeof(struct fuse_write_in), 0, OP_WRITES | OP_CHANGES},
 	[FUSE_FSYNC] = {fuse_do_fsync, sizeof(struct fuse_fsync_in), 0, OP_WAITS},
@@ -52,7 +53,7 @@ const struct fuse_op fuse_ops_table[FUSE_STATX_OP + 1] = {
 	[FUSE_OPENDIR] = {fuse_do_opendir, sizeof(struct fuse_open_in), 0, 0},
 	[FUSE_READDIR] = {fuse_do_readdir, sizeof(struct fuse_read_in), 0, 0},
 	[FUSE_READDIRPLUS] = {fuse_do_readdir, sizeof(struct fuse_read_in), 0, OP_SIZES},
-	[FUSE_RELEASEDIR] = {fuse_do_releasedir, sizeof(struct fuse_release_in), 0, 0},
+	[FUSE_RELEASEDIR] = {fuse_do_releasedir, sizeof(struct fuse_release_in), 0, OP_NO_NODE},
 	[FUSE_FSYNCDIR] = {fuse_do_fsyncdir, sizeof(struct fuse_fsync_in), 0, OP_WAITS},
 	/* Its arguments may be longer: fuse_do_setxattr() looks for the name. */
 	[FUSE_SETXATTR] = {fuse_do_setxattr, FUSE_COMPAT_SETXATTR_IN_SIZE, 0, OP_WRITES},
