@@ -16,16 +16,23 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 
-/* Whether a node of the request's own has none of @which. What cannot be looked at is not touched.
- */
+/* Of a node of the request's own. What cannot be looked at is not touched. */
+static int flags_of(struct fuse_call *c, uint64_t node, uint32_t *ret)
+{
+	int r = CALL(c, getflags, node, ret);
+
+	if (r == -ENOTTY)
+		*ret = 0;
+	return r == -ENOTTY ? 0 : r;
+}
+
+/* Whether a node of the request's own has none of @which. */
 static int check_held(struct fuse_call *c, uint64_t node, uint32_t which)
 {
 	uint32_t flags;
-	int r = CALL(c, getflags, node, &flags);
+	int r = flags_of(c, node, &flags);
 
-	if (r < 0)
-		return r == -ENOTTY ? 0 : r;
-	return flags & which ? -EPERM : 0;
+	return r == 0 && flags & which ? -EPERM : r;
 }
 
 /* Of another. */
@@ -40,8 +47,8 @@ static int check(struct fuse_call *c, uint64_t node, uint32_t which)
 	return r;
 }
 
-/* Of what @name in @dir is, if anything. */
-static int check_name(struct fuse_call *c, uint64_t dir, const char *name, uint32_t which)
+/* Of what @name in @dir is, if anything; @none: it must not be anything. */
+static int check_name(struct fuse_call *c, uint64_t dir, const char *name, bool none)
 {
 	struct fsb_entry e = {0};
 	int r;
@@ -51,7 +58,7 @@ static int check_name(struct fuse_call *c, uint64_t dir, const char *name, uint3
 	r = CALL(c, lookup, &c->req, dir, name, &e);
 	if (r < 0 || !e.node)
 		return r == -ENOENT ? 0 : r;
-	r = check_held(c, e.node, which);
+	r = none ? -EPERM : check_held(c, e.node, FSB_FL_GUARDS);
 	c->ops->forget(c->b, e.node, 1);
 	return r;
 }
@@ -59,23 +66,19 @@ static int check_name(struct fuse_call *c, uint64_t dir, const char *name, uint3
 /* @name goes from @dir. */
 static int removed(struct fuse_call *c, uint64_t dir, const char *name)
 {
-	return check(c, dir, FSB_FL_GUARDS) ?: check_name(c, dir, name, FSB_FL_GUARDS);
+	return check_held(c, dir, FSB_FL_GUARDS) ?: check_name(c, dir, name, false);
 }
 
 /* @name comes into @dir, in the place of what is there: of a directory for appending nothing goes.
  */
 static int put(struct fuse_call *c, uint64_t dir, const char *name)
 {
-	struct fsb_entry e = {0};
-	int r = check(c, dir, FSB_FL_IMMUTABLE) ?: check_name(c, dir, name, FSB_FL_GUARDS);
+	uint32_t flags;
+	int r = flags_of(c, dir, &flags);
 
-	if (r < 0 || check(c, dir, FSB_FL_APPEND) == 0 || fuse_check_name(name) < 0)
+	if (r < 0)
 		return r;
-	r = CALL(c, lookup, &c->req, dir, name, &e);
-	if (r < 0 || !e.node)
-		return r == -ENOENT ? 0 : r;
-	c->ops->forget(c->b, e.node, 1);
-	return -EPERM;
+	return flags & FSB_FL_IMMUTABLE ? -EPERM : check_name(c, dir, name, flags & FSB_FL_APPEND);
 }
 
 static int moved(struct fuse_call *c, uint64_t newdir, size_t fixed)

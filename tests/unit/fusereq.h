@@ -6,6 +6,7 @@
 #include "fs/fuse_core.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #define REQ_BYTES (FUSE_MAX_IO + 4096u)
@@ -186,6 +187,31 @@ static inline int req_rename(struct fusereq *q, uint64_t dir, const char *name, 
 	req_add(q, &in, sizeof(in));
 	req_str(q, name);
 	req_str(q, newname);
+	return req_run(q);
+}
+
+/* What makes a file, but LINK: opcodes, and the bytes of their fixed arguments. */
+static const struct req_maker {
+	uint32_t opcode;
+	size_t fixed;
+} req_makers[] = {{FUSE_MKNOD, sizeof(struct fuse_mknod_in)},
+	{FUSE_MKDIR, sizeof(struct fuse_mkdir_in)}, {FUSE_SYMLINK, 0},
+	{FUSE_CREATE, sizeof(struct fuse_create_in)},
+	{FUSE_TMPFILE, sizeof(struct fuse_create_in)}};
+
+/* One of them, of "made", with no rights. */
+static inline int req_make(
+	struct fusereq *q, const struct req_maker *m, uint64_t dir, uint32_t uid, uint32_t gid)
+{
+	const bool opens = m->opcode == FUSE_CREATE || m->opcode == FUSE_TMPFILE;
+	const uint32_t args[4] = {opens ? O_RDWR : 0};
+
+	req_start(q, m->opcode, dir);
+	req_head(q)->uid = uid;
+	req_head(q)->gid = gid;
+	req_add(q, args, m->fixed);
+	req_str(q, "made");
+	req_str(q, "target");
 	return req_run(q);
 }
 

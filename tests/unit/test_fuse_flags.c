@@ -372,28 +372,8 @@ static void creates_open(void)
 	assert_int_equal(REQ_REPLY(&q, struct fuse_attr_out)->attr.size, 4);
 }
 
-static int make_as(uint32_t opcode, uint64_t dir, size_t fixed)
-{
-	static const uint8_t zeros[64];
-
-	req_start(&q, opcode, dir);
-	req_add(&q, zeros, fixed);
-	req_str(&q, "made");
-	req_str(&q, "target");
-	if (opcode == FUSE_TMPFILE)
-		((struct fuse_create_in *)(void *)(q.in + 40))->flags = O_RDWR;
-	return req_run(&q);
-}
-
 static void of_a_directory(void)
 {
-	static const struct {
-		uint32_t opcode;
-		size_t fixed;
-	} row[] = {{FUSE_MKNOD, sizeof(struct fuse_mknod_in)},
-		{FUSE_MKDIR, sizeof(struct fuse_mkdir_in)}, {FUSE_SYMLINK, 0},
-		{FUSE_CREATE, sizeof(struct fuse_create_in)},
-		{FUSE_TMPFILE, sizeof(struct fuse_create_in)}};
 	uint64_t out = make(1, "out");
 
 	for (int k = 0; k < 3; k++) {
@@ -404,14 +384,16 @@ static void of_a_directory(void)
 		(void)make_dir(d, "empty");
 		(void)make(other, "f");
 		assert_int_equal(set(d, k == 2 ? I : k ? A : 0), 0);
-		for (size_t r = 0; r < ARRAY_LEN(row); r++) {
-			assert_int_equal(make_as(row[r].opcode, d, row[r].fixed), i);
-			if (row[r].opcode == FUSE_TMPFILE || i)
+		for (size_t r = 0; r < ARRAY_LEN(req_makers); r++) {
+			const uint32_t opcode = req_makers[r].opcode;
+
+			assert_int_equal(req_make(&q, &req_makers[r], d, 0, 0), i);
+			if (opcode == FUSE_TMPFILE || i)
 				continue;
 			assert_int_equal(set(d, 0), 0);
 			assert_int_equal(
-				req_name(&q, row[r].opcode == FUSE_MKDIR ? FUSE_RMDIR : FUSE_UNLINK,
-					d, "made"),
+				req_name(&q, opcode == FUSE_MKDIR ? FUSE_RMDIR : FUSE_UNLINK, d,
+					"made"),
 				0);
 			assert_int_equal(set(d, k ? A : 0), 0);
 		}

@@ -120,14 +120,13 @@ static int b_create_counted(struct fsb *b, const struct fsb_req *r, uint64_t par
 	return b_create(b, r, parent, name, mode, flags, ret, fh);
 }
 
-static int as(uint32_t uid, uint32_t gid, uint32_t opcode, size_t fixed, const void *args)
+static int rename_as(uint32_t uid, uint32_t flags)
 {
-	static const uint8_t zeros[64];
+	const struct fuse_rename2_in in = {.newdir = 1, .flags = flags};
 
-	req_start(&q, opcode, 1);
-	req_head(&q)->uid = uid;
-	req_head(&q)->gid = gid;
-	req_add(&q, args ?: zeros, fixed);
+	req_start(&q, FUSE_RENAME2, 1);
+	req_head(&q)->uid = req_head(&q)->gid = uid;
+	req_add(&q, &in, sizeof(in));
 	req_str(&q, "n");
 	req_str(&q, "t");
 	return req_run(&q);
@@ -136,16 +135,6 @@ static int as(uint32_t uid, uint32_t gid, uint32_t opcode, size_t fixed, const v
 /* No file is made for an owner that nobody knows, least of all for root. */
 static void nothing_is_made_for_nobody(void **state)
 {
-	static const struct {
-		uint32_t opcode;
-		size_t fixed;
-	} row[] = {{FUSE_MKNOD, sizeof(struct fuse_mknod_in)},
-		{FUSE_MKDIR, sizeof(struct fuse_mkdir_in)}, {FUSE_SYMLINK, 0},
-		{FUSE_CREATE, sizeof(struct fuse_create_in)},
-		{FUSE_TMPFILE, sizeof(struct fuse_create_in)}};
-	const struct fuse_rename2_in hole = {.newdir = 1, .flags = RENAME_WHITEOUT},
-				     plain = {.newdir = 1};
-
 	back.ops.mknod = b_mknod;
 	back.ops.mkdir = b_make;
 	back.ops.symlink = b_symlink_counted;
@@ -153,20 +142,20 @@ static void nothing_is_made_for_nobody(void **state)
 	back.ops.tmpfile = b_tmpfile;
 	back.ops.rename = b_rename;
 	calls = 0;
-	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(req_makers); i++) {
 		assert_int_equal(
-			as(UINT32_MAX, UINT32_MAX, row[i].opcode, row[i].fixed, NULL), -EOVERFLOW);
-		assert_int_equal(as(0, UINT32_MAX, row[i].opcode, row[i].fixed, NULL), -EOVERFLOW);
-		assert_int_equal(as(UINT32_MAX, 0, row[i].opcode, row[i].fixed, NULL), -EOVERFLOW);
+			req_make(&q, &req_makers[i], 1, UINT32_MAX, UINT32_MAX), -EOVERFLOW);
+		assert_int_equal(req_make(&q, &req_makers[i], 1, 0, UINT32_MAX), -EOVERFLOW);
+		assert_int_equal(req_make(&q, &req_makers[i], 1, UINT32_MAX, 0), -EOVERFLOW);
 	}
-	assert_int_equal(as(UINT32_MAX, UINT32_MAX, FUSE_RENAME2, sizeof(hole), &hole), -EOVERFLOW);
+	assert_int_equal(rename_as(UINT32_MAX, RENAME_WHITEOUT), -EOVERFLOW);
 	assert_int_equal(calls, 0);
-	assert_int_equal(as(UINT32_MAX, UINT32_MAX, FUSE_RENAME2, sizeof(plain), &plain), 0);
-	assert_int_equal(as(1000, 1000, FUSE_RENAME2, sizeof(hole), &hole), 0);
+	assert_int_equal(rename_as(UINT32_MAX, 0), 0);
+	assert_int_equal(rename_as(1000, RENAME_WHITEOUT), 0);
 	assert_int_equal(calls, 2);
-	for (size_t i = 0; i < ARRAY_LEN(row); i++)
-		assert_int_equal(as(1000, 1000, row[i].opcode, row[i].fixed, NULL), 0);
-	assert_int_equal(calls, 2 + ARRAY_LEN(row));
+	for (size_t i = 0; i < ARRAY_LEN(req_makers); i++)
+		assert_int_equal(req_make(&q, &req_makers[i], 1, 1000, 1000), 0);
+	assert_int_equal(calls, 2 + ARRAY_LEN(req_makers));
 }
 
 /* fchown(2) would take it for "as it is". */
