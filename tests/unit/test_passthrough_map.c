@@ -609,9 +609,13 @@ static void set_acl_killed_at(uint64_t node, uint32_t nr, uint8_t mask)
 	const struct sock_fprog prog = {ARRAY_LEN(f), f};
 	uint8_t acl[44];
 	size_t n = acl_of(mask, acl);
-	pid_t pid = fork();
 	int status;
+	pid_t pid;
 
+	/* Not while another thread has the lock, which the child would wait for. */
+	pthread_mutex_lock(&pt_of(fs.b)->nodes.lock);
+	pid = fork();
+	pthread_mutex_unlock(&pt_of(fs.b)->nodes.lock);
 	if (pid == 0) {
 		int fds = open("/proc/self/fd", O_PATH | O_DIRECTORY); /* not the parent's */
 
