@@ -45,7 +45,7 @@ int ctl_volume_remove(struct ctl_volume *v, struct msb_err *e);
  * thread. */
 int ctl_volume_own(struct ctl_volume *v, uid_t uid, gid_t gid, mode_t mode, struct msb_err *e);
 void ctl_volume_own_recover(struct ctl_volume *v);
-/* Within it: lets its owner pass to its files on the host, and nobody else. */
+/* Within it: lets its owner pass to its files on the host, once they are given, and nobody else. */
 int ctl_volume_gate(const struct ctl_volume *v);
 
 /**

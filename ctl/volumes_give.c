@@ -57,13 +57,15 @@ static int give(int fd, uid_t from, uid_t to, gid_t gid, unsigned int depth)
 }
 
 /* Not who may mount it: what a file server that was taken over leaves there with set-id bits is its
- * owner's, and must be nobody else's to run. */
+ * owner's, and must be nobody else's to run. Nor who is just given it: more of the former owner's
+ * files could be put there, to be given too. */
 int ctl_volume_gate(const struct ctl_volume *v)
 {
+	uid_t uid = v->giving ? v->c->uid : v->uid;
 	int at = v->c->volumes_fd;
 
 	if (fchmodat(at, v->id, 0700, 0) < 0 ||
-		fchownat(at, v->id, v->uid, v->gid, AT_SYMLINK_NOFOLLOW) < 0)
+		fchownat(at, v->id, uid, v->gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	return 0;
 }
@@ -123,13 +125,15 @@ static int give_files(const struct ctl_volume *v)
 static int give_all(struct ctl_volume *v, struct msb_err *e)
 {
 	struct msb_err no = {0};
-	int r = v->disk ? give_disk(v) : give_files(v);
+	int r = v->disk ? give_disk(v) : give_files(v), gate;
 
 	LOCK_SCOPE(&v->c->lock);
 	v->giving = false;
 	if (!v->gone && ctl_volume_save(v, &no) < 0)
 		log_warn("volume %s: %s; its files are given once more at the next start", v->name,
 			no.msg);
+	gate = v->gone ? 0 : ctl_volume_gate(v);
+	r = r < 0 ? r : gate;
 	return r < 0 ? msb_err_set(e, -r, "volume %s is given away, but not all of its files: %s",
 			       v->name, strerror(-r))
 		     : 0;

@@ -223,12 +223,15 @@ teardown() {
 		[ -z "$(find "$files" ! -uid $uid -print -quit)" ] || break # else it was too late
 		"$bin/msbd"
 	done
+	# until all are given nobody passes: who could, could put more of the former owner's there, to be given too
+	[ "$(stat -c %u:%a "${files%/*}")" = 0:700 ]
 	"$bin/msbd"
 	[ "$(stat -c %u "$m/volumes/big")" = $uid ]
 	until_is 60 '' find "$files" ! -uid $uid -print -quit
 	# Another chown comes after it, and finds all of them.
 	chown 6900:7000 "$m/volumes/big"
 	[ -z "$(find "$files" ! -uid 6900 -print -quit)" ]
+	[ "$(stat -c %u:%a "${files%/*}")" = 6900:700 ]
 	rmdir "$m/volumes/big"
 }
 
