@@ -330,8 +330,8 @@ mute_agent() {
 	pid=$!
 }
 
-# said TEXT: it says that, by and by
-said() { until_is 30 "$1" eval "tail -c +$((from + 1)) '$log' | grep -o '$1'"; }
+# says TEXT: the log says that, by and by
+says() { until_is 30 "$1" eval "tail -c +$((from + 1)) '$log' | grep -o '$1'"; }
 
 @test "an agent's process that does not answer holds up no other sandbox" {
 	local log agent pid from first
@@ -348,7 +348,7 @@ said() { until_is 30 "$1" eval "tail -c +$((from + 1)) '$log' | grep -o '$1'"; }
 	start
 	exec 7>&-
 	mute_agent dev
-	said 'later: 1 jobs taken up'
+	says 'later: 1 jobs taken up'
 	run ! grep 'dev: its jobs' <(tail -c "+$((from + 1))" "$log")
 	kill -CONT "$agent"
 	wait "$pid"
@@ -363,9 +363,9 @@ said() { until_is 30 "$1" eval "tail -c +$((from + 1)) '$log' | grep -o '$1'"; }
 	echo start >"$m/doomed/ctl"
 	qemu=$(status_of doomed qemu_pid)
 	mute_agent doomed
-	said 'dev: found running'
+	says 'dev: found running'
 	kill -9 "$qemu"
-	said 'doomed: QEMU ended'
+	says 'doomed: QEMU ended'
 	wait "$pid"
 	until_is 30 failed cat "$m/doomed/state"
 	until_is 30 gone eval "[ -e /proc/$agent ] || echo gone"
