@@ -227,10 +227,7 @@ again() {
 	printf '#!/bin/sh\necho late\n' >"$m/late/scripts/late"
 	[ "$(guest late late)" = late ]
 	# also after a new msbd
-	pid=$(msbd_pid)
-	cd /
-	kill -9 "$pid"
-	until "$bin/msbd" 2>/dev/null; do :; done
+	msbd_killed
 	printf '#!/bin/sh\necho later\n' >"$m/late/scripts/later"
 	until_is 10 later guest late later
 	cd "$m/box"

@@ -460,10 +460,7 @@ says() {
 	echo pause >"$m/t/ctl"
 	echo resume >"$m/t/ctl"
 	# msbd finds it again.
-	local pid
-	pid=$(msbd_pid)
-	kill -9 "$pid"
-	"$bin/msbd"
+	msbd_killed
 	[ "$(cat "$m/t/state")" = running ]
 	fails "Operation not supported" "has no agent of msb" "$m/t/error" "echo ls >$m/t/exec"
 	echo stop >"$m/t/ctl"

@@ -152,8 +152,9 @@ teardown() {
 	echo 12M >"$v/quota_bytes"
 	pid=$(msbd_pid)
 	kill -9 "$pid"
+	until_is 5 gone eval "[ -e /proc/$pid ] || echo gone"
 	mkdir -p "$dir/s/volumes/0123456789abcdef0123456789abcdef/data/left"
-	until "$bin/msbd" 2>/dev/null; do :; done
+	"$bin/msbd"
 	[ ! -e "$dir/s/volumes/0123456789abcdef0123456789abcdef" ]
 	[ "$(cat "$v/quota_bytes")" = 12582912 ]
 	[ "$(cat "$v/data/f")" = before ]
