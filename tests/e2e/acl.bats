@@ -53,7 +53,7 @@ lets() {
 	# Within a second what the host changes counts.
 	setfacl -x u:1000 "$dir/share/named"
 	setfacl -m u:1000:rw "$dir/share/open"
-	ends=$((SECONDS + 10))
+	ends=$((SECONDS + 70))
 	until ! lets "cat /share/named" && lets "echo more >>/share/open"; do
 		[ $SECONDS -lt $ends ]
 	done

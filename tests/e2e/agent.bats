@@ -33,9 +33,9 @@ guest() {
 	exec {fd}>&-
 }
 
-# gone COMMAND: no process of the guest is called so any more, within ten seconds
+# gone COMMAND: no process of the guest is called so any more, in time
 gone() {
-	for _ in $(seq 50); do
+	for _ in $(seq 300); do
 		guest "ps" | grep -q "$1" || return 0
 		sleep 0.2
 	done
@@ -120,7 +120,7 @@ gone() {
 	read -r line <&"$fd"
 	old=$(sed -n 's/^agent_pid //p' "$s/status")
 	kill -9 "$old"
-	for _ in $(seq 100); do
+	for _ in $(seq 600); do
 		new=$(sed -n 's/^agent_pid //p' "$s/status")
 		[ "$new" != "$old" ] && [ "$new" -gt 0 ] && [ "$(guest 'echo again')" = again ] && break
 		sleep 0.1
@@ -146,7 +146,7 @@ gone() {
 @test "poweroff in the guest is a stop" {
 	echo start >"$s/ctl"
 	guest 'trap "echo ended > /root/ended; exit" TERM; poweroff; while :; do sleep 0.1; done' || true
-	for _ in $(seq 100); do
+	for _ in $(seq 600); do
 		[ "$(cat "$s/state")" = stopped ] && break
 		sleep 0.1
 	done

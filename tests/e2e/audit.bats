@@ -68,7 +68,7 @@ seen() { until_is 10 yes has "$1"; }
 }
 
 @test "tail -f follows it" {
-	timeout 60 tail -n 0 -f audit >"$dir/followed" &
+	timeout 300 tail -n 0 -f audit >"$dir/followed" &
 	pid=$!
 	until_is 10 yes followed_by start
 	kill $pid

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # tests/e2e/by-hand.sh as whoever runs the tests, and, where that is root, as an ordinary user too.
 
+load helper
+
 setup_file() {
 	cd "$BATS_TEST_DIRNAME/../.."
 	dir=$(mktemp -d /tmp/msbb.XXXXXX)
@@ -45,6 +47,7 @@ teardown_file() {
 		env -i PATH=/usr/bin:/bin HOME=$dir/home XDG_RUNTIME_DIR=$dir/run \
 		bash $dir/by-hand.sh $dir/bin $dir/images"
 	echo "$output"
+	until_is 5 '' pgrep -u "$user" -a
 	userdel "$user"
 	[ "$status" = 0 ]
 	[[ $output == *"by hand: ok" ]]

@@ -118,7 +118,7 @@ volume:db /db disk rw" ]
 }
 
 @test "run -d: the name on stdout, the command is the machine's; create, and its start" {
-	local name
+	local name pid
 	name=$(msb run -d -m 128m bb sh -c 'echo up; sleep 2; exit 3')
 	[[ $name =~ ^[a-z]+-[a-z]+-[0-9]+$ ]]
 	[ "$(msb wait "$name")" = 3 ]
@@ -132,9 +132,14 @@ volume:db /db disk rw" ]
 	msb start later
 	[ "$(msb wait later)" = 0 ]
 	msb rm later
-	name=$(msb run -d --rm -m 128m bb sh -c 'sleep 2; exit 5')
+	name=$(msb run -d --rm -m 128m bb sh -c 'until [ -e /go ]; do sleep 0.1; done; exit 5')
 	[ "$(cat "$m/$name/auto_remove")" = 1 ]
-	[ "$(msb wait "$name")" = 5 ]
+	msb wait "$name" >out 7>&- &
+	pid=$!
+	until_is 10 yes eval "ls -l /proc/$pid/fd | grep -q '/$name/wait$' && echo yes"
+	touch "$m/$name/root/go"
+	wait $pid
+	[ "$(cat out)" = 5 ]
 	[ ! -e "$m/$name" ]
 	msb run -d --idle --name still -m 128m bb
 	[ "$(msb exec still echo here)" = here ]
@@ -265,8 +270,11 @@ volume:db /db disk rw" ]
 @test "stats: what runs, and by name; JSON has every metric" {
 	[[ $(msb stats --no-stream | tail -n 1) == "dev "* ]]
 	msb stats --no-stream --format json dev | jq -e '.name == "dev" and .metrics.memory_bytes > 0 and .cpu_percent >= 0'
-	timeout -s INT 3 msb stats --format json >out || [ $? = 124 ]
-	[ "$(wc -l <out)" -ge 1 ]
+	env --default-signal=INT "$bin/msb" stats --format json >out 7>&- &
+	local pid=$!
+	until_is 10 yes eval '[ "$(wc -l <out)" -ge 2 ] && echo yes' # and again, a second later
+	kill -INT $pid
+	wait $pid || [ $? = 130 ]
 	run msb stats --no-stream nobody
 	[ "$status" = 125 ]
 }
@@ -324,7 +332,7 @@ volume:db /db disk rw" ]
 	[ "$(cut -d" " -f1 "$m/images/again/layers")" = "$(cut -d" " -f1 "$m/images/bb/layers")" ]
 	msb rmi again
 	[ "$(msb prune --dry-run </dev/null)" = "echo 'prune' > $m/images/ctl" ]
-	[ "$(timeout 10 msb --dry-run wait dev)" = \
+	[ "$(timeout 60 msb --dry-run wait dev)" = \
 		"exec 7<$m/dev/status; cat $m/dev/wait; dd bs=64k status=none <&7; exec 7<&-" ]
 	msb --dry-run ps | grep -q "^cat $m/dev/status"
 }
@@ -429,10 +437,9 @@ volume:db /db disk rw" ]
 	ssh-keygen -q -t ed25519 -N '' -f "$dir/host"
 	ssh-keygen -q -t ed25519 -N '' -f "$dir/key"
 	cp "$dir/key.pub" "$dir/authorized"
-	local port=$((20000 + RANDOM % 20000)) sshd
+	local port sshd
 	sshd=$(type -P sshd)
 	cat >"$dir/sshd_config" <<-END
-		Port $port
 		ListenAddress 127.0.0.1
 		HostKey $dir/host
 		AuthorizedKeysFile $dir/authorized
@@ -443,7 +450,12 @@ volume:db /db disk rw" ]
 		SetEnv MSB_MNT=$m MSB_STATE=$MSB_STATE PATH=$PATH
 	END
 	[ "$(id -u)" != 0 ] || mkdir -p /run/sshd
-	"$sshd" -f "$dir/sshd_config" -E "$dir/sshd.log" 7>&-
+	until # a port that nobody else has
+		port=$((20000 + RANDOM % 10000))
+		"$sshd" -f "$dir/sshd_config" -p $port -E "$dir/sshd.log" 7>&-
+	do
+		grep -q 'Address already in use' "$dir/sshd.log"
+	done
 	printf 'StrictHostKeyChecking accept-new\nUserKnownHostsFile %s/known\nIdentityFile %s/key\nIdentitiesOnly yes\n' \
 		"$dir" "$dir" >"$dir/ssh_config"
 	mkdir -p "$dir/wrap"

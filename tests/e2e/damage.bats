@@ -117,9 +117,9 @@ refuses() {
 		PY
 		cp -a "$MSB_STATE/sandboxes" "$dir/sandboxes.$i" 2>/dev/null || true
 		r=0
-		timeout 60 "$bin/msbd" 2>"$dir/said" || r=$?
+		timeout 120 "$bin/msbd" 2>"$dir/said" || r=$?
 		case $r in
-		0) timeout 20 cat "$m/version" >/dev/null; "$bin/msbd" --stop ;;
+		0) timeout 60 cat "$m/version" >/dev/null; "$bin/msbd" --stop ;;
 		1) [ -s "$dir/said" ] ;;
 		*) echo "$i: exit $r: $(cat "$dir/said")"; false ;;
 		esac
@@ -136,15 +136,19 @@ refuses() {
 	mkdir "$m/gone"
 	dd if=/dev/zero of="$MSB_STATE/filler" bs=64k status=none 2>/dev/null || true
 	dd if=/dev/zero of="$MSB_STATE/filler" bs=1k oflag=append conv=notrunc status=none 2>/dev/null || true
-	full() {
-		for i in $(seq 400); do # what SQLite has still, and has again where its log was folded in
-			bash -c "head -c 3000 /dev/zero | tr '\0' x >$m/dev/env/FILL$((i % 8 + 1))" 2>/dev/null || break
+	full() { # LINE UNDO
+		for _ in 1 2 3; do
+			for i in $(seq 400); do # what SQLite has still, and has again where its log was folded in
+				bash -c "head -c 3000 /dev/zero | tr '\0' x >$m/dev/env/FILL$((i % 8 + 1))" 2>/dev/null || break
+			done
+			if fails 'No space left' 'full' "$m/error" "$1"; then return; fi
+			eval "$2" # which it was just now
 		done
-		fails 'No space left' 'full' "$m/error" "$1"
+		return 1
 	}
-	full "head -c 3000 /dev/zero | tr '\0' y >$m/dev/env/KEY"
+	full "head -c 3000 /dev/zero | tr '\0' y >$m/dev/env/KEY" "echo value >$m/dev/env/KEY"
 	[ "$(cat "$m/dev/env/KEY")" = value ]
-	full "mkdir $m/other"
+	full "mkdir $m/other" "rmdir $m/other"
 	[ ! -e "$m/other" ]
 	[ "$(guest dev 'echo here')" = here ] # machines go on; what they write is their own error
 	[ "$(cat "$m/dev/state")" = running ]

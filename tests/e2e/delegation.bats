@@ -34,7 +34,7 @@ no() {
 	as $ann 'exec 7<>dev/jobs/clone; read -r n <&7; j=dev/jobs/$n; printf "cat\0" >$j/argv; echo start >$j/ctl
 		echo text >$j/stdin; [ "$(cat $j/stdout)" = text ]; [ "$(cat $j/wait)" = 0 ]; echo x >$j/env/X || [ "$(cat $j/state)" = ended ]'
 	as $ann 'echo v >dev/env/V; [ "$(cat dev/env/V)" = v ]; echo "unset V" >dev/ctl'
-	as $ann 'cat dev/config >/tmp/msb-config.$$; cat /tmp/msb-config.$$ >dev/config; rm /tmp/msb-config.$$'
+	as $ann 'f=$(mktemp); cat dev/config >$f; cat $f >dev/config; rm $f'
 	as $ann 'echo "none /scratch memory" >dev/mounts; cat dev/mounts; echo >dev/mounts'
 	as $ann 'for f in dev/log dev/events dev/console dev/status dev/error; do cat $f >/dev/null || exit 1; done'
 	as $ann 'ls dev/root/etc/passwd >/dev/null; cat dev/root/etc/passwd >/dev/null'
@@ -194,7 +194,7 @@ given_away() {
 	exec 6<>"$dir/told"
 	member $ann "umask 0; exec python3 $dir/former.py $dir/told $1" 3>&- 6>&- &
 	local former=$!
-	timeout 60 cat "$dir/told.ready"
+	timeout 120 cat "$dir/told.ready"
 	chown $bob:$team kept
 	echo >&6
 	exec 6>&-
@@ -255,10 +255,9 @@ given_away() {
 }
 
 @test "it stays given across a restart of msbd, jobs and all" {
-	as $ann 'exec 7<>dev/jobs/clone; read -r n <&7; echo $n >/tmp/msb-job.$PPID; j=dev/jobs/$n; printf "sh\0-c\0read x; echo \$x\0" >$j/argv
+	as $ann 'exec 7<>dev/jobs/clone; read -r n <&7; j=dev/jobs/$n; printf "sh\0-c\0read x; echo \$x\0" >$j/argv
 		echo keep >$j/ctl; echo start >$j/ctl; echo $n' >"$dir/number"
-	n=$(tail -n 1 "$dir/number")
-	rm -f /tmp/msb-job.*
+	n=$(cat "$dir/number")
 	chmod 0750 dev
 	msbd_killed
 	cd "$m"
@@ -305,7 +304,7 @@ given_away() {
 	echo 'echo root is here' >dev/exec
 	echo pause >dev/ctl
 	echo resume >dev/ctl
-	timeout 60 bash -c 'echo kill >bobs/ctl'
+	timeout 120 bash -c 'echo kill >bobs/ctl'
 	kill -9 $pid
 	wait $pid || true
 	# and so does ann, once bob's are gone
@@ -314,7 +313,7 @@ given_away() {
 }
 
 @test "an owner who stops the processes that run as her holds up nobody else, and msbd ends" {
-	local eve=12071 # nobody of any other suite: these may run at the same time
+	local eve=$((12200 + BASHPID)) # nobody of any other suite: these may run at the same time
 	mkdir one two "$dir/tree"
 	chmod 0755 "$dir/tree"
 	echo "$dir/tree" >two/image
@@ -327,7 +326,7 @@ given_away() {
 		as $eve "kill -STOP $(status_of one $key)"
 	done
 	# what opens her root is stopped as soon as it is there
-	setpriv --reuid $eve --regid $eve --clear-groups -- sh -c 'while :; do pkill -STOP -x -u 12071 msb-open; sleep 0.01; done' 3>&- &
+	setpriv --reuid $eve --regid $eve --clear-groups -- sh -c 'while :; do pkill -STOP -x -u '$eve' msb-open; sleep 0.01; done' 3>&- &
 	local stopper=$!
 	as $eve 'echo start >two/ctl' 2>/dev/null 3>&- &
 	local starter=$!
@@ -336,7 +335,7 @@ given_away() {
 	echo bb >mine/image
 	ls mine/root/ >/dev/null
 	run ! as $eve 'echo true >one/exec'
-	timeout 120 "$bin/msbd" --stop --all
+	timeout 300 "$bin/msbd" --stop --all
 	wait $starter || true # where nothing came in between, it was started, and is stopped now
 	kill $stopper
 	until_is 10 '' pgrep -u $eve -l 'msb-(fsd|agentd|open)' # one that stopped would stay

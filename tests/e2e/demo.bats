@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # What README promises is what happens: the demo, start to end, in an instance of its own.
 
+load helper
+
 setup() {
 	cd "$BATS_TEST_DIRNAME/../.."
 	dir=$(mktemp -d /tmp/msbd.XXXXXX)
@@ -20,8 +22,7 @@ teardown() {
 	[[ $output == *'$ echo start > demo/ctl'* ]]
 	[[ $output == *"hello from the host"* ]]
 	[[ $output == *"written in the guest"* ]]
-	run pgrep -f "$MSB_STATE"
-	[ "$status" = 1 ]
+	until_is 5 '' pgrep -af "$MSB_STATE"
 	run grep -c "$dir" /proc/self/mountinfo
 	[ "$output" = 0 ]
 }

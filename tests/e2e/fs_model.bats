@@ -27,7 +27,7 @@ serve() {
 stop_serving() {
 	umount "$dir/at"
 	# The server ends in its own time, and a directory of changes has one at a time.
-	for _ in $(seq 100); do
+	for _ in $(seq 600); do
 		pgrep -f "fsmount -d .* $dir/at" >/dev/null || return 0
 		sleep 0.1
 	done

@@ -67,7 +67,7 @@ bin/msbd" ]
 	[ ! -e "$dir/asked" ]
 	[ "$(guest box 'echo from a guest')" = "from a guest" ]
 	local p
-	[ "$(readlink "/proc/$(pgrep -f "^$bin/msbd")/exe")" = "$bin/msbd" ]
+	[ "$(readlink "/proc/$(msbd_pid)/exe")" = "$bin/msbd" ]
 	[ "$(readlink "/proc/$(status_of box fsd_pid)/exe")" = "$d/usr/libexec/msb/msb-fsd" ]
 	[ "$(readlink "/proc/$(status_of box agent_pid)/exe")" = "$d/usr/libexec/msb/msb-agentd" ]
 	for p in $(pgrep -f "$dir/") $(status_of box fsd_pid) $(status_of box qemu_pid); do
@@ -150,7 +150,7 @@ told() { grep -cx "$1" "$dir/told"; }
 		import socket, sys
 		s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 		s.bind(sys.argv[1])
-		s.settimeout(20)
+		s.settimeout(120)
 		m = s.recv(4096)
 		while m.startswith(b"STATUS=looks for"):
 		    m = s.recv(4096)

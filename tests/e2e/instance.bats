@@ -85,7 +85,7 @@ state_of() { cat "$m/$1/state"; }
 	echo shutdown >"$m/ctl"
 	until_is 20 gone eval "[ -e /proc/$pid ] || echo gone"
 	until_is 20 0 eval "grep -c ' $m ' /proc/self/mountinfo || true"
-	[ -z "$(pgrep -f "$dir/" || true)" ]
+	until_is 5 '' pgrep -f "$dir/"
 	"$bin/msbd"
 	[ "$(state_of b)" = stopped ]
 	until_is 120 running state_of a

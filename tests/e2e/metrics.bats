@@ -128,8 +128,7 @@ sample() {
 		grep -q 'source="file_server",errno="ETIMEDOUT"' "$dir/t$i"
 		[ "$(tail -n 1 "$dir/t$i")" = '# EOF' ]
 	done
-	scrape
-	run ! grep -q '^msb_sandbox_figures_missing{' "$dir/text"
+	until_is 10 none eval "scrape; grep -q '^msb_sandbox_figures_missing{' '$dir/text' || echo none"
 	[ "$(guest a 'echo alive')" = alive ]
 }
 

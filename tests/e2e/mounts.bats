@@ -278,7 +278,7 @@ live() {
 
 @test "a write that is interrupted goes on" {
 	kill -STOP "$(status_of box agent_pid)"
-	run timeout 1 bash -c "echo 'bb /later image' >> mounts"
+	run timeout 2 bash -c "echo 'bb /later image' >> mounts"
 	[ "$status" != 0 ]
 	kill -CONT "$(status_of box agent_pid)"
 	until_is 20 /later tail_path

@@ -409,10 +409,11 @@ in_time() {
 	echo start >"$m/$name/ctl"
 	timeout -s INT 2 bash -c "echo yes > $m/$name/exec" || true
 	bash -c "echo yes > $m/$name/exec" &
+	writer=$!
 	sleep 1
-	kill -9 $!
-	until_is 5 gone eval "alive $! || echo gone"
-	wait $! || true
+	kill -9 $writer
+	until_is 5 gone eval "alive $writer || echo gone"
+	wait $writer || true
 	until_is 5 0 guest $name 'grep -lx yes /proc/[0-9]*/comm | wc -l'
 }
 

@@ -32,7 +32,7 @@ setup() {
 view() {
 	echo "$*" >&"$to"
 	local answer
-	read -rt 20 answer <&"$from"
+	read -rt 120 answer <&"$from"
 	jq -r . <<<"$answer"
 }
 

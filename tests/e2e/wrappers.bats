@@ -28,7 +28,7 @@ over() {
 # lines FILTER: of the audit file that jq's FILTER selects, once there are any
 lines() {
 	local n
-	for n in $(seq 100); do
+	for n in $(seq 600); do
 		n=$(jq -c "select($1)" "$dir/audit/audit" 2>/dev/null) || true # it may not be there yet
 		[ -z "$n" ] || break
 		sleep 0.1
@@ -131,7 +131,7 @@ moved_twice() {
 
 @test "a request that takes its time holds up no other" {
 	local slow
-	over 'delay=mkdir:5s'
+	over 'delay=mkdir:15s'
 	mkdir "$dir/at/d/new" 3>&- & # the kernel holds up what is in the same directory
 	slow=$!
 	until [[ $(tr '\0' ' ' <"/proc/$slow/cmdline") == mkdir* && $(cut -d' ' -f3 "/proc/$slow/stat") == [SD] ]]; do
