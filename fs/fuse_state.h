@@ -80,7 +80,8 @@ int fsd_session_save(struct fsd_session *s, int fd);
 /**
  * fsd_session_load() - Make a session what another one was
  * @fd: as fsd_session_save() wrote it, and then its end; hostile
- * No request may be running. Forgets what the session had.
+ * No request may be running. Forgets what the session had. What was agreed on at INIT stays: a
+ * kernel that need not say who asks (FUSE_ALLOW_IDMAP) does not, whoever wants to know it here.
  * Return: 0; -EBADMSG; -EPROTONOSUPPORT a version or INIT flags that are not known here; -ENFILE;
  * of reading; of the backend. The session is empty then, and waits for INIT.
  */

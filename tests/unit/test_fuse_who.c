@@ -2,21 +2,29 @@
 // Who asks: mounts that may be idmapped, where the kernel says it of what makes files alone.
 #include "tests/unit/fuse_fixture.h"
 
+#include "fs/fuse_state.h"
 #include "fs/mux.h"
 #include "fs/options.h"
 
 #include <linux/fs.h>
+#include <sys/mman.h>
 
 #define ALLOW_IDMAP 0x100u /* in flags2 */
 
-static bool idmapped(const struct fuse_profile *profile)
+/* What the last INIT was answered. */
+static bool allowed(void)
 {
 	uint32_t flags2;
 
-	q.s = fsd_session_free(q.s);
-	start(profile, false);
 	memcpy(&flags2, q.out + 16 + 32, sizeof(flags2));
 	return flags2 & ALLOW_IDMAP;
+}
+
+static bool idmapped(const struct fuse_profile *profile)
+{
+	q.s = fsd_session_free(q.s);
+	start(profile, false);
+	return allowed();
 }
 
 /* Where the kernel checks no permissions, the flag would end the mount; where somebody is told who
@@ -35,13 +43,11 @@ static void where_it_is_allowed(void **state)
 static void an_older_kernel(void **state)
 {
 	const struct fuse_init_in in = {.major = 7, .minor = 39, .flags = ~0u, .flags2 = 0xff};
-	uint32_t flags2;
 
 	req_start(&q, FUSE_INIT, 0);
 	req_add(&q, &in, sizeof(in));
 	assert_int_equal(req_run(&q), 0);
-	memcpy(&flags2, q.out + 16 + 32, sizeof(flags2));
-	assert_int_equal(flags2 & ALLOW_IDMAP, 0);
+	assert_false(allowed());
 }
 
 static uint32_t caps_of(const char *options)
@@ -174,6 +180,41 @@ static void nothing_is_given_to_nobody(void **state)
 	}
 }
 
+static uint32_t asked_by;
+
+static int b_getattr_asked(struct fsb *b, uint64_t node, uint64_t fh, struct fuse_attr *ret)
+{
+	asked_by = fsb_asking->uid;
+	return b_getattr(b, node, fh, ret);
+}
+
+/* What was agreed on stays in the next server, which wants to know who asks: it is not told. */
+static void saved_before_somebody_wanted_to_know(void **state)
+{
+	int fd = memfd_create("state", MFD_CLOEXEC);
+
+	assert_true(idmapped(&fuse_profile_guest));
+	assert_int_equal(fsd_session_save(q.s, fd), 0);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	q.s = fsd_session_free(q.s);
+	back.ops.caps |= FSB_CAP_SEE_WHO;
+	back.ops.getattr = b_getattr_asked;
+	back.ops.mkdir = b_make;
+	q.s = fsd_session_new(&fs, &fuse_profile_guest, false);
+	assert_int_equal(fsd_session_load(q.s, fd), 0);
+	req_start(&q, FUSE_GETATTR, 1);
+	req_head(&q)->uid = req_head(&q)->gid = UINT32_MAX;
+	req_add(&q, &(struct fuse_getattr_in){0}, sizeof(struct fuse_getattr_in));
+	assert_int_equal(req_run(&q), 0);
+	assert_int_equal(asked_by, FSB_UNKNOWN_ID);
+	assert_int_equal(req_make(&q, &req_makers[1], 1, UINT32_MAX, UINT32_MAX), -EOVERFLOW);
+	assert_int_equal(req_make(&q, &req_makers[1], 1, 1000, 1000), 0);
+	/* A mount anew is told. */
+	assert_int_equal(req_init(&q), 0);
+	assert_false(allowed());
+	close(fd);
+}
+
 static uint32_t mode_of_target, type_of_target;
 
 static int b_getattr_mode(struct fsb *b, uint64_t node, uint64_t fh, struct fuse_attr *ret)
@@ -289,6 +330,7 @@ int main(void)
 		T(who_wants_to_know),
 		T(nothing_is_made_for_nobody),
 		T(nothing_is_given_to_nobody),
+		T(saved_before_somebody_wanted_to_know),
 		T(copies_onto_set_id_files),
 		T(nothing_to_set_takes_set_id_bits),
 	};
