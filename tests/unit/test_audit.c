@@ -416,6 +416,8 @@ static bool grown_to(uint64_t bytes, int ms)
  * write; and enough once more to look how far it has come. */
 static void by_others(int sig)
 {
+	int saved = errno;
+
 	for (int k = 0; k < 2; k++) {
 		struct stat st = {0};
 
@@ -425,6 +427,7 @@ static void by_others(int sig)
 		(void)grown_to((uint64_t)st.st_size + OTHERS * sizeof(long_path), 3);
 	}
 	others++;
+	errno = saved;
 }
 
 static void overtaken(void **state)
