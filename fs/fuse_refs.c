@@ -70,8 +70,12 @@ int fuse_refs_add(struct fuse_refs *r, const struct fuse_ref *what)
 	struct fuse_ref *s = any(r, what->key);
 
 	if (s) {
-		if (s->flags & FUSE_REF_STALE)
-			return -ESTALE;
+		if (s->flags & FUSE_REF_STALE) {
+			if (!what->node)
+				return -ESTALE;
+			s->node = what->node;
+			s->flags = what->flags;
+		}
 		s->count += what->count;
 		if (s->kept)
 			fuse_keep_more(r->keep, s->kept, what->count);

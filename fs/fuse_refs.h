@@ -38,7 +38,9 @@ void fuse_refs_init(struct fuse_refs *r, size_t max);
 void fuse_refs_done(struct fuse_refs *r);
 
 /* Enters @what; where its key is there already, adds its count. -ENFILE past the table's maximum;
- * -ENOMEM; -ESTALE: what is there is stale, and the kernel would take the one for the other. */
+ * -ENOMEM; -ESTALE: what is there is a stale node, and the kernel would take the one for the other.
+ * A stale handle's number may come again, since its backend knows nothing of it: it is the new
+ * one's then, and open until the kernel has released both. */
 int fuse_refs_add(struct fuse_refs *r, const struct fuse_ref *what);
 
 /* The entry while the kernel holds it; NULL. Valid until the next add or drop. */

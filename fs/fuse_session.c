@@ -156,7 +156,7 @@ void fuse_release(struct fsd_session *s, bool dir, uint64_t fh)
 		LOCK_SCOPE(&s->lock);
 		now = fuse_refs_drop(dir ? &s->dirs : &s->files, fh, 1, &gone);
 	}
-	if (now)
+	if (now && gone.count == 1)
 		fuse_handle_gone(s, dir, &gone);
 }
 

@@ -227,7 +227,16 @@ static void moves(void **state)
 	/* An id that the kernel has for another file is not given to a new one. */
 	assert_int_equal(req_name(&q, FUSE_LOOKUP, 1, "210"), -ESTALE);
 	assert_int_equal(two.lookups, 5);
+	/* The number of a handle that is gone may come again: who has it opens nothing else's. */
+	assert_int_equal(req_open(&q, FUSE_OPEN, 120, O_RDWR), 0);
+	assert_int_equal(REQ_REPLY(&q, struct fuse_open_out)->fh, 1120);
+	assert_int_equal(two.handles, 2);
+	assert_int_equal(req_read(&q, FUSE_READ, 120, 1120, 0, 10), 0);
 	assert_int_equal(req_release(&q, FUSE_RELEASE, 120, 1120), 0);
+	assert_int_equal(req_read(&q, FUSE_READ, 120, 1120, 0, 10), 0); /* of one of the two */
+	assert_int_equal(req_release(&q, FUSE_RELEASE, 120, 1120), 0);
+	assert_int_equal(req_read(&q, FUSE_READ, 120, 1120, 0, 10), -EBADF);
+	assert_int_equal(two.handles, 1);
 	assert_int_equal(req_release(&q, FUSE_RELEASE, 210, 1210), 0);
 	assert_int_equal(req_release(&q, FUSE_RELEASE, 110, 1110), 0);
 	assert_int_equal(two.handles, 0);
