@@ -50,8 +50,8 @@ int ctl_handle_room(const struct ctl *c, bool others, struct msb_err *e)
 	return 0;
 }
 
-int ctl_handle_new(
-	const struct ctl_at *at, uid_t uid, int flags, struct ctl_handle **ret, struct msb_err *e)
+int ctl_handle_new(const struct ctl_at *at, uid_t uid, gid_t gid, int flags,
+	struct ctl_handle **ret, struct msb_err *e)
 {
 	bool others = uid != at->c->uid;
 	struct ctl_handle *h;
@@ -101,6 +101,8 @@ int ctl_handle_new(
 		ctl_job_opened(ctl_job_ref(h->at.job), at->node->kind == K_IN);
 	if (at->node->kind == K_OUT)
 		ctl_job_reader_add(h->at.job, &h->stream, (unsigned int)at->node->arg);
+	h->uid = uid;
+	h->gid = gid;
 	h->others = others;
 	h->owner = ctl_at_owner(at);
 	h->ring.seq = 1;

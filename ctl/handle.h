@@ -17,8 +17,10 @@ struct ctl_handle {
 	unsigned int refs;		     /* ctl.lock */
 	bool nonblock, append, rdwr, rdonly; /* as it was opened */
 	int file;			     /* of K_FILE; -1 */
-	bool others;			     /* opened by another user than the instance's */
-	uid_t owner;			     /* whose its sandbox, or volume, was then */
+	uid_t uid;			     /* who opened it */
+	gid_t gid;
+	bool others; /* that is another user than the instance's */
+	uid_t owner; /* whose its sandbox, or volume, was then */
 
 	pthread_mutex_t lock; /* guards what follows; never held across waits */
 	struct msb_str snap;  /* what reads give */
@@ -46,8 +48,8 @@ struct ctl_handle {
 int ctl_handle_room(const struct ctl *c, bool others, struct msb_err *e);
 
 /* ctl.lock held; -ENFILE CTL_MAX_HANDLES, or what others may have of it. @flags: of open(2). */
-int ctl_handle_new(
-	const struct ctl_at *at, uid_t uid, int flags, struct ctl_handle **ret, struct msb_err *e);
+int ctl_handle_new(const struct ctl_at *at, uid_t uid, gid_t gid, int flags,
+	struct ctl_handle **ret, struct msb_err *e);
 void ctl_handle_unref(struct ctl_handle *h); /* takes ctl.lock itself; NULL is fine */
 
 /* Whether its reads are taken from a stream, so that they may not go through the page cache. */

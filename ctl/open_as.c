@@ -6,6 +6,7 @@
 #include "ctl/whose_dir.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
@@ -26,15 +27,20 @@ struct act {
 
 static int become(const struct ctl_req *q, const struct msb_user *u)
 {
+	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
+	static const struct __user_cap_data_struct none[2];
+
 	/* glibc's functions of that name would do it to every thread. */
 	if (syscall(SYS_setgroups, u->ngroups, u->groups) < 0)
 		return -errno;
 	(void)setfsgid(q->gid);
 	(void)setfsuid(q->uid);
 	/* What they return is what was before: asked again, it is what is now. */
-	return (uid_t)setfsuid((uid_t)-1) == q->uid && (gid_t)setfsgid((gid_t)-1) == q->gid
-		       ? 0
-		       : -EPERM;
+	if ((uid_t)setfsuid((uid_t)-1) != q->uid || (gid_t)setfsgid((gid_t)-1) != q->gid)
+		return -EPERM;
+	/* The kernel took those about files alone. With that for tracing (CAP_SYS_PTRACE) a path
+	 * could lead through the directories of anybody's process: /proc/PID/cwd. */
+	return syscall(SYS_capset, &h, none) < 0 ? -errno : 0;
 }
 
 static void *act_thread(void *arg)

@@ -3,8 +3,8 @@
  * Files that a requester names: opened with that user's rights, whatever msbd's are.
  *
  * A thread of its own takes on the user's file-system uid and gid, and the groups that the host's
- * user database has for the user; root's overrides go with that. Source: setfsuid(2);
- * credentials(7): they are a thread's.
+ * user database has for the user, and gives up all capabilities. Source: setfsuid(2);
+ * credentials(7), capabilities(7): they are a thread's.
  */
 #ifndef MSB_CTL_OPEN_AS_H
 #define MSB_CTL_OPEN_AS_H

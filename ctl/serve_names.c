@@ -341,7 +341,7 @@ static void do_create(struct ctl_work *w)
 		else if (!serve_may(w->req, &dir, SERVE_NAMES))
 			r = msb_err_set(&e, EACCES, "it was given away meanwhile");
 		else
-			r = ctl_handle_new(&at, w->q.uid, w->fi.flags, &h, &e);
+			r = ctl_handle_new(&at, w->q.uid, w->q.gid, w->fi.flags, &h, &e);
 		if (r == 0)
 			serve_entry(&at, &entry);
 	}
@@ -377,7 +377,7 @@ static void create_job_env(struct ctl_work *w, fuse_ino_t parent)
 	if (r == 0)
 		r = ctl_at_child(&dir, w->name, &at);
 	if (r == 0)
-		r = ctl_handle_new(&at, w->q.uid, w->fi.flags, &h, &e);
+		r = ctl_handle_new(&at, w->q.uid, w->q.gid, w->fi.flags, &h, &e);
 	if (r == 0)
 		serve_entry(&at, &entry);
 	pthread_mutex_unlock(&c->lock);

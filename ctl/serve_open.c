@@ -41,7 +41,7 @@ void serve_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	pthread_mutex_lock(&c->lock);
 	found = serve_find(req, ino, wanted(fi->flags), &at);
-	if (found && ctl_handle_new(&at, uid, fi->flags, &h, &e) < 0) {
+	if (found && ctl_handle_new(&at, uid, fuse_req_ctx(req)->gid, fi->flags, &h, &e) < 0) {
 		ctl_at_path(&at, NULL, &path);
 		sb = at.sb ? ctl_sandbox_ref(at.sb) : NULL;
 	}
@@ -85,6 +85,16 @@ static void do_read(struct ctl_work *w)
 	fuse_reply_buf(w->req, s.buf, s.len);
 }
 
+/* A set-user-ID program that prints into what its caller has opened, or who was handed that, lends
+ * its rights to nobody. */
+static void as_opened(struct ctl_req *q, const struct ctl_handle *h)
+{
+	if (!h->others)
+		return;
+	q->uid = h->uid;
+	q->gid = h->gid;
+}
+
 static struct ctl_work *work_on(fuse_req_t req, struct ctl_handle *h, size_t n)
 {
 	struct ctl_work *w;
@@ -94,6 +104,7 @@ static struct ctl_work *work_on(fuse_req_t req, struct ctl_handle *h, size_t n)
 	if (w) {
 		h->refs++;
 		w->h = h;
+		as_opened(&w->q, h);
 	}
 	pthread_mutex_unlock(&h->at.c->lock);
 	if (!w)
@@ -110,6 +121,7 @@ static bool read_now(fuse_req_t req, struct ctl_handle *h, uint64_t off, size_t 
 	struct msb_err e = {0};
 	int r;
 
+	as_opened(&q, h);
 	q.no_wait = ctl_handle_may_wait(h, off);
 	if (ctl_handle_waits(h, off) && !q.no_wait)
 		return false;

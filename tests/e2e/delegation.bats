@@ -239,6 +239,38 @@ given_away() {
 	rmdir two
 }
 
+@test "a set-user-ID program that writes into what she has opened lends her no rights" {
+	mkdir two
+	chown $ann:$ann two
+	as $ann 'echo 127.0.0.1:1/none >two/image'
+	cp /bin/cat "$dir/setuid"
+	chmod 4755 "$dir/setuid"
+	[ "$(as $ann "$dir/setuid /proc/self/status | awk '/^Uid/ { print \$5 }'")" = 0 ] || skip "$dir is nosuid"
+	run ! as $ann "echo start | $dir/setuid >two/ctl"
+	# whose pull it is decides whose logins are used
+	[ "$(cat images/pulls/* | jq -r 'select(.ref == "127.0.0.1:1/none:latest") | .uid')" = $ann ]
+	rmdir two
+	rm "$dir/setuid"
+}
+
+@test "who is handed images/ctl opens no more by the processes of others than by himself" {
+	local holder
+	mkdir -m 0700 "$dir/closed"
+	cp -r "$repo/build/images/busybox" "$dir/closed/image"
+	chmod -R a+rX "$dir/closed/image"
+	(cd "$dir/closed/image" && exec sleep 600) 3>&- &
+	holder=$!
+	exec 7>images/ctl
+	run ! setpriv --reuid $bob --regid $bob --clear-groups -- sh -c "echo 'import $dir/closed/image x' >&7"
+	run ! setpriv --reuid $bob --regid $bob --clear-groups -- sh -c "echo 'import /proc/$holder/cwd x' >&7"
+	[ ! -e images/x ]
+	chmod 0755 "$dir/closed"
+	setpriv --reuid $bob --regid $bob --clear-groups -- sh -c "echo 'import $dir/closed/image x' >&7"
+	exec 7>&-
+	kill $holder
+	echo 'rm x' >images/ctl
+}
+
 @test "who may make and remove, and what all may see" {
 	no as $ann 'mkdir hers'
 	no as $ann 'echo gc >ctl'

@@ -314,15 +314,15 @@ static void open_at_once(void **state)
 			at.node = &ctl_nodes[i];
 	assert_non_null(at.node);
 	assert_string_equal(at.node->name, "metrics");
-	while (n < CTL_MAX_SCRAPES && ctl_handle_new(&at, 7, O_RDONLY, &h[n], &e) == 0)
+	while (n < CTL_MAX_SCRAPES && ctl_handle_new(&at, 7, 7, O_RDONLY, &h[n], &e) == 0)
 		n++;
 	assert_int_equal(e.code, ENFILE);
 	assert_int_equal(n, CTL_OTHERS_SHARE(CTL_MAX_SCRAPES));
 	/* The one who runs msbd is let in all the same. */
-	assert_int_equal(ctl_handle_new(&at, 5, O_RDONLY, &h[n], &e), 0);
+	assert_int_equal(ctl_handle_new(&at, 5, 5, O_RDONLY, &h[n], &e), 0);
 	for (size_t i = 0; i <= n; i++)
 		ctl_handle_unref(h[i]);
-	assert_int_equal(ctl_handle_new(&at, 7, O_RDONLY, &h[0], &e), 0);
+	assert_int_equal(ctl_handle_new(&at, 7, 7, O_RDONLY, &h[0], &e), 0);
 	ctl_handle_unref(h[0]);
 }
 
