@@ -13,8 +13,10 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #define USAGE ".usage"
 #define MODE  0700
@@ -145,16 +147,19 @@ int ctl_volume_load(struct ctl *c, const char *name, const char *value)
 
 /* ---- making */
 
-/* Whoever owns a volume may have moved its directory away, or put a link there. */
+/* Whoever owns a volume may have moved its directory away, put a link there, or mounted a file
+ * system of his own on it, which need not answer: that would hold up everybody. */
 int ctl_volume_files(const struct ctl_volume *v)
 {
 	_cleanup_close_ int dir =
 		openat(v->c->volumes_fd, v->id, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	const struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+		.resolve = RESOLVE_NO_XDEV};
 	int fd;
 
 	if (dir < 0)
 		return -errno;
-	fd = openat(dir, "data", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	fd = (int)syscall(SYS_openat2, dir, "data", &how, sizeof(how));
 	return fd < 0 ? -errno : fd;
 }
 

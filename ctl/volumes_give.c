@@ -112,12 +112,16 @@ static int give_disk(const struct ctl_volume *v)
 	return fd < 0 ? fd : fchown(fd, v->uid, v->gid) < 0 ? -errno : 0;
 }
 
+/* Whoever owned the volume may have put a directory there that is not his to give. */
 static int give_files(const struct ctl_volume *v)
 {
 	_cleanup_close_ int dir = ctl_volume_files(v);
+	struct stat st;
 
-	if (dir < 0)
-		return dir;
+	if (dir < 0 || fstat(dir, &st) < 0)
+		return dir < 0 ? dir : -errno;
+	if (v->giver != v->c->uid && st.st_uid != v->giver && st.st_uid != v->uid)
+		return -EPERM;
 	return fchown(dir, v->uid, v->gid) < 0 ? -errno : give(dir, v->giver, v->uid, v->gid, 0);
 }
 

@@ -204,6 +204,28 @@ teardown() {
 	rmdir "$m/volumes/theirs"
 }
 
+@test "whose it is: what that user has put in the place of its files is neither given nor entered" {
+	[ "$(id -u)" = 0 ] || skip "for root: users of one instance"
+	local files
+	mkdir "$m/volumes/hers"
+	chown 4242:4243 "$m/volumes/hers"
+	files=$(readlink "$m/volumes/hers/data")
+	as() { setpriv --reuid 4242 --regid 4242 --groups "$1" -- sh -c "$2"; }
+	# a directory that she may move, and write in, but that is root's
+	mkdir -m 0777 "$dir/open" "$dir/open/roots"
+	chmod 0777 "$dir/open/roots"
+	as 4243 "mv $files $files.own && mv $dir/open/roots $files"
+	fails "Operation not permitted" "not all of its files" "$m/error" "setpriv --reuid 4242 --regid 4242 --groups 4243,4244 -- chgrp 4244 $m/volumes/hers"
+	[ "$(stat -c %u:%g "$files")" = 0:0 ]
+	as 4243 "mv $files $dir/open/roots && mv $files.own $files"
+	# a file system of hers
+	mount -t tmpfs hers "$files"
+	fails "Invalid cross-device link" "the files of volume hers" "$m/one/error" "echo 'volume:hers /h passthrough' >$m/one/mounts"
+	umount "$files"
+	rmdir "$m/volumes/hers"
+	rm -r "$dir/open"
+}
+
 @test "given away, and msbd killed in the middle: the next one goes on" {
 	[ "$(id -u)" = 0 ] || skip "for root: users of one instance"
 	local uid=6000 files=$m/volumes/big/data pid
