@@ -100,19 +100,22 @@ static void *mirror(void *arg)
 {
 	struct mirror *m = arg;
 	FILE *f = fdopen(m->fd, "r");
-	char events[4096];
-	char *line = NULL;
-	size_t cap = 0;
+	char events[4096], line[4096]; /* a longer one comes in pieces */
+	bool fresh = true;
 	struct stat st;
 
 	while (f) {
-		while (getline(&line, &cap, f) > 0)
-			(void)!fprintf(stderr, "%s%s", priority(line), line);
+		while (fgets(line, sizeof(line), f)) {
+			(void)!fprintf(stderr, "%s%s", fresh ? priority(line) : "", line);
+			fresh = strchr(line, '\n');
+		}
 		clearerr(f);
 		if (read(m->inotify_fd, events, sizeof(events)) < 0 && errno != EINTR)
 			break;
-		if (fstat(fileno(f), &st) == 0 && st.st_size < ftello(f))
+		if (fstat(fileno(f), &st) == 0 && st.st_size < ftello(f)) {
 			rewind(f); /* it was rotated */
+			fresh = true;
+		}
 	}
 	return NULL;
 }

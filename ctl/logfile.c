@@ -13,6 +13,7 @@
 
 #define MAX_FILES (CTL_LOG_MAX_OLD + 2) /* one may be gone already, and still be read */
 #define MAX_PATH  80
+#define FLOOD	  4 /* times what a file may have: of one that has more its end is kept */
 
 static const char dropped[] = "{\"dropped\":true}\n";
 
@@ -90,8 +91,8 @@ static void look_at_newest(struct ctl_logfile *l)
 		p->bytes = (uint64_t)st.st_size;
 		return;
 	}
-	if (open_part(l, 1, &copy)) {
-		copy.start = p->start;
+	if (open_part(l, 1, &copy)) { /* its end, where it had grown without measure */
+		copy.start = p->start + (p->bytes > copy.bytes ? p->bytes - copy.bytes : 0);
 		close(p->fd);
 		*p = copy;
 	}
@@ -315,6 +316,10 @@ static void copy_and_empty(int dirfd, const char *name, uint64_t max)
 	to = openat(dirfd, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (to < 0)
 		return log_warn("cannot rotate %s: %m, ignoring", name);
+	/* Each of our processes has it open. One that was taken over may write without end, or make
+	 * it of any length with one call: not all of that is made anew. */
+	if ((uint64_t)st.st_size > FLOOD * max)
+		off = st.st_size - (off_t)max;
 	while (off < st.st_size)
 		if (sendfile(to, fd, &off, (size_t)(st.st_size - off)) <= 0)
 			break;

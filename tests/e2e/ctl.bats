@@ -443,6 +443,36 @@ teardown() {
 	run -2 "$bin/msbd" --all
 }
 
+@test "--foreground: a line without end in the log takes no memory" {
+	mkdir "$dir/fg"
+	python3 - "$bin/msbd" "$dir/fg" <<-'PY'
+	import os, re, signal, socket, subprocess, sys
+	bin, dir = sys.argv[1:]
+	s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+	s.bind(dir + "/n"); s.settimeout(120)
+	env = dict(os.environ, MSB_MNT=dir + "/m", MSB_STATE=dir + "/s", NOTIFY_SOCKET=dir + "/n")
+	p = subprocess.Popen([bin, "--foreground"], env=env, stderr=subprocess.PIPE)
+	while b"READY=1" not in s.recv(4096).split(b"\n"):
+	    pass
+	most = lambda: int(re.search(r"VmHWM:\s*(\d+)", open(f"/proc/{p.pid}/status").read())[1]) << 10
+	open(f"/proc/{p.pid}/clear_refs", "w").write("5") # begins to count anew
+	before = most()
+	long = b"x" * (7 << 20) # as a process of ours that was taken over could; short of what is rotated
+	with open(dir + "/s/run/msb.log", "ab") as f:
+	    f.write(long + b"\nthe mark\n")
+	seen = b""
+	while b"the mark\n" not in seen:
+	    seen += os.read(p.stderr.fileno(), 65536)
+	took = most() - before
+	p.send_signal(signal.SIGTERM)
+	p.communicate(timeout=120)
+	assert p.returncode == 0, p.returncode
+	assert long in seen
+	assert took < len(long) // 2, took
+	PY
+	rm -r "$dir/fg"
+}
+
 @test "--foreground: ready is told, the log is on stderr, SIGTERM ends it" {
 	mkdir "$dir/fg"
 	python3 - "$bin/msbd" "$dir/fg" <<-'PY'

@@ -211,6 +211,33 @@ static void copied_and_emptied(void **state)
 	assert_int_equal(faccessat(at, "r.new", F_OK, 0), -1);
 }
 
+static void of_a_flood_the_end_is_kept(void **state)
+{
+	_cleanup_close_ int fd = openat(at, "r", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	struct ctl_logfile *l = ctl_logfile_open(at, "r", 1);
+	struct stat st;
+
+	assert_int_equal(msb_write_full(fd, "before\n", 7), 0);
+	NEXT("before\n");
+	assert_int_equal(ftruncate(fd, 1L << 40), 0); /* as whoever may write it can */
+	assert_int_equal(msb_write_full(fd, "\nthe end\n", 9), 0);
+	ctl_logfile_rotate(at, "r", 10);
+	assert_int_equal(fstatat(at, "r.1", &st, 0), 0);
+	assert_int_equal(st.st_size, 10);
+	assert_int_equal(msb_write_full(fd, "after\n", 6), 0);
+	NEXT("{\"dropped\":true}\n");
+	{
+		_cleanup_str_ struct msb_str s = MSB_STR_INIT;
+
+		assert_int_equal(ctl_logfile_read(l, &place, off, 100, true, &s), 0);
+		assert_int_equal(s.len, 10);
+		assert_memory_equal(s.buf, "\0\nthe end\n", 10);
+		off += s.len;
+	}
+	NEXT("after\n");
+	assert_null(ctl_logfile_close(l));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -220,6 +247,7 @@ int main(void)
 		cmocka_unit_test_setup(a_reader_that_is_too_late, setup),
 		cmocka_unit_test_setup(without_a_note, setup),
 		cmocka_unit_test_setup(copied_and_emptied, setup),
+		cmocka_unit_test_setup(of_a_flood_the_end_is_kept, setup),
 	};
 
 	return cmocka_run_group_tests_name("ctl_logfile", tests, NULL, teardown);
