@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // plugin, protocol=fuse: plugins that crash, hang and come again, and many requests at once.
 #include "tests/unit/plugin_fixture.h"
+#include "fs/fuse_state.h"
 
 #include <semaphore.h>
+#include <sys/mman.h>
 
 static void crash_and_restart(void **state)
 {
@@ -44,6 +46,41 @@ static void crash_and_restart(void **state)
 	assert_int_equal(req_release(&q, FUSE_RELEASE, a, fh), 0);
 	assert_true(status().ready);
 	assert_int_equal(status().starts, 2);
+}
+
+/* The server is another, and the kernel is the same one: which holds ids of the first. */
+static void server_started_anew(void **state)
+{
+	int fd = memfd_create("state", MFD_CLOEXEC);
+	uint64_t a, b, again;
+
+	assert_true(fd >= 0);
+	(void)fake_add(&f, 1, "a", S_IFREG | 0644);
+	(void)fake_add(&f, 1, "b", S_IFREG | 0644);
+	start_over(NULL);
+	a = req_lookup(&q, 1, "a");
+	b = req_lookup(&q, 1, "b");
+	assert_int_equal(fsd_session_save(q.s, fd), 0);
+	session_end();
+	fake_kill(&f);
+
+	start_over(NULL);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_int_equal(fsd_session_load(q.s, fd), 0);
+	again = req_lookup(&q, 1, "b");
+	assert_true(again != a && again != b);
+	assert_int_equal(req_getattr(&q, again), 0);
+	assert_int_equal(req_getattr(&q, a), -ESTALE);
+	assert_int_equal(req_getattr(&q, b), -ESTALE);
+	req_forget(&q, b, 1);
+	assert_int_equal(req_getattr(&q, again), 0);
+	assert_int_equal(req_lookup(&q, 1, "b"), again);
+
+	/* An id that no server has given anybody takes none from those to come. */
+	assert_int_equal(fs.b->ops->load(fs.b, UINT64_MAX, 1, NULL, 0), -ESTALE);
+	again = req_lookup(&q, 1, "a");
+	assert_true(again > b && again < UINT64_MAX);
+	close(fd);
 }
 
 static bool hang(struct fake *x, const struct fuse_in_header *h, const void *arg)
@@ -237,6 +274,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(crash_and_restart, setup, teardown),
+		cmocka_unit_test_setup_teardown(server_started_anew, setup, teardown),
 		cmocka_unit_test_setup_teardown(hang_ends_the_mount, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_greeting, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_reading, setup, teardown),

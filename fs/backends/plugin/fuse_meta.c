@@ -464,4 +464,5 @@ const struct fsb_ops plug_fuse_ops = {
 	.syncfs = pf_syncfs,
 	.btime = pf_btime,
 	.cache = plug_cache,
+	.load = plug_load,
 };

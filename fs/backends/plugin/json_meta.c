@@ -486,4 +486,5 @@ const struct fsb_ops plug_json_ops = {
 	.syncfs = pj_syncfs,
 	.btime = pj_btime,
 	.cache = plug_cache,
+	.load = plug_load,
 };

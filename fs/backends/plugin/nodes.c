@@ -327,6 +327,13 @@ void pn_unenter(struct pn_table *t, uint64_t id)
 	pn_forget(t, id, 1);
 }
 
+void pn_held(struct pn_table *t, uint64_t id)
+{
+	LOCK_SCOPE(&t->lock);
+	if (id >= t->next_id && id <= PN_MAX_HELD)
+		t->next_id = id + 1;
+}
+
 void pn_unlinked(struct pn_table *t, struct pn *parent, const char *name)
 {
 	struct pn *dead = NULL, *n;

@@ -59,6 +59,7 @@ struct pn_new {
 	bool by_place;
 };
 #define PN_BY_PLACE (UINT64_C(1) << 63) /* in pid, with the node's id */
+#define PN_MAX_HELD (UINT64_C(1) << 62) /* ids past it no server has come to, and none will */
 
 int pn_init(struct pn_table *t, uint32_t max, uint64_t root_inner,
 	void (*gone)(void *arg, const struct pn *), void *arg);
@@ -78,6 +79,9 @@ int pn_enter(struct pn_table *t, struct pn *parent, const char *name, const stru
 void pn_forget(struct pn_table *t, uint64_t id, uint64_t count);
 /* Undoes pn_enter(), where the reference below is given back by who lent it. */
 void pn_unenter(struct pn_table *t, uint64_t id);
+
+/* @id is a node of a server before this one: no new node gets it. */
+void pn_held(struct pn_table *t, uint64_t id);
 
 /* A name has gone; a name has become another, or the two have changed places. */
 void pn_unlinked(struct pn_table *t, struct pn *parent, const char *name);

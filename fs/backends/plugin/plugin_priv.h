@@ -74,6 +74,7 @@ void plug_below_release(struct plug *p, bool dir, uint64_t inner, uint64_t fh);
 void plug_entry(
 	struct fsb_entry *ret, uint64_t node, uint64_t generation, const struct fuse_attr *a);
 const struct fsb_cache *plug_cache(struct fsb *b, uint64_t node);
+int plug_load(struct fsb *b, uint64_t node, uint64_t lookups, const void *buf, size_t n);
 /* An index for pn.cache: how long the plugin lets be believed what it said. */
 uint8_t plug_cache_index(uint64_t entry_ms, uint64_t attr_ms);
 
