@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 
 #include <dirent.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/xattr.h>
 
@@ -103,20 +104,23 @@ static uint32_t special_type(int fd, const char *name)
 	return n > 0 && pt_meta_parse(buf, (size_t)n, &m) == 0 && m.type ? IFTODT(m.type) : DT_REG;
 }
 
-/* One entry to the caller, with a reference of its node for readdirplus. 1: no room. */
+/* One entry to the caller, with a reference of its node for readdirplus. 1: no room. Some of the
+ * host's file systems have names longer than NAME_MAX bytes, which no guest can say: those are no
+ * nodes. */
 static int emit(struct pt *p, struct pt_ref *dir, bool special, const struct dirent64 *d, bool plus,
 	fsb_dirent_fn fn, void *arg)
 {
 	struct fsb_entry e;
-	bool have = plus && !pt_is_dots(d->d_name) && pt_lookup_in(p, dir, d->d_name, &e) == 0;
+	size_t n = strlen(d->d_name);
+	bool have = plus && n <= NAME_MAX && !pt_is_dots(d->d_name) &&
+		    pt_lookup_in(p, dir, d->d_name, &e) == 0;
 	uint64_t ino = have ? e.attr.ino : pt_ino_on(dir->node->file.dev, d->d_ino);
 	uint32_t type = have ? IFTODT(e.attr.mode) : d->d_type;
 	int full;
 
 	if (!have && special && type == DT_REG)
 		type = special_type(dir->fd, d->d_name);
-	full = fn(
-		arg, d->d_name, strlen(d->d_name), ino, type, (uint64_t)d->d_off, have ? &e : NULL);
+	full = fn(arg, d->d_name, n, ino, type, (uint64_t)d->d_off, have ? &e : NULL);
 	if (full && have)
 		pt_forget(&p->nodes, e.node, 1);
 	return full;
