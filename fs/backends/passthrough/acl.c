@@ -160,7 +160,10 @@ int pt_acl_remove(struct pt *p, uint64_t node, const char *name)
 
 	if (r < 0)
 		return r;
-	r = fremovexattr(f.fd, name) < 0 ? -errno : 0;
+	{
+		LOCK_SCOPE(pt_change_lock(p, f.node));
+		r = fremovexattr(f.fd, name) < 0 ? -errno : 0;
+	}
 	pt_put(&p->nodes, &f);
 	return r;
 }

@@ -295,7 +295,13 @@ int pt_claim(struct pt *p, struct pt_ref *r)
 	return 0;
 }
 
-int pt_open_ref(struct pt *p, uint64_t node, enum pt_fd need, struct pt_ref *ret)
+static int claim(struct pt *p, struct pt_ref *r)
+{
+	LOCK_SCOPE(pt_change_lock(p, r->node));
+	return pt_claim(p, r);
+}
+
+static int open_ref(struct pt *p, uint64_t node, enum pt_fd need, bool held, struct pt_ref *ret)
 {
 	int e = pt_get(&p->nodes, node, need, ret);
 
@@ -304,12 +310,22 @@ int pt_open_ref(struct pt *p, uint64_t node, enum pt_fd need, struct pt_ref *ret
 	e = pt_get(&p->nodes, node, PT_PATH, ret);
 	if (e < 0)
 		return e;
-	e = pt_claim(p, ret);
+	e = held ? pt_claim(p, ret) : claim(p, ret);
 	if (e == 0)
 		e = pt_need(&p->nodes, ret, need);
 	if (e < 0)
 		pt_put(&p->nodes, ret);
 	return e;
+}
+
+int pt_open_ref(struct pt *p, uint64_t node, enum pt_fd need, struct pt_ref *ret)
+{
+	return open_ref(p, node, need, false, ret);
+}
+
+int pt_open_held(struct pt *p, uint64_t node, enum pt_fd need, struct pt_ref *ret)
+{
+	return open_ref(p, node, need, true, ret);
 }
 
 uint32_t pt_without_setid(uint32_t mode, bool in_group)

@@ -82,6 +82,8 @@ int pt_touch(const struct pt_ref *r); /* its ctime */
 int pt_claim(struct pt *p, struct pt_ref *r);
 /* @r with a descriptor for @need, claimed where that takes it. */
 int pt_open_ref(struct pt *p, uint64_t node, enum pt_fd need, struct pt_ref *ret);
+/* The same with the node's lock for changes, which pt_open_ref() takes to claim. */
+int pt_open_held(struct pt *p, uint64_t node, enum pt_fd need, struct pt_ref *ret);
 /* As after a write by somebody who may not keep set-id bits: set-gid stays for one of the file's
  * group where the group may not execute it. */
 uint32_t pt_without_setid(uint32_t mode, bool in_group);

@@ -9,6 +9,7 @@
 #define SET_TIMES (FATTR_ATIME | FATTR_MTIME | FATTR_ATIME_NOW | FATTR_MTIME_NOW)
 #define SET_OWNER (FATTR_UID | FATTR_GID)
 
+/* With @r's lock for changes, as all that follows. */
 static int set_size(struct pt *p, struct pt_ref *r, const struct pt_handle *h, uint64_t size)
 {
 	struct pt_ref f;
@@ -20,7 +21,7 @@ static int set_size(struct pt *p, struct pt_ref *r, const struct pt_handle *h, u
 		return -EINVAL;
 	if (h && ftruncate(h->fd, (off_t)size) == 0)
 		return 0;
-	e = pt_open_ref(p, r->node->id, PT_WRITE, &f); /* also where the handle is for reading */
+	e = pt_open_held(p, r->node->id, PT_WRITE, &f); /* also where the handle is for reading */
 	if (e < 0)
 		return e;
 	e = ftruncate(f.fd, (off_t)size) < 0 ? -errno : 0;
@@ -39,16 +40,6 @@ static int set_times(const struct pt_ref *f, const struct fsb_setattr *s)
 							      : UTIME_OMIT}};
 
 	return utimensat(f->fd, "", t, AT_EMPTY_PATH) < 0 ? -errno : 0;
-}
-
-/* In the user namespace of an ordinary user's jail other users do not exist: EINVAL, which to the
- * guest means what it means anywhere else. */
-static int set_host_owner(const struct pt_ref *f, const struct fsb_setattr *s)
-{
-	if (fchownat(f->fd, "", s->valid & FATTR_UID ? s->uid : (uid_t)-1,
-		    s->valid & FATTR_GID ? s->gid : (gid_t)-1, AT_EMPTY_PATH) == 0)
-		return 0;
-	return errno == EINVAL ? -EPERM : -errno;
 }
 
 /* A file of the host that can carry no meta: its owner is the one that it has. */
@@ -84,7 +75,60 @@ static void apply(const struct pt *p, const struct fsb_req *req, const struct fs
 		g->mode = (g->mode & S_IFMT) | (s->mode & 07777);
 }
 
-/* With @r's lock for changes. @r has a descriptor. */
+/* In the user namespace of an ordinary user's jail other users do not exist: EINVAL, which to the
+ * guest means what it means anywhere else. */
+static int chown_host(const struct pt_ref *f, const struct fsb_setattr *s)
+{
+	if (fchownat(f->fd, "", s->valid & FATTR_UID ? s->uid : (uid_t)-1,
+		    s->valid & FATTR_GID ? s->gid : (gid_t)-1, AT_EMPTY_PATH) == 0)
+		return 0;
+	return errno == EINVAL ? -EPERM : -errno;
+}
+
+static int set_guest_mode(struct pt *p, struct pt_ref *r, uint32_t mode)
+{
+	struct pt_guest g;
+	struct pt_meta m;
+	struct statx sx;
+	int e = pt_look(&p->nodes, r, &sx);
+
+	if (e < 0)
+		return e;
+	pt_meta_of(p, r, &sx, &m);
+	pt_guest(p, &sx, &m, &g);
+	g.mode = mode;
+	return pt_change(p, r, &sx, &m, &g);
+}
+
+/* Without map. The guest's set-id bits are another thing to the host than the owner: those that go
+ * with it go first, so that whatever ends us between, nobody's are another's. */
+static int set_host_owner(
+	struct pt *p, const struct fsb_req *req, struct pt_ref *r, const struct fsb_setattr *s)
+{
+	struct pt_guest g, was;
+	struct pt_meta m;
+	struct statx sx;
+	int e = pt_look(&p->nodes, r, &sx);
+
+	if (e < 0)
+		return e;
+	pt_meta_of(p, r, &sx, &m);
+	if (!(m.set & (S_ISUID | S_ISGID)))
+		return chown_host(r, s);
+	pt_guest(p, &sx, &m, &g);
+	was = g;
+	apply(p, req, s, sx.stx_mode, &g);
+	g.mode &= was.mode;
+	if (g.mode != was.mode)
+		e = pt_change(p, r, &sx, &m, &g);
+	if (e == 0)
+		e = chown_host(r, s);
+	if (e < 0 && g.mode != was.mode)
+		(void)set_guest_mode(p, r, was.mode);
+	return e;
+}
+
+/* @r has a descriptor. */
 static int set_guest(
 	struct pt *p, const struct fsb_req *req, struct pt_ref *r, const struct fsb_setattr *s)
 {
@@ -94,7 +138,7 @@ static int set_guest(
 	int e = 0;
 
 	if (!p->map && (s->valid & SET_OWNER))
-		e = set_host_owner(r, s);
+		e = set_host_owner(p, req, r, s);
 	if (e == 0)
 		e = pt_look(&p->nodes, r, &sx);
 	if (e)
