@@ -218,6 +218,7 @@ static pid_t spawn(struct child *c, int *ret_pidfd, struct msb_err *e)
 	if (fd < 0) {
 		r = -errno;
 		(void)kill(pid, SIGKILL); /* not reaped: the number is its own */
+		(void)waitpid(pid, NULL, 0);
 		return msb_err_set(e, -r, "%s: pidfd: %s", path, strerror(-r));
 	}
 	r = await_begin(rd, &failed);

@@ -222,6 +222,31 @@ static void spawn_as_gives_nothing_more(void **state)
 	}
 }
 
+/* What is open stays, and nothing more can be. */
+static int no_more_fds(void *arg, pid_t pid)
+{
+	struct rlimit *was = arg;
+
+	if (getrlimit(RLIMIT_NOFILE, was) < 0)
+		return -errno;
+	return setrlimit(RLIMIT_NOFILE, &(struct rlimit){0, was->rlim_max}) < 0 ? -errno : 0;
+}
+
+static void spawn_without_a_pidfd(void **state)
+{
+	char *argv[] = {"sleep", "1000", NULL};
+	struct rlimit was;
+	struct msb_err e = {0};
+
+	msb_spawn_noted(no_more_fds, &was);
+	assert_int_equal(msb_spawn("/bin/sleep", argv, NULL, 0, -1, NULL, &e), -EMFILE);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+	assert_non_null(strstr(e.msg, "pidfd"));
+	/* Nothing of it is left. */
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	assert_int_equal(errno, ECHILD);
+}
+
 static bool unshare_permitted(void)
 {
 	pid_t pid = fork();
@@ -483,6 +508,7 @@ int main(void)
 		cmocka_unit_test(rm_rf_stays_inside),
 		cmocka_unit_test(rm_rf_is_not_held_up_by_depth),
 		cmocka_unit_test(rm_rf_opens_what_is_closed),
+		cmocka_unit_test(spawn_without_a_pidfd),
 		cmocka_unit_test(spawn_gives_only_these_fds),
 		cmocka_unit_test(spawn_as_gives_nothing_more),
 		cmocka_unit_test(paths),
