@@ -361,6 +361,16 @@ static void conn_event(struct agentd *a, struct ad_conn *c, uint32_t events)
 		ad_conn_close(a, c);
 }
 
+/* The socket stays readable: without this the loop would find nothing but that. */
+static void accept_later(struct agentd *a, uint64_t at)
+{
+	struct epoll_event ev = {.events = at ? 0 : EPOLLIN, .data.ptr = &a->listen_fd};
+
+	a->accept_at = at;
+	(void)epoll_ctl(
+		a->ep, EPOLL_CTL_MOD, a->listen_fd, &ev); /* it is there, and needs nothing */
+}
+
 static int accept_all(struct agentd *a)
 {
 	for (;;) {
@@ -372,8 +382,10 @@ static int accept_all(struct agentd *a)
 			return 0;
 		if (fd < 0 && errno != EMFILE && errno != ENFILE && errno != ENOMEM)
 			return -errno;
-		if (fd < 0)
-			return 0; /* asked again with the next event */
+		if (fd < 0) {
+			accept_later(a, msb_now_ms() + AGENTD_ACCEPT_MS);
+			return 0;
+		}
 		c = a->nconns < AGENTD_MAX_CONNS ? calloc(1, sizeof(*c)) : NULL;
 		if (!c) {
 			const struct msb_err e = {EAGAIN, "too many connections to this sandbox"};
@@ -401,6 +413,10 @@ static int turn(struct agentd *a)
 	int n, r = 0;
 
 	next = over < next ? over : next;
+	if (a->accept_at && a->accept_at <= now)
+		accept_later(a, 0);
+	if (a->accept_at && a->accept_at < next)
+		next = a->accept_at;
 	ad_link_pump(a);
 	collect(a);
 	n = epoll_wait(a->ep, ev, EVENTS,

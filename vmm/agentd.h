@@ -35,6 +35,7 @@
 #define AGENTD_RESYNC_MAX     10  /* sessions started in AGENTD_RESYNC_SPAN_MS before giving up */
 #define AGENTD_RESYNC_SPAN_MS 10000
 #define AGENTD_RESYNC_GAP_MS  200   /* least time between two of them */
+#define AGENTD_ACCEPT_MS      100   /* from want of descriptors or memory to the next attempt */
 #define AGENTD_REQUEST_MS     10000 /* most that the guest may take to answer, but boot, shutdown */
 #define AGENTD_SENTENCE_MAX   256   /* bytes of a sentence of the guest that are passed on */
 #define AGENTD_FIRST_REQUEST  0x80000000u /* ids below are jobs */
@@ -139,6 +140,7 @@ struct agentd {
 	struct ad_file console, log;
 	struct ad_conn *conns;
 	unsigned int nconns;
+	uint64_t accept_at; /* when newcomers are looked for again; 0: now */
 
 	bool synced, booted, refused; /* refused: the guest's agent is of another version */
 	bool link_blocked, resync_due;
