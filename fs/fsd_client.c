@@ -60,6 +60,19 @@ static int own_mount(int dir_fd, bool below, bool readonly)
 	return fd;
 }
 
+/*
+ * The file to read, on a mount of its own where nobody writes: a descriptor that only reads keeps
+ * who has it from that, but not a server of root's from opening it once more by its /proc/self/fd.
+ */
+static int own_file(int file_fd)
+{
+	_cleanup_close_ int on = own_mount(file_fd, false, true);
+	char path[40];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", on);
+	return on < 0 ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+}
+
 struct part {
 	const char *key;
 	int fd;
@@ -67,7 +80,8 @@ struct part {
 		FD,	   /* as it is */
 		TREE,	   /* a directory, with what is mounted below: see own_mount() */
 		DIR_ALONE, /* a directory without that */
-		READ_ONLY  /* the same, where nobody writes */
+		READ_ONLY, /* the same, where nobody writes */
+		FILE_ALONE /* a file, to read: see own_file() */
 	} how;
 };
 
@@ -78,9 +92,10 @@ static int call_within(
 	int own[8], r;
 
 	for (size_t i = 0; i < n; i++) {
-		own[i] = part[i].how != FD ? own_mount(part[i].fd, part[i].how == TREE,
-						     part[i].how == READ_ONLY)
-					   : -1;
+		own[i] = part[i].how == FD	     ? -1
+			 : part[i].how == FILE_ALONE ? own_file(part[i].fd)
+						     : own_mount(part[i].fd, part[i].how == TREE,
+							       part[i].how == READ_ONLY);
 		if (part[i].fd < 0)
 			continue;
 		msb_msg_set(m, part[i].key, "%u", m->nfds);
@@ -119,8 +134,8 @@ int fsd_audit(int sock, int dir_fd, struct msb_err *e)
 int fsd_tree(
 	int sock, int index_fd, int packs_fd, int upper_fd, const char *options, struct msb_err *e)
 {
-	const struct part part[] = {
-		{"index", index_fd, FD}, {"packs", packs_fd, READ_ONLY}, {"upper", upper_fd, TREE}};
+	const struct part part[] = {{"index", index_fd, FILE_ALONE}, {"packs", packs_fd, READ_ONLY},
+		{"upper", upper_fd, TREE}};
 	struct msb_msg m;
 
 	msb_msg_init(&m, "tree");
@@ -131,8 +146,8 @@ int fsd_tree(
 int fsd_tree_dir(int sock, int dir_fd, int index_fd, int files_fd, int upper_fd,
 	const char *options, struct msb_err *e)
 {
-	const struct part part[] = {{"dir", dir_fd, DIR_ALONE}, {"index", index_fd, FD},
-		{"files", files_fd, FD}, {"upper", upper_fd, TREE}};
+	const struct part part[] = {{"dir", dir_fd, DIR_ALONE}, {"index", index_fd, FILE_ALONE},
+		{"files", files_fd, FILE_ALONE}, {"upper", upper_fd, TREE}};
 	struct msb_msg m;
 
 	msb_msg_init(&m, "tree");
@@ -142,9 +157,10 @@ int fsd_tree_dir(int sock, int dir_fd, int index_fd, int files_fd, int upper_fd,
 
 int fsd_mount(int sock, const struct fsd_mount *mount, struct msb_err *e)
 {
-	const struct part part[] = {{"dir", mount->dir_fd, TREE}, {"index", mount->index_fd, FD},
-		{"packs", mount->packs_fd, READ_ONLY}, {"upper", mount->upper_fd, TREE},
-		{"sock", mount->sock_fd, FD}, {"usage", mount->usage_fd, FD}};
+	const struct part part[] = {{"dir", mount->dir_fd, TREE},
+		{"index", mount->index_fd, FILE_ALONE}, {"packs", mount->packs_fd, READ_ONLY},
+		{"upper", mount->upper_fd, TREE}, {"sock", mount->sock_fd, FD},
+		{"usage", mount->usage_fd, FD}};
 	struct msb_msg m;
 
 	msb_msg_init(&m, "mount");

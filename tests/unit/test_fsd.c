@@ -800,6 +800,41 @@ static void descriptors_lead_nowhere(void **state)
 	assert_in_range(dirs, 4, 20); /* /proc/self/fd, upper, data, share */
 }
 
+/* Nor one of an image's index that it could open to write, whatever its rights: that is many
+ * sandboxes'. */
+static void an_index_is_to_read(void **state)
+{
+	_cleanup_close_ int file = -1, got = -1, again = -1;
+	char path[64], text[4] = "";
+	struct msb_msg m;
+	int sv[2], status;
+	pid_t client;
+
+	if (geteuid() != 0 || clone_is_refused())
+		skip();
+	file = openat(AT_FDCWD, in_top("index"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(msb_write_full(file, "abc", 3), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv), 0);
+	client = fork();
+	if (client == 0)
+		_exit(fsd_tree(sv[1], file, -1, -1, "", NULL) < 0);
+	assert_int_equal(msb_msg_recv(sv[0], &m), 0);
+	assert_string_equal(msb_msg_get(&m, "index"), "0");
+	got = msb_msg_take_fd(&m, 0);
+	assert_int_equal(msb_pread_full(got, text, 3, 0), 3);
+	assert_string_equal(text, "abc");
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", got);
+	again = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(again >= 0);
+	assert_int_equal(open(path, O_RDWR | O_CLOEXEC), -1);
+	assert_int_equal(errno, EROFS);
+	assert_int_equal(msb_msg_reply_ok(sv[0]), 0);
+	assert_int_equal(waitpid(client, &status, 0), client);
+	assert_int_equal(status, 0);
+	close(sv[0]);
+	close(sv[1]);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -809,7 +844,7 @@ int main(void)
 		T(broken_queue_ends_nothing_else), T(hostile_rings_hurt_nobody),
 		T(descriptors_that_block), T(control_comes_and_goes), T(bad_control_messages),
 		T(tree_is_seen_from_the_host), T(mounts_come_and_go), T(audit_is_written),
-		T(denials_are_told), T(descriptors_lead_nowhere)};
+		T(denials_are_told), T(descriptors_lead_nowhere), T(an_index_is_to_read)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
