@@ -270,6 +270,7 @@ volume:db /db disk rw" ]
 @test "stats: what runs, and by name; JSON has every metric" {
 	[[ $(msb stats --no-stream | tail -n 1) == "dev "* ]]
 	msb stats --no-stream --format json dev | jq -e '.name == "dev" and .metrics.memory_bytes > 0 and .cpu_percent >= 0'
+	: >out
 	env --default-signal=INT "$bin/msb" stats --format json >out 7>&- &
 	local pid=$!
 	until_is 10 yes eval '[ "$(wc -l <out)" -ge 2 ] && echo yes' # and again, a second later

@@ -29,6 +29,7 @@ again() {
 
 # begins CODE: in the background, once it has printed `up`; its pid in $pid
 begins() {
+	: >out
 	env --default-signal=INT,QUIT "$msb" exec dev sh -c "$1" >out 2>err &
 	pid=$!
 	until_is 20 up head -n 1 out
@@ -45,6 +46,7 @@ more_than() { [ "$(stat -c %s "$1")" -gt "$2" ] && echo yes; }
 
 @test "exec: 40 MB through stdin to stdout, msbd killed three times, byte by byte" {
 	head -c 40000003 /dev/urandom >in
+	: >out
 	"$msb" exec -i dev cat <in >out 2>err &
 	pid=$!
 	for at in 1000000 12000000 25000000; do
@@ -101,6 +103,7 @@ more_than() { [ "$(stat -c %s "$1")" -gt "$2" ] && echo yes; }
 	"$bin/msbd"
 	cd "$dir"
 	ends 5
+	: >out
 	{ echo one; sleep 2; echo two; sleep 2; } | "$msb" exec dev cat >out 2>err &
 	pid=$!
 	until_is 20 one cat out
@@ -127,6 +130,7 @@ more_than() { [ "$(stat -c %s "$1")" -gt "$2" ] && echo yes; }
 }
 
 @test "run: goes on, its status is the command's, and --rm removes it" {
+	: >out
 	"$msb" run -q --rm --name goes -m 128m bb sh -c 'echo up; until [ -e /go ]; do sleep 0.1; done; echo end; exit 6' >out 2>err &
 	pid=$!
 	until_is 60 up head -n 1 out
@@ -146,6 +150,7 @@ more_than() { [ "$(stat -c %s "$1")" -gt "$2" ] && echo yes; }
 	job=$("$msb" exec -d two sh -c 'i=0; while [ $i -lt 120 ]; do i=$((i+1)); echo $i; sleep 0.1; done; touch /well; exit 3')
 	"$msb" attach --no-stdin "$job" >out1 2>err1 &
 	attach=$!
+	: >out2
 	"$msb" logs -f two >out2 2>err2 &
 	logs=$!
 	"$msb" events -f --format json two >out3 2>err3 &
@@ -197,6 +202,7 @@ more_than() { [ "$(stat -c %s "$1")" -gt "$2" ] && echo yes; }
 @test "none comes: a sentence, 125; what was let go of runs on, what was not is hung up then" {
 	job=$("$msb" exec -d dev sh -c 'echo before; sleep 5; echo after; exec sleep 4717')
 	begins 'exec 2>/dev/null; trap "echo gone >/gone; exit" HUP; echo up; while :; do sleep 0.1; done'
+	: >out2
 	"$msb" attach --no-stdin "$job" >out2 2>err2 &
 	joined=$!
 	until_is 20 before head -n 1 out2
@@ -208,6 +214,7 @@ more_than() { [ "$(stat -c %s "$1")" -gt "$2" ] && echo yes; }
 	grep -q "no other has come in 30 s; the command may run on: try \`msb attach $job\` once" err2
 	run -125 "$msb" exec dev true
 	"$bin/msbd"
+	: >out
 	"$msb" attach --no-stdin "$job" >out 2>err &
 	pid=$!
 	until_is 30 after tail -n 1 out
@@ -256,6 +263,7 @@ stands() { [ "$(sed -n 's/^State:\t\([tT]\) .*/\1/p' "/proc/$1/status")" ] && ec
 @test "the machine ended meanwhile: said, 255" {
 	sandbox three
 	echo start >"$m/three/ctl"
+	: >out
 	"$msb" exec three sh -c 'echo up; exec sleep 100' >out 2>err &
 	pid=$!
 	until_is 20 up cat out

@@ -158,9 +158,10 @@ processes() {
 	until_is 10 0 jobs_of dev
 }
 
-# begins CODE: in the background, once it has printed a line; its pid in $pid
+# begins CODE: in the background, once it has printed a line; its pid in $pid; what was in `out` before does not count
 begins() {
 	# bash lets what it starts in the background ignore SIGINT
+	: >out
 	env --default-signal=INT,QUIT "$msb" exec dev sh -c "$1" >out 2>err &
 	pid=$!
 	until_is 20 up head -n 1 out
@@ -219,6 +220,7 @@ ends() {
 @test "the machine's end is a sentence" {
 	sandbox two
 	echo start >"$m/two/ctl"
+	: >out
 	"$msb" exec two sh -c 'echo up; exec sleep 100' >out 2>err &
 	pid=$!
 	until_is 20 up cat out
