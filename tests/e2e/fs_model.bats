@@ -21,18 +21,17 @@ teardown() {
 
 # serve BACKEND SOURCE [OPTIONS]: at $dir/at
 serve() {
-	"$repo/build/e2e/fsmount" -d "$1" "$2" "$dir/at" ${3:+"$3"} 2>&1 3>&-
+	"$repo/build/e2e/fsmount" -d "$1" "$2" "$dir/at" ${3:+"$3"} >"$dir/pid" 3>&-
 }
 
 stop_serving() {
 	umount "$dir/at"
 	# The server ends in its own time, and a directory of changes has one at a time.
-	for _ in $(seq 600); do
-		pgrep -f "fsmount -d .* $dir/at" >/dev/null || return 0
-		sleep 0.1
-	done
-	return 1
+	until_is 60 '' ended "$(cat "$dir/pid")"
 }
+
+# ended PID: nothing once it has, also where nobody has waited for it yet
+ended() { tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null
 
 model() {
 	"$repo/build/e2e/fs_model" "$@" "$dir/at" "$oracle"
