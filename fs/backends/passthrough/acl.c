@@ -36,13 +36,7 @@ struct file {
 
 static int look(struct pt *p, struct file *f)
 {
-	int r = pt_look(&p->nodes, &f->r, &f->sx);
-
-	if (r < 0)
-		return r;
-	pt_meta_of(p, &f->r, &f->sx, &f->m);
-	pt_guest(p, &f->sx, &f->m, &f->g);
-	return 0;
+	return pt_look_guest(p, &f->r, &f->sx, &f->m, &f->g);
 }
 
 static int write_one(int fd, const char *name, const void *value, size_t n)

@@ -135,6 +135,18 @@ void pt_attr(struct pt *p, const struct statx *sx, const struct pt_meta *m, stru
 		ret->size = ret->blocks = 0;
 }
 
+int pt_look_guest(struct pt *p, struct pt_ref *r, struct statx *ret_sx, struct pt_meta *ret_meta,
+	struct pt_guest *ret)
+{
+	int e = pt_look(&p->nodes, r, ret_sx);
+
+	if (e < 0)
+		return e;
+	pt_meta_of(p, r, ret_sx, ret_meta);
+	pt_guest(p, ret_sx, ret_meta, ret);
+	return 0;
+}
+
 int pt_attr_of(struct pt *p, struct pt_ref *r, struct fuse_attr *ret)
 {
 	struct pt_meta m;

@@ -31,11 +31,9 @@ int pt_new_guest(struct pt *p, const struct fsb_req *req, struct pt_ref *parent,
 	}
 	if (above.mode && !(above.mode & S_ISGID) && !above.flags)
 		return 0;
-	r = pt_look(&p->nodes, parent, &sx);
+	r = pt_look_guest(p, parent, &sx, &m, &above);
 	if (r < 0)
 		return r;
-	pt_meta_of(p, parent, &sx, &m);
-	pt_guest(p, &sx, &m, &above);
 	ret->flags = fsb_inherited(above.flags, mode);
 	if (above.mode & S_ISGID) {
 		ret->gid = above.gid;

@@ -65,6 +65,9 @@ void pt_meta_of(struct pt *p, struct pt_ref *r, const struct statx *sx, struct p
 void pt_guest(
 	const struct pt *p, const struct statx *sx, const struct pt_meta *m, struct pt_guest *ret);
 void pt_attr(struct pt *p, const struct statx *sx, const struct pt_meta *m, struct fuse_attr *ret);
+/* Both of a node in use: looks, and learns. 0 or -errno. */
+int pt_look_guest(struct pt *p, struct pt_ref *r, struct statx *ret_sx, struct pt_meta *ret_meta,
+	struct pt_guest *ret);
 /* Attributes of a node in use: looks, and learns. */
 int pt_attr_of(struct pt *p, struct pt_ref *r, struct fuse_attr *ret);
 /* The host's mode and meta for @want, on a file that looks like @sx now. */

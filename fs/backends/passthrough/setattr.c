@@ -90,12 +90,10 @@ static int set_guest_mode(struct pt *p, struct pt_ref *r, uint32_t mode)
 	struct pt_guest g;
 	struct pt_meta m;
 	struct statx sx;
-	int e = pt_look(&p->nodes, r, &sx);
+	int e = pt_look_guest(p, r, &sx, &m, &g);
 
 	if (e < 0)
 		return e;
-	pt_meta_of(p, r, &sx, &m);
-	pt_guest(p, &sx, &m, &g);
 	g.mode = mode;
 	return pt_change(p, r, &sx, &m, &g);
 }
@@ -108,14 +106,12 @@ static int set_host_owner(
 	struct pt_guest g, was;
 	struct pt_meta m;
 	struct statx sx;
-	int e = pt_look(&p->nodes, r, &sx);
+	int e = pt_look_guest(p, r, &sx, &m, &g);
 
 	if (e < 0)
 		return e;
-	pt_meta_of(p, r, &sx, &m);
 	if (!(m.set & (S_ISUID | S_ISGID)))
 		return chown_host(r, s);
-	pt_guest(p, &sx, &m, &g);
 	was = g;
 	apply(p, req, s, sx.stx_mode, &g);
 	g.mode &= was.mode;
@@ -140,11 +136,9 @@ static int set_guest(
 	if (!p->map && (s->valid & SET_OWNER))
 		e = set_host_owner(p, req, r, s);
 	if (e == 0)
-		e = pt_look(&p->nodes, r, &sx);
+		e = pt_look_guest(p, r, &sx, &m, &g);
 	if (e)
 		return e;
-	pt_meta_of(p, r, &sx, &m);
-	pt_guest(p, &sx, &m, &g);
 	was = g;
 	apply(p, req, s, sx.stx_mode, &g);
 	if (p->map && (s->valid & SET_OWNER) && !S_ISREG(sx.stx_mode) && !S_ISDIR(sx.stx_mode))
