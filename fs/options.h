@@ -144,4 +144,10 @@ const char *fsb_backend_name(size_t i); /* from 0 on; NULL past the last */
 /* Appends the options in their shortest form, in the order of the table: what reads back. */
 void fsb_options_print(struct msb_str *s, const struct fsb_options *o);
 
+/* What reads of a mount move; @o may be NULL. Where nothing is written they move nothing. */
+static inline enum fsb_atime fsb_options_atime(const struct fsb_options *o)
+{
+	return !o ? FSB_RELATIME : o->readonly ? FSB_NOATIME : o->atime;
+}
+
 #endif

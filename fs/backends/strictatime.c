@@ -18,7 +18,6 @@ static const struct fsb_cache *cache(struct fsb_filter *f, uint64_t node)
 	const struct fsb_cache *c = f->next->ops->cache ? f->next->ops->cache(f->next, node) : NULL;
 
 	copy = c ? *c : profile;
-	copy.open_flags &= ~(uint32_t)FOPEN_KEEP_CACHE;
 	copy.fresh = true;
 	return &copy;
 }
@@ -35,7 +34,7 @@ static int wrap(const struct fsb_start *from, struct fsb *next, struct fsb **ret
 {
 	struct fsb_filter *f;
 
-	if (!from->options || from->options->atime != FSB_STRICTATIME || from->options->readonly) {
+	if (fsb_options_atime(from->options) != FSB_STRICTATIME) {
 		*ret = next;
 		return 0;
 	}

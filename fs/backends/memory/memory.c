@@ -237,9 +237,7 @@ static int kind_start(const struct fsb_start *s, struct fsb **ret, struct msb_er
 
 	fsb_start_close(s);
 	if (r == 0) {
-		m->atime = !s->options		  ? FSB_RELATIME
-			   : s->options->readonly ? FSB_NOATIME
-						  : s->options->atime;
+		m->atime = fsb_options_atime(s->options);
 		*ret = &m->fsb;
 	}
 	return r;

@@ -271,9 +271,7 @@ int ovl_kind_start(const struct fsb_start *s, struct fsb **ret, struct msb_err *
 		.dir_fd = s->dir_fd,
 		.files_fd = s->files_fd,
 		.upper_fd = s->upper_fd,
-		.atime = !s->options		? FSB_RELATIME
-			 : s->options->readonly ? FSB_NOATIME
-						: s->options->atime};
+		.atime = fsb_options_atime(s->options)};
 
 	return fsb_overlay_start(&o, ret, e);
 }
