@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Errors that a user will read.
 #include "base/err.h"
+#include "base/str.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -12,11 +13,11 @@
 static void one_line(char *p)
 {
 	for (; *p; p++) {
-		unsigned char c = (unsigned char)*p, next = (unsigned char)p[1];
+		unsigned char c = (unsigned char)*p;
 
 		if (c < 0x20 || c == 0x7f)
 			*p = '?';
-		else if (c == 0xc2 && next >= 0x80 && next < 0xa0) /* a control character, too */
+		else if (msb_utf8_is_c1(p))
 			p[0] = p[1] = '?';
 	}
 }

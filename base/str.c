@@ -102,13 +102,6 @@ size_t msb_utf8_len(const char *text, size_t n)
 	return len;
 }
 
-/* U+0080-U+009F, control characters as those below U+0020 are: a terminal may act on them. @len:
- * msb_utf8_len(). */
-static bool is_c1(const unsigned char *u, size_t len)
-{
-	return len == 2 && u[0] == 0xc2 && u[1] < 0xa0;
-}
-
 /* Text that stands for itself in JSON: what most bytes are, so it is copied in runs. */
 static size_t plain_run(const unsigned char *u, size_t n)
 {
@@ -158,7 +151,7 @@ void msb_str_add_json(struct msb_str *s, const char *p, size_t n)
 		} else if (u[i] < 0x20 || u[i] == 0x7f) {
 			char esc[6] = {'\\', 'u', '0', '0', hex[u[i] >> 4], hex[u[i] & 15]};
 			msb_str_add(s, esc, 6);
-		} else if (is_c1(u + i, len)) {
+		} else if (len == 2 && msb_utf8_is_c1(p + i)) {
 			msb_str_addf(s, "\\u00%02x", u[i + 1]);
 			i++;
 		} else if (len == 3 && memcmp(u + i, "\xef\xbf", 2) == 0 && u[i + 2] >= 0xbe) {
@@ -185,7 +178,8 @@ void msb_str_add_printable(struct msb_str *s, const char *p, size_t n)
 	for (size_t i = 0; i < n;) {
 		size_t len = msb_utf8_len(p + i, n - i);
 
-		if (len == 0 || is_c1(u + i, len) || u[i] < 0x20 || u[i] == 0x7f) {
+		if (len == 0 || (len == 2 && msb_utf8_is_c1(p + i)) || u[i] < 0x20 ||
+			u[i] == 0x7f) {
 			msb_str_addf(s, "\\x%02x", u[i]);
 			i++;
 		} else {

@@ -37,6 +37,14 @@ void msb_str_add_base64(struct msb_str *s, const void *p, size_t n);	/* RFC 4648
 
 /* Bytes of the UTF-8 sequence (as below) at @text: 1-4, or 0 where there is none. @n is not 0. */
 size_t msb_utf8_len(const char *text, size_t n);
+/* Whether U+0080-U+009F is at @p: control characters, as those below U+0020 are, which a terminal
+ * may act on. Looks at the second byte where the first begins one. */
+static inline bool msb_utf8_is_c1(const char *p)
+{
+	const unsigned char *u = (const unsigned char *)p;
+
+	return u[0] == 0xc2 && u[1] >= 0x80 && u[1] < 0xa0;
+}
 bool msb_utf8_valid(
 	const char *p, size_t n); /* RFC 3629: no surrogates, no overlong forms, no NUL */
 

@@ -3,6 +3,20 @@
 #include "tests/unit/agentd_client.h"
 #include "tests/unit/agentd_guest.h"
 
+/* A command that begins and ends: the session is well. */
+static void guest_runs_one(void)
+{
+	struct result r;
+	int s;
+	uint32_t id = guest_exec(&s);
+
+	guest_frame(WIRE_EXIT, id, "\0\0\5", 3);
+	guest_send();
+	r = finish(s);
+	assert_int_equal(r.code, 5);
+	done(&r);
+}
+
 static void violations(void **state)
 {
 	static const uint8_t zeros[WIRE_MAX_PAYLOAD];
@@ -58,12 +72,7 @@ static void violations(void **state)
 		r = finish(s);
 		done(&r);
 		guest_hello(); /* it starts a session anew */
-		id = guest_exec(&s);
-		guest_frame(WIRE_EXIT, id, "\0\0\5", 3);
-		guest_send();
-		r = finish(s);
-		assert_int_equal(r.code, 5);
-		done(&r);
+		guest_runs_one();
 		close(gport);
 	}
 	close(w);
@@ -178,10 +187,8 @@ static void an_old_hello(void **state)
 	static const char *const want[] = {"ready", "lost", "ready"};
 	struct wire_preamble old;
 	struct msb_err e = {0};
-	struct result r;
 	char kind[32];
-	int w = agent_watch(ctl, &e), s;
-	uint32_t id;
+	int w = agent_watch(ctl, &e);
 
 	guest_attach();
 	guest_hello();
@@ -195,12 +202,7 @@ static void an_old_hello(void **state)
 	guest_frame(WIRE_BOOT, 0, NULL, 0);
 	guest_send();
 	guest_hello();
-	id = guest_exec(&s);
-	guest_frame(WIRE_EXIT, id, "\0\0\5", 3);
-	guest_send();
-	r = finish(s);
-	assert_int_equal(r.code, 5);
-	done(&r);
+	guest_runs_one();
 	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
 		assert_int_equal(event(w, kind), 0);
 		assert_string_equal(kind, want[i]);
